@@ -1,0 +1,38 @@
+# Everything that a fresh machine needs: a bare Python 3.11+ and this file.
+PYTHON ?= python3
+ACCELERATOR ?= cpu
+VENV ?= .venv
+RUN ?= runs/sample
+BIN = $(VENV)/bin
+
+.PHONY: train test lint clean
+
+train: $(VENV)/.runtime-$(ACCELERATOR)
+	$(BIN)/python train.py --run $(RUN)
+
+test: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; give another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# ACCELERATOR=cuda13, cuda12 or tpu adds that build of JAX's plugins; cpu needs none.
+$(VENV)/.runtime-$(ACCELERATOR): requirements.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(filter-out cpu,$(ACCELERATOR)),"jax[$(ACCELERATOR)]")
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime-$(ACCELERATOR)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache

@@ -1,0 +1,61 @@
+"""Batch scoring from a run directory: `python serve.py recommend --run RUN --out FILE`.
+
+    python serve.py recommend --run RUN --out recs.parquet                     every user, as of now
+    python serve.py recommend --run RUN --out recs.parquet --as-of test        as the test of train.py saw them
+    python serve.py recommend --run RUN --out recs.parquet --histories new/    users never seen, from raw events
+
+Exit codes and columns: docs/contracts.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from socialrec_jax import cli
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommend:
+    """The top-k items of each user, best first, over the whole catalogue."""
+
+    run: Path
+    """Run directory of train.py."""
+    out: Path
+    """Result, .parquet or .jsonl."""
+    k: int = 10
+    """Items a user, 1..catalogue."""
+    users: Path | None = None
+    """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
+    histories: Path | None = None
+    """Raw event tables of users that the run never saw, as for train.py --data."""
+    as_of: str = "now"
+    """What may be seen: now (all events), validation or test (before that split), or an ISO time or unix seconds."""
+    allow: Path | None = None
+    """File of item ids: recommend only these."""
+    block: Path | None = None
+    """File of item ids: never recommend these."""
+    repeats: bool = False
+    """Recommend items again that the user has had."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main() -> None:
+    task, *arguments = sys.argv[1:] or ["--help"]
+    if task in ("-h", "--help"):
+        print(__doc__, "\nTasks: recommend. Options of a task: python serve.py recommend --help", sep="")
+        return
+    if task != "recommend":
+        from socialrec_jax.errors import UsageError
+
+        raise UsageError(f"unknown task {task}: the tasks are recommend")
+    options = cli.parse(Recommend, args=arguments, prog="serve.py recommend", description=Recommend.__doc__)
+    from socialrec_jax.serving.tasks import recommend
+
+    recommend(**{name: value for name, value in vars(options).items() if name != "debug"})
+
+
+if __name__ == "__main__":
+    cli.main(main)

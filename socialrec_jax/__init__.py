@@ -1,0 +1,3 @@
+"""Recommendations for social shopping: behavior transformer, friend graph, product text, one ranker."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,137 @@
+"""Checkpoints that can be trusted: Orbax writes the arrays, a manifest of SHA-256 sums makes a step count.
+
+Orbax commits a step atomically, but restores flipped bits without a word, and takes any numbered folder for a step.
+So a step is valid only with our MANIFEST.json, which is written last and checked on load; a damaged step is named and
+the newest whole one before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+
+from socialrec_jax.errors import DiskError
+from socialrec_jax.run import write_atomically
+
+State = TypeVar("State")
+_MANIFEST = "MANIFEST.json"
+_log = logging.getLogger("socialrec_jax")
+
+
+class Checkpoints:
+    """The saved steps of one stage, `folder`/N."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder.absolute()
+
+    def steps(self) -> list[int]:
+        """Steps with a manifest, oldest first."""
+        return sorted(int(m.parent.name) for m in self.folder.glob(f"*/{_MANIFEST}") if m.parent.name.isdigit())
+
+    def save(self, step: int, state: State, progress: dict, keep: set[int]) -> None:
+        """Write step, then delete every other but the newest two and `keep`.
+
+        progress is JSON that travels with the state. Raises DiskError when there is no room; nothing is lost then.
+        """
+        if step in self.steps():
+            return
+        self._sweep()
+        self._check_space(state)
+        target = self.folder / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            with ocp.StandardCheckpointer() as writer:
+                writer.save(target / "state", state)
+            (target / "progress.json").write_text(json.dumps(progress))
+            sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
+            write_atomically(target / _MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
+        except OSError as error:
+            raise DiskError(f"cannot write checkpoint {target}: {error.strerror or error}") from error
+        for old in self.steps()[:-2]:
+            if old not in keep:
+                self._delete(old)
+
+    def restore(self, like: State, step: int | None = None) -> tuple[State, dict] | None:
+        """The newest whole step (or the given one), placed as `like` is; None when nothing was ever saved.
+
+        like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings. Raises DiskError when
+        steps exist and none is whole.
+        """
+        candidates = self.steps()[::-1] if step is None else [step]
+        for number in candidates:
+            damaged = self.damage(number)
+            if damaged is None:
+                return self._load(number, like)
+            _log.warning("checkpoint %s is damaged (%s); trying an older one", self.folder / str(number), damaged)
+        if candidates:
+            raise DiskError(f"no whole checkpoint in {self.folder}: delete that folder to train anew")
+        return None
+
+    def damage(self, step: int) -> str | None:
+        """The first file of a step that is missing or not what was written; None when all are whole."""
+        folder = self.folder / str(step)
+        try:
+            sums = json.loads((folder / _MANIFEST).read_text())["sha256"]
+        except (OSError, ValueError, KeyError):
+            return _MANIFEST
+        return next((n for n, s in sums.items() if not (folder / n).is_file() or _sha256(folder / n) != s), None)
+
+    def best_step(self) -> int | None:
+        """The step that the newest whole step calls best, None when nothing was ever saved or validated."""
+        newest = next((step for step in self.steps()[::-1] if self.damage(step) is None), None)
+        return newest and self._progress(newest).get("best_step") or None
+
+    def restore_part(self, name: str, step: int):
+        """One field of a saved state, on the first local device. Raises DiskError when the step is damaged."""
+        damaged = self.damage(step)
+        if damaged is not None:
+            raise DiskError(f"checkpoint {self.folder / str(step)} is damaged ({damaged}): train the run again")
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        with ocp.PyTreeCheckpointer() as reader:
+            saved = reader.metadata(self.folder / str(step) / "state").item_metadata.tree
+            target = {name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved[name])}
+            arguments = ocp.args.PyTreeRestore(
+                item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target), partial_restore=True
+            )
+            return reader.restore(self.folder / str(step) / "state", args=arguments)[name]
+
+    def _progress(self, step: int) -> dict:
+        return json.loads((self.folder / str(step) / "progress.json").read_text())
+
+    def _load(self, step: int, like: State) -> tuple[State, dict]:
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        with ocp.StandardCheckpointer() as reader:
+            return reader.restore(self.folder / str(step) / "state", target), self._progress(step)
+
+    def _delete(self, step: int) -> None:
+        (self.folder / str(step) / _MANIFEST).unlink()  # first, so that a half-deleted step no longer counts
+        shutil.rmtree(self.folder / str(step))
+
+    def _sweep(self) -> None:
+        """Remove what an interrupted save or deletion left."""
+        for path in self.folder.glob("*"):
+            if path.is_dir() and not (path / _MANIFEST).exists():
+                shutil.rmtree(path)
+
+    def _check_space(self, state: State) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < 1.2 * needed:
+            raise DiskError(f"{self.folder} has {free / 1e6:.0f} MB free, a checkpoint needs {1.2 * needed / 1e6:.0f} MB")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

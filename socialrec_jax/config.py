@@ -1,0 +1,125 @@
+"""Every knob of a run: frozen dataclasses, three presets, a JSON round trip.
+
+A field that is None is derived from the data by `training.resolve` before the first step, so that one command fits
+a small shop and a large one; `RUN/config.json` holds the values that were used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal
+
+Split = Literal["leave-one-out", "time"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How raw tables become a World."""
+
+    social_direction: Literal["both", "out", "in"] = "both"
+    """Whom an edge src -> dst informs: both ends, src only (out: src follows dst), or dst only (in)."""
+    max_bad_share: float = 0.01
+    """Stop when more than this share of a table's rows is unusable, 0..1."""
+    validation_share: float = 0.1
+    """Share of events in the validation window of a time split, 0.01..0.4."""
+    test_share: float = 0.1
+    """Share of events in the test window of a time split, 0.01..0.4."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes and regularisation of the model."""
+
+    width: int = 64
+    """D, size of user and item vectors; a multiple of num_heads, 16..1024."""
+    num_layers: int = 2
+    """Gated transformer blocks of the behavior model, 1..16."""
+    num_heads: int = 2
+    """Attention heads, 1..16."""
+    history_length: int | None = None
+    """T, events of one window and of one packed row, 8..4096; from the data: 64, 128 or 256."""
+    dropout: float | None = None
+    """Share of activations dropped in training, 0..0.7; from the data: more where items have few events."""
+    temperature: float = 0.07
+    """Cosine logits are divided by this, 0.02..0.2."""
+    request_time: bool = False
+    """Let the model see when the next event happens (serving then asks for the time), off in published tables."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the blocks; parameters, logits and sums stay float32."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The optimiser and the loop around it."""
+
+    epochs: int = 60
+    """Passes over the training events at most, 1..1000."""
+    patience: int = 8
+    """Evaluations without a better validation NDCG@10 before training stops, 1..100."""
+    tokens_per_step: int = 4096
+    """Events in one optimiser step over all devices, padding included, 64..2^20."""
+    steps_per_call: int = 8
+    """K, optimiser steps in one device call, 1..64."""
+    learning_rate: float = 2e-3
+    """Peak rate of Adam, 1e-5..1e-1."""
+    warmup_share: float = 0.05
+    """Share of all steps spent on linear warm-up, 0..0.5."""
+    ema_decay: float = 0.995
+    """Decay a step of the averaged parameters that are evaluated and served, 0 (off) .. 0.9999."""
+    negatives: int | None = None
+    """Shared negatives a step; 0 = full softmax; from the data: full up to 50,000 items, else 4096."""
+    type_weight: float = 0.1
+    """Weight of the next-event-type loss beside the next-item loss, 0..1."""
+    evaluations: int = 20
+    """Validations over the whole training, each followed by a checkpoint, 1..1000."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run."""
+
+    preset: Literal["tiny", "base", "large"] = "base"
+    split: Split = "leave-one-out"
+    """leave-one-out: a user's last event is tested, the second last validated; time: global cuts in time."""
+    seed: int = 0
+    """Every random choice is a function of (seed, step)."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def tiny() -> Config:
+    """Seconds on one core: tests and the embedded sample world."""
+    return Config(preset="tiny", model=ModelConfig(width=32, num_layers=1), train=TrainConfig(epochs=20))
+
+
+def base() -> Config:
+    """Up to some million events: minutes on two cores, seconds on an accelerator."""
+    return Config()
+
+
+def large() -> Config:
+    """Tens of millions of events, on accelerators."""
+    return Config(
+        preset="large",
+        model=ModelConfig(width=256, num_layers=8, num_heads=4, compute_dtype="bfloat16"),
+        train=TrainConfig(tokens_per_step=65536, learning_rate=1e-3),
+    )
+
+
+PRESETS = {"tiny": tiny, "base": base, "large": large}
+
+
+def to_json(config: Config) -> str:
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_json(text: str) -> Config:
+    """The Config that `to_json` wrote; an unknown field is a TypeError that names it."""
+    return _build(Config, json.loads(text))
+
+
+def _build(cls: type, values: dict[str, Any]):
+    sections = {f.name: type(f.default) for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default)}
+    return cls(**{k: _build(sections[k], v) if k in sections else v for k, v in values.items()})

@@ -1,0 +1,1 @@
+"""Raw tables to World, World to Batch: numpy and DuckDB only."""

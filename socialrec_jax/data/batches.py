@@ -1,0 +1,138 @@
+"""World to Batch: a pure function of (seed, step), so that a resumed run needs an integer and no iterator state.
+
+Training cuts each history into windows of at most T events, packs them anew every epoch in a new random company, and
+deals rows to steps. A window's input at position t is an event, its target the event after it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from socialrec_jax.batch import Batch
+from socialrec_jax.data.packing import pack
+from socialrec_jax.data.world import Events
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which event stands where: R packed rows of T positions."""
+
+    sources: np.ndarray  # [R, T] int64, row into the events; 0 where padding
+    segments: np.ndarray  # [R, T] int32, 0 = padding
+    positions: np.ndarray  # [R, T] int32, place within the window
+
+
+def lay_out(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> tuple[Plan, np.ndarray]:
+    """Pack windows events[start : start + length] [S] into rows; also the flat place [S] of each window's last event."""
+    packing = pack(lengths, row_length)
+    first = packing.rows * row_length + packing.columns
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    spread = np.repeat(first, lengths) + place
+    order = np.lexsort((packing.columns, packing.rows))
+    number = np.empty(len(lengths), np.int64)
+    number[order] = _count_within(packing.rows[order]) + 1
+    shape = (packing.num_rows, row_length)
+    sources, segments, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    sources.reshape(-1)[spread] = np.repeat(starts, lengths) + place
+    segments.reshape(-1)[spread] = np.repeat(number, lengths)
+    positions.reshape(-1)[spread] = place
+    return Plan(sources, segments, positions), first + lengths - 1
+
+
+def _count_within(sorted_keys: np.ndarray) -> np.ndarray:
+    """0, 1, 2, ... within each run of equal keys."""
+    begins = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
+    return np.arange(len(sorted_keys)) - np.repeat(begins, np.diff(np.append(begins, len(sorted_keys))))
+
+
+def windows(starts: np.ndarray, lengths: np.ndarray, row_length: int, rng: np.random.Generator):
+    """Cut sequences [U] into windows of row_length and one remainder each: (starts, lengths) [S].
+
+    The remainder stands at a random place among the full windows, so that over the epochs no event is always the
+    first of its window; the number of windows of each length, and so of packed rows, stays the same.
+    """
+    count = -(-lengths // row_length)
+    owner = np.repeat(np.arange(len(starts)), count)
+    index = _count_within(owner)
+    remainder = lengths - (count - 1) * row_length
+    short_at = rng.integers(0, np.maximum(count, 1))
+    is_short = index == short_at[owner]
+    cut = np.where(is_short, remainder[owner], row_length)
+    begin = index * row_length - np.where(index > short_at[owner], row_length - remainder[owner], 0)
+    return starts[owner] + begin, cut
+
+
+class TrainingBatches:
+    """All training steps of a data set.
+
+    Learns every event but the first of each user's events[starts:ends], where ends [U] comes from `World.ends`.
+    rows_per_step is B over all processes; process p of P gets its exact share of each step's rows.
+    """
+
+    def __init__(self, events: Events, ends: np.ndarray, first_time: int, row_length: int, rows_per_step: int, seed: int):
+        self.events, self.first_time, self.seed = events, first_time, seed
+        self.row_length, self.rows_per_step = row_length, rows_per_step
+        lengths = np.maximum(ends - events.starts - 1, 0)
+        learnable = lengths > 0
+        self._starts, self._lengths = events.starts[learnable], lengths[learnable]
+        self.targets_per_epoch = int(lengths.sum())
+
+    @functools.cached_property
+    def num_rows(self) -> int:
+        return len(self._plan(0).segments)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.num_rows // self.rows_per_step)
+
+    @property
+    def fill(self) -> float:
+        """Share of row positions that hold an event."""
+        return self.targets_per_epoch / (self.num_rows * self.row_length)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - the object lives as long as the training
+    def _plan(self, epoch: int) -> Plan:
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        starts, lengths = windows(self._starts, self._lengths, self.row_length, rng)
+        company = rng.permutation(len(starts))
+        plan, _ = lay_out(starts[company], lengths[company], self.row_length)
+        deal = rng.permutation(len(plan.segments))
+        return Plan(plan.sources[deal], plan.segments[deal], plan.positions[deal])
+
+    def at(self, step: int, process: int = 0, num_processes: int = 1) -> Batch:
+        """The rows [B / num_processes, T] of one step that this process trains on."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        share = self.rows_per_step // num_processes
+        row_ids = np.arange(process * share, (process + 1) * share)
+        return cut(self.events, self._plan(epoch), index * self.rows_per_step, row_ids, self.first_time)
+
+
+def cut(events: Events, plan: Plan, offset: int, row_ids: np.ndarray, first_time: int) -> Batch:
+    """The rows offset + row_ids of a plan as a Batch; rows past the end of the plan are padding."""
+    rows = np.minimum(offset + row_ids, len(plan.segments) - 1)
+    exists = (offset + row_ids < len(plan.segments))[:, None]
+    segments = np.where(exists, plan.segments[rows], 0)
+    source = np.where(segments > 0, plan.sources[rows], 0)
+    target = np.minimum(source + 1, len(events.items) - 1)
+    return Batch(
+        row_ids=row_ids.astype(np.int32),
+        segments=segments,
+        positions=np.where(exists, plan.positions[rows], 0),
+        users=events.owners[source],
+        items=events.items[source],
+        event_types=events.types[source].astype(np.int32),
+        times=model_times(events.times[source], first_time),
+        request_times=model_times(events.times[target], first_time),
+        targets=events.items[target],
+        target_types=events.types[target].astype(np.int32),
+        weights=(segments > 0).astype(np.float32),
+    )
+
+
+def model_times(unix_seconds: np.ndarray, first_time: int) -> np.ndarray:
+    """int32 seconds since the World's first event: 68 years either way, clipped beyond."""
+    limits = np.iinfo(np.int32)
+    return np.clip(unix_seconds - first_time, limits.min, limits.max).astype(np.int32)

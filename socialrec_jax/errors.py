@@ -1,0 +1,49 @@
+"""Mistakes that a user can mend, each with its exit code; every other exception is a bug of ours.
+
+The codes follow BSD's sysexits.h, so that schedulers and shell scripts can tell them apart.
+"""
+
+OK = 0
+USAGE = 64
+BAD_DATA = 65
+INPUT_MISSING = 66
+UNAVAILABLE = 69
+INTERNAL = 70
+DISK = 74
+LOCKED = 75
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class UserError(Exception):
+    """One line that says what is wrong, where, and what to do about it."""
+
+    code = USAGE
+
+
+class UsageError(UserError):
+    code = USAGE
+
+
+class BadData(UserError):
+    code = BAD_DATA
+
+
+class InputMissing(UserError):
+    code = INPUT_MISSING
+
+
+class DeviceUnavailable(UserError):
+    code = UNAVAILABLE
+
+
+class TrainingDiverged(UserError):
+    code = INTERNAL
+
+
+class DiskError(UserError):
+    code = DISK
+
+
+class RunLocked(UserError):
+    code = LOCKED

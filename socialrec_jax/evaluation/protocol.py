@@ -1,0 +1,91 @@
+"""How accuracy is judged: every user with held-out events, the whole catalogue, the same index that serves.
+
+Items of the user's history are masked, and targets among them dropped and counted: the question is the next *new*
+item. Ties count against us. See docs/model.md for the protocol and its reasons.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
+from socialrec_jax.evaluation import metrics
+from socialrec_jax.serving.index import Index, Pairs
+
+CUTOFFS = (10, 20)
+
+
+@dataclasses.dataclass(frozen=True)
+class Queries:
+    """Q users as they stood before a held-out part of their events."""
+
+    users: np.ndarray  # [Q] int64
+    ends: np.ndarray  # [Q] int64, exclusive row into the World's events
+    seen: Pairs
+    targets: Pairs  # M new items of the held-out part
+    target_rows: np.ndarray  # [M] int64, the event of each target
+    dropped: int  # held-out events whose item the user had before
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def held_out(world: World, part: int) -> Queries:
+    """The queries of VALIDATION or TEST."""
+    events = world.events
+    begins, stops = world.ends(part), world.ends(TEST if part == VALIDATION else NOW)
+    lengths = stops - begins
+    users = np.repeat(np.arange(world.num_users), lengths)
+    rows = np.repeat(begins, lengths) + np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    is_new = _first_of_each(users, events.items[rows], world.num_items) & ~_seen_before(world, begins, users, rows)
+    users, rows = users[is_new], rows[is_new]
+    judged, counts = np.unique(users, return_counts=True)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return Queries(
+        users=judged,
+        ends=begins[judged],
+        seen=Pairs.history(events, judged, begins[judged]),
+        targets=Pairs(offsets, np.asarray(events.items[rows])),
+        target_rows=rows,
+        dropped=int((~is_new).sum()),
+    )
+
+
+def _first_of_each(users: np.ndarray, items: np.ndarray, num_items: int) -> np.ndarray:
+    """True where a (user, item) pair occurs for the first time."""
+    first = np.zeros(len(users), bool)
+    first[np.unique(users * num_items + items, return_index=True)[1]] = True
+    return first
+
+
+def _seen_before(world: World, begins: np.ndarray, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """True where the event's item stands in its user's history before `begins`."""
+    judged = np.unique(users)
+    history = Pairs.history(world.events, judged, begins[judged])
+    owners = np.repeat(judged, np.diff(history.offsets))
+    return np.isin(users * world.num_items + world.events.items[rows], owners * world.num_items + history.items)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """One ranking of the queries' targets."""
+
+    metrics: dict[str, float]
+    per_query: dict[str, np.ndarray]
+    ranks: np.ndarray  # [M]
+
+
+def judge(index: Index, shared, query_vectors: np.ndarray, queries: Queries) -> Judgement:
+    """Rank every target of queries; query_vectors [Q, ...] and shared are what index scores with."""
+    k = min(max(CUTOFFS), index.num_items)
+    ranks, top = index.ranks(shared, query_vectors, queries.seen, queries.targets, k)
+    return judgement(ranks, top, queries, index.num_items)
+
+
+def judgement(ranks: np.ndarray, top: np.ndarray, queries: Queries, num_items: int) -> Judgement:
+    """Metrics of ranks [M] and top items [Q, k]."""
+    per_query = metrics.per_query(ranks, queries.targets.offsets, CUTOFFS)
+    coverage = {f"coverage@{k}": metrics.coverage(top[:, :k], num_items) for k in CUTOFFS}
+    return Judgement(metrics.summarise(per_query) | coverage, per_query, ranks)

@@ -1,0 +1,1 @@
+"""Flax modules: no files, no devices, no losses."""

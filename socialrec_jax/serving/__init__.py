@@ -1,0 +1,1 @@
+"""From histories to ranked products: the path that evaluation judges and serve.py runs."""

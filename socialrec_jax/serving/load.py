@@ -1,0 +1,38 @@
+"""A run directory -> the parts of a Recommender: config, World, model and the best averaged parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from socialrec_jax import parallel
+from socialrec_jax.checkpoint import Checkpoints
+from socialrec_jax.config import Config
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import InputMissing
+from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.run import RunDirectory
+
+RETRIEVER = "retriever"
+
+
+def load_run(path: Path) -> tuple[World, Config, RecommenderModel, dict]:
+    """Raises InputMissing when path holds no trained run, DiskError when its best checkpoint is damaged."""
+    run = RunDirectory(path)
+    config = run.config()
+    if not (run.world / "manifest.json").exists():
+        raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
+    world = World.open(run.world)
+    model = model_for(config, world)
+    checkpoints = Checkpoints(run.checkpoints / RETRIEVER)
+    best = checkpoints.best_step()
+    if best is None:
+        raise InputMissing(f"{path} holds no checkpoint yet: train the run first")
+    return world, config, model, checkpoints.restore_part("average", best)
+
+
+def model_for(config: Config, world: World) -> RecommenderModel:
+    """The model that fits a World."""
+    return RecommenderModel(config.model, world.num_items, len(world.event_types))

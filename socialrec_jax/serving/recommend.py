@@ -1,0 +1,129 @@
+"""A trained run as an object that recommends: the same features, model and index that evaluation judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from socialrec_jax import parallel
+from socialrec_jax.config import Config
+from socialrec_jax.data.popularity import recent_popularity
+from socialrec_jax.data.world import NOW, Events, World
+from socialrec_jax.errors import UsageError
+from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.serving.encoder import Encoder
+from socialrec_jax.serving.index import Index, Pairs, with_fallback
+
+_USERS_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
+_REASON_EVENTS = 10  # recent events that may be named as the reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendations:
+    """The best items of q users, best first."""
+
+    users: np.ndarray  # [q] int64
+    items: np.ndarray  # [q, k] int32
+    scores: np.ndarray  # [q, k] float32 logits; -inf where fewer than k items could be recommended
+    type_probabilities: np.ndarray  # [q, k, A] that the next event is of this type and on this item
+    from_history: np.ndarray  # [q] bool, False for users without events, who get what is popular
+    reasons: np.ndarray  # [q, k] int32, the recent event's item that is most like the recommended one, -1 without
+
+    @property
+    def exists(self) -> np.ndarray:
+        return np.isfinite(self.scores)
+
+
+class Recommender:
+    """Recommends from a World with trained parameters; `load` opens a run directory."""
+
+    def __init__(self, world: World, config: Config, model: RecommenderModel, params: dict):
+        self.world, self.config, self.model = world, config, model
+        self.params = parallel.replicate(params)
+        self.encoder = Encoder(model, config)
+        self.catalogue = self.encoder.catalogue(self.params)
+        self.index = Index(with_fallback(config.model.temperature), world.num_items)
+        self._types = parallel.map_devices(
+            lambda params, part: jax.nn.softmax(model.apply({"params": params}, *part, method="type_logits"))
+        )
+
+    @classmethod
+    def load(cls, run: Path) -> Recommender:
+        """The run's best model. Raises InputMissing, BadData or DiskError when the run is not whole."""
+        from socialrec_jax.serving.load import load_run
+
+        return cls(*load_run(run))
+
+    def fallback(self, ends: np.ndarray) -> np.ndarray:
+        """Scores [V] for users without history: log share of recent events, seen from rows before ends [U]."""
+        return recent_popularity(self.world.events, ends, self.world.num_items)
+
+    def states(self, events: Events, users: np.ndarray, ends: np.ndarray, asked: int | None = None) -> np.ndarray:
+        return self.encoder.states(self.params, events, users, ends, self.world.first_time, asked)
+
+    def recommend(
+        self,
+        users: np.ndarray,
+        *,
+        k: int = 10,
+        as_of: int | str = NOW,
+        events: Events | None = None,
+        repeats: bool = False,
+        allowed: np.ndarray | None = None,
+    ) -> Iterator[Recommendations]:
+        """The k best items for users [Q], in chunks that together cover all users in order.
+
+        as_of: see `World.ends`; events: histories of users that the World does not know, then users index them;
+        repeats: items of the history may be recommended; allowed [V] bool: only these. Raises UsageError when k is
+        larger than the catalogue.
+        """
+        if not 1 <= k <= self.world.num_items:
+            raise UsageError(f"k is {k}, the catalogue has {self.world.num_items} items: choose 1..{self.world.num_items}")
+        visible = self.world.ends(as_of)
+        shared = parallel.replicate((self.catalogue, self.fallback(visible)))
+        ends = visible if events is None else events.offsets[1:]
+        events = self.world.events if events is None else events
+        for begin in range(0, len(users), _USERS_AT_ONCE):
+            some = users[begin : begin + _USERS_AT_ONCE]
+            yield from self._recommend_some(shared, events, some, ends[some], k, repeats, allowed)
+
+    def _recommend_some(self, shared, events, users, ends, k, repeats, allowed) -> Iterator[Recommendations]:
+        states = self.states(events, users, ends)
+        seen_ends = events.offsets[users] if repeats else ends
+        seen = Pairs.history(events, users, seen_ends)
+        done = 0
+        for items, scores, log_total in self.index.top(shared, states, seen, k, allowed):
+            at = slice(done, done + len(items))
+            done += len(items)
+            chance = np.exp(scores - log_total[:, None])
+            yield Recommendations(
+                users=users[at],
+                items=items,
+                scores=scores,
+                type_probabilities=chance[..., None] * self._type_shares(states[at], items),
+                from_history=ends[at] > events.offsets[users[at]],
+                reasons=self._reasons(events, users[at], ends[at], items),
+            )
+
+    def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """How each user would act on each item if it came next [q, k, A]."""
+        if self.model.num_event_types == 1:
+            return np.ones((*items.shape, 1), np.float32)
+        pad = -len(states) % parallel.num_local_devices()
+        states = np.repeat(np.pad(states, ((0, pad), (0, 0)))[:, None], items.shape[1], axis=1)
+        parts = parallel.split_over_devices((states, np.pad(items, ((0, pad), (0, 0)))))
+        return parallel.join_devices(self._types(self.params, parts))[: len(items)]
+
+    def _reasons(self, events: Events, users: np.ndarray, ends: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The recent item of each user's history that is most like each recommended item [q, k]."""
+        recent = ends[:, None] - 1 - np.arange(_REASON_EVENTS)[None]
+        valid = recent >= events.offsets[users][:, None]
+        recent_items = events.items[np.where(valid, recent, 0)] if len(events.items) else np.zeros(recent.shape, np.int32)
+        vectors = np.asarray(self.catalogue)
+        likeness = vectors[items] @ vectors[recent_items].swapaxes(1, 2)
+        best = np.where(valid[:, None], likeness, -np.inf).argmax(-1)
+        return np.where(valid.any(-1)[:, None], np.take_along_axis(recent_items, best, 1), -1)

@@ -1,0 +1,1 @@
+"""Losses, optimiser, the step, the loop, checkpoints."""

@@ -1,0 +1,184 @@
+"""The training loop of one stage: resume, step, report, validate, keep the best, stop early, leave cleanly.
+
+Everything that decides the future (step, best so far, patience) is in the checkpoint, and every batch is a function of
+(seed, step): a run that was killed ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from socialrec_jax import parallel
+from socialrec_jax.batch import Batch
+from socialrec_jax.data.batches import TrainingBatches
+from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
+from socialrec_jax.run import RunDirectory
+from socialrec_jax.checkpoint import Checkpoints
+from socialrec_jax.training.progress import Progress
+from socialrec_jax.training.step import Trainer, TrainState
+
+SELECT_BY = "ndcg@10"
+
+
+class Stopped(Exception):
+    """A signal asked us to leave; the state is saved."""
+
+    def __init__(self, signum: int):
+        self.code = TERMINATED if signum == signal.SIGTERM else INTERRUPTED
+        super().__init__(f"stopped by {signal.Signals(signum).name} after saving; the same command goes on from here")
+
+
+@dataclasses.dataclass
+class Standing:
+    """How a stage stands; JSON beside every checkpoint."""
+
+    best_step: int = 0
+    best_value: float = -1.0
+    worse_in_a_row: int = 0
+    finished: bool = False
+    seconds: float = 0.0  # in device calls and waiting for batches, without compilation and validation
+    compile_seconds: float = 0.0
+
+
+def fit(
+    run: RunDirectory,
+    stage: str,
+    trainer: Trainer,
+    batches: TrainingBatches,
+    validate: Callable[[TrainState], dict[str, float]] | None,
+) -> tuple[TrainState, Standing]:
+    """Train a stage to its end, from wherever run stands, and return its best state.
+
+    validate: metrics of a state's averaged parameters; the best SELECT_BY is kept. Without it the stage runs all its
+    steps and the last state is the best. Raises Stopped after a signal, TrainingDiverged on a loss that is not finite.
+    """
+    checkpoints = Checkpoints(run.checkpoints / stage)
+    state, standing = trainer.init(batches.at(0)), Standing()
+    restored = checkpoints.restore(state)
+    if restored:
+        state, standing = restored[0], Standing(**restored[1])
+    run.forget_metrics_after(stage, int(state.step))
+    if not standing.finished:
+        state = _train(run, stage, trainer, batches, validate, checkpoints, state, standing)
+    if standing.best_step != int(state.step):
+        state, _ = checkpoints.restore(state, standing.best_step) or (state, {})
+    return state, standing
+
+
+def _train(run, stage, trainer, batches, validate, checkpoints, state, standing: Standing) -> TrainState:
+    t, step = trainer.config.train, int(state.step)
+    every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
+    call = trainer.compile()
+    process = parallel.process()
+    supply = parallel.prefetch(_calls(batches, step, trainer.num_steps, t.steps_per_call, process))
+    with _SignalWatch() as signals, Progress(stage, trainer.num_steps, step) as progress:
+        clock = _Clock(standing)
+        while step < trainer.num_steps and not standing.finished:
+            state, losses = call(state, next(supply))
+            loss = float(np.mean(np.asarray(losses)))
+            clock.count()
+            step += t.steps_per_call
+            if not np.isfinite(loss):
+                raise TrainingDiverged(f"{stage}: loss is {loss} at step {step}; lower --train.learning-rate")
+            rate = batches.targets_per_epoch / batches.steps_per_epoch / clock.seconds_a_step(t.steps_per_call)
+            progress.advance(step, loss=loss, events_per_second=rate)
+            run.log(stage=stage, step=step, time=time.time(), loss=loss, events_per_second=round(rate),
+                    learning_rate=float(trainer.schedule(step)))  # fmt: skip
+            last = step >= trainer.num_steps
+            if last or step % every == 0:
+                _judge(run, stage, step, validate, state, standing, t.patience, progress)
+                standing.finished = standing.finished or last
+            if last or step % every == 0 or signals.received or standing.finished:
+                checkpoints.save(step, state, dataclasses.asdict(standing), keep={standing.best_step})
+            if signals.received and not standing.finished:
+                raise Stopped(signals.received)
+            clock.restart()
+    supply.close()
+    return state
+
+
+def _judge(run, stage, step, validate, state, standing: Standing, patience: int, progress: Progress) -> None:
+    """Validate, and move the best and the patience accordingly."""
+    if validate is None:
+        standing.best_step = step
+        return
+    metrics = validate(state)
+    run.log(stage=stage, step=step, time=time.time(), **{f"validation_{name}": value for name, value in metrics.items()})
+    progress.validated(step, metrics)
+    if metrics[SELECT_BY] > standing.best_value:
+        standing.best_step, standing.best_value, standing.worse_in_a_row = step, metrics[SELECT_BY], 0
+    else:
+        standing.worse_in_a_row += 1
+    standing.finished = standing.worse_in_a_row >= patience
+
+
+def evaluation_interval(num_steps: int, evaluations: int, steps_per_call: int) -> int:
+    """Steps between validations: whole calls, about `evaluations` of them."""
+    return max(1, round(num_steps / evaluations / steps_per_call)) * steps_per_call
+
+
+def whole_calls(steps: int, steps_per_call: int) -> int:
+    """The nearest number of steps that whole calls make, at least one call."""
+    return max(1, round(steps / steps_per_call)) * steps_per_call
+
+
+def _calls(batches: TrainingBatches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]) -> Iterator[Batch]:
+    """Batches [P, K, B, T] of the calls from step begin to end."""
+    for first in range(begin, end, steps_per_call):
+        steps = [parallel.split_over_devices(batches.at(first + k, *process)) for k in range(steps_per_call)]
+        yield jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *steps)
+
+
+class _Clock:
+    """Adds the time of device calls to the standing; the first call of a process compiles and is kept apart."""
+
+    def __init__(self, standing: Standing):
+        self.standing, self.calls = standing, 0
+        self.seconds = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        self.began = time.perf_counter()
+
+    def count(self) -> None:
+        elapsed = time.perf_counter() - self.began
+        if self.calls == 0:
+            self.standing.compile_seconds += elapsed
+        else:
+            self.standing.seconds += elapsed
+            self.seconds += elapsed
+        self.calls += 1
+
+    def seconds_a_step(self, steps_per_call: int) -> float:
+        if self.calls == 1:
+            return self.standing.compile_seconds / steps_per_call
+        return self.seconds / (self.calls - 1) / steps_per_call
+
+
+class _SignalWatch:
+    """Remembers SIGTERM and Ctrl-C until the loop is at a place to leave; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def __enter__(self) -> _SignalWatch:
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def _note(self, signum: int, _frame) -> None:
+        self.received = signum
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

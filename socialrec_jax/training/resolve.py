@@ -1,0 +1,43 @@
+"""Settings that follow from the data, so that one command fits a small shop and a large one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from socialrec_jax.config import Config
+from socialrec_jax.data.world import VALIDATION, World
+
+FULL_SOFTMAX_ITEMS = 50_000
+_WINDOWS = (64, 128, 256)
+_WHOLE_HISTORY_SHARE = 0.95
+
+
+def resolve(config: Config, world: World) -> Config:
+    """The same configuration with every None filled in; what the user set stays."""
+    lengths = world.ends(VALIDATION) - world.events.starts
+    model = config.model
+    if model.history_length is None:
+        model = dataclasses.replace(model, history_length=window_for(lengths))
+    if model.dropout is None:
+        model = dataclasses.replace(model, dropout=dropout_for(int(lengths.sum()), world.num_items))
+    train = config.train
+    if train.negatives is None:
+        train = dataclasses.replace(train, negatives=0 if world.num_items <= FULL_SOFTMAX_ITEMS else 4096)
+    return dataclasses.replace(config, model=model, train=train)
+
+
+def window_for(lengths: np.ndarray) -> int:
+    """The shortest window that shows 95% of all events their whole history, or the longest there is.
+
+    lengths [U]: training events of each user. Short rows cost less attention and pack as well.
+    """
+    whole = [np.minimum(lengths, window).sum() / max(lengths.sum(), 1) for window in _WINDOWS]
+    return next((w for w, share in zip(_WINDOWS, whole, strict=True) if share >= _WHOLE_HISTORY_SHARE), _WINDOWS[-1])
+
+
+def dropout_for(num_events: int, num_items: int) -> float:
+    """Half where an item has some ten events, a fifth where it has hundreds: measured in docs/results.md."""
+    events_per_item = max(num_events / max(num_items, 1), 1.0)
+    return float(np.round(np.clip(0.5 - 0.25 * (np.log10(events_per_item) - 1.25), 0.2, 0.5), 2))

@@ -1,0 +1,96 @@
+"""One optimiser step: model -> losses as sums -> gradients -> sums over devices -> one division -> update."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from socialrec_jax import parallel
+from socialrec_jax.batch import Batch, Sums
+from socialrec_jax.config import Config
+from socialrec_jax.models.layers import Noise
+from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.shapes import Array, Floats, Ints
+from socialrec_jax.training import losses
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a step changes; the same on all devices."""
+
+    step: Ints[Array, ""]
+    params: dict
+    average: dict  # exponential moving average of params: what is evaluated and served
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Builds the state and the compiled call of one training."""
+
+    config: Config
+    model: RecommenderModel
+    num_steps: int  # of the whole training: the length of the learning-rate schedule
+
+    @property
+    def schedule(self) -> optax.Schedule:
+        t = self.config.train
+        warmup = max(1, int(self.num_steps * t.warmup_share))
+        return optax.warmup_cosine_decay_schedule(0.0, t.learning_rate, warmup, max(self.num_steps, warmup + 1))
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(self.schedule, b1=0.9, b2=0.98)
+
+    def init(self, example: Batch) -> TrainState:
+        """A fresh state on all local devices; example is one batch of rows [B, T]."""
+        params = jax.jit(self.model.init)(jax.random.key(self.config.seed), jax.tree.map(jnp.asarray, example))["params"]
+        state = TrainState(jnp.zeros((), jnp.int32), params, params, self.optimizer.init(params))
+        return parallel.replicate(jax.tree.map(np.asarray, state))
+
+    def compile(self):
+        """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
+        return parallel.scan_steps(self._step)
+
+    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Floats[Array, ""]]:
+        def local_loss(params):
+            item_loss, type_loss = self.loss_sums(params, batch, state.step)
+            return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
+
+        gradients, item_loss = jax.grad(local_loss, has_aux=True)(state.params)
+        gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(item_loss.weight, 1), gradients)
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(self.config.train.ema_decay, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(params, state.average, 1 - decay)
+        return TrainState(state.step + 1, params, average, opt_state), item_loss.mean()
+
+    def loss_sums(self, params: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
+        """(next item, next event type) losses of the local rows."""
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
+        noise = Noise(jax.random.bits(keys[0]), batch.row_ids)
+        variables = {"params": params}
+        users = self.model.apply(variables, batch, noise, method="encode_users")
+        users, targets, weights = users.reshape(-1, users.shape[-1]), batch.targets.reshape(-1), batch.weights.reshape(-1)
+        catalogue = self.model.apply(variables, method="encode_items")
+        item_loss = self._item_loss(users, catalogue, targets, weights, keys[1])
+        if self.model.num_event_types == 1:
+            return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
+        logits = self.model.apply(variables, users, targets, method="type_logits")
+        return item_loss, losses.next_type(logits, batch.target_types.reshape(-1), weights)
+
+    def _item_loss(self, users: Array, catalogue: Array, targets: Array, weights: Array, key: Array) -> Sums:
+        M, V = self.config.train.negatives, len(catalogue)
+        temperature = self.config.model.temperature
+        if not M:
+            return losses.full_softmax(users, catalogue, targets, weights, temperature)
+        negatives = jax.random.randint(key, (M,), 0, V)
+        expected = jnp.full((M,), jnp.log(M / V))
+        return losses.sampled_softmax(
+            users, catalogue[targets], catalogue[negatives], targets, negatives, expected, weights, temperature
+        )

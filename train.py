@@ -1,0 +1,90 @@
+"""Train a recommender: raw tables in, a run directory with checkpoints, figures and a report out.
+
+    python train.py                                   the embedded sample shop, into runs/sample
+    python train.py --data DIR --run RUN              your own tables
+    python train.py --run RUN                         goes on exactly where RUN stands
+
+Resume policy:
+    1. RUN without config.json is new: the options make its configuration, resolved against the data.
+    2. RUN with config.json keeps it: options that say otherwise are an error, not an override.
+    3. A prepared World of the same sources is reused; other sources than RUN's are an error.
+    4. A stage restores its newest whole checkpoint; damaged ones are named and passed over.
+    5. A finished stage is not trained again; evaluation and report are always written anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from socialrec_jax import cli
+from socialrec_jax.config import PRESETS, Config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Config):
+    """Train a recommender for a social shop."""
+
+    source: Annotated[Path | None, tyro.conf.arg(name="data", metavar="DIR")] = None
+    """Folder of raw tables; without it the embedded sample shop."""
+    run: Annotated[Path, tyro.conf.arg(metavar="RUN")] = Path("runs/sample")
+    """Run directory; an existing one is resumed."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A config.json to start from instead of a preset."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main() -> None:
+    # ---- config: preset or file, then the command line over it
+    options, config, said = read_options(sys.argv[1:])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
+    from socialrec_jax import pipeline
+    from socialrec_jax.run import RunDirectory
+
+    run = RunDirectory(options.run)
+    with run.lock():
+        # ---- data: raw tables -> World
+        config = pipeline.settle_config(run, config, said)
+        source = options.source
+        if source is None and not run.exists:
+            source = pipeline.sample_tables(run, config.seed)
+        world = pipeline.open_world(run, source, config)
+        config = pipeline.resolve_config(run, config, world)
+        pipeline.describe(world, config)
+
+        # ---- train: the retriever, from wherever it stands
+        params, standing = pipeline.train_retriever(run, world, config)
+
+        # ---- finish: evaluate once on the test part, recommend, report
+        report = pipeline.evaluate(run, world, config, params, standing)
+        pipeline.finish(run, report)
+
+
+def read_options(arguments: list[str]) -> tuple[Options, Config, bool]:
+    """(all options, the configuration in them, whether the command line says anything about the configuration)."""
+    start = _starting_point(arguments)
+    default = Options(**{field.name: getattr(start, field.name) for field in dataclasses.fields(Config)})
+    options = cli.parse(Options, args=arguments, default=default, prog="train.py", description=__doc__)
+    config = Config(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Config)})
+    return options, config, config != PRESETS["base"]()
+
+
+def _starting_point(arguments: list[str]) -> Config:
+    """The preset or file that the other options change: read before the full parse, because it sets the defaults."""
+    values = dict(zip(arguments, arguments[1:], strict=False)) | dict(a.split("=", 1) for a in arguments if "=" in a)
+    if "--config" in values:
+        from socialrec_jax.run import read_config
+
+        return read_config(Path(values["--config"]))
+    sample = "--data" not in values and not Path(values.get("--run", "runs/sample"), "config.json").exists()
+    return PRESETS.get(values.get("--preset", "tiny" if sample else "base"), PRESETS["base"])()
+
+
+if __name__ == "__main__":
+    cli.main(main)
