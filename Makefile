@@ -13,7 +13,7 @@ train: $(VENV)/.runtime-$(ACCELERATOR)
 test: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.development

@@ -15,6 +15,7 @@ Resume policy:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def read_options(arguments: list[str]) -> tuple[Options, Config, bool]:
 
 def _starting_point(arguments: list[str]) -> Config:
     """The preset or file that the other options change: read before the full parse, because it sets the defaults."""
-    values = dict(zip(arguments, arguments[1:], strict=False)) | dict(a.split("=", 1) for a in arguments if "=" in a)
+    values = dict(itertools.pairwise(arguments)) | dict(a.split("=", 1) for a in arguments if "=" in a)
     if "--config" in values:
         from socialrec_jax.run import read_config
 

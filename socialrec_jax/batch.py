@@ -30,7 +30,17 @@ class Batch(struct.PyTreeNode):
     def check(self) -> None:
         """Raise ValueError on a batch that no room could have meant (host only; costs a pass over the data)."""
         shape = self.segments.shape
-        for name in ("positions", "users", "items", "event_types", "times", "request_times", "targets", "weights"):
+        for name in (
+            "positions",
+            "users",
+            "items",
+            "event_types",
+            "times",
+            "request_times",
+            "targets",
+            "target_types",
+            "weights",
+        ):
             if getattr(self, name).shape != shape:
                 raise ValueError(f"Batch.{name} has shape {getattr(self, name).shape}, segments have {shape}")
         if self.row_ids.shape != shape[:-1]:

@@ -35,7 +35,7 @@ class Checkpoints:
         """Steps with a manifest, oldest first."""
         return sorted(int(m.parent.name) for m in self.folder.glob(f"*/{_MANIFEST}") if m.parent.name.isdigit())
 
-    def save(self, step: int, state: State, progress: dict, keep: set[int]) -> None:
+    def save(self, step: int, state: object, progress: dict, keep: set[int]) -> None:
         """Write step, then delete every other but the newest two and `keep`.
 
         progress is JSON that travels with the state. Raises DiskError when there is no room; nothing is lost then.
@@ -86,7 +86,7 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step that the newest whole step calls best, None when nothing was ever saved or validated."""
         newest = next((step for step in self.steps()[::-1] if self.damage(step) is None), None)
-        return newest and self._progress(newest).get("best_step") or None
+        return (newest and self._progress(newest).get("best_step")) or None
 
     def restore_part(self, name: str, step: int):
         """One field of a saved state, on the first local device. Raises DiskError when the step is damaged."""
@@ -120,12 +120,14 @@ class Checkpoints:
             if path.is_dir() and not (path / _MANIFEST).exists():
                 shutil.rmtree(path)
 
-    def _check_space(self, state: State) -> None:
+    def _check_space(self, state: object) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
         if free < 1.2 * needed:
-            raise DiskError(f"{self.folder} has {free / 1e6:.0f} MB free, a checkpoint needs {1.2 * needed / 1e6:.0f} MB")
+            raise DiskError(
+                f"{self.folder} has {free / 1e6:.0f} MB free, a checkpoint needs {1.2 * needed / 1e6:.0f} MB"
+            )
 
 
 def _files(folder: Path) -> list[Path]:

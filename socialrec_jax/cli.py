@@ -29,7 +29,7 @@ def main(program: Callable[[], None]) -> None:
         program()
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001 - the last stop of a program
+    except BaseException as error:
         code, line = _verdict(error)
         if debug:
             traceback.print_exc()

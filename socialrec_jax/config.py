@@ -10,6 +10,8 @@ import dataclasses
 import json
 from typing import Any, Literal
 
+from socialrec_jax.errors import UsageError
+
 Split = Literal["leave-one-out", "time"]
 
 
@@ -68,7 +70,7 @@ class TrainConfig:
     ema_decay: float = 0.995
     """Decay a step of the averaged parameters that are evaluated and served, 0 (off) .. 0.9999."""
     negatives: int | None = None
-    """Shared negatives a step; 0 = full softmax; from the data: full up to 50,000 items, else 4096."""
+    """Shared negatives a step; 0 = full softmax; from the data: full up to 5,000 items, else 1024."""
     type_weight: float = 0.1
     """Weight of the next-event-type loss beside the next-item loss, 0..1."""
     evaluations: int = 20
@@ -109,6 +111,42 @@ def large() -> Config:
 
 
 PRESETS = {"tiny": tiny, "base": base, "large": large}
+
+
+_RANGES = {
+    "data.max_bad_share": (0, 1),
+    "data.validation_share": (0.01, 0.4),
+    "data.test_share": (0.01, 0.4),
+    "model.width": (16, 1024),
+    "model.num_layers": (1, 16),
+    "model.num_heads": (1, 16),
+    "model.history_length": (8, 4096),
+    "model.dropout": (0, 0.7),
+    "model.temperature": (0.02, 0.2),
+    "train.epochs": (1, 1000),
+    "train.patience": (1, 100),
+    "train.tokens_per_step": (64, 1 << 20),
+    "train.steps_per_call": (1, 64),
+    "train.learning_rate": (1e-5, 1e-1),
+    "train.warmup_share": (0, 0.5),
+    "train.ema_decay": (0, 0.9999),
+    "train.negatives": (0, 1 << 20),
+    "train.type_weight": (0, 1),
+    "train.evaluations": (1, 1000),
+}
+
+
+def check(config: Config) -> None:
+    """Raise UsageError on the first setting that is out of its range."""
+    for name, (low, high) in _RANGES.items():
+        section, field = name.split(".")
+        value = getattr(getattr(config, section), field)
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is out of range {low}..{high}")
+    if config.model.width % config.model.num_heads:
+        raise UsageError(
+            f"--model.width {config.model.width} is no multiple of --model.num-heads {config.model.num_heads}"
+        )
 
 
 def to_json(config: Config) -> str:

@@ -89,7 +89,8 @@ def prefetch(items: Iterable[Tree], depth: int = 2) -> Iterator[Tree]:
     def put(entry) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(entry, timeout=0.1)
+                ready.put(entry, timeout=0.1)
+                return
             except queue.Full:
                 continue
 
@@ -100,7 +101,7 @@ def prefetch(items: Iterable[Tree], depth: int = 2) -> Iterator[Tree]:
                 if stopped.is_set():
                     return
             put((None, StopIteration()))
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer
+        except BaseException as error:
             put((None, error))
 
     threading.Thread(target=work, daemon=True, name="prefetch").start()

@@ -7,33 +7,67 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-from socialrec_jax.config import Config
+from socialrec_jax import parallel
+from socialrec_jax.config import Config, check
 from socialrec_jax.data.batches import TrainingBatches
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
-from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
+from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.environment import environment
-from socialrec_jax.errors import BadData
-from socialrec_jax.evaluation import metrics, protocol
-from socialrec_jax.evaluation.baselines import fit_baselines
+from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.evaluation import baselines, metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
 from socialrec_jax.run import RunDirectory, write_atomically
-from socialrec_jax.serving.index import dense_index
 from socialrec_jax.serving.load import RETRIEVER, model_for
 from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.serving.writer import table_writer
-from socialrec_jax.training.fit import Standing, fit, whole_calls
+from socialrec_jax.training.fit import SELECT_BY, Standing, fit, whole_calls
+from socialrec_jax.training.resolve import resolve
 from socialrec_jax.training.step import Trainer, TrainState
+
+TUNING_QUERIES = 5000  # validation users on whom baselines are tuned: a dozen settings are tried
+
+
+def settle_config(run: RunDirectory, config: Config, chosen: bool) -> Config:
+    """The configuration that counts: the run's own where it exists.
+
+    chosen: the command line says something about the configuration; then it must agree with the run's, or UsageError.
+    """
+    check(config)
+    if not run.exists:
+        return config
+    kept = run.config()
+    differing = _difference(kept, config)
+    if chosen and differing:
+        raise UsageError(f"{run.path} was started with {differing}: leave the option out, or choose another --run")
+    return kept
+
+
+def _difference(kept: Config, asked: Config) -> str | None:
+    """The first setting that both fix and that differs."""
+    ours, theirs = _flat(dataclasses.asdict(kept)), _flat(dataclasses.asdict(asked))
+    wrong = next((key for key, value in theirs.items() if value not in (None, ours[key])), None)
+    return wrong and f"--{wrong.replace('_', '-')} {ours[wrong]}, not {theirs[wrong]}"
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def sample_tables(run: RunDirectory, seed: int) -> Path:
     """The embedded synthetic shop, written once into the run directory."""
     folder = run.path / "sample"
-    if not (folder / "events.parquet").exists():
+    if not (folder / "users.parquet").exists():
         write_tables(folder, seed=seed)
     return folder
 
@@ -41,12 +75,169 @@ def sample_tables(run: RunDirectory, seed: int) -> Path:
 def open_world(run: RunDirectory, source: Path | None, config: Config) -> World:
     """Prepare source into the run, or open what stands there when source is None.
 
-    Raises BadData when the run was trained on other data.
+    Raises BadData when the run stands on other data, InputMissing when there is nothing to open.
     """
     if source is None:
+        if not (run.world / "manifest.json").exists():
+            raise InputMissing(f"{run.path} holds no prepared data: say which with --data DIR")
         return World.open(run.world)
-    before = _world_hash(run)
-    world = prepare(source, run.world, config.data, config.split)
-    if before not in (None, world.manifest["hash"]) and any(run.checkpoints.glob("*/*")):
-        raise BadData(f"{run.path} was trained on other data than {source}: choose another --run")
-    return world
+    return prepare(source, run.world, config.data, config.split, replace=not run.exists)
+
+
+def resolve_config(run: RunDirectory, config: Config, world: World) -> Config:
+    """Fill in what follows from the data and write it down."""
+    resolved = resolve(config, world)
+    run.write_config(resolved)
+    return resolved
+
+
+def describe(world: World, config: Config) -> None:
+    """Two lines for a person: what there is to learn from, and the settings that followed from it."""
+    counts, m, t = world.manifest["counts"], config.model, config.train
+    rejected = sum(counts["rejected"].values())
+    print(
+        f"data  {counts['users']:,} users  {counts['items']:,} items  {counts['events']:,} events "
+        f"({', '.join(world.event_types)})  {counts['social_edges']:,} friendships"
+        + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
+    )
+    softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"
+    print(
+        f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
+        f"split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}",
+        flush=True,
+    )
+
+
+def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[TrainState, Standing]:
+    """The behavior model, trained on the training part and selected on the validation part."""
+    t = config.train
+    rows = rows_per_step(config)
+    batches = TrainingBatches(
+        world.events, world.ends(VALIDATION), world.first_time, config.model.history_length or 0, rows, config.seed
+    )
+    if not batches.targets_per_epoch:
+        raise UsageError(
+            f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
+        )
+    model = model_for(config, world)
+    num_steps = whole_calls(batches.steps_per_epoch * t.epochs, t.steps_per_call)
+    trainer = Trainer(config, model, num_steps, batches.item_counts(world.num_items))
+    return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer))
+
+
+def rows_per_step(config: Config) -> int:
+    """B over all devices: at least one row each, and the same number on each."""
+    rows = config.train.tokens_per_step // (config.model.history_length or 1)
+    devices = parallel.num_devices()
+    return max(1, round(rows / devices)) * devices
+
+
+def validator(world: World, config: Config, trainer: Trainer) -> Callable[[TrainState], dict[str, float]] | None:
+    """Metrics of a state on the validation part; None when the split left nobody to validate on."""
+    queries = protocol.held_out(world, VALIDATION)
+    if not len(queries):
+        return None
+    recommender = Recommender(world, config, trainer.model)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        return judge_retriever(recommender.use(state.average), queries, VALIDATION).metrics
+
+    return validate
+
+
+def judge_retriever(recommender: Recommender, queries: protocol.Queries, part: int) -> protocol.Judgement:
+    """The retriever's ranking of the held-out items."""
+    states = recommender.states(recommender.world.events, queries.users, queries.ends)
+    return protocol.judge(recommender.index, recommender.shared(part), states, queries)
+
+
+def evaluate(run: RunDirectory, world: World, config: Config, state: TrainState, standing: Standing) -> dict:
+    """Judge the retriever and every baseline on both parts, and write report.json and report.html."""
+    recommender = Recommender(world, config, model_for(config, world)).use(state.average)
+    judged: dict[str, dict[str, protocol.Judgement]] = {"validation": {}, "test": {}}
+    queries = {"validation": protocol.held_out(world, VALIDATION), "test": protocol.held_out(world, TEST)}
+    for part, number in (("validation", VALIDATION), ("test", TEST)):
+        if len(queries[part]):
+            judged[part] = {"retriever": judge_retriever(recommender, queries[part], number)}
+    for name, scorer in fit_baselines(world, queries["validation"]).items():
+        for part in judged:
+            if len(queries[part]):
+                judged[part][name] = scorer(queries[part])
+    masks = segments.segments(world, queries["test"])
+    report = {
+        "data": world.manifest["counts"]
+        | {key: world.manifest[key] for key in ("event_types", "time_min", "time_max")},
+        "split": config.split,
+        "seed": config.seed,
+        "targets": {part: {"new": len(q.target_rows), "seen_before": q.dropped} for part, q in queries.items()},
+        **{part: {name: judgement.metrics for name, judgement in models.items()} for part, models in judged.items()},
+        "intervals": {name: _intervals(judgement, config.seed) for name, judgement in judged["test"].items()},
+        "segments": {name: segments.by_segment(judgement, masks) for name, judgement in judged["test"].items()},
+        "train": _speed(run, standing),
+        "environment": environment(),
+    }
+    write_atomically(run.report, json.dumps(report, indent=1) + "\n")
+    write_report(run.path)
+    return report
+
+
+def fit_baselines(
+    world: World, validation: protocol.Queries
+) -> dict[str, Callable[[protocol.Queries], protocol.Judgement]]:
+    """Judges of queries by name, each counted from the training part and tuned on the validation queries."""
+    ends, V = world.ends(VALIDATION), world.num_items
+
+    def by_popularity(popularity: np.ndarray) -> Callable[[protocol.Queries], protocol.Judgement]:
+        return lambda queries: protocol.judge_popularity(popularity, queries)
+
+    def by_cosine(cosine: baselines.ItemCosine) -> Callable[[protocol.Queries], protocol.Judgement]:
+        return lambda queries: protocol.judge_scorer(
+            lambda users, ends: cosine.scores(world.events, users, ends), queries, V
+        )
+
+    sample = validation.sample(TUNING_QUERIES, seed=0)
+
+    def value(judge: Callable[[protocol.Queries], protocol.Judgement]) -> float:
+        return judge(sample).metrics[SELECT_BY] if len(sample) else 0.0
+
+    recent = baselines.tune_recently_popular(world.events, ends, V, lambda p: value(by_popularity(p)))
+    cosine, _ = baselines.tune_cosine(world.events, ends, V, lambda c: value(by_cosine(c)))
+    return {
+        "popular": by_popularity(baselines.popular(world.events, ends, V)),
+        "recently popular": by_popularity(recent),
+        "item cosine": by_cosine(cosine),
+    }
+
+
+def _intervals(judgement: protocol.Judgement, seed: int) -> dict[str, tuple[float, float]]:
+    return {name: metrics.bootstrap_interval(judgement.per_query[name], seed) for name in ("hr@10", "ndcg@10")}
+
+
+def _speed(run: RunDirectory, standing: Standing) -> dict:
+    """What training cost: seconds without compilation, validation and saving."""
+    return {
+        "stage": RETRIEVER,
+        "seconds": round(standing.seconds, 2),
+        "compile_seconds": round(standing.compile_seconds, 2),
+        "trained_events_per_second": round(standing.events / max(standing.seconds, 1e-9)),
+        "steps": standing.steps,
+        "best_step": standing.best_step,
+    }
+
+
+def finish(run: RunDirectory, report: dict) -> None:
+    """The accuracy table on the terminal, and where the rest lies."""
+    table = Table(
+        title=f"test accuracy, {report['split']}, whole catalogue, {report['targets']['test']['new']:,} targets"
+    )
+    shown = ("hr@10", "ndcg@10", "recall@10", "precision@10", "f1@10", "mrr@10", "coverage@10")
+    for column in ("model", *shown):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for name, values in report["test"].items():
+        table.add_row(name, *(f"{values[metric]:.4f}" for metric in shown))
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    speed = report["train"]
+    print(
+        f"trained {speed['steps']} steps in {speed['seconds']:.0f} s, {speed['trained_events_per_second']:,} events/s"
+    )
+    print(f"report  {run.path / 'report.html'}", flush=True)

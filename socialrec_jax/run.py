@@ -73,7 +73,9 @@ class RunDirectory:
             except OSError:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
-                raise RunLocked(f"{self.path} is in use by process {holder}; wait for it or choose another --run") from None
+                raise RunLocked(
+                    f"{self.path} is in use by process {holder}; wait for it or choose another --run"
+                ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

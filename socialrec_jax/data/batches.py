@@ -26,7 +26,7 @@ class Plan:
 
 
 def lay_out(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> tuple[Plan, np.ndarray]:
-    """Pack windows events[start : start + length] [S] into rows; also the flat place [S] of each window's last event."""
+    """Pack windows events[start : start + length] [S] into rows; also the flat place [S] of each one's last event."""
     packing = pack(lengths, row_length)
     first = packing.rows * row_length + packing.columns
     place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -72,13 +72,16 @@ class TrainingBatches:
     rows_per_step is B over all processes; process p of P gets its exact share of each step's rows.
     """
 
-    def __init__(self, events: Events, ends: np.ndarray, first_time: int, row_length: int, rows_per_step: int, seed: int):
+    def __init__(
+        self, events: Events, ends: np.ndarray, first_time: int, row_length: int, rows_per_step: int, seed: int
+    ):
         self.events, self.first_time, self.seed = events, first_time, seed
         self.row_length, self.rows_per_step = row_length, rows_per_step
         lengths = np.maximum(ends - events.starts - 1, 0)
         learnable = lengths > 0
         self._starts, self._lengths = events.starts[learnable], lengths[learnable]
         self.targets_per_epoch = int(lengths.sum())
+        self._ends = ends
 
     @functools.cached_property
     def num_rows(self) -> int:
@@ -101,6 +104,11 @@ class TrainingBatches:
         plan, _ = lay_out(starts[company], lengths[company], self.row_length)
         deal = rng.permutation(len(plan.segments))
         return Plan(plan.sources[deal], plan.segments[deal], plan.positions[deal])
+
+    def item_counts(self, num_items: int) -> np.ndarray:
+        """Events of each item [V] in what is learnt."""
+        learnt = np.arange(len(self.events.items)) < self._ends[self.events.owners]
+        return np.bincount(self.events.items[learnt], minlength=num_items)
 
     def at(self, step: int, process: int = 0, num_processes: int = 1) -> Batch:
         """The rows [B / num_processes, T] of one step that this process trains on."""

@@ -6,6 +6,7 @@ A World of any size opens in milliseconds and costs only the pages that are read
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -29,7 +30,12 @@ class Strings(Sequence[str]):
 
     @functools.cached_property
     def _positions(self) -> dict[str, int]:
-        return {text: position for position, text in enumerate(self)}
+        return {text: position for position, text in enumerate(self.tolist())}
+
+    def tolist(self) -> list[str]:
+        """All texts, much faster than one by one."""
+        data, bounds = self.data.tobytes(), self.offsets.tolist()
+        return [data[start:end].decode() for start, end in itertools.pairwise(bounds)]
 
     def lookup(self, texts: Iterable[str]) -> np.ndarray:
         """Positions [n] int64 of `texts`, -1 where a text is not in the column."""
@@ -38,9 +44,10 @@ class Strings(Sequence[str]):
     @classmethod
     def of(cls, texts: Sequence[str]) -> Strings:
         """A column in memory."""
-        encoded = [text.encode() for text in texts]
-        offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)])
-        return cls(offsets.astype(np.int64), np.frombuffer(b"".join(encoded), np.uint8))
+        encoded = list(map(str.encode, texts))
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 
     @classmethod
     def load(cls, path: Path) -> Strings:

@@ -6,21 +6,19 @@ import numpy as np
 
 from socialrec_jax.data.world import Events
 
-_HALF_LIFE_SHARE = 0.05  # of the data's time span: follows the pace of the shop
 
-
-def recent_popularity(events: Events, ends: np.ndarray, num_items: int) -> np.ndarray:
+def recent_popularity(events: Events, ends: np.ndarray, num_items: int, half_life: float = 0.05) -> np.ndarray:
     """Log share [V] float32 of each item among the visible events (rows before ends [U]), recent ones counting more.
 
-    An event's weight halves with every twentieth of the visible time span. An item without events gets the share of
-    a tenth of the lightest event.
+    An event's weight halves with every half_life, a share of the visible time span, so that it follows the pace of
+    the shop. An item without events gets the share of a tenth of the lightest event.
     """
-    visible = np.arange(len(events.items)) < np.repeat(ends, np.diff(events.offsets))
+    visible = np.arange(len(events.items)) < ends[events.owners]
     if not visible.any():
         return np.zeros(num_items, np.float32)
     items, times = events.items[visible], events.times[visible].astype(np.float64)
-    half_life = max((times.max() - times.min()) * _HALF_LIFE_SHARE, 1.0)
-    weights = 0.5 ** ((times.max() - times) / half_life)
+    seconds = max((times.max() - times.min()) * half_life, 1.0)
+    weights = 0.5 ** ((times.max() - times) / seconds)
     counts = np.bincount(items, weights, minlength=num_items)
     floor = weights.min() / 10
     return np.log((counts + floor) / (counts.sum() + num_items * floor)).astype(np.float32)

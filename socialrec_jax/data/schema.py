@@ -5,7 +5,8 @@ the synonym that comes first wins. `docs/data.md` lists them for the user.
 
 Times: numbers below 1e11 are seconds (1e11 is the year 5138), the next factors of 1000 are milli-, micro- and
 nanoseconds. Every number names its unit by its size; that alone would misread milliseconds before March 1973, so
-`tables.py` also demands that a table speaks one unit and rejects the rows that differ from most.
+`tables.py` also demands that a table speaks one unit and rejects the rows that differ from most. ISO times go through
+TIMESTAMPTZ, because a cast to TIMESTAMP ignores an offset such as +02:00.
 """
 
 from __future__ import annotations
@@ -67,11 +68,11 @@ TABLES: dict[str, tuple[Field, ...]] = {
     "users": (Field("user", "id", (*USER, "id"), required=True),),
 }
 
-SQL_TYPES = {"id": "VARCHAR", "time": "DOUBLE", "number": "DOUBLE", "price": "DOUBLE", "flag": "BOOLEAN"}
+SQL_TYPES = {"id": "VARCHAR", "time": "DOUBLE", "number": "FLOAT", "price": "FLOAT", "flag": "BOOLEAN"}
 NUMERIC = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)$")
 WHOLE = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER)$")
 MOMENT = re.compile(r"^(DATE|TIMESTAMP.*)$")
-STRING = re.compile(r"^(VARCHAR|UUID|ENUM.*)$")
+STRING = re.compile(r"^(VARCHAR|UUID|ENUM.*|MIXED)$")
 
 
 def match(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
@@ -100,10 +101,10 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
     if kind == "id":
         return f"{column}::VARCHAR"
     if kind == "time":
-        moment = f"epoch({column}::TIMESTAMP)" if MOMENT.match(sql_type) else f"try_cast({column} AS DOUBLE)"
-        return f"coalesce({moment}, epoch(try_cast({column} AS TIMESTAMP)))" if STRING.match(sql_type) else moment
+        moment = f"epoch({column})" if MOMENT.match(sql_type) else f"try_cast({column} AS DOUBLE)"
+        return f"coalesce({moment}, epoch(try_cast({column} AS TIMESTAMPTZ)))" if STRING.match(sql_type) else moment
     if kind in ("number", "price"):
-        return f"try_cast({column} AS DOUBLE)"
+        return f"try_cast({column} AS FLOAT)"
     if kind == "flag":
         return (
             f"CASE WHEN lower(trim({column}::VARCHAR)) IN ('true', 't', 'yes', 'y', '1', '1.0') THEN true "
@@ -117,30 +118,35 @@ def bad_sql(kind: Kind, column: str, sql_type: str) -> list[tuple[str, str]]:
     value, plain = value_sql(kind, column, sql_type), f"{column}::VARCHAR"
     blank = f"({column} IS NULL OR trim({plain}) = '')"
     if kind == "id":
-        nested = [] if sql_type != "VARCHAR" else [(f"contains({column}, chr(10))", "holds a line break")]
-        return [(blank, "is blank"), *nested]
+        broken = [(f"contains({column}, chr(10))", "holds a line break")] if sql_type == "VARCHAR" else []
+        nested = [(f"left({column}, 1) IN ('[', '{{')", "is a list or an object")] if sql_type == "MIXED" else []
+        return [(blank, "is blank"), *broken, *nested]
     if kind == "flag":
         return [(f"NOT {blank} AND {value} IS NULL", "is neither true nor false")]
     reason = "is neither unix time nor ISO 8601" if kind == "time" else "is not a number"
     if kind in ("time", "number"):
-        return [(f"NOT {blank} AND ({value}) IS NULL", reason), (f"NOT isfinite({value})", "is not finite")]
+        finite = f"isfinite({value}) AND abs({value}) < 1e20" if kind == "time" else f"isfinite({value})"
+        return [(f"NOT {blank} AND ({value}) IS NULL", reason), (f"NOT ({finite})", "is not finite")]
     if kind == "price":  # many tools write NaN for a price that they do not know
         return [(f"NOT {blank} AND ({value}) IS NULL", reason), (f"isinf({value})", "is not finite")]
     return []
 
 
-def unit_sql(stamp: str, sql_type: str) -> str:
+def unit_sql(column: str, sql_type: str) -> str:
     """0..3: seconds, milli-, micro- or nanoseconds; NULL where the time is no plain number."""
     if MOMENT.match(sql_type):
-        return "NULL"
-    size = f"(CASE WHEN abs({stamp}) < 1e11 THEN 0 WHEN abs({stamp}) < 1e14 THEN 1 WHEN abs({stamp}) < 1e17 THEN 2 ELSE 3 END)"
-    return f"CASE WHEN try_cast({stamp} AS DOUBLE) IS NOT NULL THEN {size} END"
+        return "NULL::TINYINT"
+    size = f"abs(try_cast({column} AS DOUBLE))"
+    return (
+        f"CASE WHEN {size} < 1e11 THEN 0 WHEN {size} < 1e14 THEN 1 WHEN {size} < 1e17 THEN 2 WHEN {size} > 0 THEN 3 END"
+    )
 
 
 def _text_sql(column: str, sql_type: str, separator: str) -> str:
     if sql_type.endswith("[]"):
         return f"array_to_string({column}::VARCHAR[], '{separator}')"
-    if sql_type != "ARRAY":
+    if sql_type not in ("ARRAY", "MIXED"):
         return f"{column}::VARCHAR"
     leaves = f"CASE WHEN starts_with({column}, '[[') THEN {column}->>'$[*][*]' ELSE {column}->>'$[*]' END"
-    return f"array_to_string({leaves}, '{separator}')"
+    joined = f"array_to_string({leaves}, '{separator}')"
+    return f"CASE WHEN starts_with({column}, '[') AND json_valid({column}) THEN {joined} ELSE {column} END"

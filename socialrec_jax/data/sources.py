@@ -13,7 +13,7 @@ import csv
 import dataclasses
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,16 +22,17 @@ import duckdb
 from socialrec_jax.data.archives import verify
 from socialrec_jax.errors import BadData, DiskError, InputMissing
 
-KINDS = {".parquet": "parquet", ".csv": "text", ".tsv": "text", ".jsonl": "json", ".json": "json"}
+Kind = Literal["parquet", "text", "json"]
+KINDS: dict[str, Kind] = {".parquet": "parquet", ".csv": "text", ".tsv": "text", ".jsonl": "json", ".json": "json"}
 BROKEN = "broken line"  # a column that holds the raw line where it is no JSON object, '' where it is blank
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """One file, and how its fields are told apart."""
 
     path: Path
-    kind: Literal["parquet", "text", "json"]
+    kind: Kind
     delimiter: str = ","
     quote: str = '"'
     encoding: str = "utf-8"
@@ -73,7 +74,7 @@ def _parts(file: Path, root: Path) -> tuple[str, ...]:
 
 
 def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
-    """Column name -> DuckDB type; JSON columns that only ever hold lists or objects say ARRAY or OBJECT."""
+    """Column name -> DuckDB type; JSON columns of lists or objects say ARRAY, OBJECT, or MIXED beside plain values."""
     with one_line(source.path):
         verify(source.path)
         if source.kind == "parquet":
@@ -82,7 +83,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
         if source.kind == "json":
             return _json_columns(con, source)
     names = source.names or tuple(_header(source))
-    if len(set(names)) < len(names) or not all(names):
+    if len({column.lower() for column in names}) < len(names) or not all(names):
         raise BadData(f"{source.path}: the header has blank or repeated names: {', '.join(names)}")
     return dict.fromkeys(names, "VARCHAR")
 
@@ -117,13 +118,13 @@ def first_line(path: Path) -> str:
         return next(found, "")
 
 
-def lines(source: Source) -> Iterator[str]:
+def lines(source: Source) -> Generator[str, None, None]:
     """The physical lines of a text file, undecodable bytes replaced."""
     if source.path.suffix == ".zst":  # Python's library reads zstd only from 3.14 on
-        con = duckdb.connect()
-        con.execute(f"SELECT line FROM {_raw_lines(source)}")
-        while rows := con.fetchmany(10_000):
-            yield from (line or "" for (line,) in rows)
+        with duckdb.connect() as con:
+            con.execute(f"SELECT line FROM {_raw_lines(source)}")
+            while rows := con.fetchmany(10_000):
+                yield from (line or "" for (line,) in rows)
         return
     opener = gzip.open if source.path.suffix == ".gz" else open
     encoding = "utf-8-sig" if source.encoding == "utf-8" else source.encoding
@@ -175,7 +176,12 @@ def _json_columns(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, s
     ).fetchall()
     if not found:
         raise BadData(f"{source.path}: no line is a JSON object")
-    return {key: kinds[0] if kinds in (["ARRAY"], ["OBJECT"]) else "VARCHAR" for key, kinds in found}
+    nested = {key: [kind for kind in kinds if kind in ("ARRAY", "OBJECT")] for key, kinds in found}
+    types = {
+        key: (nested[key][0] if nested[key] == kinds else "MIXED" if nested[key] else "VARCHAR") for key, kinds in found
+    }
+    unique = {key.lower(): key for key in reversed(types)}  # SQL does not tell `User` from `user`
+    return {key: kind for key, kind in types.items() if unique[key.lower()] == key}
 
 
 def _json_name(column: str) -> str:
@@ -185,7 +191,7 @@ def _json_name(column: str) -> str:
 def _raw_lines(source: Source) -> str:
     """Whole lines as column `line`: the delimiter is a byte that text does not hold."""
     plain = dataclasses.replace(source, quote="")
-    return _read_csv(plain, ("line",), "header=false, delim=chr(1)".replace("chr(1)", text(chr(1))))
+    return _read_csv(plain, ("line",), f"header=false, delim={text(chr(1))}")
 
 
 def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:

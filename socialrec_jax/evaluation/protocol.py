@@ -7,12 +7,14 @@ item. Ties count against us. See docs/model.md for the protocol and its reasons.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
+from socialrec_jax import parallel
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics
-from socialrec_jax.serving.index import Index, Pairs
+from socialrec_jax.serving.index import Index, Pairs, dense_index, shared_index
 
 CUTOFFS = (10, 20)
 
@@ -30,6 +32,24 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def part(self, chosen: np.ndarray) -> Queries:
+        """The chosen queries alone."""
+        rows = self.targets.rows_of(chosen)
+        return dataclasses.replace(
+            self,
+            users=self.users[chosen],
+            ends=self.ends[chosen],
+            seen=self.seen.of(chosen),
+            targets=self.targets.of(chosen),
+            target_rows=self.target_rows[rows],
+        )
+
+    def sample(self, size: int, seed: int) -> Queries:
+        """At most `size` random queries, in their order."""
+        if size >= len(self):
+            return self
+        return self.part(np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False)))
 
 
 def held_out(world: World, part: int) -> Queries:
@@ -82,6 +102,23 @@ def judge(index: Index, shared, query_vectors: np.ndarray, queries: Queries) -> 
     k = min(max(CUTOFFS), index.num_items)
     ranks, top = index.ranks(shared, query_vectors, queries.seen, queries.targets, k)
     return judgement(ranks, top, queries, index.num_items)
+
+
+def judge_scorer(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], queries: Queries, num_items: int) -> Judgement:
+    """Rank by scores(users [q], ends [q]) -> [q, V], chunk by chunk."""
+    index, k = dense_index(num_items), min(max(CUTOFFS), num_items)
+    parts = []
+    for begin in range(0, len(queries), index.queries_per_call):
+        part = queries.part(np.arange(begin, min(begin + index.queries_per_call, len(queries))))
+        parts.append(index.ranks(None, scores(part.users, part.ends), part.seen, part.targets, k))
+    ranks, top = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return judgement(ranks, top, queries, num_items)
+
+
+def judge_popularity(popularity: np.ndarray, queries: Queries) -> Judgement:
+    """Rank by one list of scores [V] for everybody."""
+    index = shared_index(len(popularity))
+    return judge(index, parallel.replicate(popularity), np.zeros((len(queries), 1), np.float32), queries)
 
 
 def judgement(ranks: np.ndarray, top: np.ndarray, queries: Queries, num_items: int) -> Judgement:

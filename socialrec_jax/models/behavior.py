@@ -6,6 +6,8 @@ positions, ages and types come in as embeddings and attention biases; packed row
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -40,7 +42,7 @@ class BehaviorTransformer(nn.Module):
             x = GatedBlock(c.num_heads, c.dropout or 0.0, dtype, name=f"block_{layer}")(x, mask, bias[layer], noise)
         return normalise(nn.Dense(c.width, name="state")(RMSNorm()(x)))
 
-    def _bias(self, batch: Batch) -> list[Array]:
+    def _bias(self, batch: Batch) -> Sequence[Array]:
         """One attention bias [B, H, T, T] a layer, from how many events and how long ago the key was."""
         c = self.config
         asked = batch.request_times if c.request_time else batch.times

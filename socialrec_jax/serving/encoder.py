@@ -25,23 +25,30 @@ class Encoder:
         self.row_length = config.model.history_length or 64
         per_device = max(1, config.train.tokens_per_step // self.row_length // parallel.num_local_devices())
         self.rows_per_call = per_device * parallel.num_local_devices()
-        self._encode = parallel.map_devices(
-            lambda params, batch: model.apply({"params": params}, batch, method="encode_users")
-        )
+        self._catalogue = jax.jit(lambda params: model.bind({"params": params}).encode_items())
+        self._encode = parallel.map_devices(lambda params, batch: model.bind({"params": params}).encode_users(batch))
 
     def catalogue(self, params: dict) -> jax.Array:
         """The item vectors [V, D], on all local devices."""
-        return parallel.replicate(jax.jit(lambda p: self.model.apply({"params": p}, method="encode_items"))(params))
+        return parallel.replicate(self._catalogue(params))
 
     def states(
-        self, params: dict, events: Events, users: np.ndarray, ends: np.ndarray, first_time: int, asked: int | None = None
+        self,
+        params: dict,
+        events: Events,
+        users: np.ndarray,
+        ends: np.ndarray,
+        first_time: int,
+        asked: int | None = None,
     ) -> np.ndarray:
         """The state [Q, D] float32 of each query: user users[q], who did what lies before row ends[q] of events.
 
         Only the last T events count. asked: unix seconds of the request, for models that see it (otherwise each is
         asked right at its last event). A query without history gets a state of zeros.
         """
-        parts = [self._some_states(params, events, users[at], ends[at], first_time, asked) for at in _slices(len(users))]
+        parts = [
+            self._some_states(params, events, users[at], ends[at], first_time, asked) for at in _slices(len(users))
+        ]
         return np.concatenate(parts) if parts else np.zeros((0, self.model.config.width), np.float32)
 
     def _some_states(self, params, events, users, ends, first_time, asked) -> np.ndarray:
@@ -52,14 +59,16 @@ class Encoder:
             starts, lengths = (ends - lengths)[has_history], lengths[has_history]
             plan, last = lay_out(starts, lengths, self.row_length)
             rows = [
-                self._encode_rows(params, cut(events, plan, at, np.arange(self.rows_per_call), first_time), asked, first_time)
+                self._encode_rows(
+                    params, cut(events, plan, at, np.arange(self.rows_per_call), first_time), asked, first_time
+                )
                 for at in range(0, len(plan.segments), self.rows_per_call)
             ]
             states[has_history] = np.concatenate(rows).reshape(-1, states.shape[1])[last]
         return states
 
     def _encode_rows(self, params, batch: Batch, asked: int | None, first_time: int) -> np.ndarray:
-        request = batch.times if asked is None else np.full_like(batch.times, model_times(np.int64(asked), first_time))
+        request = batch.times if asked is None else np.full_like(batch.times, model_times(np.array(asked), first_time))
         batch = batch.replace(request_times=request)
         return parallel.join_devices(self._encode(params, parallel.split_over_devices(batch)))
 

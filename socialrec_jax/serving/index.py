@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -29,16 +30,30 @@ class Pairs:
     items: np.ndarray  # int32
 
     def part(self, begin: int, end: int) -> Pairs:
-        return Pairs(self.offsets[begin : end + 1] - self.offsets[begin], self.items[self.offsets[begin] : self.offsets[end]])
+        return Pairs(
+            self.offsets[begin : end + 1] - self.offsets[begin], self.items[self.offsets[begin] : self.offsets[end]]
+        )
+
+    def rows_of(self, queries: np.ndarray) -> np.ndarray:
+        """Where the pairs of some queries lie."""
+        return _ranges(self.offsets[queries], self.offsets[queries + 1] - self.offsets[queries])
+
+    def of(self, queries: np.ndarray) -> Pairs:
+        """The pairs of some queries alone."""
+        lengths = self.offsets[queries + 1] - self.offsets[queries]
+        return Pairs(np.concatenate([[0], np.cumsum(lengths)]), self.items[self.rows_of(queries)])
 
     @classmethod
     def history(cls, events: Events, users: np.ndarray, ends: np.ndarray) -> Pairs:
-        """What each query's user has had."""
-        starts = events.offsets[users]
-        lengths = ends - starts
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return cls(offsets, events.items[rows])
+        """What each query's user has had before row ends[q] of events."""
+        lengths = ends - events.offsets[users]
+        rows = _ranges(events.offsets[users], lengths)
+        return cls(np.concatenate([[0], np.cumsum(lengths)]), events.items[rows])
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, ... of each range, one range after the other."""
+    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
 class Index:
@@ -53,6 +68,10 @@ class Index:
         self._devices = parallel.num_local_devices()
         self.queries_per_device = int(2 ** np.clip(np.log2(_SCORES_AT_ONCE / num_items), 3, 10).astype(int))
 
+    @property
+    def queries_per_call(self) -> int:
+        return self.queries_per_device * self._devices
+
     def top(
         self, shared, queries: np.ndarray, seen: Pairs, k: int, allowed: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -63,7 +82,7 @@ class Index:
         """
         blocked = np.zeros(self.num_items, bool) if allowed is None else ~allowed
         run = self._top(k)
-        for size, part, seen_part, _ in self._chunks(queries, seen, None):
+        for size, part, (seen_part,) in self._chunks(queries, seen):
             found = parallel.join_devices(run((shared, blocked), (part, *seen_part)))
             yield tuple(leaf[:size] for leaf in found)
 
@@ -74,7 +93,7 @@ class Index:
         masked itself, or whose score is not a number, is UNRANKED.
         """
         ranks, tops = [], []
-        for size, part, seen_part, target_part in self._chunks(queries, seen, targets):
+        for size, part, (seen_part, target_part) in self._chunks(queries, seen, targets):
             rank, top, real = self._ranks(k)(shared, (part, *seen_part, *target_part))
             ranks.append(np.asarray(rank)[np.asarray(real)])
             tops.append(parallel.join_devices(top)[:size])
@@ -105,21 +124,17 @@ class Index:
 
         return parallel.map_devices(ranks)
 
-    def _chunks(self, queries: np.ndarray, seen: Pairs, targets: Pairs | None):
-        """(real queries, queries [P, q, ...], seen pairs, target pairs) with pairs as (rows [P, n], items [P, n])."""
-        q, P = self.queries_per_device, self._devices
-        q = min(q, -(-len(queries) // P))
+    def _chunks(self, queries: np.ndarray, *groups: Pairs):
+        """(real queries, queries [P, q, ...], pairs of each group as rows and items [P, n]) of successive chunks."""
+        P = self._devices
+        q = min(self.queries_per_device, -(-len(queries) // P))
         for begin in range(0, len(queries), q * P):
             end = min(begin + q * P, len(queries))
             padded = np.zeros((q * P, *queries.shape[1:]), queries.dtype)
             padded[: end - begin] = queries[begin:end]
-            bounds = np.minimum(begin + q * np.arange(P + 1), end)
-            yield (
-                end - begin,
-                padded.reshape(P, q, *queries.shape[1:]),
-                _pad_pairs([seen.part(a, b) for a, b in zip(bounds, bounds[1:], strict=False)], q),
-                targets and _pad_pairs([targets.part(a, b) for a, b in zip(bounds, bounds[1:], strict=False)], q),
-            )
+            bounds = list(itertools.pairwise(np.minimum(begin + q * np.arange(P + 1), end)))
+            pairs = [_pad_pairs([group.part(*bound) for bound in bounds], q) for group in groups]
+            yield end - begin, padded.reshape(P, q, *queries.shape[1:]), pairs
 
 
 def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -149,6 +164,11 @@ def with_fallback(temperature: float) -> Callable:
         return (users / temperature) @ catalogue.T + jnp.where(unknown, fallback[None], 0)
 
     return score
+
+
+def shared_index(num_items: int) -> Index:
+    """An index of one list of scores [V] for every query."""
+    return Index(lambda scores, queries: jnp.broadcast_to(scores[None], (len(queries), num_items)), num_items)
 
 
 def dense_index(num_items: int) -> Index:

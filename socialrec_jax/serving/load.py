@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jax
-import numpy as np
-
-from socialrec_jax import parallel
 from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.config import Config
 from socialrec_jax.data.world import World

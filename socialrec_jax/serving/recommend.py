@@ -41,14 +41,15 @@ class Recommendations:
 class Recommender:
     """Recommends from a World with trained parameters; `load` opens a run directory."""
 
-    def __init__(self, world: World, config: Config, model: RecommenderModel, params: dict):
+    params: dict
+    catalogue: jax.Array  # [V, D]
+
+    def __init__(self, world: World, config: Config, model: RecommenderModel):
         self.world, self.config, self.model = world, config, model
-        self.params = parallel.replicate(params)
         self.encoder = Encoder(model, config)
-        self.catalogue = self.encoder.catalogue(self.params)
         self.index = Index(with_fallback(config.model.temperature), world.num_items)
         self._types = parallel.map_devices(
-            lambda params, part: jax.nn.softmax(model.apply({"params": params}, *part, method="type_logits"))
+            lambda params, part: jax.nn.softmax(model.bind({"params": params}).type_logits(*part))
         )
 
     @classmethod
@@ -56,11 +57,19 @@ class Recommender:
         """The run's best model. Raises InputMissing, BadData or DiskError when the run is not whole."""
         from socialrec_jax.serving.load import load_run
 
-        return cls(*load_run(run))
+        world, config, model, params = load_run(run)
+        return cls(world, config, model).use(params)
 
-    def fallback(self, ends: np.ndarray) -> np.ndarray:
-        """Scores [V] for users without history: log share of recent events, seen from rows before ends [U]."""
-        return recent_popularity(self.world.events, ends, self.world.num_items)
+    def use(self, params: dict) -> Recommender:
+        """Recommend with these parameters from now on; what is compiled stays."""
+        self.params = parallel.replicate(params)
+        self.catalogue = self.encoder.catalogue(self.params)
+        return self
+
+    def shared(self, as_of: int | str = NOW):
+        """What the index scores with: the catalogue, and the scores [V] that users without history get."""
+        fallback = recent_popularity(self.world.events, self.world.ends(as_of), self.world.num_items)
+        return parallel.replicate((self.catalogue, fallback))
 
     def states(self, events: Events, users: np.ndarray, ends: np.ndarray, asked: int | None = None) -> np.ndarray:
         return self.encoder.states(self.params, events, users, ends, self.world.first_time, asked)
@@ -82,10 +91,11 @@ class Recommender:
         larger than the catalogue.
         """
         if not 1 <= k <= self.world.num_items:
-            raise UsageError(f"k is {k}, the catalogue has {self.world.num_items} items: choose 1..{self.world.num_items}")
-        visible = self.world.ends(as_of)
-        shared = parallel.replicate((self.catalogue, self.fallback(visible)))
-        ends = visible if events is None else events.offsets[1:]
+            raise UsageError(
+                f"k is {k}, the catalogue has {self.world.num_items} items: choose 1..{self.world.num_items}"
+            )
+        shared = self.shared(as_of)
+        ends = self.world.ends(as_of) if events is None else events.offsets[1:]
         events = self.world.events if events is None else events
         for begin in range(0, len(users), _USERS_AT_ONCE):
             some = users[begin : begin + _USERS_AT_ONCE]
@@ -121,9 +131,11 @@ class Recommender:
     def _reasons(self, events: Events, users: np.ndarray, ends: np.ndarray, items: np.ndarray) -> np.ndarray:
         """The recent item of each user's history that is most like each recommended item [q, k]."""
         recent = ends[:, None] - 1 - np.arange(_REASON_EVENTS)[None]
-        valid = recent >= events.offsets[users][:, None]
-        recent_items = events.items[np.where(valid, recent, 0)] if len(events.items) else np.zeros(recent.shape, np.int32)
+        valid = np.asarray(recent >= events.offsets[users][:, None])
+        recent_items = (
+            events.items[np.where(valid, recent, 0)] if len(events.items) else np.zeros(recent.shape, np.int32)
+        )
         vectors = np.asarray(self.catalogue)
         likeness = vectors[items] @ vectors[recent_items].swapaxes(1, 2)
         best = np.where(valid[:, None], likeness, -np.inf).argmax(-1)
-        return np.where(valid.any(-1)[:, None], np.take_along_axis(recent_items, best, 1), -1)
+        return np.where(np.any(valid, -1)[:, None], np.take_along_axis(recent_items, best, 1), -1)

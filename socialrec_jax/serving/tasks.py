@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare import raw_events, read_ids
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 from socialrec_jax.errors import BadData, UsageError
@@ -43,7 +45,7 @@ def recommend(
     if histories:
         user_ids, events = raw_events(histories, world)
     chosen = np.arange(len(user_ids)) if users is None else _positions(world.user_ids, users, "user")
-    names = np.array(list(world.items.ids), object), np.array(list(user_ids), object)
+    names = np.array(world.items.ids.tolist(), object), np.array(user_ids.tolist(), object)
     with table_writer(out) as writer:
         for part in recommender.recommend(chosen, k=k, as_of=when, events=events, repeats=repeats, allowed=allowed):
             writer.write(**_columns(part, *names, world.event_types))
@@ -75,7 +77,9 @@ def parse_as_of(text: str) -> int | str:
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--as-of {text}: give now, validation, test, unix seconds or a time like 2024-05-01") from None
+        raise UsageError(
+            f"--as-of {text}: give now, validation, test, unix seconds or a time like 2024-05-01"
+        ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())
 
 
@@ -93,11 +97,13 @@ def _allowed(world: World, allow: Path | None, block: Path | None) -> np.ndarray
     return allowed
 
 
-def _positions(ids, file: Path, kind: str) -> np.ndarray:
+def _positions(ids: Strings, file: Path, kind: Literal["user", "item"]) -> np.ndarray:
     """Numbers of the ids that stand in file. Raises BadData when one is unknown."""
     wanted = read_ids(file, kind)
     found = ids.lookup(wanted)
     if (found < 0).any():
         unknown = [name for name, position in zip(wanted, found, strict=True) if position < 0]
-        raise BadData(f"{file}: {len(unknown)} of {len(wanted)} {kind} ids are unknown to this run, first {unknown[0]!r}")
+        raise BadData(
+            f"{file}: {len(unknown)} of {len(wanted)} {kind} ids are unknown to this run, first {unknown[0]!r}"
+        )
     return found

@@ -39,14 +39,16 @@ def table_writer(path: Path) -> Iterator[TableWriter]:
     """
     check_output(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            with duckdb.connect(str(Path(scratch) / "rows.duckdb")) as database:
-                writer = TableWriter(database)
-                yield writer
-                if not writer.rows:
-                    raise UsageError("there is nobody to write about: the list of users is empty")
-                with replacing(path) as temporary:
-                    database.execute(f"copy result to '{_quoted(temporary)}' {_FORMATS[path.suffix]}")
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch,
+            duckdb.connect(str(Path(scratch) / "rows.duckdb")) as database,
+        ):
+            writer = TableWriter(database)
+            yield writer
+            if not writer.rows:
+                raise UsageError("there is nobody to write about: the list of users is empty")
+            with replacing(path) as temporary:
+                database.execute(f"copy result to '{_quoted(temporary)}' {_FORMATS[path.suffix]}")
     except (OSError, duckdb.IOException) as error:
         raise DiskError(f"cannot write {path}: {error}") from error
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
+from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.data.batches import TrainingBatches
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
 from socialrec_jax.run import RunDirectory
-from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.training.progress import Progress
 from socialrec_jax.training.step import Trainer, TrainState
 
@@ -43,6 +43,8 @@ class Standing:
     best_value: float = -1.0
     worse_in_a_row: int = 0
     finished: bool = False
+    steps: int = 0
+    events: float = 0.0  # trained in `seconds`
     seconds: float = 0.0  # in device calls and waiting for batches, without compilation and validation
     compile_seconds: float = 0.0
 
@@ -76,6 +78,7 @@ def _train(run, stage, trainer, batches, validate, checkpoints, state, standing:
     t, step = trainer.config.train, int(state.step)
     every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
     call = trainer.compile()
+    events_per_step = batches.targets_per_epoch / batches.steps_per_epoch
     process = parallel.process()
     supply = parallel.prefetch(_calls(batches, step, trainer.num_steps, t.steps_per_call, process))
     with _SignalWatch() as signals, Progress(stage, trainer.num_steps, step) as progress:
@@ -83,11 +86,12 @@ def _train(run, stage, trainer, batches, validate, checkpoints, state, standing:
         while step < trainer.num_steps and not standing.finished:
             state, losses = call(state, next(supply))
             loss = float(np.mean(np.asarray(losses)))
-            clock.count()
+            clock.count(events_per_step * t.steps_per_call)
             step += t.steps_per_call
+            standing.steps = step
             if not np.isfinite(loss):
                 raise TrainingDiverged(f"{stage}: loss is {loss} at step {step}; lower --train.learning-rate")
-            rate = batches.targets_per_epoch / batches.steps_per_epoch / clock.seconds_a_step(t.steps_per_call)
+            rate = clock.rate
             progress.advance(step, loss=loss, events_per_second=rate)
             run.log(stage=stage, step=step, time=time.time(), loss=loss, events_per_second=round(rate),
                     learning_rate=float(trainer.schedule(step)))  # fmt: skip
@@ -100,7 +104,6 @@ def _train(run, stage, trainer, batches, validate, checkpoints, state, standing:
             if signals.received and not standing.finished:
                 raise Stopped(signals.received)
             clock.restart()
-    supply.close()
     return state
 
 
@@ -110,7 +113,9 @@ def _judge(run, stage, step, validate, state, standing: Standing, patience: int,
         standing.best_step = step
         return
     metrics = validate(state)
-    run.log(stage=stage, step=step, time=time.time(), **{f"validation_{name}": value for name, value in metrics.items()})
+    run.log(
+        stage=stage, step=step, time=time.time(), **{f"validation_{name}": value for name, value in metrics.items()}
+    )
     progress.validated(step, metrics)
     if metrics[SELECT_BY] > standing.best_value:
         standing.best_step, standing.best_value, standing.worse_in_a_row = step, metrics[SELECT_BY], 0
@@ -129,7 +134,9 @@ def whole_calls(steps: int, steps_per_call: int) -> int:
     return max(1, round(steps / steps_per_call)) * steps_per_call
 
 
-def _calls(batches: TrainingBatches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]) -> Iterator[Batch]:
+def _calls(
+    batches: TrainingBatches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]
+) -> Iterator[Batch]:
     """Batches [P, K, B, T] of the calls from step begin to end."""
     for first in range(begin, end, steps_per_call):
         steps = [parallel.split_over_devices(batches.at(first + k, *process)) for k in range(steps_per_call)]
@@ -140,26 +147,22 @@ class _Clock:
     """Adds the time of device calls to the standing; the first call of a process compiles and is kept apart."""
 
     def __init__(self, standing: Standing):
-        self.standing, self.calls = standing, 0
-        self.seconds = 0.0
+        self.standing, self.compiled, self.rate = standing, False, 0.0
         self.restart()
 
     def restart(self) -> None:
         self.began = time.perf_counter()
 
-    def count(self) -> None:
+    def count(self, events: float) -> None:
+        """One call on so many events is over. rate: events per second of this call."""
         elapsed = time.perf_counter() - self.began
-        if self.calls == 0:
+        self.rate = events / elapsed
+        if not self.compiled:
             self.standing.compile_seconds += elapsed
+            self.compiled = True
         else:
             self.standing.seconds += elapsed
-            self.seconds += elapsed
-        self.calls += 1
-
-    def seconds_a_step(self, steps_per_call: int) -> float:
-        if self.calls == 1:
-            return self.standing.compile_seconds / steps_per_call
-        return self.seconds / (self.calls - 1) / steps_per_call
+            self.standing.events += events
 
 
 class _SignalWatch:

@@ -35,6 +35,7 @@ class Trainer:
     config: Config
     model: RecommenderModel
     num_steps: int  # of the whole training: the length of the learning-rate schedule
+    item_counts: np.ndarray  # [V] training events of each item: half of the negatives follow them
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -48,7 +49,7 @@ class Trainer:
 
     def init(self, example: Batch) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
-        params = jax.jit(self.model.init)(jax.random.key(self.config.seed), jax.tree.map(jnp.asarray, example))["params"]
+        params: dict = jax.jit(self.model.init)(jax.random.key(self.config.seed), example)["params"]
         state = TrainState(jnp.zeros((), jnp.int32), params, params, self.optimizer.init(params))
         return parallel.replicate(jax.tree.map(np.asarray, state))
 
@@ -65,23 +66,26 @@ class Trainer:
         gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
         gradients = jax.tree.map(lambda g: g / jnp.maximum(item_loss.weight, 1), gradients)
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = jax.tree.map(jnp.add, state.params, updates)
         decay = jnp.minimum(self.config.train.ema_decay, (1 + state.step) / (10 + state.step))
-        average = optax.incremental_update(params, state.average, 1 - decay)
+        average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
         return TrainState(state.step + 1, params, average, opt_state), item_loss.mean()
 
     def loss_sums(self, params: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
         """(next item, next event type) losses of the local rows."""
         keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
         noise = Noise(jax.random.bits(keys[0]), batch.row_ids)
-        variables = {"params": params}
-        users = self.model.apply(variables, batch, noise, method="encode_users")
-        users, targets, weights = users.reshape(-1, users.shape[-1]), batch.targets.reshape(-1), batch.weights.reshape(-1)
-        catalogue = self.model.apply(variables, method="encode_items")
-        item_loss = self._item_loss(users, catalogue, targets, weights, keys[1])
+        model = self.model.bind({"params": params})
+        users = model.encode_users(batch, noise)
+        users, targets, weights = (
+            users.reshape(-1, users.shape[-1]),
+            batch.targets.reshape(-1),
+            batch.weights.reshape(-1),
+        )
+        item_loss = self._item_loss(users, model.encode_items(), targets, weights, keys[1])
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
-        logits = self.model.apply(variables, users, targets, method="type_logits")
+        logits = model.type_logits(users, targets)
         return item_loss, losses.next_type(logits, batch.target_types.reshape(-1), weights)
 
     def _item_loss(self, users: Array, catalogue: Array, targets: Array, weights: Array, key: Array) -> Sums:
@@ -89,8 +93,9 @@ class Trainer:
         temperature = self.config.model.temperature
         if not M:
             return losses.full_softmax(users, catalogue, targets, weights, temperature)
-        negatives = jax.random.randint(key, (M,), 0, V)
-        expected = jnp.full((M,), jnp.log(M / V))
+        chances = losses.negative_chances(self.item_counts)
+        negatives = jnp.searchsorted(jnp.cumsum(chances), jax.random.uniform(key, (M,))).clip(0, V - 1)
+        expected = jnp.log(M * chances[negatives])
         return losses.sampled_softmax(
             users, catalogue[targets], catalogue[negatives], targets, negatives, expected, weights, temperature
         )

@@ -1,0 +1,73 @@
+"""Ranking metrics from the ranks of held-out items, vectorised over millions of queries.
+
+A query has one or more targets; the rank of a target (1 = best) counts ties against us. Every function returns
+values a query, so that means, intervals and segments come from the same numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def per_query(ranks: np.ndarray, offsets: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Metrics [Q] of each query whose targets have ranks[offsets[q]:offsets[q + 1]], at each cutoff k.
+
+    hr: 1 if a target is in the top k. recall: share of the targets that are. precision: share of the top k that are
+    targets. f1: harmonic mean of these two. ndcg: binary gains 1 / log2(1 + rank), divided by what min(k, targets)
+    perfect ranks would give. mrr: 1 / best rank if that is in the top k. Each query needs at least one target.
+    """
+    targets = np.diff(offsets)
+    metrics: dict[str, np.ndarray] = {}
+    for k in cutoffs:
+        inside = ranks <= k
+        hits = _sum_by_query(inside, offsets)
+        best = np.minimum.reduceat(ranks, offsets[:-1]) if len(targets) else np.zeros(0)
+        recall, precision = hits / targets, hits / k
+        gains = np.where(inside, 1 / np.log2(1.0 + ranks), 0.0)
+        metrics |= {
+            f"hr@{k}": (hits > 0).astype(float),
+            f"ndcg@{k}": _sum_by_query(gains, offsets) / _ideal_gains(k)[np.minimum(k, targets)],
+            f"recall@{k}": recall,
+            f"precision@{k}": precision,
+            f"f1@{k}": 2 * recall * precision / np.maximum(recall + precision, 1e-12),
+            f"mrr@{k}": np.where(best <= k, 1 / best, 0.0),
+        }
+    return metrics
+
+
+def _sum_by_query(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return running[offsets[1:]] - running[offsets[:-1]]
+
+
+def _ideal_gains(k: int) -> np.ndarray:
+    """Sum of the first n gains, n = 0..k."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.log2(1.0 + np.arange(1, k + 1)))])
+
+
+def summarise(metrics: dict[str, np.ndarray]) -> dict[str, float]:
+    """Means over the queries; 0 where there are none."""
+    return {name: float(values.mean()) if len(values) else 0.0 for name, values in metrics.items()}
+
+
+def bootstrap_interval(
+    values: np.ndarray, seed: int = 0, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the mean of values [Q], from resampled queries."""
+    rng = np.random.default_rng(seed)
+    # A resample of Q queries is a multinomial over the distinct values: cheap, because metrics take few of them.
+    distinct, counts = np.unique(values, return_counts=True)
+    means = rng.multinomial(len(values), counts / len(values), size=draws) @ distinct / len(values)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def coverage(top_items: np.ndarray, num_items: int) -> float:
+    """Share of the catalogue that appears in anybody's top_items [Q, k]."""
+    return len(np.unique(top_items)) / num_items
+
+
+def novelty(top_items: np.ndarray, item_counts: np.ndarray) -> float:
+    """Mean surprise -log2(share of all events) in bits of top_items [Q, k]; items without events count as one."""
+    shares = np.maximum(item_counts, 1) / max(item_counts.sum(), 1)
+    return float(-np.log2(shares)[top_items].mean()) if top_items.size else 0.0

@@ -1,0 +1,52 @@
+"""The World as columns: as-of slices show the past and nothing else, and a saved World opens as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
+
+
+def test_a_slice_as_of_a_time_holds_the_events_strictly_before_it(world):
+    events = world.events
+    for as_of in (int(events.times.min()), int(np.median(events.times)), int(events.times.max()) + 1):
+        ends = world.ends(as_of)
+        for user in range(world.num_users):
+            start, end = events.offsets[user : user + 2]
+            assert (events.times[start : ends[user]] < as_of).all()
+            assert (events.times[ends[user] : end] >= as_of).all()
+
+
+@pytest.mark.parametrize("part", [VALIDATION, TEST])
+def test_a_slice_before_a_split_holds_earlier_splits_only(world, part):
+    ends = world.ends(part)
+    for user in range(world.num_users):
+        start, end = world.events.offsets[user : user + 2]
+        assert (world.event_splits[start : ends[user]] < part).all()
+        assert (world.event_splits[ends[user] : end] >= part).all()
+
+
+def test_now_shows_everything(world):
+    np.testing.assert_array_equal(world.ends(NOW), world.events.offsets[1:])
+
+
+def test_a_saved_world_opens_as_it_was(world):
+    world.path.mkdir(exist_ok=True)
+    world.save()
+    opened = World.open(world.path)
+    assert opened.manifest == world.manifest
+    assert list(opened.user_ids) == list(world.user_ids)
+    np.testing.assert_array_equal(opened.events.items, world.events.items)
+    np.testing.assert_array_equal(opened.friends.ids, world.friends.ids)
+    assert list(opened.items.ids) == list(world.items.ids)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["a", "", "Größe", "语言", "a" * 999]])
+def test_strings_round_trip_and_look_up(tmp_path, texts):
+    column = Strings.of(texts)
+    column.save(tmp_path / "column")
+    opened = Strings.load(tmp_path / "column")
+    assert list(opened) == opened.tolist() == texts
+    np.testing.assert_array_equal(opened.lookup([*texts, "unknown"]), [*range(len(texts)), -1])

@@ -1,0 +1,84 @@
+"""Baselines count only what they may see, equal a dense reference, and get better by tuning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from socialrec_jax.data.popularity import recent_popularity
+from socialrec_jax.data.world import VALIDATION
+from socialrec_jax.evaluation import baselines, protocol
+from socialrec_jax.evaluation.baselines import CosineSettings, ItemCosine
+from tests.worlds import cyclic_world, events_of
+
+
+def dense_cosine(events, ends, num_items, s: CosineSettings):
+    together, counts = np.zeros((num_items, num_items)), np.zeros(num_items)
+    for start, end in zip(events.offsets, ends, strict=False):
+        items = events.items[start:end]
+        np.add.at(counts, items, 1)
+        for a in range(len(items)):
+            for b in range(a + 1, min(a + s.window, len(items) - 1) + 1):
+                together[items[a], items[b]] += s.distance_decay ** (b - a - 1)
+    together = together + s.reverse * together.T
+    np.fill_diagonal(together, 0)
+    scale = np.maximum(counts, 1) ** -s.damping
+    return scale[:, None] * together * scale[None]
+
+
+@pytest.mark.parametrize("settings", [CosineSettings(), CosineSettings(2, 0.5, 0.3, 0.4, 0.6)])
+def test_item_cosine_equals_the_dense_reference(world, settings):
+    ends = world.ends(VALIDATION)
+    fitted = ItemCosine.fit(world.events, ends, world.num_items, settings)
+    dense = dense_cosine(world.events, ends, world.num_items, settings)
+    np.testing.assert_allclose(fitted.similarity.toarray(), dense, rtol=1e-5, atol=1e-7)
+    users = np.arange(world.num_users)
+    scores = fitted.scores(world.events, users, ends)
+    for user in users:
+        recent = world.events.items[world.events.offsets[user] : ends[user]][::-1]
+        expected = sum((settings.history_decay**age * dense[item] for age, item in enumerate(recent)), np.zeros(40))
+        np.testing.assert_allclose(scores[user], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
+    monkeypatch.setattr(baselines, "_NEIGHBOURS", 3)
+    fitted = ItemCosine.fit(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
+    dense = dense_cosine(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
+    kept = fitted.similarity.toarray()
+    assert (np.count_nonzero(kept, axis=1) <= 3).all()
+    np.testing.assert_allclose(np.sort(kept, 1)[:, -3:], np.sort(dense, 1)[:, -3:], rtol=1e-5, atol=1e-7)
+
+
+def test_held_out_events_change_nothing(world):
+    ends = world.ends(VALIDATION)
+    hidden = world.events.items.copy()
+    hidden[np.arange(len(hidden)) >= ends[world.events.owners]] = 0
+    changed = type(world.events)(
+        world.events.offsets, hidden, *[getattr(world.events, n) for n in ("times", "types", "values")]
+    )
+    for fit in (baselines.popular, recent_popularity):
+        np.testing.assert_array_equal(fit(world.events, ends, 40), fit(changed, ends, 40))
+    a, b = (ItemCosine.fit(e, ends, 40, CosineSettings()).similarity.toarray() for e in (world.events, changed))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
+    world = cyclic_world(tmp_path)
+    queries, ends = protocol.held_out(world, VALIDATION), world.ends(VALIDATION)
+
+    def value(cosine):
+        scores = lambda users, ends: cosine.scores(world.events, users, ends)  # noqa: E731
+        return protocol.judge_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
+
+    tuned, settings = baselines.tune_cosine(world.events, ends, world.num_items, value)
+    assert value(tuned) > value(ItemCosine.fit(world.events, ends, world.num_items, CosineSettings()))
+    assert settings.reverse < 1, "the planted walks have a direction"
+
+
+def test_recent_popularity_prefers_what_is_new():
+    events = events_of([[0, 0, 0, 0, 0, 0, 0, 1, 1, 1]], gap=86_400)
+    assert baselines.popular(events, events.offsets[1:], 3).tolist() == [7, 3, 0]
+    recent = recent_popularity(events, events.offsets[1:], 3)
+    assert recent.argsort().tolist() == [2, 0, 1]
+    assert np.exp(recent).sum() == pytest.approx(1, rel=1e-4)
+    assert recent_popularity(events, events.offsets[:-1], 3).tolist() == [0, 0, 0]

@@ -1,0 +1,88 @@
+"""Held-out items are the user's new ones, the past is what precedes them, and all scorers are judged alike."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from socialrec_jax.data.world import TEST, VALIDATION
+from socialrec_jax.evaluation import protocol, segments
+from tests.worlds import events_of, random_world, world_of
+
+
+def test_leave_one_out_holds_out_the_last_and_sees_all_before(world):
+    queries = protocol.held_out(world, TEST)
+    lengths = np.diff(world.events.offsets)
+    np.testing.assert_array_equal(queries.users, np.flatnonzero(lengths >= 3))
+    for q, user in enumerate(queries.users):
+        history = world.events.items[world.events.offsets[user] : world.events.offsets[user + 1]]
+        assert queries.targets.items[q] == history[-1]
+        np.testing.assert_array_equal(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])], history[:-1])
+
+
+def test_items_that_were_had_before_are_dropped_and_counted(tmp_path):
+    world = world_of(tmp_path, events_of([[1, 2, 3, 2], [1, 2, 3, 4]]), 5)
+    queries = protocol.held_out(world, TEST)
+    assert queries.users.tolist() == [1]
+    assert queries.dropped == 1
+
+
+def test_a_window_with_several_events_has_several_distinct_targets(tmp_path):
+    world = world_of(tmp_path, events_of([[0, 1, 5, 6, 5, 1], [0, 7]]), 8)
+    world = dataclasses.replace(world, event_splits=np.array([0, 0, 2, 2, 2, 2, 0, 1], np.uint8))
+    queries = protocol.held_out(world, TEST)
+    assert queries.targets.items.tolist() == [5, 6]
+    assert queries.dropped == 2
+    assert protocol.held_out(world, VALIDATION).targets.items.tolist() == [7]
+
+
+def test_a_user_without_any_past_is_judged_too(tmp_path):
+    world = world_of(tmp_path, events_of([[3, 4], [1, 2]]), 5)
+    world = dataclasses.replace(world, event_splits=np.array([2, 2, 0, 2], np.uint8))
+    queries = protocol.held_out(world, TEST)
+    assert queries.users.tolist() == [0, 1]
+    assert np.diff(queries.seen.offsets).tolist() == [0, 1]
+
+
+def test_scorers_and_popularity_are_judged_alike(world):
+    popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
+    queries = protocol.held_out(world, TEST)
+    alike = protocol.judge_popularity(popularity, queries)
+    scored = protocol.judge_scorer(lambda users, ends: np.tile(popularity, (len(users), 1)), queries, world.num_items)
+    np.testing.assert_array_equal(alike.ranks, scored.ranks)
+    assert alike.metrics == scored.metrics
+
+
+def test_ranks_are_those_of_the_naive_definition(world):
+    scores = np.random.default_rng(1).integers(0, 9, (world.num_users, world.num_items)).astype(np.float32)
+    queries = protocol.held_out(world, TEST)
+    judged = protocol.judge_scorer(lambda users, ends: scores[users], queries, world.num_items)
+    for q, (user, target) in enumerate(zip(queries.users, queries.targets.items, strict=True)):
+        seen = set(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])].tolist())
+        rivals = [i for i in range(world.num_items) if i != target and i not in seen]
+        assert judged.ranks[q] == 1 + sum(scores[user, i] >= scores[user, target] for i in rivals)
+
+
+def test_a_sample_is_a_part(world):
+    queries = protocol.held_out(world, TEST)
+    part = queries.sample(10, seed=0)
+    assert len(part) == 10
+    at = np.searchsorted(queries.users, part.users)
+    np.testing.assert_array_equal(part.targets.items, queries.targets.items[at])
+    assert queries.sample(10_000, seed=0) is queries
+
+
+def test_segments_part_the_queries(tmp_path):
+    world = random_world(tmp_path, num_users=80)
+    queries = protocol.held_out(world, TEST)
+    masks = segments.segments(world, queries)
+    for pair in (("warm items", "cold items"), ("short histories", "long histories")):
+        assert sum(masks[name].sum() for name in pair if name in masks) == len(queries)
+    assert masks["strictly later"].all()
+    assert "no friends" not in masks, "a World without friends has no such segments"
+    judged = protocol.judge_popularity(np.arange(40, dtype=np.float32), queries)
+    shown = segments.by_segment(judged, masks)
+    whole = sum(shown[name]["n"] * shown[name]["hr@10"] for name in ("short histories", "long histories"))
+    assert whole / len(queries) == pytest.approx(judged.metrics["hr@10"])

@@ -1,0 +1,66 @@
+"""Dropout is a fair, layout-free coin; masks are as drawn; buckets are powers of two."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from socialrec_jax.models.items import normalise
+from socialrec_jax.models.layers import Dropout, Noise, causal_mask, log_buckets, mix
+
+
+def dropped(key: int, rows, shape=(64, 32, 16), rate=0.3):
+    noise = Noise(jnp.uint32(key), jnp.asarray(rows))
+    return np.asarray(Dropout(rate).apply({}, jnp.ones((len(rows), *shape[1:])), noise))
+
+
+def test_dropout_keeps_its_share_and_the_mean():
+    out = dropped(1, np.arange(64))
+    assert set(np.unique(out).round(5)) == {0.0, np.float32(1 / 0.7).round(5)}
+    assert abs((out == 0).mean() - 0.3) < 0.01
+    assert abs((out == 0).mean((0, 1)) - 0.3).max() < 0.05, "every unit is dropped alike"
+
+
+def test_dropout_of_neighbouring_rows_steps_and_places_is_independent():
+    a, next_step = dropped(7, np.arange(64)) > 0, dropped(8, np.arange(64)) > 0
+    for b in (next_step, np.roll(a, 1, 0), np.roll(a, 1, 1), np.roll(a, 1, 2)):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.02
+
+
+def test_a_row_keeps_its_mask_wherever_it_is_computed():
+    np.testing.assert_array_equal(dropped(3, np.arange(64))[40:44], dropped(3, np.arange(40, 44)))
+
+
+def test_without_noise_nothing_is_dropped():
+    np.testing.assert_array_equal(Dropout(0.5).apply({}, jnp.ones((2, 3)), None), np.ones((2, 3)))
+
+
+def test_mix_is_a_bijection_with_avalanche():
+    words = jnp.arange(1 << 16, dtype=jnp.uint32)
+    assert len(np.unique(mix(words))) == 1 << 16
+    flipped = np.bitwise_count(np.asarray(mix(words) ^ mix(words ^ jnp.uint32(1))))
+    assert abs(flipped.mean() - 16) < 0.2
+
+
+def test_the_mask_of_a_packed_row():
+    expected = [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],  # padding sees itself, so that its softmax is finite
+    ]
+    np.testing.assert_array_equal(causal_mask(jnp.array([[1, 1, 2, 2, 0]]))[0], np.array(expected, bool))
+
+
+@pytest.mark.parametrize(
+    ("distance", "bucket"), [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (127, 7), (2**31 - 1, 9), (-5, 0)]
+)
+def test_log_buckets(distance, bucket):
+    assert int(log_buckets(jnp.array(distance), 10)) == bucket
+
+
+def test_zero_has_a_finite_direction():
+    gradient = jax.grad(lambda x: normalise(x).sum())(jnp.zeros((2, 3)))
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(np.linalg.norm(normalise(jnp.full((1, 8), 1e-3)), axis=-1), 1, rtol=1e-5)

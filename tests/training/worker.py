@@ -1,0 +1,70 @@
+"""Trains the cyclic World into a run directory: a process of its own, to be killed, or given several devices.
+
+python -m tests.training.worker RUN [--steps N] [--devices N]
+Prints a line a validation, and at the end the digest of the final parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--devices", type=int, default=1)
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", options.devices)
+    state, losses = train(options.run, options.steps)
+    np.save(options.run / "losses.npy", losses)
+    print("parameters", digest(state.average), digest(state.params), flush=True)
+
+
+def train(run_path: Path, steps: int):
+    """The trained state, and the losses that were logged."""
+    import json
+
+    from socialrec_jax.config import Config, ModelConfig, TrainConfig
+    from socialrec_jax.data.batches import TrainingBatches
+    from socialrec_jax.data.world import VALIDATION
+    from socialrec_jax.models.recommender import RecommenderModel
+    from socialrec_jax.run import RunDirectory
+    from socialrec_jax.training.fit import fit
+    from socialrec_jax.training.step import Trainer
+    from tests.worlds import cyclic_world
+
+    config = Config(
+        model=ModelConfig(width=16, num_layers=1, num_heads=2, history_length=8, dropout=0.2),
+        train=TrainConfig(tokens_per_step=256, steps_per_call=2, evaluations=steps // 4, negatives=0),
+    )
+    world = cyclic_world(run_path / "world")
+    rows = config.train.tokens_per_step // 8
+    batches = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 8, rows, config.seed)
+    trainer = Trainer(
+        config, RecommenderModel(config.model, world.num_items, 2), steps, batches.item_counts(world.num_items)
+    )
+
+    def validate(state) -> dict[str, float]:
+        print("validating", flush=True)
+        return {"hr@10": 0.0, "ndcg@10": float(np.sum(np.asarray(state.step)))}
+
+    run = RunDirectory(run_path)
+    run.path.mkdir(parents=True, exist_ok=True)
+    state, _ = fit(run, "retriever", trainer, batches, validate)
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return state, np.array([line["loss"] for line in lines if "loss" in line])
+
+
+def digest(tree) -> str:
+    leaves = [np.asarray(leaf.addressable_shards[0].data) for leaf in jax.tree.leaves(tree)]
+    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    main()
