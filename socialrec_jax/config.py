@@ -33,7 +33,7 @@ class DataConfig:
 class ModelConfig:
     """Sizes and regularisation of the model."""
 
-    width: int = 64
+    width: int = 128
     """D, size of user and item vectors; a multiple of num_heads, 16..1024."""
     num_layers: int = 2
     """Gated transformer blocks of the behavior model, 1..16."""
@@ -59,8 +59,8 @@ class TrainConfig:
     """Passes over the training events at most, 1..1000."""
     patience: int = 8
     """Evaluations without a better validation NDCG@10 before training stops, 1..100."""
-    tokens_per_step: int = 4096
-    """Events in one optimiser step over all devices, padding included, 64..2^20."""
+    tokens_per_step: int | None = None
+    """Events in one optimiser step over all devices, 64..2^20; from the data: 64 steps an epoch, 1024..4096."""
     steps_per_call: int = 8
     """K, optimiser steps in one device call, 1..64."""
     learning_rate: float = 2e-3
@@ -93,7 +93,7 @@ class Config:
 
 def tiny() -> Config:
     """Seconds on one core: tests and the embedded sample world."""
-    return Config(preset="tiny", model=ModelConfig(width=32, num_layers=1), train=TrainConfig(epochs=20))
+    return Config(preset="tiny", model=ModelConfig(width=64), train=TrainConfig(epochs=50))
 
 
 def base() -> Config:
@@ -134,6 +134,13 @@ _RANGES = {
     "train.type_weight": (0, 1),
     "train.evaluations": (1, 1000),
 }
+
+
+def required(value: int | None) -> int:
+    """A setting that `training.resolve` has filled in."""
+    if value is None:
+        raise ValueError("this configuration was not resolved against a World")
+    return value
 
 
 def check(config: Config) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from socialrec_jax import parallel
-from socialrec_jax.config import Config, check
+from socialrec_jax.config import Config, check, required
 from socialrec_jax.data.batches import TrainingBatches
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
@@ -113,7 +113,7 @@ def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[Tr
     t = config.train
     rows = rows_per_step(config)
     batches = TrainingBatches(
-        world.events, world.ends(VALIDATION), world.first_time, config.model.history_length or 0, rows, config.seed
+        world.events, world.ends(VALIDATION), world.first_time, required(config.model.history_length), rows, config.seed
     )
     if not batches.targets_per_epoch:
         raise UsageError(
@@ -127,7 +127,7 @@ def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[Tr
 
 def rows_per_step(config: Config) -> int:
     """B over all devices: at least one row each, and the same number on each."""
-    rows = config.train.tokens_per_step // (config.model.history_length or 1)
+    rows = required(config.train.tokens_per_step) // required(config.model.history_length)
     devices = parallel.num_devices()
     return max(1, round(rows / devices)) * devices
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
-from socialrec_jax.config import Config
+from socialrec_jax.config import Config, required
 from socialrec_jax.data.batches import cut, lay_out, model_times
 from socialrec_jax.data.world import Events
 from socialrec_jax.models.recommender import RecommenderModel
 
+_TOKENS_AT_ONCE = 8192  # on all devices
 _QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
 
 
@@ -22,8 +23,8 @@ class Encoder:
 
     def __init__(self, model: RecommenderModel, config: Config):
         self.model = model
-        self.row_length = config.model.history_length or 64
-        per_device = max(1, config.train.tokens_per_step // self.row_length // parallel.num_local_devices())
+        self.row_length = required(config.model.history_length)
+        per_device = max(1, _TOKENS_AT_ONCE // self.row_length // parallel.num_local_devices())
         self.rows_per_call = per_device * parallel.num_local_devices()
         self._catalogue = jax.jit(lambda params: model.bind({"params": params}).encode_items())
         self._encode = parallel.map_devices(lambda params, batch: model.bind({"params": params}).encode_users(batch))

@@ -11,6 +11,7 @@ from socialrec_jax.data.world import VALIDATION, World
 
 FULL_SOFTMAX_ITEMS = 5_000  # from here on 1,024 sampled negatives are as accurate and faster: docs/results.md
 SAMPLED_NEGATIVES = 1024
+_STEPS_PER_EPOCH = 64
 _WINDOWS = (64, 128, 256)
 _WHOLE_HISTORY_SHARE = 0.95
 
@@ -24,6 +25,8 @@ def resolve(config: Config, world: World) -> Config:
     if model.dropout is None:
         model = dataclasses.replace(model, dropout=dropout_for(int(lengths.sum()), world.num_items))
     train = config.train
+    if train.tokens_per_step is None:
+        train = dataclasses.replace(train, tokens_per_step=tokens_for(int(lengths.sum())))
     if train.negatives is None:
         train = dataclasses.replace(train, negatives=0 if world.num_items <= FULL_SOFTMAX_ITEMS else SAMPLED_NEGATIVES)
     return dataclasses.replace(config, model=model, train=train)
@@ -38,7 +41,12 @@ def window_for(lengths: np.ndarray) -> int:
     return next((w for w, share in zip(_WINDOWS, whole, strict=True) if share >= _WHOLE_HISTORY_SHARE), _WINDOWS[-1])
 
 
+def tokens_for(num_events: int) -> int:
+    """The power of two that makes about 64 steps an epoch: small data needs small steps to take enough of them."""
+    return int(2 ** np.clip(np.round(np.log2(max(num_events, 1) / _STEPS_PER_EPOCH)), 10, 12))
+
+
 def dropout_for(num_events: int, num_items: int) -> float:
-    """Half where an item has some ten events, a fifth where it has hundreds: measured in docs/results.md."""
+    """Half where an item has some ten events, a fifth where it has sixty and more: measured in docs/results.md."""
     events_per_item = max(num_events / max(num_items, 1), 1.0)
-    return float(np.round(np.clip(0.5 - 0.25 * (np.log10(events_per_item) - 1.25), 0.2, 0.5), 2))
+    return float(np.round(np.clip(0.5 - 0.5 * (np.log10(events_per_item) - 1.2), 0.2, 0.5), 2))

@@ -1,5 +1,6 @@
 """Metrics agree with a naive loop, with ir-measures, and with hand-made cases."""
 
+import itertools
 import math
 
 import ir_measures
@@ -14,7 +15,7 @@ HUGE = np.iinfo(np.int32).max
 
 def naive(ranks, offsets, k):
     rows = []
-    for begin, end in zip(offsets, offsets[1:], strict=False):
+    for begin, end in itertools.pairwise(offsets):
         top = sorted(int(r) for r in ranks[begin:end] if r <= k)
         n = int(end - begin)
         ideal = sum(1 / math.log2(r + 1) for r in range(1, min(k, n) + 1))
@@ -53,7 +54,7 @@ def test_vectorised_equals_naive(ranked, k):
 def test_ir_measures_agrees(ranked):
     ranks, offsets = ranked
     judged, run = [], []
-    for query, (begin, end) in enumerate(zip(offsets, offsets[1:], strict=False)):
+    for query, (begin, end) in enumerate(itertools.pairwise(offsets)):
         named = {int(r): f"target{i}" for i, r in enumerate(ranks[begin:end]) if r < HUGE}
         judged += [ir_measures.Qrel(str(query), f"target{i}", 1) for i in range(end - begin)]
         run += [ir_measures.ScoredDoc(str(query), named.get(r, f"other{r}"), -float(r)) for r in range(1, 31)]

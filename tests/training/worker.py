@@ -44,7 +44,7 @@ def train(run_path: Path, steps: int):
         train=TrainConfig(tokens_per_step=256, steps_per_call=2, evaluations=steps // 4, negatives=0),
     )
     world = cyclic_world(run_path / "world")
-    rows = config.train.tokens_per_step // 8
+    rows = 32
     batches = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 8, rows, config.seed)
     trainer = Trainer(
         config, RecommenderModel(config.model, world.num_items, 2), steps, batches.item_counts(world.num_items)
