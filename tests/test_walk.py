@@ -121,7 +121,8 @@ def test_unseen_users_with_the_same_history_get_the_same(walked):
     call("serve.py", "recommend", "--run", walked / "run", "--out", out, "--histories", unseen)
     call("serve.py", "recommend", "--run", walked / "run", "--out", walked / "all.parquet")
     differing = f"""select count(*), sum((abs(a.score - b.score) > 1e-4)::int), sum((a.item_id <> b.item_id)::int)
-                    from '{out}' a join '{walked / "all.parquet"}' b on a.user_id = 'new' || b.user_id and a.rank = b.rank"""
+                    from '{out}' a join '{walked / "all.parquet"}' b
+                    on a.user_id = 'new' || b.user_id and a.rank = b.rank"""
     assert rows(differing) == [(500, 0, 0)]
 
 
