@@ -43,7 +43,7 @@ class Options(Config):
 
 def main() -> None:
     # ---- config: preset or file, then the command line over it
-    options, config, said = read_options(sys.argv[1:])
+    options, config = read_options(sys.argv[1:])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
     from socialrec_jax import pipeline
     from socialrec_jax.run import RunDirectory
@@ -51,7 +51,7 @@ def main() -> None:
     run = RunDirectory(options.run)
     with run.lock():
         # ---- data: raw tables -> World
-        config = pipeline.settle_config(run, config, said)
+        config = pipeline.settle_config(run, config)
         source = options.source
         if source is None and not run.exists:
             source = pipeline.sample_tables(run, config.seed)
@@ -67,24 +67,25 @@ def main() -> None:
         pipeline.finish(run, report)
 
 
-def read_options(arguments: list[str]) -> tuple[Options, Config, bool]:
-    """(all options, the configuration in them, whether the command line says anything about the configuration)."""
+def read_options(arguments: list[str]) -> tuple[Options, Config]:
+    """All options, and the configuration in them."""
     start = _starting_point(arguments)
     default = Options(**{field.name: getattr(start, field.name) for field in dataclasses.fields(Config)})
     options = cli.parse(Options, args=arguments, default=default, prog="train.py", description=__doc__)
-    config = Config(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Config)})
-    return options, config, config != PRESETS["base"]()
+    return options, Config(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Config)})
 
 
 def _starting_point(arguments: list[str]) -> Config:
-    """The preset or file that the other options change: read before the full parse, because it sets the defaults."""
+    """What the other options change: RUN's own configuration, a file, or a preset. Read before the full parse."""
     values = dict(itertools.pairwise(arguments)) | dict(a.split("=", 1) for a in arguments if "=" in a)
-    if "--config" in values:
+    kept = Path(values.get("--run", Options.run), "config.json")
+    file = kept if kept.exists() else values.get("--config")
+    if file:
         from socialrec_jax.run import read_config
 
-        return read_config(Path(values["--config"]))
-    sample = "--data" not in values and not Path(values.get("--run", "runs/sample"), "config.json").exists()
-    return PRESETS.get(values.get("--preset", "tiny" if sample else "base"), PRESETS["base"])()
+        return read_config(Path(file))
+    usual = "base" if "--data" in values else "tiny"
+    return PRESETS.get(values.get("--preset", usual), PRESETS[usual])()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ class Batch(struct.PyTreeNode):
 
     row_ids: Ints[Array, "*P B"]  # position in the global batch: keys the row's dropout
     segments: Ints[Array, "*P B T"]  # 1.. number of the window within its row, 0 = padding
-    positions: Ints[Array, "*P B T"]  # 0.. place within the window
     users: Ints[Array, "*P B T"]
     items: Ints[Array, "*P B T"]  # 0 where padding; read together with segments
     event_types: Ints[Array, "*P B T"]
@@ -31,7 +30,6 @@ class Batch(struct.PyTreeNode):
         """Raise ValueError on a batch that no room could have meant (host only; costs a pass over the data)."""
         shape = self.segments.shape
         for name in (
-            "positions",
             "users",
             "items",
             "event_types",

@@ -55,15 +55,15 @@ class ModelConfig:
 class TrainConfig:
     """The optimiser and the loop around it."""
 
-    epochs: int = 60
-    """Passes over the training events at most, 1..1000."""
+    epochs: int | None = None
+    """Passes over the training events at most, 1..1000; from the data: about 6,000 steps, 20..60 passes."""
     patience: int = 8
     """Evaluations without a better validation NDCG@10 before training stops, 1..100."""
     tokens_per_step: int | None = None
     """Events in one optimiser step over all devices, 64..2^20; from the data: 64 steps an epoch, 1024..4096."""
     steps_per_call: int = 8
     """K, optimiser steps in one device call, 1..64."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """Peak rate of Adam, 1e-5..1e-1."""
     warmup_share: float = 0.05
     """Share of all steps spent on linear warm-up, 0..0.5."""

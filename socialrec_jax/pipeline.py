@@ -35,25 +35,18 @@ from socialrec_jax.training.step import Trainer, TrainState
 TUNING_QUERIES = 5000  # validation users on whom baselines are tuned: a dozen settings are tried
 
 
-def settle_config(run: RunDirectory, config: Config, chosen: bool) -> Config:
-    """The configuration that counts: the run's own where it exists.
-
-    chosen: the command line says something about the configuration; then it must agree with the run's, or UsageError.
-    """
+def settle_config(run: RunDirectory, config: Config) -> Config:
+    """The configuration, checked. Raises UsageError when it is out of range, or not the one of an existing run."""
     check(config)
-    if not run.exists:
-        return config
-    kept = run.config()
-    differing = _difference(kept, config)
-    if chosen and differing:
+    if run.exists and (differing := _difference(run.config(), config)):
         raise UsageError(f"{run.path} was started with {differing}: leave the option out, or choose another --run")
-    return kept
+    return config
 
 
 def _difference(kept: Config, asked: Config) -> str | None:
-    """The first setting that both fix and that differs."""
+    """The first setting that differs, as the run has it and as it was asked for."""
     ours, theirs = _flat(dataclasses.asdict(kept)), _flat(dataclasses.asdict(asked))
-    wrong = next((key for key, value in theirs.items() if value not in (None, ours[key])), None)
+    wrong = next((key for key, value in theirs.items() if value != ours[key]), None)
     return wrong and f"--{wrong.replace('_', '-')} {ours[wrong]}, not {theirs[wrong]}"
 
 
@@ -120,7 +113,7 @@ def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[Tr
             f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
         )
     model = model_for(config, world)
-    num_steps = whole_calls(batches.steps_per_epoch * t.epochs, t.steps_per_call)
+    num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
     trainer = Trainer(config, model, num_steps, batches.item_counts(world.num_items))
     return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer))
 

@@ -85,7 +85,7 @@ def test_options_are_checked_with_a_suggestion(tmp_path):
 def test_a_run_keeps_its_data_and_its_settings(tmp_path, trained):
     other = shop(tmp_path / "other", "user,item,timestamp", *[f"1,{i},{i}" for i in range(9)])
     assert "other data" in fails_in_one_line(65, "train.py", "--data", other, "--run", trained / "run")
-    said = fails_in_one_line(64, "train.py", "--run", trained / "run", "--model.width", 64)
+    said = fails_in_one_line(64, "train.py", "--run", trained / "run", "--model.width", 48)
     assert "--model.width" in said
 
 

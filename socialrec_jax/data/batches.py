@@ -22,7 +22,6 @@ class Plan:
 
     sources: np.ndarray  # [R, T] int64, row into the events; 0 where padding
     segments: np.ndarray  # [R, T] int32, 0 = padding
-    positions: np.ndarray  # [R, T] int32, place within the window
 
 
 def lay_out(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> tuple[Plan, np.ndarray]:
@@ -35,11 +34,10 @@ def lay_out(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> tuple[P
     number = np.empty(len(lengths), np.int64)
     number[order] = _count_within(packing.rows[order]) + 1
     shape = (packing.num_rows, row_length)
-    sources, segments, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    sources, segments = np.zeros(shape, np.int64), np.zeros(shape, np.int32)
     sources.reshape(-1)[spread] = np.repeat(starts, lengths) + place
     segments.reshape(-1)[spread] = np.repeat(number, lengths)
-    positions.reshape(-1)[spread] = place
-    return Plan(sources, segments, positions), first + lengths - 1
+    return Plan(sources, segments), first + lengths - 1
 
 
 def _count_within(sorted_keys: np.ndarray) -> np.ndarray:
@@ -103,7 +101,7 @@ class TrainingBatches:
         company = rng.permutation(len(starts))
         plan, _ = lay_out(starts[company], lengths[company], self.row_length)
         deal = rng.permutation(len(plan.segments))
-        return Plan(plan.sources[deal], plan.segments[deal], plan.positions[deal])
+        return Plan(plan.sources[deal], plan.segments[deal])
 
     def item_counts(self, num_items: int) -> np.ndarray:
         """Events of each item [V] in what is learnt."""
@@ -128,7 +126,6 @@ def cut(events: Events, plan: Plan, offset: int, row_ids: np.ndarray, first_time
     return Batch(
         row_ids=row_ids.astype(np.int32),
         segments=segments,
-        positions=np.where(exists, plan.positions[rows], 0),
         users=events.owners[source],
         items=events.items[source],
         event_types=events.types[source].astype(np.int32),

@@ -1,82 +1,203 @@
-"""A deterministic shopping world with planted structure, as raw tables: what a model claims to learn can be proven.
+"""A deterministic social-shopping world as input tables: what a model claims to have learnt can be checked here.
 
-Shoppers carry out projects: a project walks through the kinds of goods of one topic (starter kit, refill, brush, ...)
-in steps of one, two or five of six. The next kind therefore follows from the last two events together: neither
-co-occurrence nor popularity can tell it, an ordered model can. Friends like the same topics and copy
-each other's latest item. Titles name topic and kind in one of four languages, so that text tells what a rare or a
-brand-new item is. A long pause ends a project. Event types follow from price, budget and the previous type.
+Every event has one of four causes. *Sequence*: a topic's goods form a project, walked one, two or three steps at a
+time; how far depends on the item before the last and on whether the last one was bought, so neither popularity nor
+symmetric co-occurrence tells what comes next, an ordered model can. *Social*: a friend's recent item, or what follows
+it. *Taste*: something of a favourite topic, mostly after a long pause. *Noise*: anything. Titles name topic and kind
+in one of four languages, so text tells what a rare or a new item is good for.
+
+Shoppers live in parallel: their times are drawn first, then events are filled in wave after wave, in order of time.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 from pathlib import Path
 
 import duckdb
 import numpy as np
 
-SEQUENCE, SOCIAL, TASTE = 0.6, 0.2, 0.1  # causes of an event; the rest is noise, as in any real log
-EVENT_TYPES = ["view", "cart", "buy", "comment"]
-COLD_SHARE = 0.08  # items without any event
-_SLOTS, _SLOT_SECONDS, _FIRST_TIME = 365 * 4, 6 * 3600, 1_672_531_200  # a year from 2023-01-01 in quarters of a day
-_MAX_EVENTS = 100
-_KINDS = {
-    "en": ["starter kit", "refill pack", "brush", "carry case", "stand", "gift set"],
-    "zh": ["入门套装", "补充装", "刷子", "收纳盒", "支架", "礼盒"],
-    "es": ["kit inicial", "recambio", "cepillo", "estuche", "soporte", "set de regalo"],
-    "ar": ["طقم البداية", "عبوة إضافية", "فرشاة", "حقيبة", "حامل", "طقم هدية"],
-}
-_TOPICS = {
-    "en": ["painting", "coffee", "camping", "cycling", "baking", "gaming", "gardening", "skincare"],
-    "zh": ["绘画", "咖啡", "露营", "骑行", "烘焙", "游戏", "园艺", "护肤"],
-    "es": ["pintura", "café", "acampada", "ciclismo", "repostería", "videojuegos", "jardinería", "cosmética"],
-    "ar": ["الرسم", "القهوة", "التخييم", "الدراجات", "الخبز", "الألعاب", "البستنة", "العناية"],
-}
-_EMOJI = ["🎨", "☕", "⛺", "🚲", "🍰", "🎮", "🌱", "🧴"]
-_LANGUAGES = list(_KINDS)
-_NUM_KINDS, _NUM_WORDS = 6, 8
-_STRIDES = [1, 2, 5]
-_EVENT_COLUMNS = f"'u' || u as \"user\", 'i' || i as item, timestamp, ({EVENT_TYPES})[type + 1] as event_type, value"
+from socialrec_jax.errors import UsageError
+
+# Causes of an event (sequence, social, taste, noise). Real logs repeat their sequences about half the time, show a
+# friend's item 1.75-1.94 times as often as chance, and are never explained wholly. A long pause ends a project, so
+# what follows it is taste. Whoever finds nothing new with friends or in the project falls back on taste: over all
+# events the shares come to about .42, .24, .24, .1.
+SEQUENCE, SOCIAL, TASTE, NOISE = range(4)
+SHARES_WITHIN_PROJECT = (0.64, 0.30, 0.00, 0.06)
+SHARES_AFTER_PAUSE = (0.00, 0.30, 0.54, 0.16)
+PAUSE_SHARE = 0.25
+
+EVENT_TYPES = ("view", "cart", "buy", "comment")
+BUY = EVENT_TYPES.index("buy")
+TYPE_LOGITS = np.array(  # [type before, type]: a cart is followed by buying, buying by comments
+    [[1.6, 0.6, -0.4, -1.2], [0.8, 0.0, 1.6, -1.0], [1.2, 0.2, -0.6, 1.6], [1.6, 0.4, -0.4, -0.8]]
+)
+TYPE_PER_BUDGET = np.array([-0.6, 0.3, 1.2, 0.2])  # who can afford an item buys it, who cannot looks at it
+
+COLD_ITEM_SHARE, COLD_USER_SHARE, NOISE_EDGE_SHARE = 0.08, 0.02, 0.2
+SHORTEST, LONGEST_PER_MEAN = 3, 5  # events of a user: heavy-tailed from 3 to five times the mean
+INTERESTS, COMMUNITY_SIZE, FRIENDSHIPS = 4, 40, 4
+PATIENCE = 4  # refused ideas before a shopper turns to taste, and from taste to anything
+DAY = 86_400
+FIRST_TIME, HORIZON, SLICE = 1_672_531_200, 730 * DAY, 14 * DAY  # two years from 2023-01-01
+ACTIVITY_BY_HOUR = (2, 1, 1, 1, 1, 2, 4, 6, 7, 7, 8, 9, 10, 9, 8, 8, 9, 11, 13, 15, 16, 14, 9, 5)
+
+LANGUAGES, REGIONS = ("en", "zh", "ar", "es"), ("us", "cn", "eg", "mx")
+TOPICS = (  # one row a language
+    "painting|coffee|camping|cycling|baking|gaming|gardening|skincare|knitting|fishing|photography|running",
+    "绘画|咖啡|露营|骑行|烘焙|游戏|园艺|护肤|编织|钓鱼|摄影|跑步",
+    "الرسم|القهوة|التخييم|الدراجات|الخبز|الألعاب|البستنة|البشرة|الحياكة|الصيد|التصوير|الجري",
+    "pintura|café|acampada|ciclismo|repostería|videojuegos|jardinería|cosmética|tejido|pesca|fotografía|atletismo",
+)
+KINDS = (
+    "starter kit|refill|brush|case|stand|handbook|cleaner|gift set",
+    "入门套装|补充装|刷子|收纳盒|支架|手册|清洁剂|礼盒",
+    "طقم البداية|عبوة|فرشاة|حقيبة|حامل|دليل|منظف|هدية",
+    "kit inicial|recambio|cepillo|estuche|soporte|manual|limpiador|regalo",
+)
+EMOJI = "🎨☕🏕🚲🍰🎮🌱🧴🧶🎣📷👟"
+DESCRIPTIONS = (
+    "A {kind} for everyone who loves {topic}, by {brand}.",
+    "{brand} 出品 适合 {topic} 爱好者的 {kind}。",
+    "{kind} لكل من يحب {topic} من {brand}.",
+    "{kind} para quienes aman {topic}, de {brand}.",
+)
+NUM_TOPICS, NUM_KINDS = 12, 8
+SYLLABLES = tuple(consonant + vowel for consonant in "bdfklmnrstvz" for vowel in "aeiou")
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    topics: np.ndarray  # [V]
-    kinds: np.ndarray  # [V]
+    """V items sorted by shelf; a shelf is one step of the project of one (topic, brand)."""
+
+    shelves: np.ndarray  # [V] project * NUM_KINDS + step, rising
+    kinds: np.ndarray  # [V] which kind of goods that step is; the order of kinds differs from topic to topic
     prices: np.ndarray  # [V]
-    popularity: np.ndarray  # [V], 0 for cold items
-    languages: np.ndarray  # [V], index into _LANGUAGES
+    begins: np.ndarray  # [shelves + 1] shelf s owns rows begins[s]:begins[s + 1]
+    mass: np.ndarray  # [V + 1] running popularity; cold items add none
 
     @property
-    def num_topics(self) -> int:
-        return int(self.topics.max()) + 1
+    def num_projects(self) -> int:
+        return (len(self.begins) - 1) // NUM_KINDS
 
-    @functools.cached_property
-    def _shelves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Items shelf by shelf, where each shelf begins, and the running popularity."""
-        shelf = self.topics * _NUM_KINDS + self.kinds
-        order = np.argsort(shelf, kind="stable")
-        sizes = np.bincount(shelf, minlength=self.num_topics * _NUM_KINDS)
-        return order, np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([[0], np.cumsum(self.popularity[order])])
+    def draw(self, rng: np.random.Generator, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """One item [n] by popularity from each range of shelves first..last - 1 [n]."""
+        low, high = self.mass[self.begins[first]], self.mass[self.begins[last]]
+        found = np.searchsorted(self.mass, low + rng.random(len(low)) * (high - low), "right") - 1
+        return np.minimum(found, self.begins[last] - 1)  # rounding may reach the next shelf
 
-    def draw(self, topics: np.ndarray, kinds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One item of each (topic, kind) by popularity, -1 where that shelf is empty."""
-        order, begins, running = self._shelves
-        shelf = topics * _NUM_KINDS + kinds
-        low, high = running[begins[shelf]], running[begins[shelf + 1]]
-        found = np.searchsorted(running, low + rng.random(len(topics)) * (high - low), "right") - 1
-        return np.where(high > low, order[np.minimum(found, len(order) - 1)], -1)
+    def draw_project(self, rng: np.random.Generator, projects: np.ndarray, count: int = 1) -> np.ndarray:
+        """One item [n] from each of `projects` [n], or of the `count` projects that begin there."""
+        return self.draw(rng, projects * NUM_KINDS, (projects + count) * NUM_KINDS)
+
+    def follow(self, rng: np.random.Generator, items: np.ndarray, before: np.ndarray, bought: np.ndarray) -> np.ndarray:
+        """The planted successors: one or two steps on by the kind of the item before, three after buying."""
+        strides = np.where(bought, 3, 1 + self.kinds[before] % 2)
+        projects, steps = np.divmod(self.shelves[items], NUM_KINDS)
+        target = projects * NUM_KINDS + (steps + strides) % NUM_KINDS
+        return self.draw(rng, target, target + 1)
 
 
 @dataclasses.dataclass(frozen=True)
+class People:
+    """U users sorted by community, and who knows whom."""
+
+    interests: np.ndarray  # [U, INTERESTS] projects
+    budgets: np.ndarray  # [U] logarithm of the price that feels right
+    lengths: np.ndarray  # [U] events
+    homes: np.ndarray  # [U] index into REGIONS
+    edges: np.ndarray  # [E, 2] each friendship once
+    since: np.ndarray  # [E] unix seconds
+    real: np.ndarray  # [E] whether the two ever copy each other
+
+    def friendships(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Real friends seen from both ends in CSR form: offsets [U + 1], friends, since."""
+        ends = np.concatenate([self.edges[self.real], self.edges[self.real][:, ::-1]])
+        order = np.argsort(ends[:, 0], kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(ends[:, 0], minlength=len(self.lengths)))])
+        return offsets, ends[order, 1], np.tile(self.since[self.real], 2)[order]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """When each of N events happens, user by user, oldest first."""
+
+    users: np.ndarray  # [N]
+    times: np.ndarray  # [N] unix seconds, strictly rising within a user
+    paused: np.ndarray  # [N] whether a long pause went before, true for a user's first event
+
+
 class Shoppers:
-    favourites: np.ndarray  # [U, 2] topics
-    budgets: np.ndarray  # [U] standard normal
-    lengths: np.ndarray  # [U] events; 0 for newcomers who only have friends
-    offsets: np.ndarray  # [U + 1] friends in CSR form
-    friends: np.ndarray
+    """Users who fill their time with items; `shop` moves some of them on by one event."""
+
+    def __init__(self, rng: np.random.Generator, catalogue: Catalogue, people: People, timeline: Timeline):
+        self.rng, self.catalogue, self.people, self.times = rng, catalogue, people, timeline.times
+        self.starts = np.cumsum(people.lengths) - people.lengths
+        self.offsets, self.friends, self.since = people.friendships()
+        self.taken = np.full((len(people.lengths), people.lengths.max() + 1), -1, np.int32)  # [U, longest + 1] items
+        self.done = np.zeros(len(people.lengths), np.int64)
+        self.last_types = np.zeros(len(people.lengths), np.int64)
+
+    def shop(self, users: np.ndarray, times: np.ndarray, paused: np.ndarray) -> np.ndarray:
+        """The next event's type [n] of each user; the item goes to `taken`."""
+        within, after = (np.cumsum(shares)[:-1] for shares in (SHARES_WITHIN_PROJECT, SHARES_AFTER_PAUSE))
+        chance = self.rng.random(len(users))
+        causes = np.where(paused, np.searchsorted(after, chance, "right"), np.searchsorted(within, chance, "right"))
+        items = self._new_items(users, times, causes)
+        afford = np.clip(self.people.budgets[users] - np.log(self.catalogue.prices[items]), -2, 2)
+        logits = TYPE_LOGITS[self.last_types[users]] + afford[:, None] * TYPE_PER_BUDGET
+        types = (logits + self.rng.gumbel(size=logits.shape)).argmax(1)
+        self.taken[users, self.done[users]], self.last_types[users] = items, types
+        self.done[users] += 1
+        return types
+
+    def _new_items(self, users: np.ndarray, times: np.ndarray, causes: np.ndarray) -> np.ndarray:
+        """An item [n] that each user never had, by its cause or, where that has nothing new, by taste or noise."""
+        items, waiting, attempt = np.full(len(users), -1), np.arange(len(users)), 0
+        while len(waiting):
+            ideas = self._ideas(users[waiting], times[waiting], causes[waiting])
+            had = (self.taken[users[waiting], : self.done[users].max() + 1] == ideas[:, None]).any(1)
+            items[waiting[~had]] = ideas[~had]
+            waiting, attempt = waiting[had], attempt + 1  # no idea is -1, which counts as had: the next place is -1
+            if attempt in (PATIENCE, 2 * PATIENCE):
+                causes[waiting] = TASTE if attempt == PATIENCE else NOISE
+        return items
+
+    def _ideas(self, users: np.ndarray, times: np.ndarray, causes: np.ndarray) -> np.ndarray:
+        ideas = np.empty(len(users), np.int64)
+        for cause, rule in enumerate((self._continue, self._copy, self._like, self._anything)):
+            chosen = causes == cause
+            ideas[chosen] = rule(users[chosen], times[chosen])
+        return ideas
+
+    def _continue(self, users: np.ndarray, _: np.ndarray) -> np.ndarray:
+        done = self.done[users]
+        last, before = self.taken[users, done - 1], self.taken[users, np.maximum(done - 2, 0)]
+        return self.catalogue.follow(self.rng, last, before, self.last_types[users] == BUY)
+
+    def _like(self, users: np.ndarray, _: np.ndarray) -> np.ndarray:
+        interests = self.people.interests[users, self.rng.integers(INTERESTS, size=len(users))]
+        return self.catalogue.draw_project(self.rng, interests)
+
+    def _anything(self, users: np.ndarray, _: np.ndarray) -> np.ndarray:
+        return self.catalogue.draw_project(self.rng, np.zeros(len(users), np.int64), self.catalogue.num_projects)
+
+    def _copy(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """What one friend took lately and strictly before, or what follows it; -1 where there is nothing."""
+        if not len(self.friends):
+            return np.full(len(users), -1)
+        counts = self.offsets[users + 1] - self.offsets[users]
+        edges = self.offsets[users] + (self.rng.random(len(users)) * counts).astype(np.int64)
+        edges = np.minimum(edges, len(self.friends) - 1)  # whoever has no friends gets an edge that `known` refuses
+        friends, lags = self.friends[edges], self.rng.geometric(0.4, len(users))
+        places = np.maximum(self.done[friends] - lags, 0)
+        rows = np.minimum(self.starts[friends] + places, len(self.times) - 1)
+        known = (counts > 0) & (self.done[friends] >= lags) & (self.times[rows] < times) & (self.since[edges] < times)
+        items = self.taken[friends, places]
+        before = self.taken[friends, np.maximum(places - 1, 0)]
+        next_items = self.catalogue.follow(self.rng, items, before, np.zeros(len(users), bool))
+        return np.where(known, np.where(self.rng.random(len(users)) < 0.25, next_items, items), -1)
 
 
 def write_tables(
@@ -84,184 +205,143 @@ def write_tables(
 ) -> None:
     """Write events, social, items and users as parquet into folder; the same arguments give the same bytes.
 
-    num_items: at least 100. events_per_user: mean of a heavy-tailed number between 3 and 100.
+    events_per_user: mean of a heavy-tailed number. Raises UsageError for a world too small to hold the structure.
     """
-    rng = np.random.default_rng(seed)
-    catalogue = _catalogue(num_items, rng)
-    shoppers = _shoppers(num_users, catalogue.num_topics, events_per_user, rng)
-    log = _shop(catalogue, shoppers, rng)
-    folder.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(config={"threads": 1}) as database:  # one thread writes rows in one order
-        _write(database, folder / "events.parquet", log, _EVENT_COLUMNS)
-        _write(
-            database,
-            folder / "social.parquet",
-            _edges(shoppers, rng),
-            "'u' || a as src, 'u' || b as dst, weight, timestamp",
+    least = max(2 * NUM_KINDS, 2 * events_per_user)
+    if num_users < 2 or events_per_user < SHORTEST or num_items < least:
+        raise UsageError(
+            f"a sample world of {num_users} users, {num_items} items, {events_per_user} events a user is too small: "
+            f"give at least 2 users, {SHORTEST} events a user, and {least} items for {events_per_user} events"
         )
-        _write(database, folder / "items.parquet", _texts(catalogue, rng), "'i' || i as item, * exclude (i)")
-        _write(database, folder / "users.parquet", _people(num_users, rng), "'u' || u as \"user\", * exclude (u)")
+    rng = np.random.default_rng(seed)
+    catalogue = _catalogue(rng, num_items)
+    longest = min(LONGEST_PER_MEAN * events_per_user, num_items // 2)  # half the items stay new to everybody
+    people = _people(rng, num_users, catalogue.num_projects, events_per_user, longest)
+    timeline = _timeline(rng, people.lengths)
+    items, types = _live(rng, catalogue, people, timeline)
+    user_ids, item_ids = rng.permutation(num_users), rng.permutation(num_items)  # numbers tell nothing
+    order = np.argsort(timeline.times, kind="stable")
+    folder.mkdir(parents=True, exist_ok=True)
+    log = {"u": user_ids[timeline.users], "i": item_ids[items], "timestamp": timeline.times, "t": types}
+    log = {name: column[order] for name, column in log.items()}
+    names = f"({list(EVENT_TYPES)})[t + 1] as event_type"
+    _write(folder / "events.parquet", log, f"""'u' || u as "user", 'i' || i as item, timestamp, {names}""")
+    edges = {"a": user_ids[people.edges[:, 0]], "b": user_ids[people.edges[:, 1]], "timestamp": people.since}
+    edges["weight"] = 1.0 + rng.poisson(np.where(people.real, 3, 1))  # how often the two talk
+    _write(folder / "social.parquet", edges, "'u' || a as src, 'u' || b as dst, weight, timestamp")
+    _write(folder / "items.parquet", {"i": item_ids, **_texts(rng, catalogue)}, "'i' || i as item, * exclude (i)")
+    homes = f"({list(REGIONS)})[home + 1] as region, ({list(LANGUAGES)})[home + 1] as language"
+    _write(folder / "users.parquet", {"u": user_ids, "home": people.homes}, f"""'u' || u as "user", {homes}""")
 
 
-def _catalogue(num_items: int, rng: np.random.Generator) -> Catalogue:
-    topics = rng.integers(0, max(4, num_items // 50), num_items)
-    popularity = (1 + rng.permutation(num_items)) ** -0.7
-    popularity[rng.random(num_items) < COLD_SHARE] = 0
+def _catalogue(rng: np.random.Generator, num_items: int) -> Catalogue:
+    num_shelves = NUM_KINDS * min(num_items // NUM_KINDS, NUM_TOPICS * max(1, num_items // 300))
+    extra = rng.integers(num_shelves, size=max(0, num_items - num_shelves))
+    shelves = np.sort(np.concatenate([np.arange(num_shelves), extra]))
+    walks = rng.permuted(np.tile(np.arange(NUM_KINDS), (NUM_TOPICS, 1)), axis=1)
+    kinds = walks[shelves // NUM_KINDS % NUM_TOPICS, shelves % NUM_KINDS]
+    popularity = (1.0 + rng.permutation(num_items)) ** -1.1
+    spare = np.flatnonzero(shelves[:-1] == shelves[1:])  # the last of a shelf stays warm: no shelf is empty
+    popularity[rng.permutation(spare)[: int(COLD_ITEM_SHARE * num_items)]] = 0
     return Catalogue(
-        topics=topics,
-        kinds=rng.integers(0, _NUM_KINDS, num_items),
-        prices=np.exp(rng.normal(3, 1, num_items)).round(2),
-        popularity=popularity,
-        languages=rng.choice(4, num_items, p=[0.5, 0.2, 0.2, 0.1]),
+        shelves=shelves,
+        kinds=kinds,
+        prices=np.exp(rng.normal(3 + 0.2 * (kinds - 3.5), 0.6)).round(2),
+        begins=np.searchsorted(shelves, np.arange(num_shelves + 1)),
+        mass=np.concatenate([[0], np.cumsum(popularity)]),
     )
 
 
-def _shoppers(num_users: int, num_topics: int, events_per_user: int, rng: np.random.Generator) -> Shoppers:
-    first = rng.integers(0, num_topics, num_users)
-    lengths = np.clip(np.exp(rng.normal(np.log(events_per_user) - 0.25, 0.7, num_users)), 3, _MAX_EVENTS).astype(
-        np.int64
-    )
-    lengths[rng.random(num_users) < 0.02] = 0
-    degrees = 1 + rng.geometric(0.2, num_users)
-    owners = np.repeat(np.arange(num_users), degrees)
-    by_topic = np.argsort(first, kind="stable")
-    begins, sizes = (
-        np.searchsorted(first[by_topic], first[owners]),
-        np.bincount(first, minlength=num_topics)[first[owners]],
-    )
-    alike = by_topic[begins + (rng.random(len(owners)) * sizes).astype(np.int64)]
-    friends = np.where(rng.random(len(owners)) < 0.85, alike, rng.integers(0, num_users, len(owners)))
-    friends = np.where(friends == owners, (friends + 1) % num_users, friends)
-    return Shoppers(
-        favourites=np.stack([first, rng.integers(0, num_topics, num_users)], axis=1),
-        budgets=rng.normal(size=num_users),
+def _people(rng: np.random.Generator, num_users: int, num_projects: int, events_per_user: int, longest: int) -> People:
+    num_communities = max(1, num_users // COMMUNITY_SIZE)
+    community = np.sort(rng.integers(num_communities, size=num_users))
+    fame = (1.0 + rng.permutation(num_projects)) ** -0.5
+    shared = rng.choice(num_projects, (num_communities, INTERESTS), p=fame / fame.sum())
+    own = rng.choice(num_projects, (num_users, INTERESTS), p=fame / fame.sum())
+    lengths = rng.lognormal(np.log(events_per_user) - 0.32, 0.8, num_users)
+    lengths = np.clip(lengths.round(), SHORTEST, longest).astype(np.int64)
+    lengths[rng.permutation(num_users)[: int(np.ceil(COLD_USER_SHARE * num_users))]] = 0
+    home = np.where(rng.random(num_users) < 0.8, rng.integers(4, size=num_communities)[community], 0)
+    edges, real = _edges(rng, np.searchsorted(community, np.arange(num_communities + 1)), community)
+    return People(
+        interests=np.where(rng.random((num_users, INTERESTS)) < 0.75, shared[community], own),
+        budgets=rng.normal(3, 0.8, num_users),
         lengths=lengths,
-        offsets=np.concatenate([[0], np.cumsum(degrees)]),
-        friends=friends,
+        homes=home,
+        edges=edges,
+        since=FIRST_TIME + (HORIZON * rng.uniform(-1, 0.5, len(edges))).astype(np.int64),
+        real=real,
     )
 
 
-def _moments(lengths: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(user, slot, whether a long pause went before) of every event, in order of slots; slots rise within a user."""
+def _edges(rng: np.random.Generator, begins: np.ndarray, community: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Friendships [E, 2], each once, most of them in one's community, and which of them are real [E]."""
+    src = np.repeat(np.arange(len(community)), rng.geometric(1 / FRIENDSHIPS, len(community)))
+    low, high = begins[community[src]], begins[community[src] + 1]
+    real = rng.random(len(src)) >= NOISE_EDGE_SHARE
+    dst = np.where(real, rng.integers(low, high), rng.integers(len(community), size=len(src)))
+    key = np.minimum(src, dst) * len(community) + np.maximum(src, dst)
+    first = np.sort(np.unique(key, return_index=True)[1])
+    first = first[src[first] != dst[first]]
+    return np.stack([src, dst], axis=1)[first], real[first]
+
+
+def _timeline(rng: np.random.Generator, lengths: np.ndarray) -> Timeline:
+    """Short gaps of minutes within a project and long ones that spread the projects from joining to the horizon."""
     users = np.repeat(np.arange(len(lengths)), lengths)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    paused = rng.random(len(users)) < 0.25
-    pauses = np.where(paused, rng.exponential(1, len(users)), 0.0)
-    total = np.maximum(np.bincount(users, pauses, minlength=len(lengths)), 2.0)
-    room = _SLOTS - lengths - 1
-    gaps = 1 + np.floor(pauses * (room / total)[users]).astype(np.int64)
-    running = np.concatenate([[0], np.cumsum(gaps)])
-    slots = running[1:] - running[starts]
-    order = np.argsort(slots, kind="stable")
-    return users[order], slots[order], paused[order]
+    starts = np.cumsum(lengths) - lengths
+    place = np.arange(len(users)) - starts[users]
+    paused = (rng.random(len(users)) < PAUSE_SHARE) | (place == 0)
+    rest = np.where(paused & (place > 0), 0.1 + rng.exponential(size=len(users)), 0)  # in a unit of each user's own
+    busy = np.where(paused, 0, rng.exponential(600, len(users)))  # seconds
+    last_rest = 0.1 + rng.exponential(size=len(lengths))
+    joined = rng.random(len(lengths)) * 0.7 * HORIZON
+    unit = (HORIZON - joined) / (np.bincount(users, rest, minlength=len(lengths)) + last_rest)
+    elapsed = np.cumsum(rest * unit[users] + busy)
+    active = joined[users] + elapsed - elapsed[starts[users]]
+    share_of_day = np.cumsum([0, *ACTIVITY_BY_HOUR]) / sum(ACTIVITY_BY_HOUR)
+    clock = np.interp(active % DAY / DAY, share_of_day, np.arange(25) / 24)  # even time is bent into days with nights
+    times = FIRST_TIME + ((active // DAY + clock) * DAY).astype(np.int64)
+    return Timeline(users=users, times=times + place, paused=paused)  # the place parts events of one second
 
 
-def _shop(catalogue: Catalogue, shoppers: Shoppers, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Let everybody shop, slot after slot; columns u, i, timestamp, event_type, value."""
-    users, slots, paused = _moments(shoppers.lengths, rng)
-    items, types = np.full(len(users), -1), np.zeros(len(users), np.int64)
-    had = np.full((len(shoppers.lengths), shoppers.lengths.max()), -1, np.int32)
-    counts = np.zeros(len(shoppers.lengths), np.int64)
-    last_item, last_type = np.full(len(counts), -1), np.zeros(len(counts), np.int64)
-    stride = rng.choice(_STRIDES, len(counts))
-    bounds = np.searchsorted(slots, np.arange(_SLOTS + 2))
-    for begin, end in itertools.pairwise(bounds):
-        if begin == end:
-            continue
-        now = users[begin:end]
-        fresh = paused[begin:end] | (last_item[now] < 0)
-        stride[now] = np.where(fresh, rng.choice(_STRIDES, len(now)), stride[now])
-        chosen = _choose(catalogue, shoppers, now, fresh, last_item, stride, had, rng)
-        kind_of_event = _act(catalogue, shoppers, now, chosen, last_type[now], rng)
-        items[begin:end], types[begin:end] = chosen, kind_of_event
-        bought = now[chosen >= 0]
-        had[bought, counts[bought]] = last_item[bought] = chosen[chosen >= 0]
-        last_type[bought] = kind_of_event[chosen >= 0]
-        counts[bought] += 1
-    keep = items >= 0
-    times = _FIRST_TIME + slots * _SLOT_SECONDS + rng.integers(0, _SLOT_SECONDS, len(slots))
-    values = np.where(types == 3, rng.integers(1, 6, len(types)), 1).astype(np.float64)
-    return {
-        "u": users[keep],
-        "i": items[keep],
-        "timestamp": times[keep],
-        "type": types[keep],
-        "value": values[keep],
-    }
+def _live(rng: np.random.Generator, catalogue: Catalogue, people: People, timeline: Timeline):
+    """Items and types [N] of the timeline's events.
+
+    A wave holds at most one event of a user: the k-th of each within one slice of time. Waves go in order of slices,
+    so a friend's last events are known but for those later in the same slice.
+    """
+    shoppers = Shoppers(rng, catalogue, people, timeline)
+    slices = (timeline.times - FIRST_TIME) // SLICE
+    rows = np.arange(len(slices))
+    opens = np.append(True, (np.diff(slices) != 0) | (np.diff(timeline.users) != 0))
+    waves = slices * (people.lengths.max() + 1) + rows - np.maximum.accumulate(np.where(opens, rows, 0))
+    order = np.argsort(waves, kind="stable")
+    types = np.empty(len(rows), np.uint8)
+    for wave in np.split(order, np.flatnonzero(np.diff(waves[order])) + 1):
+        types[wave] = shoppers.shop(timeline.users[wave], timeline.times[wave], timeline.paused[wave])
+    return shoppers.taken[shoppers.taken >= 0], types
 
 
-def _choose(catalogue, shoppers, now, fresh, last_item, stride, had, rng) -> np.ndarray:
-    """An item that is new to each user of now, -1 where none came to mind."""
-    cause = np.searchsorted([SEQUENCE, SEQUENCE + SOCIAL, SEQUENCE + SOCIAL + TASTE], rng.random(len(now)))
-    last = last_item[now]
-    walk = catalogue.draw(catalogue.topics[last], (catalogue.kinds[last] + stride[now]) % _NUM_KINDS, rng)
-    begins, ends = shoppers.offsets[now], shoppers.offsets[now + 1]
-    friend = shoppers.friends[begins + (rng.random(len(now)) * (ends - begins)).astype(np.int64)]
-    chosen = np.where(fresh | (cause > 0), -1, walk)
-    chosen = np.where(cause == 1, last_item[friend], chosen)
-    for attempt in range(6):  # whoever has no new item yet follows taste, or at random
-        missing = (chosen < 0) | (had[now] == chosen[:, None]).any(1)
-        favourite = shoppers.favourites[now, rng.integers(0, 2, len(now))]
-        anywhere = (cause == 3) | (attempt > 3)
-        topic = np.where(anywhere, rng.integers(0, catalogue.num_topics, len(now)), favourite)
-        chosen = np.where(missing, catalogue.draw(topic, rng.integers(0, _NUM_KINDS, len(now)), rng), chosen)
-    return np.where((had[now] == chosen[:, None]).any(1), -1, chosen)
+def _texts(rng: np.random.Generator, catalogue: Catalogue) -> dict[str, np.ndarray]:
+    """Title, description, tags, category, price and availability of each item."""
+    topics, kinds = ([row.split("|") for row in words] for words in (TOPICS, KINDS))
+    languages = rng.choice(4, len(catalogue.kinds), p=[0.4, 0.25, 0.15, 0.2])
+    projects, rows = catalogue.shelves // NUM_KINDS, []
+    for project, kind, language in zip(projects.tolist(), catalogue.kinds.tolist(), languages.tolist(), strict=True):
+        brand, topic = divmod(project, NUM_TOPICS)
+        brand = (SYLLABLES[brand * 7 % 60] + SYLLABLES[brand // 60 % 60] + SYLLABLES[brand * 11 % 60]).title()
+        words = {"topic": topics[language][topic], "kind": kinds[language][kind], "brand": brand}
+        title = "{brand} {topic} {kind}".format(**words) + f" {EMOJI[topic]}" * (kind == 0)
+        tags = f"{topics[0][topic]}|{kinds[0][kind]}|{brand}"
+        rows.append((title, DESCRIPTIONS[language].format(**words), tags, topics[0][topic]))
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    text = dict(zip(("title", "description", "tags", "category"), columns, strict=True))
+    return {**text, "price": catalogue.prices, "available": rng.random(len(rows)) < 0.97}
 
 
-def _act(catalogue, shoppers, now, items, previous, rng) -> np.ndarray:
-    """What each user does with the item: who can afford it buys, a cart is followed by buying, buying by comments."""
-    logits = np.tile([1.5, 0.0, -0.5, -1.0], (len(now), 1))
-    logits[:, 2] += 1.5 * (shoppers.budgets[now] - (np.log(catalogue.prices[items]) - 3))
-    logits[:, 2] += 2.0 * (previous == 1)
-    logits[:, 3] += 2.0 * (previous == 2)
-    return (logits + rng.gumbel(size=logits.shape)).argmax(1)
-
-
-def _edges(shoppers: Shoppers, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    owners = np.repeat(np.arange(len(shoppers.lengths)), np.diff(shoppers.offsets))
-    since = _FIRST_TIME - rng.integers(0, 3 * 365 * 86_400, len(owners))
-    return {
-        "a": owners,
-        "b": shoppers.friends,
-        "weight": rng.integers(1, 6, len(owners)).astype(float),
-        "timestamp": since,
-    }
-
-
-def _texts(catalogue: Catalogue, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    brands = np.array(["Aro", "Belu", "Cadi", "Dono", "Evi", "Foma"], object)[rng.integers(0, 6, len(catalogue.topics))]
-    titles, descriptions, categories = [], [], []
-    for topic, kind, language, brand in zip(
-        catalogue.topics, catalogue.kinds, catalogue.languages, brands, strict=True
-    ):
-        name = _LANGUAGES[language]
-        series = f" {topic // _NUM_WORDS + 1}" if topic >= _NUM_WORDS else ""
-        words = _TOPICS[name][topic % _NUM_WORDS] + series
-        titles.append(f"{brand} {words} {_KINDS[name][kind]} {_EMOJI[topic % _NUM_WORDS] if kind == 0 else ''}".strip())
-        descriptions.append(f"{words}: {_KINDS[name][kind]}. {brand}.")
-        categories.append(_TOPICS["en"][topic % _NUM_WORDS] + series)
-    tags = [f"{category}|{_KINDS['en'][kind]}" for category, kind in zip(categories, catalogue.kinds, strict=True)]
-    columns = {"title": titles, "description": descriptions, "tags": tags, "category": categories}
-    return {
-        "i": np.arange(len(titles)),
-        **{name: np.array(values, object) for name, values in columns.items()},
-        "price": catalogue.prices,
-        "available": rng.random(len(titles)) < 0.98,
-    }
-
-
-def _people(num_users: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    regions = np.array(["north", "east", "south", "west"], object)[rng.integers(0, 4, num_users)]
-    return {
-        "u": np.arange(num_users),
-        "region": regions,
-        "language": np.array(_LANGUAGES, object)[rng.integers(0, 4, num_users)],
-    }
-
-
-def _write(database: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, np.ndarray], select: str) -> None:
-    database.register("columns", columns)
-    database.execute(
-        f"copy (select {select} from columns) to '{str(path).replace(chr(39), chr(39) * 2)}' (format parquet)"
-    )
-    database.unregister("columns")
+def _write(path: Path, columns: dict[str, np.ndarray], select: str) -> None:
+    target = str(path).replace("'", "''")
+    with duckdb.connect(config={"threads": 1}) as database:  # one thread writes rows in one order
+        database.register("columns", columns)
+        database.execute(f"copy (select {select} from columns) to '{target}' (format parquet)")

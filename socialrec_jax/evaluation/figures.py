@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 _INK, _ACCENT, _SECOND = "#010203", "#2f6fdb", "#d9822b"  # _INK becomes currentColor
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "socialrec_jax",
     "font.family": "sans-serif",

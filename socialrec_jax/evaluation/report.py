@@ -85,9 +85,10 @@ def _accuracy(title: str, models: dict, intervals: dict) -> str:
         cells = [_figure(values.get(name), best[name], intervals.get(model, {}).get(name)) for name in metrics]
         rows.append(f"<tr><td>{_text(model)}</td>{''.join(cells)}</tr>")
     head = "".join(f"<th>{_text(name)}</th>" for name in ("model", *metrics))
+    note = ", small is the 95% interval over users" if intervals else ""
     return (
         f"<h2>{_text(title)}</h2><div class=scroll><table><caption>Whole catalogue ranked, history masked, ties "
-        f"counted against the model; bold is best{', small is the 95% interval over users' if intervals else ''}.</caption>"
+        f"counted against the model; bold is best{note}.</caption>"
         f"<tr>{head}</tr>{''.join(rows)}</table></div>"
     )
 
@@ -139,10 +140,8 @@ def _card(report: dict) -> str:
 def _pairs(title: str, values: dict) -> str:
     if not values:
         return ""
-    rows = "".join(
-        f"<tr><td>{_text(str(key).replace('_', ' '))}</td><td>{_text(_plain(key, v))}</td></tr>"
-        for key, v in values.items()
-    )
+    named = {str(key).replace("_", " "): _plain(key, value) for key, value in values.items()}
+    rows = "".join(f"<tr><td>{_text(name)}</td><td>{_text(value)}</td></tr>" for name, value in named.items())
     return f"<h2>{_text(title)}</h2><div class=scroll><table class=pairs>{rows}</table></div>"
 
 

@@ -47,7 +47,8 @@ class BehaviorTransformer(nn.Module):
         c = self.config
         asked = batch.request_times if c.request_time else batch.times
         age = jnp.maximum(asked[:, :, None] - batch.times[:, None, :], 0)
-        steps = jnp.maximum(batch.positions[:, :, None] - batch.positions[:, None, :], 0)
+        place = jnp.arange(batch.items.shape[1], dtype=jnp.int32)  # windows are contiguous: columns count events
+        steps = jnp.maximum(place[:, None] - place[None, :], 0)[None]
         heads = c.num_layers * c.num_heads
         both = RelativeBias(heads, TIME_BUCKETS, name="time_bias")(age)
         both = both + RelativeBias(heads, POSITION_BUCKETS, name="position_bias")(steps)

@@ -83,7 +83,8 @@ def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*
 class RelativeBias(nn.Module):
     """A learned bias a head for each bucket of distance, as in HSTU (Zhai et al. 2024, eq. 3).
 
-    A product with one-hot rows, because its gradient is again a product: a gather's would be a serial scatter.
+    A plain lookup: on a CPU it is nine times as fast, gradient included, as a product with one-hot rows
+    (docs/results.md).
     """
 
     num_heads: int
@@ -93,8 +94,7 @@ class RelativeBias(nn.Module):
     @typed
     def __call__(self, distance: Ints[Array, "#B T S"]) -> Floats[Array, "#B H T S"]:
         table = self.param("table", nn.initializers.zeros, (self.num_buckets, self.num_heads))
-        one_hot = jax.nn.one_hot(log_buckets(distance, self.num_buckets), self.num_buckets)
-        return jnp.einsum("BTSK,KH->BHTS", one_hot, table)
+        return jnp.moveaxis(table[log_buckets(distance, self.num_buckets)], -1, 1)
 
 
 class Attention(nn.Module):

@@ -6,12 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from socialrec_jax.config import Config
+from socialrec_jax.config import Config, required
 from socialrec_jax.data.world import VALIDATION, World
 
 FULL_SOFTMAX_ITEMS = 5_000  # from here on 1,024 sampled negatives are as accurate and faster: docs/results.md
 SAMPLED_NEGATIVES = 1024
 _STEPS_PER_EPOCH = 64
+_STEPS = 6000
 _WINDOWS = (64, 128, 256)
 _WHOLE_HISTORY_SHARE = 0.95
 
@@ -29,6 +30,8 @@ def resolve(config: Config, world: World) -> Config:
         train = dataclasses.replace(train, tokens_per_step=tokens_for(int(lengths.sum())))
     if train.negatives is None:
         train = dataclasses.replace(train, negatives=0 if world.num_items <= FULL_SOFTMAX_ITEMS else SAMPLED_NEGATIVES)
+    if train.epochs is None:
+        train = dataclasses.replace(train, epochs=epochs_for(int(lengths.sum()), required(train.tokens_per_step)))
     return dataclasses.replace(config, model=model, train=train)
 
 
@@ -44,6 +47,11 @@ def window_for(lengths: np.ndarray) -> int:
 def tokens_for(num_events: int) -> int:
     """The power of two that makes about 64 steps an epoch: small data needs small steps to take enough of them."""
     return int(2 ** np.clip(np.round(np.log2(max(num_events, 1) / _STEPS_PER_EPOCH)), 10, 12))
+
+
+def epochs_for(num_events: int, tokens_per_step: int) -> int:
+    """Passes that make about 6,000 steps."""
+    return int(np.clip(round(_STEPS * tokens_per_step / max(num_events, 1)), 20, 60))
 
 
 def dropout_for(num_events: int, num_items: int) -> float:

@@ -40,7 +40,7 @@ def trained(world, negatives: int, steps: int = 400):
 
 @pytest.mark.parametrize("negatives", [0, 16], ids=["full", "sampled"])
 def test_a_planted_second_order_pattern_is_learnt(tmp_path, negatives):
-    world = cyclic_world(tmp_path)
+    world = cyclic_world(tmp_path, num_users=600)
     state, config, model, more_compilations = trained(world, negatives)
     assert more_compilations == 0, "only the first call may compile"
     recommender = Recommender(world, config, model).use(state.average)
