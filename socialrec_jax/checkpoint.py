@@ -28,8 +28,9 @@ _log = logging.getLogger("socialrec_jax")
 class Checkpoints:
     """The saved steps of one stage, `folder`/N."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, about: dict | None = None):
+        """about: JSON that explains a state to whoever finds it: configuration, World. Written into every step."""
+        self.folder, self.about = folder.absolute(), about or {}
 
     def steps(self) -> list[int]:
         """Steps with a manifest, oldest first."""
@@ -50,6 +51,7 @@ class Checkpoints:
             with ocp.StandardCheckpointer() as writer:
                 writer.save(target / "state", state)
             (target / "progress.json").write_text(json.dumps(progress))
+            (target / "about.json").write_text(json.dumps(self.about, indent=1))
             sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
             write_atomically(target / _MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
         except OSError as error:
@@ -73,6 +75,10 @@ class Checkpoints:
         if candidates:
             raise DiskError(f"no whole checkpoint in {self.folder}: delete that folder to train anew")
         return None
+
+    def about_step(self, step: int) -> dict:
+        """What the saving program said about a step."""
+        return json.loads((self.folder / str(step) / "about.json").read_text())
 
     def damage(self, step: int) -> str | None:
         """The first file of a step that is missing or not what was written; None when all are whole."""

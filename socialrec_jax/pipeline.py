@@ -26,7 +26,7 @@ from socialrec_jax.errors import InputMissing, UsageError
 from socialrec_jax.evaluation import baselines, metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
 from socialrec_jax.run import RunDirectory, write_atomically
-from socialrec_jax.serving.load import RETRIEVER, model_for
+from socialrec_jax.serving.load import RETRIEVER, about, model_for
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training.fit import SELECT_BY, Standing, fit, whole_calls
 from socialrec_jax.training.resolve import resolve
@@ -115,7 +115,7 @@ def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[Tr
     model = model_for(config, world)
     num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
     trainer = Trainer(config, model, num_steps, batches.item_counts(world.num_items))
-    return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer))
+    return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer), about(config, world))
 
 
 def rows_per_step(config: Config) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from socialrec_jax import parallel
-from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
+from socialrec_jax.data.world import NOW, TEST, TRAIN, VALIDATION, World
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.serving.index import Index, Pairs, dense_index, shared_index
 
@@ -29,6 +29,7 @@ class Queries:
     targets: Pairs  # M new items of the held-out part
     target_rows: np.ndarray  # [M] int64, the event of each target
     dropped: int  # held-out events whose item the user had before
+    item_counts: np.ndarray  # [V] training events of each item
 
     def __len__(self) -> int:
         return len(self.users)
@@ -70,6 +71,7 @@ def held_out(world: World, part: int) -> Queries:
         targets=Pairs(offsets, np.asarray(events.items[rows])),
         target_rows=rows,
         dropped=int((~is_new).sum()),
+        item_counts=np.bincount(events.items[world.event_splits == TRAIN], minlength=world.num_items),
     )
 
 
@@ -125,4 +127,5 @@ def judgement(ranks: np.ndarray, top: np.ndarray, queries: Queries, num_items: i
     """Metrics of ranks [M] and top items [Q, k]."""
     per_query = metrics.per_query(ranks, queries.targets.offsets, CUTOFFS)
     coverage = {f"coverage@{k}": metrics.coverage(top[:, :k], num_items) for k in CUTOFFS}
-    return Judgement(metrics.summarise(per_query) | coverage, per_query, ranks)
+    beyond = coverage | {"novelty@10": metrics.novelty(top[:, :10], queries.item_counts)}
+    return Judgement(metrics.summarise(per_query) | beyond, per_query, ranks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import World
 from socialrec_jax.evaluation.protocol import Judgement, Queries
 
 COLD_ITEM_EVENTS = 4  # a target with at most so many training events is cold
@@ -15,7 +15,7 @@ def segments(world: World, queries: Queries) -> dict[str, np.ndarray]:
     """Masks [Q] by name. A query with several targets goes by its first one."""
     first = queries.targets.offsets[:-1]
     rows, items = queries.target_rows[first], queries.targets.items[first]
-    cold = item_counts(world)[items] <= COLD_ITEM_EVENTS
+    cold = queries.item_counts[items] <= COLD_ITEM_EVENTS
     lengths = queries.ends - world.events.starts[queries.users]
     long = lengths > np.median(lengths)
     friends = np.diff(world.friends.offsets)[queries.users]
@@ -33,12 +33,6 @@ def segments(world: World, queries: Queries) -> dict[str, np.ndarray]:
     if friends.any():
         masks |= {"no friends": friends == 0, "1-5 friends": (friends > 0) & (friends <= 5), "6+ friends": friends > 5}
     return {name: mask for name, mask in masks.items() if mask.any()}
-
-
-def item_counts(world: World) -> np.ndarray:
-    """Training events of each item [V]."""
-    trained = world.event_splits < VALIDATION
-    return np.bincount(world.events.items[trained], minlength=world.num_items)
 
 
 def by_segment(judgement: Judgement, masks: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

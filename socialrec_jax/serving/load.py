@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.config import Config
 from socialrec_jax.data.world import World
-from socialrec_jax.errors import InputMissing
+from socialrec_jax.errors import BadData, InputMissing
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.run import RunDirectory
 
@@ -26,7 +27,14 @@ def load_run(path: Path) -> tuple[World, Config, RecommenderModel, dict]:
     best = checkpoints.best_step()
     if best is None:
         raise InputMissing(f"{path} holds no checkpoint yet: train the run first")
+    if checkpoints.about_step(best).get("world") != world.manifest["hash"]:
+        raise BadData(f"{run.world} is not the data that {path} was trained on")
     return world, config, model, checkpoints.restore_part("average", best)
+
+
+def about(config: Config, world: World) -> dict:
+    """What a checkpoint says of itself: with it and the World, a state can be used without guessing."""
+    return {"world": world.manifest["hash"], "config": dataclasses.asdict(config), "event_types": world.event_types}
 
 
 def model_for(config: Config, world: World) -> RecommenderModel:

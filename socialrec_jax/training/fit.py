@@ -21,6 +21,7 @@ from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.data.batches import TrainingBatches
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
 from socialrec_jax.run import RunDirectory
+from socialrec_jax.training.logbook import Logbook
 from socialrec_jax.training.progress import Progress
 from socialrec_jax.training.step import Trainer, TrainState
 
@@ -55,26 +56,29 @@ def fit(
     trainer: Trainer,
     batches: TrainingBatches,
     validate: Callable[[TrainState], dict[str, float]] | None,
+    about: dict | None = None,
 ) -> tuple[TrainState, Standing]:
     """Train a stage to its end, from wherever run stands, and return its best state.
 
     validate: metrics of a state's averaged parameters; the best SELECT_BY is kept. Without it the stage runs all its
-    steps and the last state is the best. Raises Stopped after a signal, TrainingDiverged on a loss that is not finite.
+    steps and the last state is the best. about: see Checkpoints. Raises Stopped after a signal, TrainingDiverged on a
+    loss that is not finite.
     """
-    checkpoints = Checkpoints(run.checkpoints / stage)
+    checkpoints = Checkpoints(run.checkpoints / stage, about)
     state, standing = trainer.init(batches.at(0)), Standing()
     restored = checkpoints.restore(state)
     if restored:
         state, standing = restored[0], Standing(**restored[1])
-    run.forget_metrics_after(stage, int(state.step))
+    logbook = Logbook(run, stage, int(state.step))
     if not standing.finished:
-        state = _train(run, stage, trainer, batches, validate, checkpoints, state, standing)
+        state = _train(logbook, stage, trainer, batches, validate, checkpoints, state, standing)
+    logbook.close()
     if standing.best_step != int(state.step):
         state, _ = checkpoints.restore(state, standing.best_step) or (state, {})
     return state, standing
 
 
-def _train(run, stage, trainer, batches, validate, checkpoints, state, standing: Standing) -> TrainState:
+def _train(logbook, stage, trainer, batches, validate, checkpoints, state, standing: Standing) -> TrainState:
     t, step = trainer.config.train, int(state.step)
     every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
     call = trainer.compile()
@@ -93,11 +97,10 @@ def _train(run, stage, trainer, batches, validate, checkpoints, state, standing:
                 raise TrainingDiverged(f"{stage}: loss is {loss} at step {step}; lower --train.learning-rate")
             rate = clock.rate
             progress.advance(step, loss=loss, events_per_second=rate)
-            run.log(stage=stage, step=step, time=time.time(), loss=loss, events_per_second=round(rate),
-                    learning_rate=float(trainer.schedule(step)))  # fmt: skip
+            logbook.write(step, loss=loss, events_per_second=rate, learning_rate=float(trainer.schedule(step)))
             last = step >= trainer.num_steps
             if last or step % every == 0:
-                _judge(run, stage, step, validate, state, standing, t.patience, progress)
+                _judge(logbook, step, validate, state, standing, t.patience, progress)
                 standing.finished = standing.finished or last
             if last or step % every == 0 or signals.received or standing.finished:
                 checkpoints.save(step, state, dataclasses.asdict(standing), keep={standing.best_step})
@@ -107,15 +110,13 @@ def _train(run, stage, trainer, batches, validate, checkpoints, state, standing:
     return state
 
 
-def _judge(run, stage, step, validate, state, standing: Standing, patience: int, progress: Progress) -> None:
+def _judge(logbook, step, validate, state, standing: Standing, patience: int, progress: Progress) -> None:
     """Validate, and move the best and the patience accordingly."""
     if validate is None:
         standing.best_step = step
         return
     metrics = validate(state)
-    run.log(
-        stage=stage, step=step, time=time.time(), **{f"validation_{name}": value for name, value in metrics.items()}
-    )
+    logbook.write(step, **{f"validation_{name}": value for name, value in metrics.items()})
     progress.validated(step, metrics)
     if metrics[SELECT_BY] > standing.best_value:
         standing.best_step, standing.best_value, standing.worse_in_a_row = step, metrics[SELECT_BY], 0

@@ -20,7 +20,7 @@ from tests.worlds import cyclic_world
 def trained(world, negatives: int, steps: int = 400):
     """(state, config, model, compilations) after some steps of 4 a call."""
     config = Config(
-        model=ModelConfig(width=32, num_layers=1, num_heads=2, history_length=8, dropout=0.1),
+        model=ModelConfig(width=32, num_heads=2, history_length=8, dropout=0.1),
         train=TrainConfig(learning_rate=1e-2, negatives=negatives, ema_decay=0.9),
     )
     batches = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 8, 64, 0)
