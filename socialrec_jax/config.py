@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from socialrec_jax.errors import UsageError
 
+SELECT_BY = "ndcg@10"  # the validation metric that chooses the model and tunes the baselines
+
 Split = Literal["leave-one-out", "time"]
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -23,16 +22,17 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.environment import environment
 from socialrec_jax.errors import InputMissing, UsageError
-from socialrec_jax.evaluation import baselines, metrics, protocol, segments
+from socialrec_jax.evaluation import metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
+from socialrec_jax.evaluation.rivals import fit_rivals
 from socialrec_jax.run import RunDirectory, write_atomically
 from socialrec_jax.serving.load import RETRIEVER, about, model_for
 from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.training.fit import SELECT_BY, Standing, fit, whole_calls
+from socialrec_jax.training.fit import Standing, fit, whole_calls
 from socialrec_jax.training.resolve import resolve
 from socialrec_jax.training.step import Trainer, TrainState
 
-TUNING_QUERIES = 5000  # validation users on whom baselines are tuned: a dozen settings are tried
+_DATA_FACTS = ("event_types", "time_min", "time_max")
 
 
 def settle_config(run: RunDirectory, config: Config) -> Config:
@@ -152,21 +152,18 @@ def evaluate(run: RunDirectory, world: World, config: Config, state: TrainState,
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         if len(queries[part]):
             judged[part] = {"retriever": judge_retriever(recommender, queries[part], number)}
-    for name, scorer in fit_baselines(world, queries["validation"]).items():
+    for name, judge in fit_rivals(world, queries["validation"]).items():
         for part in judged:
             if len(queries[part]):
-                judged[part][name] = scorer(queries[part])
-    masks = segments.segments(world, queries["test"])
+                judged[part][name] = judge(queries[part])
     report = {
-        "data": world.manifest["counts"]
-        | {key: world.manifest[key] for key in ("event_types", "time_min", "time_max")},
+        "data": world.manifest["counts"] | {name: world.manifest[name] for name in _DATA_FACTS},
         "split": config.split,
         "seed": config.seed,
         "targets": {part: {"new": len(q.target_rows), "seen_before": q.dropped} for part, q in queries.items()},
         **{part: {name: judgement.metrics for name, judgement in models.items()} for part, models in judged.items()},
-        "intervals": {name: _intervals(judgement, config.seed) for name, judgement in judged["test"].items()},
-        "segments": {name: segments.by_segment(judgement, masks) for name, judgement in judged["test"].items()},
-        "train": _speed(run, standing),
+        **_closer_look(world, queries["test"], judged["test"], config.seed),
+        "train": _speed(standing),
         "environment": environment(),
     }
     write_atomically(run.report, json.dumps(report, indent=1) + "\n")
@@ -174,39 +171,17 @@ def evaluate(run: RunDirectory, world: World, config: Config, state: TrainState,
     return report
 
 
-def fit_baselines(
-    world: World, validation: protocol.Queries
-) -> dict[str, Callable[[protocol.Queries], protocol.Judgement]]:
-    """Judges of queries by name, each counted from the training part and tuned on the validation queries."""
-    ends, V = world.ends(VALIDATION), world.num_items
-
-    def by_popularity(popularity: np.ndarray) -> Callable[[protocol.Queries], protocol.Judgement]:
-        return lambda queries: protocol.judge_popularity(popularity, queries)
-
-    def by_cosine(cosine: baselines.ItemCosine) -> Callable[[protocol.Queries], protocol.Judgement]:
-        return lambda queries: protocol.judge_scorer(
-            lambda users, ends: cosine.scores(world.events, users, ends), queries, V
-        )
-
-    sample = validation.sample(TUNING_QUERIES, seed=0)
-
-    def value(judge: Callable[[protocol.Queries], protocol.Judgement]) -> float:
-        return judge(sample).metrics[SELECT_BY] if len(sample) else 0.0
-
-    recent = baselines.tune_recently_popular(world.events, ends, V, lambda p: value(by_popularity(p)))
-    cosine, _ = baselines.tune_cosine(world.events, ends, V, lambda c: value(by_cosine(c)))
-    return {
-        "popular": by_popularity(baselines.popular(world.events, ends, V)),
-        "recently popular": by_popularity(recent),
-        "item cosine": by_cosine(cosine),
+def _closer_look(world: World, queries: protocol.Queries, judged: dict[str, protocol.Judgement], seed: int) -> dict:
+    """95% intervals and segments of each model."""
+    masks = segments.segments(world, queries)
+    intervals = {
+        name: {m: metrics.bootstrap_interval(judgement.per_query[m], seed) for m in ("hr@10", "ndcg@10")}
+        for name, judgement in judged.items()
     }
+    return {"intervals": intervals, "segments": {n: segments.by_segment(j, masks) for n, j in judged.items()}}
 
 
-def _intervals(judgement: protocol.Judgement, seed: int) -> dict[str, tuple[float, float]]:
-    return {name: metrics.bootstrap_interval(judgement.per_query[name], seed) for name in ("hr@10", "ndcg@10")}
-
-
-def _speed(run: RunDirectory, standing: Standing) -> dict:
+def _speed(standing: Standing) -> dict:
     """What training cost: seconds without compilation, validation and saving."""
     return {
         "stage": RETRIEVER,

@@ -20,13 +20,13 @@ _STYLE = """
 body { margin: 0 auto; max-width: 60rem; padding: 2rem 1.2rem 4rem; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.15rem; margin: 2.6rem 0 .6rem; }
-p.soft, figcaption, caption, small { color: var(--soft); } small { font-size: .8rem; }
+p.soft, figcaption, small { color: var(--soft); } small { font-size: .8rem; }
 .tiles { display: flex; flex-wrap: wrap; gap: 1.2rem 2.6rem; margin: 1.6rem 0 0; }
 .tiles b { display: block; font-size: 1.7rem; font-weight: 600; line-height: 1.2; color: var(--accent); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .9rem .32rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 500; }
-caption { text-align: left; font-size: .85rem; padding-bottom: .3rem; } figure { margin: 1rem 0; }
+p.soft + .scroll { margin-top: -.4rem; } figure { margin: 1rem 0; }
 svg { width: 100%; height: auto; color: var(--ink); } .pairs td { text-align: left; white-space: normal; }
 @media print { body { max-width: none; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
 """
@@ -87,8 +87,8 @@ def _accuracy(title: str, models: dict, intervals: dict) -> str:
     head = "".join(f"<th>{_text(name)}</th>" for name in ("model", *metrics))
     note = ", small is the 95% interval over users" if intervals else ""
     return (
-        f"<h2>{_text(title)}</h2><div class=scroll><table><caption>Whole catalogue ranked, history masked, ties "
-        f"counted against the model; bold is best{note}.</caption>"
+        f"<h2>{_text(title)}</h2><p class=soft>Whole catalogue ranked, history masked, ties counted against the "
+        f"model; bold is best{note}.</p><div class=scroll><table>"
         f"<tr>{head}</tr>{''.join(rows)}</table></div>"
     )
 

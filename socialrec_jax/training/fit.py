@@ -18,14 +18,13 @@ import numpy as np
 from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
 from socialrec_jax.checkpoint import Checkpoints
+from socialrec_jax.config import SELECT_BY
 from socialrec_jax.data.batches import TrainingBatches
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
 from socialrec_jax.run import RunDirectory
 from socialrec_jax.training.logbook import Logbook
 from socialrec_jax.training.progress import Progress
 from socialrec_jax.training.step import Trainer, TrainState
-
-SELECT_BY = "ndcg@10"
 
 
 class Stopped(Exception):
