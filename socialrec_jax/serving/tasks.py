@@ -45,7 +45,7 @@ def recommend(
     if histories:
         user_ids, events = raw_events(histories, world)
     chosen = np.arange(len(user_ids)) if users is None else _positions(world.user_ids, users, "user")
-    names = np.array(world.items.ids.tolist(), object), np.array(user_ids.tolist(), object)
+    names = np.array(world.items.ids.tolist()), np.array(user_ids.tolist())
     with table_writer(out) as writer:
         for part in recommender.recommend(chosen, k=k, as_of=when, events=events, repeats=repeats, allowed=allowed):
             writer.write(**_columns(part, *names, world.event_types))
@@ -55,15 +55,15 @@ def recommend(
 def _columns(part: Recommendations, item_names: np.ndarray, user_names: np.ndarray, event_types: list[str]) -> dict:
     """One row a recommendation, best first within each user."""
     row, place = np.nonzero(part.exists)
-    reasons = np.where(part.reasons < 0, "", "similar to " + item_names[part.reasons])[row, place]
+    reasons = part.reasons[row, place]
     return {
         "user_id": user_names[part.users[row]],
         "rank": (place + 1).astype(np.int32),
         "item_id": item_names[part.items[row, place]],
         "score": part.scores[row, place],
         **{f"p_{name}": part.type_probabilities[row, place, a] for a, name in enumerate(event_types)},
-        "source": np.where(part.from_history[row], "history", "popular").astype(object),
-        "reasons": reasons.astype(object),
+        "source": np.where(part.from_history[row], "history", "popular"),
+        "reasons": np.where(reasons < 0, "", np.strings.add("similar to ", item_names[reasons])),
     }
 
 

@@ -23,10 +23,15 @@ class TableWriter:
         self.database, self.rows = database, 0
 
     def write(self, **columns: np.ndarray) -> None:
-        """Append one chunk: columns [n] of equal length, the same names and types in every chunk."""
+        """Append one chunk: columns [n] of equal length, the same names and types in every chunk.
+
+        Strings as numpy's fixed-width type, which DuckDB takes for an enum: hence the cast. Of object arrays it would
+        ask pandas, which is not there, value by value.
+        """
+        select = ", ".join(f'"{n}"::varchar as "{n}"' if v.dtype.kind == "U" else f'"{n}"' for n, v in columns.items())
         self.database.register("chunk", columns)
         verb = "insert into result" if self.rows else "create table result as"
-        self.database.execute(f"{verb} select * from chunk")
+        self.database.execute(f"{verb} select {select} from chunk")
         self.database.unregister("chunk")
         self.rows += len(next(iter(columns.values())))
 
