@@ -116,8 +116,18 @@ class TrainingBatches:
         return cut(self.events, self._plan(epoch), index * self.rows_per_step, row_ids, self.first_time)
 
 
-def cut(events: Events, plan: Plan, offset: int, row_ids: np.ndarray, first_time: int) -> Batch:
-    """The rows offset + row_ids of a plan as a Batch; rows past the end of the plan are padding."""
+def cut(
+    events: Events,
+    plan: Plan,
+    offset: int,
+    row_ids: np.ndarray,
+    first_time: int,
+    request: np.ndarray | None = None,
+) -> Batch:
+    """The rows offset + row_ids of a plan as a Batch; rows past the end of the plan are padding.
+
+    request: unix seconds [R, T] of the question after each event of the plan; the time of the next event by default.
+    """
     rows = np.minimum(offset + row_ids, len(plan.segments) - 1)
     exists = (offset + row_ids < len(plan.segments))[:, None]
     segments = np.where(exists, plan.segments[rows], 0)
@@ -130,7 +140,7 @@ def cut(events: Events, plan: Plan, offset: int, row_ids: np.ndarray, first_time
         items=events.items[source],
         event_types=events.types[source].astype(np.int32),
         times=model_times(events.times[source], first_time),
-        request_times=model_times(events.times[target], first_time),
+        request_times=model_times(events.times[target] if request is None else request[rows], first_time),
         targets=events.items[target],
         target_types=events.types[target].astype(np.int32),
         weights=(segments > 0).astype(np.float32),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import jax
 import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import Config, required
-from socialrec_jax.data.batches import cut, lay_out, model_times
+from socialrec_jax.data.batches import cut, lay_out
 from socialrec_jax.data.world import Events
 from socialrec_jax.models.recommender import RecommenderModel
 
@@ -40,39 +38,33 @@ class Encoder:
         users: np.ndarray,
         ends: np.ndarray,
         first_time: int,
-        asked: int | None = None,
+        asked: np.ndarray | None = None,
     ) -> np.ndarray:
         """The state [Q, D] float32 of each query: user users[q], who did what lies before row ends[q] of events.
 
-        Only the last T events count. asked: unix seconds of the request, for models that see it (otherwise each is
-        asked right at its last event). A query without history gets a state of zeros.
+        Only the last T events count. asked [Q]: unix seconds of the request, for models that see it; without it each
+        is asked right at its last event. A query without history gets a state of zeros.
         """
-        parts = [
-            self._some_states(params, events, users[at], ends[at], first_time, asked) for at in _slices(len(users))
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.model.config.width), np.float32)
-
-    def _some_states(self, params, events, users, ends, first_time, asked) -> np.ndarray:
-        lengths = np.minimum(ends - events.offsets[users], self.row_length)
-        has_history = lengths > 0
         states = np.zeros((len(users), self.model.config.width), np.float32)
-        if has_history.any():
-            starts, lengths = (ends - lengths)[has_history], lengths[has_history]
-            plan, last = lay_out(starts, lengths, self.row_length)
-            rows = [
-                self._encode_rows(
-                    params, cut(events, plan, at, np.arange(self.rows_per_call), first_time), asked, first_time
-                )
-                for at in range(0, len(plan.segments), self.rows_per_call)
-            ]
-            states[has_history] = np.concatenate(rows).reshape(-1, states.shape[1])[last]
+        lengths = np.minimum(ends - events.offsets[users], self.row_length)
+        for part in np.split(
+            queries := np.flatnonzero(lengths), range(_QUERIES_AT_ONCE, len(queries), _QUERIES_AT_ONCE)
+        ):
+            if len(part):
+                when = None if asked is None else asked[part]
+                states[part] = self._windows(params, events, ends[part], lengths[part], first_time, when)
         return states
 
-    def _encode_rows(self, params, batch: Batch, asked: int | None, first_time: int) -> np.ndarray:
-        request = batch.times if asked is None else np.full_like(batch.times, model_times(np.array(asked), first_time))
-        batch = batch.replace(request_times=request)
+    def _windows(self, params, events: Events, ends, lengths, first_time: int, asked) -> np.ndarray:
+        """States after events[end - length : end] [S], none of them empty."""
+        plan, last = lay_out(ends - lengths, lengths, self.row_length)
+        request = events.times[np.minimum(plan.sources + 1, len(events.times) - 1)]  # as in training: the next event's
+        request.reshape(-1)[last] = events.times[ends - 1] if asked is None else asked
+        rows = [
+            self._encode_rows(params, cut(events, plan, at, np.arange(self.rows_per_call), first_time, request))
+            for at in range(0, len(plan.segments), self.rows_per_call)
+        ]
+        return np.concatenate(rows).reshape(-1, self.model.config.width)[last]
+
+    def _encode_rows(self, params: dict, batch: Batch) -> np.ndarray:
         return parallel.join_devices(self._encode(params, parallel.split_over_devices(batch)))
-
-
-def _slices(count: int) -> Iterator[slice]:
-    return (slice(at, at + _QUERIES_AT_ONCE) for at in range(0, count, _QUERIES_AT_ONCE))

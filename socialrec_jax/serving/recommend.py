@@ -12,7 +12,7 @@ import numpy as np
 from socialrec_jax import parallel
 from socialrec_jax.config import Config
 from socialrec_jax.data.popularity import recent_popularity
-from socialrec_jax.data.world import NOW, Events, World
+from socialrec_jax.data.world import NOW, TEST, Events, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.serving.encoder import Encoder
@@ -71,7 +71,10 @@ class Recommender:
         fallback = recent_popularity(self.world.events, self.world.ends(as_of), self.world.num_items)
         return parallel.replicate((self.catalogue, fallback))
 
-    def states(self, events: Events, users: np.ndarray, ends: np.ndarray, asked: int | None = None) -> np.ndarray:
+    def states(
+        self, events: Events, users: np.ndarray, ends: np.ndarray, asked: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See `Encoder.states`."""
         return self.encoder.states(self.params, events, users, ends, self.world.first_time, asked)
 
     def recommend(
@@ -99,10 +102,11 @@ class Recommender:
         events = self.world.events if events is None else events
         for begin in range(0, len(users), _USERS_AT_ONCE):
             some = users[begin : begin + _USERS_AT_ONCE]
-            yield from self._recommend_some(shared, events, some, ends[some], k, repeats, allowed)
+            asked = np.full(len(some), as_of) if isinstance(as_of, int) and as_of > TEST else None
+            states = self.states(events, some, ends[some], asked)
+            yield from self._recommend_some(shared, states, events, some, ends[some], k, repeats, allowed)
 
-    def _recommend_some(self, shared, events, users, ends, k, repeats, allowed) -> Iterator[Recommendations]:
-        states = self.states(events, users, ends)
+    def _recommend_some(self, shared, states, events, users, ends, k, repeats, allowed) -> Iterator[Recommendations]:
         seen_ends = events.offsets[users] if repeats else ends
         seen = Pairs.history(events, users, seen_ends)
         done = 0

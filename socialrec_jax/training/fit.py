@@ -68,6 +68,8 @@ def fit(
     restored = checkpoints.restore(state)
     if restored:
         state, standing = restored[0], Standing(**restored[1])
+        if standing.best_step not in checkpoints.steps():  # it went when a newer one, damaged since, was better
+            standing.best_step, standing.best_value = 0, -1.0
     logbook = Logbook(run, stage, int(state.step))
     if not standing.finished:
         state = _train(logbook, stage, trainer, batches, validate, checkpoints, state, standing)

@@ -25,7 +25,7 @@ def batch_of(sequences, row_length=8, rows=None, gap=3600):
 @pytest.fixture(scope="module")
 def model_and_params():
     model = RecommenderModel(CONFIG, num_items=20, num_event_types=2)
-    params = model.init(jax.random.key(0), batch_of(SEQUENCES)[0])["params"]
+    params = jax.jit(model.init)(jax.random.key(0), batch_of(SEQUENCES)[0])["params"]
     # Biases start at zero: move every parameter, so that a leak through any of them shows.
     return model, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
 
@@ -58,7 +58,7 @@ def test_the_target_and_its_time_are_not_seen(model_and_params):
 def test_request_time_is_seen_when_asked_for():
     model = RecommenderModel(dataclasses.replace(CONFIG, request_time=True), 20, 2)
     batch, _ = batch_of(SEQUENCES)
-    params = model.init(jax.random.key(0), batch)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
     later = batch.replace(request_times=batch.request_times + 10_000_000)
     assert np.abs(states(model, params, batch) - states(model, params, later)).max() > 1e-4

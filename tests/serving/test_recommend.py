@@ -15,11 +15,10 @@ from socialrec_jax.serving.recommend import Recommender
 from tests.worlds import random_world
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
+def untrained_recommender(folder, **settings):
     """(World, Recommender, params) of a model with random parameters."""
-    world = random_world(tmp_path_factory.mktemp("world"))
-    config = Config(model=ModelConfig(width=16, num_heads=2, history_length=16, dropout=0.3))
+    world = random_world(folder)
+    config = Config(model=ModelConfig(width=16, num_heads=2, history_length=16, dropout=0.3, **settings))
     model = RecommenderModel(config.model, world.num_items, 2)
     batch = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 16, 4, 0).at(0)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
@@ -27,22 +26,27 @@ def untrained(tmp_path_factory):
     return world, Recommender(world, config, model).use(params), params
 
 
-def test_training_equals_serving(untrained):
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    return untrained_recommender(tmp_path_factory.mktemp("world"))
+
+
+@pytest.mark.parametrize("request_time", [False, True])
+def test_training_equals_serving(tmp_path, request_time):
     """The state of every position of a packed training batch is the one that serving computes for that moment."""
-    world, recommender, params = untrained
+    world, recommender, params = untrained_recommender(tmp_path, request_time=request_time)
     batch = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 16, 8, 0).at(0)
     trained = np.asarray(recommender.model.bind({"params": params}).encode_users(batch))
-    places = np.argwhere(batch.segments > 0)
-    users = batch.users[tuple(places.T)]
-    first = np.array([world.events.starts[user] for user in users])
-    depth = np.array(
-        [
-            np.flatnonzero(world.events.items[s : s + 16] == i)[0]
-            for s, i in zip(first, batch.items[tuple(places.T)], strict=True)
-        ]
-    )
-    served = recommender.states(world.events, users, first + depth + 1)
-    np.testing.assert_allclose(served, trained[tuple(places.T)], atol=2e-5)
+    on = batch.segments > 0
+    rows = [
+        start + list(world.events.items[start:end]).index(item)
+        for item, start, end in zip(batch.items[on], *world.events.offsets[batch.users[on] + [[0], [1]]], strict=True)
+    ]
+    ends = np.array(rows) + 1
+    served = recommender.states(world.events, batch.users[on], ends, world.events.times[ends])
+    np.testing.assert_allclose(served, trained[on], atol=2e-5)
+    if request_time:
+        assert np.abs(recommender.states(world.events, batch.users[on], ends) - trained[on]).max() > 1e-4
 
 
 def test_all_users_come_in_order_with_k_new_items(untrained):
