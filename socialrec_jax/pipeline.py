@@ -141,11 +141,7 @@ def validator(world: World, config: Config, trainer: Trainer) -> Callable[[Train
 def judge_retriever(recommender: Recommender, queries: protocol.Queries, part: int) -> protocol.Judgement:
     """The retriever's ranking of the held-out items."""
     events = recommender.world.events
-    asked = (
-        events.times[queries.target_rows[queries.targets.offsets[:-1]]]
-        if recommender.config.model.request_time
-        else None
-    )
+    asked = events.times[queries.target_rows[queries.targets.offsets[:-1]]]  # seen by models with request_time only
     states = recommender.states(events, queries.users, queries.ends, asked)
     return protocol.judge(recommender.index, recommender.shared(part), states, queries)
 

@@ -47,12 +47,11 @@ class Encoder:
         """
         states = np.zeros((len(users), self.model.config.width), np.float32)
         lengths = np.minimum(ends - events.offsets[users], self.row_length)
-        for part in np.split(
-            queries := np.flatnonzero(lengths), range(_QUERIES_AT_ONCE, len(queries), _QUERIES_AT_ONCE)
-        ):
-            if len(part):
-                when = None if asked is None else asked[part]
-                states[part] = self._windows(params, events, ends[part], lengths[part], first_time, when)
+        known = np.flatnonzero(lengths)
+        for begin in range(0, len(known), _QUERIES_AT_ONCE):
+            part = known[begin : begin + _QUERIES_AT_ONCE]
+            when = None if asked is None else asked[part]
+            states[part] = self._windows(params, events, ends[part], lengths[part], first_time, when)
         return states
 
     def _windows(self, params, events: Events, ends, lengths, first_time: int, asked) -> np.ndarray:
