@@ -9,6 +9,7 @@ BIN = $(VENV)/bin
 
 train: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python train.py --run $(RUN)
+	$(BIN)/python serve.py recommend --run $(RUN) --out $(RUN)/recommendations.parquet
 
 test: $(VENV)/.development
 	$(BIN)/ruff check .
