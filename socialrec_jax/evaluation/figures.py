@@ -1,24 +1,30 @@
-"""Figures of the report as SVG text that takes its ink from the page, so that dark mode works.
+"""Small figures of the report as SVG text that takes its colours from the page, so that dark mode works.
 
-Matplotlib draws (it is imported late: half a second); ids and metadata are fixed, so equal input gives equal text.
+All have one size, which a phone shows at about its natural scale and a wide page sets side by side. Matplotlib draws
+(it is imported late: half a second); ids and metadata are fixed, so equal input gives equal text.
 """
 
 from __future__ import annotations
 
+import contextlib
+import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-_INK, _ACCENT, _SECOND = "#010203", "#2f6fdb", "#d9822b"  # _INK becomes currentColor
+_WIDTH = 4.6  # inches
+_INK, _OURS, _RIVAL = "#010203", "#2f6fdb", "#d9822b"
+_ON_PAGE = {_INK: "currentColor", _OURS: "var(--ours)", _RIVAL: "var(--rival)"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "socialrec_jax",
+    "text.parse_math": False,  # a $ in a name is a $
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.15,
     "grid.color": _INK,
     **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], _INK),
@@ -27,57 +33,67 @@ _STYLE: dict[Any, Any] = {
 Curve = Sequence[tuple[float, float]]
 
 
-def curves(loss: Curve, validation: Curve, best_step: int | None) -> str:
-    """Training loss and validation NDCG@10 over steps, side by side; the best step is marked."""
-    import matplotlib as mpl
+def loss_curve(points: Curve) -> str:
+    """Training loss in nats over optimiser steps."""
+    with _drawing("training loss (nats)", 2.9) as (figure, axis):
+        axis.plot(*zip(*points, strict=True), color=_OURS, linewidth=1.2)
+        axis.set(xlabel="optimiser step", ylabel="training loss (nats)")
+        return _svg(figure, "training loss over optimiser steps")
 
-    with mpl.rc_context(_STYLE):
-        figure, (left, right) = _axes(1, 2, (9.2, 3.0))
-        left.plot(*zip(*loss, strict=True) if loss else ([], []), color=_ACCENT, linewidth=1.2)
-        left.set(xlabel="optimiser step", ylabel="training loss (nats)")
-        right.plot(*zip(*validation, strict=True) if validation else ([], []), color=_SECOND, marker="o", markersize=3)
-        if best_step:
-            right.axvline(best_step, color=_INK, linewidth=0.8, linestyle=":")
-        right.set(xlabel="optimiser step (dotted: the best)", ylabel="validation NDCG@10")
-        right.set_ylim(bottom=0)
-        return _svg(figure)
+
+def validation_curve(points: Curve, best_step: int | None) -> str:
+    """Validation NDCG@10 over optimiser steps, from zero; a dotted line marks the step that was kept."""
+    with _drawing("validation", 2.9) as (figure, axis):
+        axis.plot(*zip(*points, strict=True), color=_OURS, marker="o", markersize=3, linewidth=1.2)
+        if best_step is not None:
+            axis.axvline(best_step, color=_INK, linewidth=0.8, linestyle=":")
+        axis.set(xlabel="optimiser step", ylabel="validation NDCG@10")
+        axis.set_ylim(bottom=0)
+        return _svg(figure, "validation NDCG@10 over optimiser steps")
 
 
 def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]) -> str:
-    """Grouped horizontal bars: values[series][group], with each group's number of users beside its name."""
-    import matplotlib as mpl
-
+    """One or two bars a group, values[series][group], with each group's count beside its name."""
     series, groups = list(values), list(counts)
-    height = 0.8 / len(series)
-    with mpl.rc_context(_STYLE):
-        figure, axis = _axes(1, 1, (9.2, 0.7 + 0.55 * len(groups)))
-        for row, (name, colour) in enumerate(zip(series, (_ACCENT, _SECOND), strict=False)):
-            places = [place + (row - (len(series) - 1) / 2) * height for place in range(len(groups))]
-            drawn = axis.barh(places, [values[name][group] for group in groups], height * 0.9, color=colour, label=name)
-            axis.bar_label(drawn, fmt="%.3f", padding=3, fontsize=8, color=_INK)
+    thickness = 0.8 / len(series)
+    with _drawing(title, 0.9 + 0.42 * len(groups)) as (figure, axis):
+        for row, (name, colour) in enumerate(zip(series, (_OURS, _RIVAL), strict=False)):
+            places = [place + (row - (len(series) - 1) / 2) * thickness for place in range(len(groups))]
+            widths = [values[name][group] for group in groups]
+            drawn = axis.barh(places, widths, thickness * 0.9, color=colour, label=name)
+            axis.bar_label(drawn, fmt="%.4f", padding=3, fontsize=8, color=_INK)
         axis.set_yticks(range(len(groups)), [f"{group} ({counts[group]:,})" for group in groups])
         axis.invert_yaxis()
         axis.set_xlabel(title)
-        axis.margins(x=0.12)
+        axis.set_xlim(0, max([1e-4, *(v for of_series in values.values() for v in of_series.values())]) * 1.2)
+        axis.locator_params(axis="x", nbins=5)
         axis.grid(visible=False, axis="y")
         figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
-        return _svg(figure)
+        return _svg(figure, f"{title} by segment")
 
 
-def _axes(rows: int, columns: int, size: tuple[float, float]):
+@contextlib.contextmanager
+def _drawing(salt: str, height: float) -> Iterator[tuple[Any, Any]]:
+    """A figure with one axis; salt sets its ids apart from those of the page's other figures."""
+    import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure, figure.subplots(rows, columns)
+    style: dict[Any, Any] = _STYLE | {"svg.hashsalt": salt}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, figure.subplots()
 
 
-def _svg(figure) -> str:
+def _svg(figure, label: str) -> str:
     buffer = io.StringIO()
-    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1)
-    return text.replace(_INK, "currentColor")
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # nothing refers to groups, and every figure has the same ones
+    head = rf'<svg viewBox="\1" role="img" aria-label="{html.escape(label)}">'
+    text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', head, text, count=1)
+    return re.sub("|".join(_ON_PAGE), lambda colour: _ON_PAGE[colour[0]], text)

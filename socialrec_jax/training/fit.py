@@ -6,6 +6,7 @@ Everything that decides the future (step, best so far, patience) is in the check
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import threading
@@ -25,6 +26,8 @@ from socialrec_jax.run import RunDirectory
 from socialrec_jax.training.logbook import Logbook
 from socialrec_jax.training.progress import Progress
 from socialrec_jax.training.step import Trainer, TrainState
+
+Validate = Callable[[TrainState], dict[str, float]]
 
 
 class Stopped(Exception):
@@ -54,7 +57,7 @@ def fit(
     stage: str,
     trainer: Trainer,
     batches: TrainingBatches,
-    validate: Callable[[TrainState], dict[str, float]] | None,
+    validate: Validate | None,
     about: dict | None = None,
 ) -> tuple[TrainState, Standing]:
     """Train a stage to its end, from wherever run stands, and return its best state.
@@ -70,60 +73,75 @@ def fit(
         state, standing = restored[0], Standing(**restored[1])
         if standing.best_step not in checkpoints.steps():  # it went when a newer one, damaged since, was better
             standing.best_step, standing.best_value = 0, -1.0
-    logbook = Logbook(run, stage, int(state.step))
     if not standing.finished:
-        state = _train(logbook, stage, trainer, batches, validate, checkpoints, state, standing)
-    logbook.close()
+        with contextlib.closing(Logbook(run, stage, int(state.step))) as logbook:
+            state = _Loop(stage, trainer, batches, validate, checkpoints, logbook, standing).run(state)
     if standing.best_step != int(state.step):
         state, _ = checkpoints.restore(state, standing.best_step) or (state, {})
     return state, standing
 
 
-def _train(logbook, stage, trainer, batches, validate, checkpoints, state, standing: Standing) -> TrainState:
-    t, step = trainer.config.train, int(state.step)
-    every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
-    call = trainer.compile()
-    events_per_step = batches.targets_per_epoch / batches.steps_per_epoch
-    process = parallel.process()
-    supply = parallel.prefetch(_calls(batches, step, trainer.num_steps, t.steps_per_call, process))
-    with _SignalWatch() as signals, Progress(stage, trainer.num_steps, step) as progress:
-        clock = _Clock(standing)
-        while step < trainer.num_steps and not standing.finished:
-            state, losses = call(state, next(supply))
-            loss = float(np.mean(np.asarray(losses)))
-            clock.count(events_per_step * t.steps_per_call)
-            step += t.steps_per_call
-            standing.steps = step
-            if not np.isfinite(loss):
-                raise TrainingDiverged(f"{stage}: loss is {loss} at step {step}; lower --train.learning-rate")
-            rate = clock.rate
-            progress.advance(step, loss=loss, events_per_second=rate)
-            logbook.write(step, loss=loss, events_per_second=rate, learning_rate=float(trainer.schedule(step)))
-            last = step >= trainer.num_steps
-            if last or step % every == 0:
-                _judge(logbook, step, validate, state, standing, t.patience, progress)
-                standing.finished = standing.finished or last
-            if last or step % every == 0 or signals.received or standing.finished:
-                checkpoints.save(step, state, dataclasses.asdict(standing), keep={standing.best_step})
-            if signals.received and not standing.finished:
-                raise Stopped(signals.received)
-            clock.restart()
-    return state
+@dataclasses.dataclass
+class _Loop:
+    """The steps that are left of a stage."""
 
+    stage: str
+    trainer: Trainer
+    batches: TrainingBatches
+    validate: Validate | None
+    checkpoints: Checkpoints
+    logbook: Logbook
+    standing: Standing
 
-def _judge(logbook, step, validate, state, standing: Standing, patience: int, progress: Progress) -> None:
-    """Validate, and move the best and the patience accordingly."""
-    if validate is None:
-        standing.best_step = step
-        return
-    metrics = validate(state)
-    logbook.write(step, **{f"validation_{name}": value for name, value in metrics.items()})
-    progress.validated(step, metrics)
-    if metrics[SELECT_BY] > standing.best_value:
-        standing.best_step, standing.best_value, standing.worse_in_a_row = step, metrics[SELECT_BY], 0
-    else:
-        standing.worse_in_a_row += 1
-    standing.finished = standing.worse_in_a_row >= patience
+    def run(self, state: TrainState) -> TrainState:
+        """Call by call until the last step, patience or a signal ends it; every validation is also a checkpoint."""
+        t, step, last = self.trainer.config.train, int(state.step), self.trainer.num_steps
+        every = evaluation_interval(last, t.evaluations, t.steps_per_call)
+        supply = parallel.prefetch(_calls(self.batches, step, last, t.steps_per_call, parallel.process()))
+        call, clock = self.trainer.compile(), _Clock(self.standing)
+        with _SignalWatch() as signals, Progress(self.stage, last, step) as progress:
+            for batch in supply:
+                state, losses = call(state, batch)
+                step += t.steps_per_call
+                self._report(step, float(np.mean(np.asarray(losses))), clock, progress)
+                judging = step % every == 0 or step >= last
+                if judging:
+                    self._judge(step, state, progress)
+                if judging or signals.received:
+                    keep = {self.standing.best_step}
+                    self.checkpoints.save(step, state, dataclasses.asdict(self.standing), keep)
+                if self.standing.finished:
+                    break
+                if signals.received:
+                    raise Stopped(signals.received)
+                clock.restart()
+        return state
+
+    def _report(self, step: int, loss: float, clock: _Clock, progress: Progress) -> None:
+        events_per_step = self.batches.targets_per_epoch / self.batches.steps_per_epoch
+        clock.count(events_per_step * self.trainer.config.train.steps_per_call)
+        self.standing.steps = step
+        if not np.isfinite(loss):
+            raise TrainingDiverged(f"{self.stage}: loss is {loss} at step {step}; lower --train.learning-rate")
+        progress.advance(step, loss, clock.rate)
+        rate = float(np.asarray(self.trainer.schedule(step)))
+        self.logbook.write(step, loss=loss, events_per_second=clock.rate, learning_rate=rate)
+
+    def _judge(self, step: int, state: TrainState, progress: Progress) -> None:
+        """Validate, and move the best and the patience accordingly."""
+        standing = self.standing
+        standing.finished = step >= self.trainer.num_steps
+        if self.validate is None:
+            standing.best_step = step
+            return
+        metrics = self.validate(state)
+        self.logbook.write(step, **{f"validation_{name}": value for name, value in metrics.items()})
+        progress.validated(step, metrics)
+        if metrics[SELECT_BY] > standing.best_value:
+            standing.best_step, standing.best_value, standing.worse_in_a_row = step, metrics[SELECT_BY], 0
+        else:
+            standing.worse_in_a_row += 1
+        standing.finished |= standing.worse_in_a_row >= self.trainer.config.train.patience
 
 
 def evaluation_interval(num_steps: int, evaluations: int, steps_per_call: int) -> int:
