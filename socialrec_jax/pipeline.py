@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +32,7 @@ from socialrec_jax.training.fit import Standing, fit, whole_calls
 from socialrec_jax.training.resolve import resolve
 from socialrec_jax.training.step import Trainer, TrainState
 
+_SHOWN = ("hr@10", "ndcg@10", "f1@10", "mrr@10", "coverage@10")  # on the terminal; the report has them all
 _DATA_FACTS = ("event_types", "time_min", "time_max")
 
 
@@ -197,15 +198,14 @@ def _speed(standing: Standing) -> dict:
 
 def finish(run: RunDirectory, report: dict) -> None:
     """The accuracy table on the terminal, and where the rest lies."""
-    table = Table(
-        title=f"test accuracy, {report['split']}, whole catalogue, {report['targets']['test']['new']:,} targets"
-    )
-    shown = ("hr@10", "ndcg@10", "recall@10", "precision@10", "f1@10", "mrr@10", "coverage@10")
-    for column in ("model", *shown):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    judged = report["targets"]["test"]["new"]
+    table = Table(title=f"test accuracy, {report['split']}, whole catalogue, {judged:,} targets", box=SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    for metric in _SHOWN:
+        table.add_column(metric, justify="right", no_wrap=True)
     for name, values in report["test"].items():
-        table.add_row(name, *(f"{values[metric]:.4f}" for metric in shown))
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+        table.add_row(name, *(f"{values[metric]:.4f}" for metric in _SHOWN))
+    Console(width=80).print(table)
     speed = report["train"]
     print(
         f"trained {speed['steps']} steps in {speed['seconds']:.0f} s, {speed['trained_events_per_second']:,} events/s"
