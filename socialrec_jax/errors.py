@@ -3,7 +3,6 @@
 The codes follow BSD's sysexits.h, so that schedulers and shell scripts can tell them apart.
 """
 
-OK = 0
 USAGE = 64
 BAD_DATA = 65
 INPUT_MISSING = 66
@@ -31,10 +30,6 @@ class BadData(UserError):
 
 class InputMissing(UserError):
     code = INPUT_MISSING
-
-
-class DeviceUnavailable(UserError):
-    code = UNAVAILABLE
 
 
 class TrainingDiverged(UserError):

@@ -13,7 +13,7 @@ import numpy as np
 
 from socialrec_jax.batch import Batch
 from socialrec_jax.data.packing import pack
-from socialrec_jax.data.world import Events
+from socialrec_jax.data.world import Events, ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +28,13 @@ def lay_out(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> tuple[P
     """Pack windows events[start : start + length] [S] into rows; also the flat place [S] of each one's last event."""
     packing = pack(lengths, row_length)
     first = packing.rows * row_length + packing.columns
-    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    spread = np.repeat(first, lengths) + place
+    spread = ranges(first, lengths)
     order = np.lexsort((packing.columns, packing.rows))
     number = np.empty(len(lengths), np.int64)
     number[order] = _count_within(packing.rows[order]) + 1
     shape = (packing.num_rows, row_length)
     sources, segments = np.zeros(shape, np.int64), np.zeros(shape, np.int32)
-    sources.reshape(-1)[spread] = np.repeat(starts, lengths) + place
+    sources.reshape(-1)[spread] = ranges(starts, lengths)
     segments.reshape(-1)[spread] = np.repeat(number, lengths)
     return Plan(sources, segments), first + lengths - 1
 

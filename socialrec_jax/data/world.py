@@ -21,6 +21,11 @@ NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been 
 NOW = "now"
 
 
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, ... of each range [S], one range after the other: the rows of slices in CSR form."""
+    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+
+
 @dataclasses.dataclass(frozen=True)
 class Events:
     """Event sequences of U users in CSR form: user u owns rows offsets[u]:offsets[u + 1], oldest first."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from socialrec_jax import parallel
-from socialrec_jax.data.world import NOW, TEST, TRAIN, VALIDATION, World
+from socialrec_jax.data.world import NOW, TEST, TRAIN, VALIDATION, World, ranges
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.serving.index import Index, Pairs, dense_index, shared_index
 
@@ -59,7 +59,7 @@ def held_out(world: World, part: int) -> Queries:
     begins, stops = world.ends(part), world.ends(TEST if part == VALIDATION else NOW)
     lengths = stops - begins
     users = np.repeat(np.arange(world.num_users), lengths)
-    rows = np.repeat(begins, lengths) + np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rows = ranges(begins, lengths)
     is_new = _first_of_each(users, events.items[rows], world.num_items) & ~_seen_before(world, begins, users, rows)
     users, rows = users[is_new], rows[is_new]
     judged, counts = np.unique(users, return_counts=True)

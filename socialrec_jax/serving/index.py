@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax import parallel
-from socialrec_jax.data.world import Events
+from socialrec_jax.data.world import Events, ranges
 
 _SCORES_AT_ONCE = 1 << 24  # per device: 64 MB
 UNRANKED = np.iinfo(np.int32).max
@@ -36,7 +36,7 @@ class Pairs:
 
     def rows_of(self, queries: np.ndarray) -> np.ndarray:
         """Where the pairs of some queries lie."""
-        return _ranges(self.offsets[queries], self.offsets[queries + 1] - self.offsets[queries])
+        return ranges(self.offsets[queries], self.offsets[queries + 1] - self.offsets[queries])
 
     def of(self, queries: np.ndarray) -> Pairs:
         """The pairs of some queries alone."""
@@ -47,13 +47,8 @@ class Pairs:
     def history(cls, events: Events, users: np.ndarray, ends: np.ndarray) -> Pairs:
         """What each query's user has had before row ends[q] of events."""
         lengths = ends - events.offsets[users]
-        rows = _ranges(events.offsets[users], lengths)
+        rows = ranges(events.offsets[users], lengths)
         return cls(np.concatenate([[0], np.cumsum(lengths)]), events.items[rows])
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of each range, one range after the other."""
-    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
 class Index:

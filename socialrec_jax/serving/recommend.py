@@ -17,6 +17,7 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.serving.encoder import Encoder
 from socialrec_jax.serving.index import Index, Pairs, with_fallback
+from socialrec_jax.serving.load import load_run
 
 _USERS_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
 _REASON_EVENTS = 10  # recent events that may be named as the reason
@@ -55,8 +56,6 @@ class Recommender:
     @classmethod
     def load(cls, run: Path) -> Recommender:
         """The run's best model. Raises InputMissing, BadData or DiskError when the run is not whole."""
-        from socialrec_jax.serving.load import load_run
-
         world, config, model, params = load_run(run)
         return cls(world, config, model).use(params)
 
