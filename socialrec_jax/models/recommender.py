@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -43,7 +44,10 @@ class RecommenderModel(nn.Module):
         self, states: Floats[Array, "*S D"], trees: FriendTrees, noise: Noise | None = None
     ) -> Floats[Array, "*S D"]:
         """Users' states with what their friends did; a state of zeros becomes that of the friends alone."""
-        return normalise(states + self.social(trees, self.items(trees.items), noise))
+        # Products learn from who takes them, not from being looked at by a friend: a gradient through all of these
+        # lookups would cost more than the rest of the friends.
+        items = jax.lax.stop_gradient(self.items(trees.items))
+        return normalise(states + self.social(trees, items, noise))
 
     def encode_items(self) -> Floats[Array, "V D"]:
         """The catalogue."""
