@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import jraph
 from flax import struct
 
-from socialrec_jax.shapes import Array, Floats, Ints
+from socialrec_jax.shapes import Array, Bools, Floats, Ints
+
+
+class FriendTrees(struct.PyTreeNode):
+    """Who stands around each of Q users: the user (the root), up to a friends, and up to b friends of each of those.
+
+    n = 1 + a + a b nodes in this order, absent ones included, so that all trees have one shape and one topology:
+    node 1 + i is the root's friend i, node 1 + a + i b + j the friend j of that friend. Node 1 + e informs its parent
+    over edge e. `*P` stands for leading axes, as in Batch.
+    """
+
+    users: Ints[Array, "*P Q n"]  # -1 = absent
+    items: Ints[Array, "*P Q n r"]  # the node's last items before the moment, newest first; read with exists
+    ages: Ints[Array, "*P Q n r"]  # seconds from the item's event to the moment
+    exists: Bools[Array, "*P Q n r"]
+    edges: Floats[Array, "*P Q m"]  # m = n - 1 normalised weights, 0 = absent
+    fan_out: tuple[int, int] = struct.field(pytree_node=False)  # (a, b)
 
 
 class Batch(struct.PyTreeNode):
@@ -24,7 +39,8 @@ class Batch(struct.PyTreeNode):
     targets: Ints[Array, "*P B T"]  # the next item
     target_types: Ints[Array, "*P B T"]
     weights: Floats[Array, "*P B T"]  # of the target, 0 = do not learn
-    friends: jraph.GraphsTuple | None = None
+    asked: Ints[Array, "*P B q"] | None = None  # the positions whose state takes in friends, distinct within a row
+    friends: FriendTrees | None = None  # of the asked positions [*P B q]
 
     def check(self) -> None:
         """Raise ValueError on a batch that no room could have meant (host only; costs a pass over the data)."""

@@ -49,6 +49,10 @@ class ModelConfig:
     """Cosine logits are divided by this, 0.02..0.2."""
     request_time: bool = False
     """Let the model see when the next event happens (serving then asks for the time), off in published tables."""
+    social_queries: int = 2
+    """Positions of each packed row that learn with the user's friends, 0 (no friends at all) .. 64."""
+    social_aggregation: Literal["sum", "mean", "max"] = "sum"
+    """How the friend graph's convolution joins what friends say."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the blocks; parameters, logits and sums stay float32."""
 
@@ -125,6 +129,7 @@ _RANGES = {
     "model.history_length": (8, 4096),
     "model.dropout": (0, 0.7),
     "model.temperature": (0.02, 0.2),
+    "model.social_queries": (0, 64),
     "train.epochs": (1, 1000),
     "train.patience": (1, 100),
     "train.tokens_per_step": (64, 1 << 20),

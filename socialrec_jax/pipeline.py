@@ -16,7 +16,9 @@ from rich.table import Table
 
 from socialrec_jax import parallel
 from socialrec_jax.config import Config, check, required
+from socialrec_jax.data.asking import Asking
 from socialrec_jax.data.batches import TrainingBatches
+from socialrec_jax.data.neighbours import Neighbourhood
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import TEST, VALIDATION, World
@@ -94,10 +96,11 @@ def describe(world: World, config: Config) -> None:
         f"({', '.join(world.event_types)})  {counts['social_edges']:,} friendships"
         + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
     )
+    friends = f"friends at {m.social_queries} a row" if model_for(config, world).num_users else "no friends"
     softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"
     print(
         f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
-        f"split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}",
+        f"{friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}",
         flush=True,
     )
 
@@ -105,18 +108,29 @@ def describe(world: World, config: Config) -> None:
 def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[TrainState, Standing]:
     """The behavior model, trained on the training part and selected on the validation part."""
     t = config.train
-    rows = rows_per_step(config)
+    model = model_for(config, world)
     batches = TrainingBatches(
-        world.events, world.ends(VALIDATION), world.first_time, required(config.model.history_length), rows, config.seed
+        world.events,
+        world.ends(VALIDATION),
+        world.first_time,
+        required(config.model.history_length),
+        rows_per_step(config),
+        config.seed,
+        asking(world, config) if model.num_users else None,
     )
     if not batches.targets_per_epoch:
         raise UsageError(
             f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
         )
-    model = model_for(config, world)
     num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
     trainer = Trainer(config, model, num_steps, batches.item_counts(world.num_items))
     return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer), about(config, world))
+
+
+def asking(world: World, config: Config) -> Asking:
+    """What training asks of the friend graph."""
+    neighbourhood = Neighbourhood(world.events, world.friends, world.ends(VALIDATION), seed=config.seed)
+    return Asking(neighbourhood, config.model.social_queries, config.model.request_time)
 
 
 def rows_per_step(config: Config) -> int:
@@ -143,7 +157,8 @@ def judge_retriever(recommender: Recommender, queries: protocol.Queries, part: i
     """The retriever's ranking of the held-out items."""
     events = recommender.world.events
     asked = events.times[queries.target_rows[queries.targets.offsets[:-1]]]  # seen by models with request_time only
-    states = recommender.states(events, queries.users, queries.ends, asked)
+    moments = asked if recommender.config.model.request_time else queries.moments
+    states = recommender.states(events, queries.users, queries.ends, asked, moments=moments, as_of=part)
     return protocol.judge(recommender.index, recommender.shared(part), states, queries)
 
 

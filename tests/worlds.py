@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,33 @@ def world_of(path: Path, events: Events, num_items: int) -> World:
         friends=Friends(np.zeros(users + 1, np.int64), nobody, nobody.astype(np.float32), nobody + np.int64(NO_TIME)),
         items=items,
     )
+
+
+def with_friends(world: World, edges: Iterable[tuple[int, int, float, int]]) -> World:
+    """The World where each edge (user, friend, weight, since) lets the user know what the friend does."""
+    edges = sorted(edges)
+    counts = np.bincount([user for user, *_ in edges], minlength=world.num_users)
+    friends = Friends(
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        ids=np.array([friend for _, friend, _, _ in edges], np.int32),
+        weights=np.array([weight for *_, weight, _ in edges], np.float32),
+        times=np.array([since for *_, since in edges], np.int64),
+    )
+    return dataclasses.replace(world, friends=friends)
+
+
+def random_edges(num_users: int, num_edges: int, since: int | tuple[int, int], seed: int = 0) -> list:
+    """Different directed, weighted edges; since: the time of all, or a range of times."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.choice(num_users * num_users, num_edges, replace=False)
+    times = np.full(num_edges, since) if isinstance(since, int) else rng.integers(*since, num_edges)
+    weights = rng.uniform(0.5, 2.0, num_edges)
+    both = zip(pairs, weights, times, strict=True)
+    return [
+        (int(p // num_users), int(p % num_users), float(w), int(t))
+        for p, w, t in both
+        if p // num_users != p % num_users
+    ]
 
 
 def random_world(path: Path, num_users: int = 60, num_items: int = 40, seed: int = 0) -> World:

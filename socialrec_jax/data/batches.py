@@ -12,6 +12,7 @@ import functools
 import numpy as np
 
 from socialrec_jax.batch import Batch
+from socialrec_jax.data.asking import Asking
 from socialrec_jax.data.packing import pack
 from socialrec_jax.data.world import Events, ranges
 
@@ -66,13 +67,21 @@ class TrainingBatches:
     """All training steps of a data set.
 
     Learns every event but the first of each user's events[starts:ends], where ends [U] comes from `World.ends`.
-    rows_per_step is B over all processes; process p of P gets its exact share of each step's rows.
+    rows_per_step is B over all processes; process p of P gets its exact share of each step's rows. asking adds the
+    friends of some positions to each row.
     """
 
     def __init__(
-        self, events: Events, ends: np.ndarray, first_time: int, row_length: int, rows_per_step: int, seed: int
+        self,
+        events: Events,
+        ends: np.ndarray,
+        first_time: int,
+        row_length: int,
+        rows_per_step: int,
+        seed: int,
+        asking: Asking | None = None,
     ):
-        self.events, self.first_time, self.seed = events, first_time, seed
+        self.events, self.first_time, self.seed, self.asking = events, first_time, seed, asking
         self.row_length, self.rows_per_step = row_length, rows_per_step
         lengths = np.maximum(ends - events.starts - 1, 0)
         learnable = lengths > 0
@@ -112,7 +121,8 @@ class TrainingBatches:
         epoch, index = divmod(step, self.steps_per_epoch)
         share = self.rows_per_step // num_processes
         row_ids = np.arange(process * share, (process + 1) * share)
-        return cut(self.events, self._plan(epoch), index * self.rows_per_step, row_ids, self.first_time)
+        batch = cut(self.events, self._plan(epoch), index * self.rows_per_step, row_ids, self.first_time)
+        return batch if self.asking is None else self.asking.join(batch, step, self.first_time)
 
 
 def cut(

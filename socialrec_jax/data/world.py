@@ -26,6 +26,20 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
+def first_at_or_after(times: np.ndarray, starts: np.ndarray, stops: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """First row of each sorted slice times[start:stop] [Q] that is not before its moment; stop where all are.
+
+    A bisection of all slices at once, which needs no key column of users and times together.
+    """
+    low, high = np.array(starts, np.int64), np.array(stops, np.int64)
+    while (searching := low < high).any():
+        middle = np.where(searching, (low + high) // 2, 0)
+        before = times[middle] < moments
+        low = np.where(searching & before, middle + 1, low)
+        high = np.where(searching & ~before, middle, high)
+    return low
+
+
 @dataclasses.dataclass(frozen=True)
 class Events:
     """Event sequences of U users in CSR form: user u owns rows offsets[u]:offsets[u + 1], oldest first."""
@@ -53,6 +67,10 @@ class Events:
         """How many of each user's events [U] int64 are marked in keep [N] bool."""
         running = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return running[self.offsets[1:]] - running[self.offsets[:-1]]
+
+    def ends_before(self, users: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """Where what each user [...] did strictly before a moment [...] ends: exclusive rows [...]."""
+        return first_at_or_after(self.times, self.offsets[users], self.offsets[users + 1], moments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +134,31 @@ class World:
         """
         if as_of == NOW:
             return np.asarray(self.events.offsets[1:])
-        visible = self.event_splits < as_of if as_of in (VALIDATION, TEST) else self.events.times < as_of
-        return self.events.starts + self.events.count_before(visible)
+        if as_of in (VALIDATION, TEST):
+            return self.events.starts + self.events.count_before(self.event_splits < as_of)
+        return self.events.ends_before(np.arange(self.num_users), np.full(self.num_users, as_of, np.int64))
+
+    def moments(self, as_of: int | str = NOW) -> np.ndarray:
+        """When each user is asked [U], unix seconds: of others, what is strictly older may be known.
+
+        as_of: see `ends`. `NOW` is just after all that ever happened. The parts of a time split begin for everybody
+        at once. When only the last events are held out, each user is asked at the last visible one: the time of the
+        next would tell something of it. Who has none is asked at the first one that is held out.
+        """
+        if as_of not in (VALIDATION, TEST):
+            return np.full(self.num_users, self._after_all if as_of == NOW else as_of, np.int64)
+        held_out = self.events.times[self.event_splits == as_of]
+        cut = int(held_out.min()) if len(held_out) else self._after_all
+        if self.manifest["split"] == "time" or not len(self.events.times):
+            return np.full(self.num_users, cut, np.int64)
+        ends = self.ends(as_of)
+        asked_at = np.minimum(ends - (ends > self.events.starts), len(self.events.times) - 1)
+        return np.where(np.diff(self.events.offsets) > 0, self.events.times[asked_at], cut)
+
+    @functools.cached_property
+    def _after_all(self) -> int:
+        """A second after the last event or friendship."""
+        return 1 + max((int(times.max()) for times in (self.events.times, self.friends.times) if len(times)), default=0)
 
     @classmethod
     def open(cls, path: Path) -> World:

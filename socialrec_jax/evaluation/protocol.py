@@ -25,6 +25,7 @@ class Queries:
 
     users: np.ndarray  # [Q] int64
     ends: np.ndarray  # [Q] int64, exclusive row into the World's events
+    moments: np.ndarray  # [Q] int64, unix seconds: of friends, only what is strictly older may be known
     seen: Pairs
     targets: Pairs  # M new items of the held-out part
     target_rows: np.ndarray  # [M] int64, the event of each target
@@ -41,6 +42,7 @@ class Queries:
             self,
             users=self.users[chosen],
             ends=self.ends[chosen],
+            moments=self.moments[chosen],
             seen=self.seen.of(chosen),
             targets=self.targets.of(chosen),
             target_rows=self.target_rows[rows],
@@ -67,6 +69,7 @@ def held_out(world: World, part: int) -> Queries:
     return Queries(
         users=judged,
         ends=begins[judged],
+        moments=world.moments(part)[judged],
         seen=Pairs.history(events, judged, begins[judged]),
         targets=Pairs(offsets, np.asarray(events.items[rows])),
         target_rows=rows,

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import ModelConfig
 from socialrec_jax.models.behavior import BehaviorTransformer
-from socialrec_jax.models.items import ItemTower
+from socialrec_jax.models.items import ItemTower, normalise
 from socialrec_jax.models.layers import Noise
+from socialrec_jax.models.social import AGGREGATORS, SocialState
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 
 class RecommenderModel(nn.Module):
-    """Two towers that meet in a cosine."""
+    """Two towers that meet in a cosine; friends enter the user's."""
 
     config: ModelConfig
     num_items: int
     num_event_types: int
+    num_users: int = 0  # whom the friend graph knows; 0 = a model without friends
 
     def setup(self):
-        self.items = ItemTower(self.num_items, self.config.width)
-        self.behavior = BehaviorTransformer(self.config, self.num_event_types)
+        c = self.config
+        self.items = ItemTower(self.num_items, c.width)
+        self.behavior = BehaviorTransformer(c, self.num_event_types)
         self.types = TypeHead(self.num_event_types)
+        if self.num_users:
+            self.social = SocialState(self.num_users, c.width, AGGREGATORS[c.social_aggregation], c.dropout or 0.0)
 
     def encode_users(self, batch: Batch, noise: Noise | None = None) -> Floats[Array, "B T D"]:
-        """The user's state after each event."""
-        return self.behavior(batch, self.items(batch.items), noise)
+        """The user's state after each event; friends are part of it where the batch asks for them."""
+        states = self.behavior(batch, self.items(batch.items), noise)
+        if batch.asked is None or batch.friends is None:
+            return states
+        asked = jnp.take_along_axis(states, batch.asked[..., None], axis=1)
+        rows = jnp.arange(len(states))[:, None]
+        return states.at[rows, batch.asked].set(self.join_friends(asked, batch.friends, noise), unique_indices=True)
+
+    def join_friends(
+        self, states: Floats[Array, "*S D"], trees: FriendTrees, noise: Noise | None = None
+    ) -> Floats[Array, "*S D"]:
+        """Users' states with what their friends did; a state of zeros becomes that of the friends alone."""
+        # Products learn from who takes them, not from being looked at by a friend: a gradient through all of these
+        # lookups would cost more than the rest of the friends.
+        items = jax.lax.stop_gradient(self.items(trees.items))
+        return normalise(states + self.social(trees, items, noise))
 
     def encode_items(self) -> Floats[Array, "V D"]:
         """The catalogue."""

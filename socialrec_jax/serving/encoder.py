@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
 from socialrec_jax import parallel
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.batches import cut, lay_out
 from socialrec_jax.data.world import Events
@@ -14,6 +16,9 @@ from socialrec_jax.models.recommender import RecommenderModel
 
 _TOKENS_AT_ONCE = 8192  # on all devices
 _QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
+_TREES_AT_ONCE = 256  # on all devices
+
+Trees = Callable[[np.ndarray], FriendTrees]  # who stood around some of the queries [q], -1 for nobody
 
 
 class Encoder:
@@ -26,6 +31,7 @@ class Encoder:
         self.rows_per_call = per_device * parallel.num_local_devices()
         self._catalogue = jax.jit(lambda params: model.bind({"params": params}).encode_items())
         self._encode = parallel.map_devices(lambda params, batch: model.bind({"params": params}).encode_users(batch))
+        self._join = parallel.map_devices(lambda params, part: model.bind({"params": params}).join_friends(*part))
 
     def catalogue(self, params: dict) -> jax.Array:
         """The item vectors [V, D], on all local devices."""
@@ -39,11 +45,13 @@ class Encoder:
         ends: np.ndarray,
         first_time: int,
         asked: np.ndarray | None = None,
+        trees: Trees | None = None,
     ) -> np.ndarray:
         """The state [Q, D] float32 of each query: user users[q], who did what lies before row ends[q] of events.
 
         Only the last T events count. asked [Q]: unix seconds of the request, for models that see it; without it each
-        is asked right at its last event. A query without history gets a state of zeros.
+        is asked right at its last event. trees: the friends of each query, for models that know friends. A query
+        with neither history nor friends gets a state of zeros.
         """
         states = np.zeros((len(users), self.model.config.width), np.float32)
         lengths = np.minimum(ends - events.offsets[users], self.row_length)
@@ -52,7 +60,20 @@ class Encoder:
             part = known[begin : begin + _QUERIES_AT_ONCE]
             when = None if asked is None else asked[part]
             states[part] = self._windows(params, events, ends[part], lengths[part], first_time, when)
-        return states
+        return states if trees is None else self._with_friends(params, states, trees)
+
+    def _with_friends(self, params: dict, states: np.ndarray, trees: Trees) -> np.ndarray:
+        """States [Q, D] joined with friends, in chunks of one size."""
+        P = parallel.num_local_devices()
+        size = max(1, _TREES_AT_ONCE // P) * P
+        joined = np.empty_like(states)
+        for begin in range(0, len(states), size):
+            chosen = np.arange(begin, begin + size)
+            chosen[chosen >= len(states)] = -1
+            part = parallel.split_over_devices((states[chosen], trees(chosen)))
+            found = parallel.join_devices(self._join(params, part))
+            joined[begin : begin + size] = found[: len(states) - begin]
+        return joined
 
     def _windows(self, params, events: Events, ends, lengths, first_time: int, asked) -> np.ndarray:
         """States after events[end - length : end] [S], none of them empty."""

@@ -38,5 +38,6 @@ def about(config: Config, world: World) -> dict:
 
 
 def model_for(config: Config, world: World) -> RecommenderModel:
-    """The model that fits a World."""
-    return RecommenderModel(config.model, world.num_items, len(world.event_types))
+    """The model that fits a World: without friendships, or with `social_queries` off, it has no part for friends."""
+    num_users = world.num_users if config.model.social_queries and len(world.friends.ids) else 0
+    return RecommenderModel(config.model, world.num_items, len(world.event_types), num_users)

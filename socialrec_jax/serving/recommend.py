@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.config import Config
+from socialrec_jax.data.neighbours import Neighbourhood
 from socialrec_jax.data.popularity import recent_popularity
 from socialrec_jax.data.world import NOW, TEST, Events, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.serving.encoder import Encoder
+from socialrec_jax.serving.encoder import Encoder, Trees
 from socialrec_jax.serving.index import Index, Pairs, with_fallback
 from socialrec_jax.serving.load import load_run
 
@@ -71,10 +73,41 @@ class Recommender:
         return parallel.replicate((self.catalogue, fallback))
 
     def states(
-        self, events: Events, users: np.ndarray, ends: np.ndarray, asked: np.ndarray | None = None
+        self,
+        events: Events,
+        users: np.ndarray,
+        ends: np.ndarray,
+        asked: np.ndarray | None = None,
+        *,
+        moments: np.ndarray | None = None,
+        as_of: int | str = NOW,
     ) -> np.ndarray:
-        """See `Encoder.states`."""
-        return self.encoder.states(self.params, events, users, ends, self.world.first_time, asked)
+        """The state [Q, D] of each query, see `Encoder.states`.
+
+        moments [Q]: unix seconds before which friends' deeds and friendships may be known, besides what as_of hides
+        of everybody. Whoever the World does not know (events are not its own) has no friends. Raises ValueError when
+        a model with friends is asked for users of the World without moments.
+        """
+        trees = None
+        if self.model.num_users and events is self.world.events:
+            if moments is None:
+                raise ValueError("this model knows friends: say up to which moments with moments=")
+            trees = self._trees(users, moments, as_of)
+        return self.encoder.states(self.params, events, users, ends, self.world.first_time, asked, trees)
+
+    def _trees(self, users: np.ndarray, moments: np.ndarray, as_of: int | str) -> Trees:
+        neighbourhood = self._neighbourhood(as_of)
+
+        def trees(chosen: np.ndarray):
+            return neighbourhood.sample(np.where(chosen < 0, -1, users[chosen]), moments[chosen])
+
+        return trees
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - a few columns of users, as long as the recommender lives
+    def _neighbourhood(self, as_of: int | str) -> Neighbourhood:
+        if as_of == NOW:
+            return Neighbourhood(self.world.events, self.world.friends, self.world.ends(), seed=self.config.seed)
+        return self._neighbourhood(NOW).until(self.world.ends(as_of))
 
     def recommend(
         self,
@@ -98,11 +131,13 @@ class Recommender:
             )
         shared = self.shared(as_of)
         ends = self.world.ends(as_of) if events is None else events.offsets[1:]
+        moments = self.world.moments(as_of) if events is None else None
         events = self.world.events if events is None else events
         for begin in range(0, len(users), _USERS_AT_ONCE):
             some = users[begin : begin + _USERS_AT_ONCE]
             asked = np.full(len(some), as_of) if isinstance(as_of, int) and as_of > TEST else None
-            states = self.states(events, some, ends[some], asked)
+            known = None if moments is None else moments[some]
+            states = self.states(events, some, ends[some], asked, moments=known, as_of=as_of)
             yield from self._recommend_some(shared, states, events, some, ends[some], k, repeats, allowed)
 
     def _recommend_some(self, shared, states, events, users, ends, k, repeats, allowed) -> Iterator[Recommendations]:
