@@ -63,6 +63,25 @@ class Batch(struct.PyTreeNode):
             raise ValueError("Batch has targets with weight on padding")
 
 
+class Candidates(struct.PyTreeNode):
+    """C items for each of Q users, and what the ranker is told of them."""
+
+    states: Floats[Array, "*P Q D"]  # the user, from the retriever
+    normalisers: Floats[Array, "*P Q"]  # log-sum-exp of the retriever's logits over the catalogue
+    profiles: Floats[Array, "*P Q F"]  # what the user's recent items are, as text vectors are
+    items: Ints[Array, "*P Q C"]
+    exists: Bools[Array, "*P Q C"]
+    signals: Floats[Array, "*P Q C S"]  # see data.signals
+
+
+class Judged(struct.PyTreeNode):
+    """Candidates with what happened next: what the ranker learns from."""
+
+    candidates: Candidates
+    labels: Floats[Array, "*P Q C A"]  # 1 where the user did this to the item
+    weights: Floats[Array, "*P Q M"]  # of the query for each of M rankers trained side by side
+
+
 class Sums(struct.PyTreeNode):
     """A mean still in two parts: add both over batches and devices, then divide once."""
 

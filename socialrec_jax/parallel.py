@@ -61,16 +61,19 @@ def sum_over_devices(tree: Tree) -> Tree:
     return lax.psum(tree, _AXIS)
 
 
-def scan_steps(step: Callable) -> Callable:
+def scan_steps(step: Callable, shared: object = ()) -> Callable:
     """K steps in one device call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); state is donated.
 
-    step: (state, batch) -> (state, outputs), both equal on all devices because they come from sums over devices.
+    step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come from sums over
+    devices. shared: arrays that no step changes; an argument of the call, since constants of that size would be folded.
     """
 
-    def steps(state, batches):
-        return lax.scan(step, state, batches)
+    def steps(state, shared, batches):
+        return lax.scan(lambda carry, batch: step(carry, shared, batch), state, batches)
 
-    return jax.pmap(steps, axis_name=_AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+    call = jax.pmap(steps, axis_name=_AXIS, in_axes=(None, None, 0), out_axes=(None, None), donate_argnums=0)
+    placed = replicate(shared)
+    return lambda state, batches: call(state, placed, batches)
 
 
 def map_devices(function: Callable) -> Callable:

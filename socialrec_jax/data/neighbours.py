@@ -12,10 +12,23 @@ import numpy as np
 
 from socialrec_jax.batch import FriendTrees
 from socialrec_jax.data.draws import draw
-from socialrec_jax.data.world import Events, Friends, first_at_or_after
+from socialrec_jax.data.world import Events, Friends, first_at_or_after, ranges
 
 FAN_OUT = (10, 5)  # friends of the user, friends of each friend
 RECENT = 8
+_MOST_FRIENDS, _MOST_DEEDS = 50, 100  # that `deeds` tells of
+
+
+@dataclasses.dataclass(frozen=True)
+class Deeds:
+    """What the friends of q users did: n events, friend by friend."""
+
+    num_friends: np.ndarray  # [q]
+    queries: np.ndarray  # [n] whose friend
+    edges: np.ndarray  # [n] which friendship, counted over all queries
+    weights: np.ndarray  # [n] of the friendship
+    items: np.ndarray  # [n]
+    ages: np.ndarray  # [n] events of the friend since then: 0 is the latest
 
 
 class Neighbourhood:
@@ -107,6 +120,24 @@ class Neighbourhood:
             exists=exists,
             edges=edges,
             fan_out=self.fan_out,
+        )
+
+    def deeds(self, users: np.ndarray, moments: np.ndarray) -> Deeds:
+        """What the friends of users [q] did strictly before moments [q], the latest of each friend."""
+        begin, known = self._known(users, moments)
+        count = np.minimum(known, _MOST_FRIENDS)
+        edges = ranges(begin + known - count, count)  # the newest friendships
+        query, friends = np.repeat(np.arange(len(users)), count), self._column("ids", edges)
+        ends = np.minimum(self.events.ends_before(friends, moments[query]), self.ends[friends])
+        lengths = np.minimum(ends - self.events.offsets[friends], _MOST_DEEDS)
+        rows = ranges(ends - lengths, lengths)
+        return Deeds(
+            num_friends=known,
+            queries=np.repeat(query, lengths),
+            edges=np.repeat(np.arange(len(edges)), lengths),
+            weights=np.repeat(self._column("weights", edges), lengths),
+            items=self.events.items[rows],
+            ages=np.repeat(ends, lengths) - 1 - rows,
         )
 
     def until(self, ends: np.ndarray) -> Neighbourhood:

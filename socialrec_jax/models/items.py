@@ -1,28 +1,61 @@
 """The item tower: a product's vector on the unit sphere."""
 
+from __future__ import annotations
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from socialrec_jax.models.layers import Noise, mix
 from socialrec_jax.shapes import Array, Floats, Ints, typed
+
+ID_DROPOUT = 0.1
 
 
 class ItemTower(nn.Module):
-    """L2-normalised id embeddings."""
+    """An embedding of the id plus a projection of what the product is (text, image), on the unit sphere.
+
+    In training the ids of some items are dropped at every step, and those of items without events always: their text
+    has to do alone, as it has to for products that nobody has met yet.
+    """
 
     num_items: int
     width: int
+    text_width: int = 0
 
     def setup(self):
-        self.ids = self.param("ids", nn.initializers.normal(self.width**-0.5), (self.num_items, self.width))
+        shape = (self.num_items, self.width)
+        self.ids = self.param("ids", nn.initializers.normal(self.width**-0.5), shape)
+        if self.text_width:
+            self.texts = self.variable("fixed", "texts", jnp.zeros, (self.num_items, self.text_width))
+            self.known = self.variable("fixed", "known", jnp.ones, (self.num_items,), bool)
+            self.project = nn.Dense(self.width, use_bias=False, name="project")
+            self.gate = self.param("gate", nn.initializers.ones, ())
 
     @typed
-    def __call__(self, items: Ints[Array, "*S"]) -> Floats[Array, "*S D"]:
+    def __call__(self, items: Ints[Array, "*S"], noise: Noise | None = None) -> Floats[Array, "*S D"]:
         """Vectors of some items."""
-        return normalise(jnp.take(self.ids, items, axis=0))
+        ids = jnp.take(self.ids, items, axis=0)
+        if not self.text_width:
+            return normalise(ids)
+        trusted = jnp.take(self._trusted(noise), items)
+        return normalise(self._join(ids, trusted, jnp.take(self.texts.value, items, axis=0)))
 
-    def catalogue(self) -> Floats[Array, "V D"]:
+    def catalogue(self, noise: Noise | None = None) -> Floats[Array, "V D"]:
         """Vectors of all items."""
-        return normalise(self.ids)
+        if not self.text_width:
+            return normalise(self.ids)
+        return normalise(self._join(self.ids, self._trusted(noise), self.texts.value))
+
+    def _join(self, ids: Array, trusted: Array, texts: Array) -> Array:
+        return jnp.where(trusted[..., None], ids, 0) + self.gate * self.project(texts)
+
+    def _trusted(self, noise: Noise | None) -> Array:
+        """Whose id counts [V]."""
+        if noise is None:
+            return self.known.value
+        word = mix(jax.lax.iota(jnp.uint32, self.num_items) ^ mix(noise.key))
+        return self.known.value & (word >= jnp.uint32(ID_DROPOUT * 2.0**32))
 
 
 def normalise(x: Floats[Array, "*S D"]) -> Floats[Array, "*S D"]:

@@ -12,7 +12,7 @@ from socialrec_jax.models.behavior import BehaviorTransformer
 from socialrec_jax.models.items import ItemTower, normalise
 from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.social import AGGREGATORS, SocialState
-from socialrec_jax.shapes import Array, Floats, Ints, typed
+from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
 
 class RecommenderModel(nn.Module):
@@ -22,10 +22,11 @@ class RecommenderModel(nn.Module):
     num_items: int
     num_event_types: int
     num_users: int = 0  # whom the friend graph knows; 0 = a model without friends
+    text_width: int = 0  # F of the items' fixed vectors; 0 = items are known by their events alone
 
     def setup(self):
         c = self.config
-        self.items = ItemTower(self.num_items, c.width)
+        self.items = ItemTower(self.num_items, c.width, self.text_width)
         self.behavior = BehaviorTransformer(c, self.num_event_types)
         self.types = TypeHead(self.num_event_types)
         if self.num_users:
@@ -33,7 +34,7 @@ class RecommenderModel(nn.Module):
 
     def encode_users(self, batch: Batch, noise: Noise | None = None) -> Floats[Array, "B T D"]:
         """The user's state after each event; friends are part of it where the batch asks for them."""
-        states = self.behavior(batch, self.items(batch.items), noise)
+        states = self.behavior(batch, self.items(batch.items, noise), noise)
         if batch.asked is None or batch.friends is None:
             return states
         asked = jnp.take_along_axis(states, batch.asked[..., None], axis=1)
@@ -49,9 +50,9 @@ class RecommenderModel(nn.Module):
         items = jax.lax.stop_gradient(self.items(trees.items))
         return normalise(states + self.social(trees, items, noise))
 
-    def encode_items(self) -> Floats[Array, "V D"]:
+    def encode_items(self, noise: Noise | None = None) -> Floats[Array, "V D"]:
         """The catalogue."""
-        return self.items.catalogue()
+        return self.items.catalogue(noise)
 
     def type_logits(self, users: Floats[Array, "*S D"], items: Ints[Array, "*S"]) -> Floats[Array, "*S A"]:
         """How the user would act on each item, given that it is the next one."""
@@ -60,6 +61,11 @@ class RecommenderModel(nn.Module):
     def __call__(self, batch: Batch) -> Floats[Array, "B T A"]:
         """Touches every parameter: for `init`."""
         return self.type_logits(self.encode_users(batch), batch.targets)
+
+
+def fixed_variables(texts: Floats[Array, "V F"], known: Bools[Array, "V"]) -> dict:
+    """What `RecommenderModel.bind` takes besides parameters: the items' fixed vectors, and which ids were learnt."""
+    return {"fixed": {"items": {"texts": texts, "known": known}}} if texts.shape[1] else {}
 
 
 class TypeHead(nn.Module):

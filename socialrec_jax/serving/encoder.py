@@ -22,24 +22,24 @@ Trees = Callable[[np.ndarray], FriendTrees]  # who stood around some of the quer
 
 
 class Encoder:
-    """Compiled once; params [tree on all devices] are given with each call."""
+    """Compiled once; variables [tree on all devices] are given with each call."""
 
     def __init__(self, model: RecommenderModel, config: Config):
         self.model = model
         self.row_length = required(config.model.history_length)
         per_device = max(1, _TOKENS_AT_ONCE // self.row_length // parallel.num_local_devices())
         self.rows_per_call = per_device * parallel.num_local_devices()
-        self._catalogue = jax.jit(lambda params: model.bind({"params": params}).encode_items())
-        self._encode = parallel.map_devices(lambda params, batch: model.bind({"params": params}).encode_users(batch))
-        self._join = parallel.map_devices(lambda params, part: model.bind({"params": params}).join_friends(*part))
+        self._catalogue = jax.jit(lambda variables: model.bind(variables).encode_items())
+        self._encode = parallel.map_devices(lambda variables, batch: model.bind(variables).encode_users(batch))
+        self._join = parallel.map_devices(lambda variables, part: model.bind(variables).join_friends(*part))
 
-    def catalogue(self, params: dict) -> jax.Array:
+    def catalogue(self, variables: dict) -> jax.Array:
         """The item vectors [V, D], on all local devices."""
-        return parallel.replicate(self._catalogue(params))
+        return parallel.replicate(self._catalogue(variables))
 
     def states(
         self,
-        params: dict,
+        variables: dict,
         events: Events,
         users: np.ndarray,
         ends: np.ndarray,
@@ -59,10 +59,10 @@ class Encoder:
         for begin in range(0, len(known), _QUERIES_AT_ONCE):
             part = known[begin : begin + _QUERIES_AT_ONCE]
             when = None if asked is None else asked[part]
-            states[part] = self._windows(params, events, ends[part], lengths[part], first_time, when)
-        return states if trees is None else self._with_friends(params, states, trees)
+            states[part] = self._windows(variables, events, ends[part], lengths[part], first_time, when)
+        return states if trees is None else self._with_friends(variables, states, trees)
 
-    def _with_friends(self, params: dict, states: np.ndarray, trees: Trees) -> np.ndarray:
+    def _with_friends(self, variables: dict, states: np.ndarray, trees: Trees) -> np.ndarray:
         """States [Q, D] joined with friends, in chunks of one size."""
         P = parallel.num_local_devices()
         size = max(1, _TREES_AT_ONCE // P) * P
@@ -71,20 +71,20 @@ class Encoder:
             chosen = np.arange(begin, begin + size)
             chosen[chosen >= len(states)] = -1
             part = parallel.split_over_devices((states[chosen], trees(chosen)))
-            found = parallel.join_devices(self._join(params, part))
+            found = parallel.join_devices(self._join(variables, part))
             joined[begin : begin + size] = found[: len(states) - begin]
         return joined
 
-    def _windows(self, params, events: Events, ends, lengths, first_time: int, asked) -> np.ndarray:
+    def _windows(self, variables, events: Events, ends, lengths, first_time: int, asked) -> np.ndarray:
         """States after events[end - length : end] [S], none of them empty."""
         plan, last = lay_out(ends - lengths, lengths, self.row_length)
         request = events.times[np.minimum(plan.sources + 1, len(events.times) - 1)]  # as in training: the next event's
         request.reshape(-1)[last] = events.times[ends - 1] if asked is None else asked
         rows = [
-            self._encode_rows(params, cut(events, plan, at, np.arange(self.rows_per_call), first_time, request))
+            self._encode_rows(variables, cut(events, plan, at, np.arange(self.rows_per_call), first_time, request))
             for at in range(0, len(plan.segments), self.rows_per_call)
         ]
         return np.concatenate(rows).reshape(-1, self.model.config.width)[last]
 
-    def _encode_rows(self, params: dict, batch: Batch) -> np.ndarray:
-        return parallel.join_devices(self._encode(params, parallel.split_over_devices(batch)))
+    def _encode_rows(self, variables: dict, batch: Batch) -> np.ndarray:
+        return parallel.join_devices(self._encode(variables, parallel.split_over_devices(batch)))

@@ -5,31 +5,87 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import jax
+import numpy as np
+
 from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.config import Config
-from socialrec_jax.data.world import World
+from socialrec_jax.data.signals import Signals
+from socialrec_jax.data.world import NOW, VALIDATION, World
 from socialrec_jax.errors import BadData, InputMissing
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.run import RunDirectory
 
-RETRIEVER = "retriever"
+RETRIEVER, RANKER, REFIT = "retriever", "ranker", "refit"  # the stages whose checkpoints serve
 
 
-def load_run(path: Path) -> tuple[World, Config, RecommenderModel, dict]:
-    """Raises InputMissing when path holds no trained run, DiskError when its best checkpoint is damaged."""
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """All parts of a trained run."""
+
+    world: World
+    config: Config
+    model: RecommenderModel
+    params: dict  # of the retriever
+    texts: np.ndarray  # [V, F]
+    known: np.ndarray  # [V] items of which params learnt the id
+    ranker: dict | None
+    signals: Signals | None
+
+
+def load_run(path: Path, refitted: bool) -> Loaded:
+    """The judged model, or the one refitted on all events if there is one.
+
+    Raises InputMissing when path holds no trained run, DiskError when a best checkpoint is damaged.
+    """
     run = RunDirectory(path)
     config = run.config()
     if not (run.world / "manifest.json").exists():
         raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
     world = World.open(run.world)
-    model = model_for(config, world)
-    checkpoints = Checkpoints(run.checkpoints / RETRIEVER)
-    best = checkpoints.best_step()
+    refitted = refitted and _best(run, REFIT) is not None
+    params = _restore(run, REFIT if refitted else RETRIEVER, world)
+    ranker = signals = None
+    if _best(run, RANKER) is not None:
+        ranker = serving_member(_restore(run, RANKER, world))
+        signals = Signals.load(signals_folder(run, refitted))
+    texts, known = load_texts(run, world), items_with_events(world, world.ends(NOW if refitted else VALIDATION))
+    return Loaded(world, config, model_for(config, world, texts), params, texts, known, ranker, signals)
+
+
+def _best(run: RunDirectory, stage: str) -> int | None:
+    return Checkpoints(run.checkpoints / stage).best_step()
+
+
+def _restore(run: RunDirectory, stage: str, world: World) -> dict:
+    """The averaged parameters of a stage at its best."""
+    checkpoints, best = Checkpoints(run.checkpoints / stage), _best(run, stage)
     if best is None:
-        raise InputMissing(f"{path} holds no checkpoint yet: train the run first")
+        raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
     if checkpoints.about_step(best).get("world") != world.manifest["hash"]:
-        raise BadData(f"{run.world} is not the data that {path} was trained on")
-    return world, config, model, checkpoints.restore_part("average", best)
+        raise BadData(f"{run.world} is not the data that {run.path} was trained on")
+    return checkpoints.restore_part("average", best)
+
+
+def serving_member(params: dict) -> dict:
+    """The ranker that learnt from all held-out events, of the ones trained side by side."""
+    return jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def signals_folder(run: RunDirectory, refitted: bool) -> Path:
+    return run.path / "signals" / ("refit" if refitted else "judged")
+
+
+def items_with_events(world: World, ends: np.ndarray) -> np.ndarray:
+    """Which items [V] bool occur before ends [U]."""
+    visible = np.arange(len(world.events.items)) < ends[world.events.owners]
+    return np.bincount(world.events.items[visible], minlength=world.num_items) > 0
+
+
+def load_texts(run: RunDirectory, world: World) -> np.ndarray:
+    """The items' fixed vectors [V, F], F = 0 where nothing is known of them."""
+    file = run.path / "text" / "vectors.npy"
+    return np.load(file) if file.exists() else np.zeros((world.num_items, 0), np.float32)
 
 
 def about(config: Config, world: World) -> dict:
@@ -37,7 +93,7 @@ def about(config: Config, world: World) -> dict:
     return {"world": world.manifest["hash"], "config": dataclasses.asdict(config), "event_types": world.event_types}
 
 
-def model_for(config: Config, world: World) -> RecommenderModel:
+def model_for(config: Config, world: World, texts: np.ndarray) -> RecommenderModel:
     """The model that fits a World: without friendships, or with `social_queries` off, it has no part for friends."""
     num_users = world.num_users if config.model.social_queries and len(world.friends.ids) else 0
-    return RecommenderModel(config.model, world.num_items, len(world.event_types), num_users)
+    return RecommenderModel(config.model, world.num_items, len(world.event_types), num_users, texts.shape[1])

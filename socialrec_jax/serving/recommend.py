@@ -14,15 +14,18 @@ from socialrec_jax import parallel
 from socialrec_jax.config import Config
 from socialrec_jax.data.neighbours import Neighbourhood
 from socialrec_jax.data.popularity import recent_popularity
+from socialrec_jax.data.signals import Questions, Signals
 from socialrec_jax.data.world import NOW, TEST, Events, World
 from socialrec_jax.errors import UsageError
-from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.serving.encoder import Encoder, Trees
+from socialrec_jax.serving.explain import reasons
 from socialrec_jax.serving.index import Index, Pairs, with_fallback
 from socialrec_jax.serving.load import load_run
+from socialrec_jax.serving.ranking import POPULAR, Ranked, Ranking
 
 _USERS_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
-_REASON_EVENTS = 10  # recent events that may be named as the reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Recommendations:
     items: np.ndarray  # [q, k] int32
     scores: np.ndarray  # [q, k] float32 logits; -inf where fewer than k items could be recommended
     type_probabilities: np.ndarray  # [q, k, A] that the next event is of this type and on this item
-    from_history: np.ndarray  # [q] bool, False for users without events, who get what is popular
+    sources: np.ndarray  # [q, k] index into ranking.SOURCES: who named the item first
     reasons: np.ndarray  # [q, k] int32, the recent event's item that is most like the recommended one, -1 without
 
     @property
@@ -44,27 +47,46 @@ class Recommendations:
 class Recommender:
     """Recommends from a World with trained parameters; `load` opens a run directory."""
 
-    params: dict
+    variables: dict  # of the retriever
     catalogue: jax.Array  # [V, D]
+    ranking: Ranking | None = None  # without one the retriever's order stands
 
-    def __init__(self, world: World, config: Config, model: RecommenderModel):
+    def __init__(self, world: World, config: Config, model: RecommenderModel, texts: np.ndarray | None = None):
+        """texts [V, F]: the items' fixed vectors, for models that know them."""
         self.world, self.config, self.model = world, config, model
+        self.texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         self.encoder = Encoder(model, config)
         self.index = Index(with_fallback(config.model.temperature), world.num_items)
-        self._types = parallel.map_devices(
-            lambda params, part: jax.nn.softmax(model.bind({"params": params}).type_logits(*part))
-        )
+        self._types = parallel.map_devices(lambda variables, part: _type_shares(model.bind(variables), *part))
 
     @classmethod
-    def load(cls, run: Path) -> Recommender:
-        """The run's best model. Raises InputMissing, BadData or DiskError when the run is not whole."""
-        world, config, model, params = load_run(run)
-        return cls(world, config, model).use(params)
+    def load(cls, run: Path, as_of: int | str = NOW) -> Recommender:
+        """The run's model for questions as of some time. Raises InputMissing, BadData or DiskError when it is damaged.
 
-    def use(self, params: dict) -> Recommender:
-        """Recommend with these parameters from now on; what is compiled stays."""
-        self.params = parallel.replicate(params)
-        self.catalogue = self.encoder.catalogue(self.params)
+        Now is answered by the model that learnt from all events, if the run has one; anything earlier by the one that
+        was judged, which has not seen what came later.
+        """
+        loaded = load_run(run, refitted=as_of == NOW)
+        recommender = cls(loaded.world, loaded.config, loaded.model, loaded.texts)
+        recommender.use(loaded.params, loaded.known)
+        if loaded.ranker is not None and loaded.signals is not None:
+            recommender.rank_with(loaded.signals, loaded.ranker)
+        return recommender
+
+    def use(self, params: dict, known: np.ndarray | None = None) -> Recommender:
+        """Recommend with these parameters from now on; what is compiled stays.
+
+        known [V]: items whose ids were learnt; all of them by default.
+        """
+        known = np.ones(self.world.num_items, bool) if known is None else known
+        self.variables = parallel.replicate({"params": params} | fixed_variables(self.texts, known))
+        self.catalogue = self.encoder.catalogue(self.variables)
+        return self
+
+    def rank_with(self, signals: Signals, params: dict) -> Recommender:
+        """Order candidates by the ranker with these parameters from now on."""
+        ranker = Ranker(self.model.num_event_types, self.config.model.temperature)
+        self.ranking = Ranking(ranker, params, signals, self.texts)
         return self
 
     def shared(self, as_of: int | str = NOW):
@@ -93,7 +115,15 @@ class Recommender:
             if moments is None:
                 raise ValueError("this model knows friends: say up to which moments with moments=")
             trees = self._trees(users, moments, as_of)
-        return self.encoder.states(self.params, events, users, ends, self.world.first_time, asked, trees)
+        return self.encoder.states(self.variables, events, users, ends, self.world.first_time, asked, trees)
+
+    def questions(self, events: Events, users, ends, moments, as_of: int | str) -> Questions:
+        """What the ranker's signals may look at."""
+        has_friends = events is self.world.events and len(self.world.friends.ids) and moments is not None
+        neighbourhood = self._neighbourhood(as_of) if has_friends else None
+        return Questions(
+            events, users, ends, np.zeros(len(users), np.int64) if moments is None else moments, neighbourhood
+        )
 
     def _trees(self, users: np.ndarray, moments: np.ndarray, as_of: int | str) -> Trees:
         neighbourhood = self._neighbourhood(as_of)
@@ -138,24 +168,40 @@ class Recommender:
             asked = np.full(len(some), as_of) if isinstance(as_of, int) and as_of > TEST else None
             known = None if moments is None else moments[some]
             states = self.states(events, some, ends[some], asked, moments=known, as_of=as_of)
-            yield from self._recommend_some(shared, states, events, some, ends[some], k, repeats, allowed)
+            question = self.questions(events, some, ends[some], known, as_of)
+            yield from self._recommend_some(shared, states, question, k, repeats, allowed)
 
-    def _recommend_some(self, shared, states, events, users, ends, k, repeats, allowed) -> Iterator[Recommendations]:
-        seen_ends = events.offsets[users] if repeats else ends
-        seen = Pairs.history(events, users, seen_ends)
+    def _recommend_some(self, shared, states, asked: Questions, k, repeats, allowed) -> Iterator[Recommendations]:
+        seen_ends = asked.events.offsets[asked.users] if repeats else asked.ends
+        seen = Pairs.history(asked.events, asked.users, seen_ends)
+        done = 0
+        for ranked in self.ranked(shared, states, asked, seen, allowed, k):
+            part = asked.part(done, done + len(ranked.items))
+            done += len(ranked.items)
+            items = ranked.items[:, :k]
+            yield Recommendations(
+                users=part.users,
+                items=items,
+                scores=ranked.scores[:, :k],
+                type_probabilities=ranked.chances[:, :k],
+                sources=ranked.sources[:, :k],
+                reasons=reasons(np.asarray(self.catalogue), part.events, part.users, part.ends, items),
+            )
+
+    def ranked(
+        self, shared, states: np.ndarray, asked: Questions, seen: Pairs, allowed: np.ndarray | None = None, k: int = 0
+    ) -> Iterator[Ranked]:
+        """Candidates in their order for users [Q] with states [Q, D], in chunks; at least k, where there are."""
+        if self.ranking is not None:
+            yield from self.ranking.lists(self.index, shared, states, asked, seen, allowed, k)
+            return
         done = 0
         for items, scores, log_total in self.index.top(shared, states, seen, k, allowed):
-            at = slice(done, done + len(items))
+            some = states[done : done + len(items)]
             done += len(items)
-            chance = np.exp(scores - log_total[:, None])
-            yield Recommendations(
-                users=users[at],
-                items=items,
-                scores=scores,
-                type_probabilities=chance[..., None] * self._type_shares(states[at], items),
-                from_history=ends[at] > events.offsets[users[at]],
-                reasons=self._reasons(events, users[at], ends[at], items),
-            )
+            chances = np.exp(scores - log_total[:, None])[..., None] * self._type_shares(some, items)
+            unknown = ~some.any(axis=1, keepdims=True)
+            yield Ranked(items, scores, chances, np.broadcast_to(np.where(unknown, POPULAR, 0), items.shape))
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""
@@ -164,16 +210,8 @@ class Recommender:
         pad = -len(states) % parallel.num_local_devices()
         states = np.repeat(np.pad(states, ((0, pad), (0, 0)))[:, None], items.shape[1], axis=1)
         parts = parallel.split_over_devices((states, np.pad(items, ((0, pad), (0, 0)))))
-        return parallel.join_devices(self._types(self.params, parts))[: len(items)]
+        return parallel.join_devices(self._types(self.variables, parts))[: len(items)]
 
-    def _reasons(self, events: Events, users: np.ndarray, ends: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """The recent item of each user's history that is most like each recommended item [q, k]."""
-        recent = ends[:, None] - 1 - np.arange(_REASON_EVENTS)[None]
-        valid = np.asarray(recent >= events.offsets[users][:, None])
-        recent_items = (
-            events.items[np.where(valid, recent, 0)] if len(events.items) else np.zeros(recent.shape, np.int32)
-        )
-        vectors = np.asarray(self.catalogue)
-        likeness = vectors[items] @ vectors[recent_items].swapaxes(1, 2)
-        best = np.where(valid[:, None], likeness, -np.inf).argmax(-1)
-        return np.where(np.any(valid, -1)[:, None], np.take_along_axis(recent_items, best, 1), -1)
+
+def _type_shares(model: RecommenderModel, states: jax.Array, items: jax.Array) -> jax.Array:
+    return jax.nn.softmax(model.type_logits(states, items))

@@ -12,6 +12,7 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare import raw_events, read_ids
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 from socialrec_jax.errors import BadData, UsageError
+from socialrec_jax.serving.ranking import SOURCES
 from socialrec_jax.serving.recommend import Recommendations, Recommender
 from socialrec_jax.serving.writer import check_output, table_writer
 
@@ -38,7 +39,7 @@ def recommend(
     if histories and (users or as_of != "now"):
         raise UsageError("--histories goes with neither --users nor --as-of: it brings its own users and events")
     when = parse_as_of(as_of)
-    recommender = Recommender.load(run)
+    recommender = Recommender.load(run, when)
     world = recommender.world
     allowed = _allowed(world, allow, block)
     user_ids, events = world.user_ids, None
@@ -62,7 +63,7 @@ def _columns(part: Recommendations, item_names: np.ndarray, user_names: np.ndarr
         "item_id": item_names[part.items[row, place]],
         "score": part.scores[row, place],
         **{f"p_{name}": part.type_probabilities[row, place, a] for a, name in enumerate(event_types)},
-        "source": np.where(part.from_history[row], "history", "popular"),
+        "source": np.array(SOURCES)[part.sources[row, place]],
         "reasons": np.where(reasons < 0, "", np.strings.add("similar to ", item_names[reasons])),
     }
 

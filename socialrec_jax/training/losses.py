@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from socialrec_jax.batch import Sums
-from socialrec_jax.shapes import Array, Floats, Ints, typed
+from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
 CHUNK_LOGITS = 1 << 22  # logits that exist at once: 16 MB, the fastest size on CPUs and enough for accelerators
 
@@ -111,3 +111,29 @@ def next_type(logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Fl
     """Cross-entropy of how the user acts on the next item, given the item."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, types)
     return Sums(jnp.sum(losses * weights), jnp.sum(weights))
+
+
+@typed
+def listwise(
+    scores: Floats[Array, "Q C"], labels: Floats[Array, "Q C"], exists: Bools[Array, "Q C"], weights: Floats[Array, "Q"]
+) -> Sums:
+    """Cross-entropy of what happened among the candidates, shared between them where it was several.
+
+    A query none of whose candidates came true teaches nothing about their order and has no part in it.
+    """
+    scores = jnp.where(exists, scores, -1e9)
+    losses = jax.nn.logsumexp(scores, -1) - jnp.sum(labels * scores, -1) / jnp.maximum(jnp.sum(labels, -1), 1)
+    weights = weights * jnp.any(labels > 0, -1)
+    return Sums(jnp.sum(losses * weights), jnp.sum(weights))
+
+
+@typed
+def calibration(
+    logits: Floats[Array, "Q C A"],
+    labels: Floats[Array, "Q C A"],
+    exists: Bools[Array, "Q C"],
+    weights: Floats[Array, "Q"],
+) -> Sums:
+    """Binary cross-entropy of every candidate and action: its minimum is where sigmoids are the true chances."""
+    losses = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, labels), -1)
+    return Sums(jnp.sum(jnp.where(exists, losses, 0) * weights[:, None]), jnp.sum(weights))

@@ -14,7 +14,7 @@ from socialrec_jax import parallel
 from socialrec_jax.batch import Batch, Sums
 from socialrec_jax.config import Config
 from socialrec_jax.models.layers import Noise
-from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.shapes import Array, Floats, Ints
 from socialrec_jax.training import losses
 
@@ -36,6 +36,7 @@ class Trainer:
     model: RecommenderModel
     num_steps: int  # of the whole training: the length of the learning-rate schedule
     item_counts: np.ndarray  # [V] training events of each item: half of the negatives follow them
+    texts: np.ndarray | None = None  # [V, F] the items' fixed vectors, for models that know them
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -55,11 +56,16 @@ class Trainer:
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        return parallel.scan_steps(self._step)
+        return parallel.scan_steps(self._step, self.fixed)
 
-    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Floats[Array, ""]]:
+    @property
+    def fixed(self) -> dict:
+        """The model's variables that no step changes."""
+        return {} if self.texts is None else fixed_variables(self.texts, self.item_counts > 0)
+
+    def _step(self, state: TrainState, fixed: dict, batch: Batch) -> tuple[TrainState, Floats[Array, ""]]:
         def local_loss(params):
-            item_loss, type_loss = self.loss_sums(params, batch, state.step)
+            item_loss, type_loss = self.loss_sums({"params": params} | fixed, batch, state.step)
             return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
 
         gradients, item_loss = jax.grad(local_loss, has_aux=True)(state.params)
@@ -71,18 +77,18 @@ class Trainer:
         average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
         return TrainState(state.step + 1, params, average, opt_state), item_loss.mean()
 
-    def loss_sums(self, params: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
+    def loss_sums(self, variables: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
         """(next item, next event type) losses of the local rows."""
         keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
         noise = Noise(jax.random.bits(keys[0]), batch.row_ids)
-        model = self.model.bind({"params": params})
+        model = self.model.bind(variables)
         users = model.encode_users(batch, noise)
         users, targets, weights = (
             users.reshape(-1, users.shape[-1]),
             batch.targets.reshape(-1),
             batch.weights.reshape(-1),
         )
-        item_loss = self._item_loss(users, model.encode_items(), targets, weights, keys[1])
+        item_loss = self._item_loss(users, model.encode_items(noise), targets, weights, keys[1])
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
         logits = model.type_logits(users, targets)

@@ -1,0 +1,144 @@
+"""Candidates and their order: retrieval joined with what was bought together, friends and trends, then the ranker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from socialrec_jax import parallel
+from socialrec_jax.batch import Candidates
+from socialrec_jax.data.signals import POPULARITY, Questions, Signals
+from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.serving.index import Index, Pairs
+
+SOURCES = ("history", "bought together", "friends", "trending", "popular")
+POPULAR = SOURCES.index("popular")  # for users of whom nothing is known
+PER_LIST = {"history": 100, "bought together": 60, "friends": 40, "trending": 20}
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposed:
+    """The candidates of q questions, padded to one number C."""
+
+    candidates: Candidates
+    sources: np.ndarray  # [q, C] index into SOURCES: the first list that named the item
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """Candidates of q users in their order, best first; what does not exist comes last with score -inf."""
+
+    items: np.ndarray  # [q, C] int32
+    scores: np.ndarray  # [q, C] float32
+    chances: np.ndarray  # [q, C, A] float32 that the next event is of this type and on this item
+    sources: np.ndarray  # [q, C] index into SOURCES
+
+
+class Ranking:
+    """Signals and a trained ranker: from users' states to their candidates in order."""
+
+    def __init__(self, ranker: Ranker, params: dict | None, signals: Signals, texts: np.ndarray):
+        """params: None only finds candidates; texts [V, F]: fixed vectors of the items."""
+        self.signals, self.texts, self.params = signals, texts, params
+        self._logits = parallel.map_devices(
+            lambda shared, asked: ranker.apply({"params": shared[0]}, asked, *shared[1:])
+        )
+
+    def lists(
+        self,
+        index: Index,
+        shared,
+        states: np.ndarray,
+        asked: Questions,
+        seen: Pairs,
+        allowed: np.ndarray | None = None,
+        k: int = 0,
+    ) -> Iterator[Ranked]:
+        """Candidates of users [Q] in order, in chunks that together cover all; see `propose`."""
+        everything = parallel.replicate((self.params, np.asarray(shared[0]), self.texts))
+        for proposed in self.propose(index, shared, states, asked, seen, allowed, k):
+            yield self._order(everything, proposed)
+
+    def propose(
+        self, index: Index, shared, states: np.ndarray, asked: Questions, seen: Pairs, allowed=None, k: int = 0
+    ) -> Iterator[Proposed]:
+        """Candidates of users [Q] with retriever states [Q, D], in chunks that together cover all in order.
+
+        shared: see `Recommender.shared`. seen items are no candidates, nor those where allowed [V] is False. At least
+        k items each, where there are.
+        """
+        lists = PER_LIST | {"history": min(max(PER_LIST["history"], k), index.num_items)}
+        done, step = 0, self.signals.chunk
+        for items, best, normalisers in index.top(shared, states, seen, lists["history"], allowed):
+            items = np.where(np.isfinite(best), items, -1)
+            for begin in range(0, len(items), step):
+                end = min(begin + step, len(items))
+                at = slice(done + begin, done + end)
+                part, forbidden = asked.part(at.start, at.stop), seen.part(at.start, at.stop)
+                found = items[begin:end], normalisers[begin:end]
+                yield self._join(states[at], *found, part, forbidden, allowed, lists)
+            done += len(items)
+
+    def _join(self, states, retrieved, normalisers, asked: Questions, seen: Pairs, allowed, lists) -> Proposed:
+        looked = self.signals.look_up(asked)
+        proposals = {"history": retrieved} | self.signals.proposals(looked, lists)
+        items, sources = _union(proposals, seen, len(self.texts), allowed, sum(lists.values()))
+        exists = items >= 0
+        items = np.maximum(items, 0)
+        candidates = Candidates(
+            states=states,
+            normalisers=normalisers,
+            profiles=np.asarray(looked.history @ self.texts, np.float32),
+            items=items,
+            exists=exists,
+            signals=self.signals.of(looked, items),
+        )
+        return Proposed(candidates, sources)
+
+    def _order(self, everything, proposed: Proposed) -> Ranked:
+        asked = proposed.candidates
+        logits = self._on_devices(everything, asked)
+        unknown = ~asked.states.any(axis=1)
+        # Nothing is known of some: a ranker that never met such users must not reorder what is popular.
+        logits[unknown] = asked.signals[unknown][..., POPULARITY, None] - np.log(logits.shape[-1])
+        score = np.where(asked.exists, np.logaddexp.reduce(logits, axis=-1), -np.inf)
+        order = np.argsort(-score, axis=1, kind="stable")
+        sources = np.where(unknown[:, None], POPULAR, proposed.sources)
+        items, score, sources = (np.take_along_axis(x, order, 1) for x in (asked.items, score, sources))
+        return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)
+
+    def _on_devices(self, everything, asked: Candidates) -> np.ndarray:
+        """Logits [q, C, A]; one size of chunk compiles."""
+        P = parallel.num_local_devices()
+        q, size = len(asked.states), -(-self.signals.chunk // P) * P
+        padded = jax.tree.map(lambda leaf: np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1)), asked)
+        return parallel.join_devices(self._logits(everything, parallel.split_over_devices(padded)))[:q].copy()
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _union(lists: dict[str, np.ndarray], seen: Pairs, num_items: int, allowed, width: int):
+    """(items [q, width] or -1, sources [q, width]): every item once, under the first list that has it."""
+    everything = np.concatenate(list(lists.values()), axis=1)
+    source = np.concatenate([np.full(part.shape[1], SOURCES.index(name)) for name, part in lists.items()])
+    q, n = everything.shape
+    keys = np.arange(q)[:, None] * (num_items + 1) + everything
+    forbidden = np.repeat(np.arange(q), np.diff(seen.offsets)) * (num_items + 1) + seen.items
+    order = np.argsort(keys, axis=1, kind="stable")  # the earlier list first among equal items
+    ordered = np.take_along_axis(keys, order, 1)
+    first = np.ones((q, n), bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    keep = np.zeros((q, n), bool)
+    np.put_along_axis(keep, order, first, 1)
+    keep &= (everything >= 0) & ~np.isin(keys, forbidden)
+    if allowed is not None:
+        keep &= allowed[np.maximum(everything, 0)]
+    place = np.argsort(~keep, axis=1, kind="stable")
+    items = np.where(np.take_along_axis(keep, place, 1), np.take_along_axis(everything, place, 1), -1)
+    pad = ((0, 0), (0, width - n))
+    return np.pad(items, pad, constant_values=-1), np.pad(source[place], pad)

@@ -1,0 +1,139 @@
+"""Training of the ranker on held-out events, which the retriever never learnt from.
+
+Three rankers of one shape learn side by side: number 0 on all held-out events, which is the one that serves; numbers
+1 and 2 on half of the users each, so that every user can be judged by a ranker that did not learn from them. Without
+that, figures on the validation part would praise the ranker for what it has seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from socialrec_jax import parallel
+from socialrec_jax.batch import Candidates, Judged, Sums
+from socialrec_jax.config import Config
+from socialrec_jax.models.ranker import Ranker, scores, tell
+from socialrec_jax.shapes import Array
+from socialrec_jax.training import losses
+from socialrec_jax.training.step import TrainState
+
+MEMBERS = 3
+QUERIES_PER_STEP = 256
+_LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 1e-4
+_CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/results.md
+
+
+def folds(users: np.ndarray, seed: int) -> np.ndarray:
+    """Which half [Q] each user is in: 0 or 1, a function of the user and the seed."""
+    return np.random.default_rng(seed).integers(0, 2, int(users.max(initial=0)) + 1)[users]
+
+
+def member_of(fold: np.ndarray) -> np.ndarray:
+    """The ranker that did not learn from a fold."""
+    return 1 + fold
+
+
+def steps_for(num_queries: int) -> int:
+    """Eight passes, but enough steps for few queries and not too many for a lot of them."""
+    return int(np.clip(8 * num_queries // QUERIES_PER_STEP, 240, 2000))
+
+
+@dataclasses.dataclass(frozen=True)
+class RankBatches:
+    """All training steps over judged candidates [Q, ...]; a batch is a function of (seed, step)."""
+
+    judged: Judged
+    seed: int
+
+    @property
+    def targets_per_epoch(self) -> int:
+        return len(self.judged.weights)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.targets_per_epoch // self.queries_per_step)
+
+    @property
+    def queries_per_step(self) -> int:
+        devices = parallel.num_devices()
+        return max(1, min(QUERIES_PER_STEP, self.targets_per_epoch) // devices) * devices
+
+    def at(self, step: int, process: int = 0, num_processes: int = 1) -> Judged:
+        """The queries of one step that this process trains on."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.targets_per_epoch)
+        share = self.queries_per_step // num_processes
+        begin = index * self.queries_per_step + process * share
+        chosen = order[np.arange(begin, begin + share) % self.targets_per_epoch]
+        return jax.tree.map(lambda leaf: leaf[chosen], self.judged)
+
+
+@dataclasses.dataclass(frozen=True)
+class RankTrainer:
+    """Builds the state and the compiled call; catalogue [V, D] and texts [V, F] are the retriever's, and fixed."""
+
+    config: Config
+    ranker: Ranker
+    num_steps: int
+    catalogue: np.ndarray
+    texts: np.ndarray
+
+    @property
+    def schedule(self) -> optax.Schedule:
+        return optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, max(1, self.num_steps // 20), self.num_steps + 1)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.adamw(self.schedule, weight_decay=_WEIGHT_DECAY)
+
+    def init(self, example: Judged) -> TrainState:
+        keys = jax.random.split(jax.random.key(self.config.seed), MEMBERS)
+        asked = example.candidates
+        one = jax.jit(lambda key: self.ranker.init(key, asked, self.catalogue, self.texts)["params"])
+        params = jax.vmap(one)(keys)
+        center, scale = told_moments(asked, self.catalogue, self.texts, self.ranker.temperature)
+        params = params | {"center": jnp.tile(center, (MEMBERS, 1)), "scale": jnp.tile(scale, (MEMBERS, 1))}
+        state = TrainState(jnp.zeros((), jnp.int32), params, params, self.optimizer.init(params))
+        return parallel.replicate(jax.tree.map(np.asarray, state))
+
+    def compile(self):
+        """The call (state, judged [P, K, Q / P, ...]) -> (state, losses [K]) of the ranker that serves."""
+        return parallel.scan_steps(self._step, (self.catalogue, self.texts))
+
+    def _step(self, state: TrainState, shared: tuple[Array, Array], judged: Judged) -> tuple[TrainState, Array]:
+        def local_loss(params):
+            sums = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))(params, shared, judged, judged.weights)
+            return jnp.sum(sums.total), sums
+
+        gradients, sums = parallel.sum_over_devices(jax.grad(local_loss, has_aux=True)(state.params))
+        weight = jnp.maximum(sums.weight, 1)
+        gradients = jax.tree.map(lambda g: g / weight.reshape(-1, *(1,) * (g.ndim - 1)), gradients)
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, _without_moments(updates))
+        decay = jnp.minimum(self.config.train.ema_decay, (1 + state.step) / (10 + state.step))
+        average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
+        return TrainState(state.step + 1, params, average, opt_state), sums.mean()[0]
+
+    def loss_sums(self, params: dict, shared: tuple[Array, Array], judged: Judged, weights: Array) -> Sums:
+        """The loss of one ranker on the local queries."""
+        logits = self.ranker.apply({"params": params}, judged.candidates, *shared)
+        exists = judged.candidates.exists
+        order = losses.listwise(scores(logits), judged.labels.max(-1), exists, weights)
+        calibration = losses.calibration(logits, judged.labels, exists, weights)
+        return Sums(order.total + _CALIBRATION_WEIGHT * calibration.total, calibration.weight)
+
+
+def _without_moments(updates: dict) -> dict:
+    """Center and scale describe the signals and are not learnt: weight decay shall not touch them either."""
+    return updates | {name: jnp.zeros_like(updates[name]) for name in ("center", "scale")}
+
+
+def told_moments(asked: Candidates, catalogue: np.ndarray, texts: np.ndarray, temperature: float):
+    """Mean and deviation [S + 2] of all that the ranker is told, over existing candidates."""
+    told = np.asarray(tell(asked, jnp.asarray(catalogue), jnp.asarray(texts), temperature))[np.asarray(asked.exists)]
+    return jnp.asarray(told.mean(0)), jnp.asarray(told.std(0) + 1e-3)
