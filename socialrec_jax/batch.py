@@ -82,6 +82,13 @@ class Judged(struct.PyTreeNode):
     weights: Floats[Array, "*P Q M"]  # of the query for each of M rankers trained side by side
 
 
+class TextBatch(struct.PyTreeNode):
+    """B packed rows of L text tokens. A row holds several products' texts; segment 0 is padding."""
+
+    tokens: Ints[Array, "*P B L"]  # 0 where padding; read together with segments
+    segments: Ints[Array, "*P B L"]  # 1.. number of the text within its row, 0 = padding
+
+
 class Sums(struct.PyTreeNode):
     """A mean still in two parts: add both over batches and devices, then divide once."""
 

@@ -84,6 +84,28 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """The language model that reads product text, and the vectors that it gives."""
+
+    width: int = 128
+    """Size of a token's state; a multiple of num_heads, 16..4096. With pretrained, sizes and tokens are its own."""
+    num_layers: int = 2
+    """Transformer blocks, 1..48."""
+    num_heads: int = 2
+    """Attention heads, 1..64."""
+    max_tokens: int = 128
+    """L, tokens of one text and of one packed row; longer texts are cut, 8..4096."""
+    vocabulary: int | None = None
+    """Tokens of the byte-level BPE, 258..65536; from the data: 1,000..16,000, more for more text."""
+    epochs: int | None = None
+    """Passes over the texts, 0 (take pretrained as it is) .. 1000; from the data: 1..8, about two million tokens."""
+    pretrained: str | None = None
+    """Folder of a GPT-2 in Hugging Face's layout (config, safetensors, tokenizer) to start from."""
+    vector_width: int = 64
+    """F, size of a product's text vector, 1..1024."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """One run."""
 
@@ -95,6 +117,7 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    text: TextConfig = TextConfig()
 
 
 def tiny() -> Config:
@@ -140,6 +163,13 @@ _RANGES = {
     "train.negatives": (0, 1 << 20),
     "train.type_weight": (0, 1),
     "train.evaluations": (1, 1000),
+    "text.width": (16, 4096),
+    "text.num_layers": (1, 48),
+    "text.num_heads": (1, 64),
+    "text.max_tokens": (8, 4096),
+    "text.vocabulary": (258, 1 << 16),
+    "text.epochs": (0, 1000),
+    "text.vector_width": (1, 1024),
 }
 
 
@@ -157,10 +187,11 @@ def check(config: Config) -> None:
         value = getattr(getattr(config, section), field)
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name.replace('_', '-')} {value} is out of range {low}..{high}")
-    if config.model.width % config.model.num_heads:
-        raise UsageError(
-            f"--model.width {config.model.width} is no multiple of --model.num-heads {config.model.num_heads}"
-        )
+    for name, sizes in (("model", config.model), ("text", config.text)):
+        if sizes.width % sizes.num_heads:
+            raise UsageError(f"--{name}.width {sizes.width} is no multiple of --{name}.num-heads {sizes.num_heads}")
+    if config.text.epochs == 0 and not config.text.pretrained:
+        raise UsageError("--text.epochs 0 trains nothing: say with --text.pretrained DIR what to read texts with")
 
 
 def to_json(config: Config) -> str:

@@ -30,6 +30,10 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def text(self) -> Path:
+        return self.path / "text"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

@@ -12,22 +12,44 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from socialrec_jax import parallel
-from socialrec_jax.batch import Batch
 from socialrec_jax.checkpoint import Checkpoints
-from socialrec_jax.config import SELECT_BY
-from socialrec_jax.data.batches import TrainingBatches
+from socialrec_jax.config import SELECT_BY, Config
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
 from socialrec_jax.run import RunDirectory
 from socialrec_jax.training.logbook import Logbook
 from socialrec_jax.training.progress import Progress
-from socialrec_jax.training.step import Trainer, TrainState
+from socialrec_jax.training.step import TrainState
 
 Validate = Callable[[TrainState], dict[str, float]]
+
+
+class Trainer(Protocol):
+    """What a stage trains: it makes the state and the compiled call."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def schedule(self) -> Callable[[Any], Any]: ...
+    def init(self, example: Any, /) -> TrainState: ...
+    def compile(self) -> Callable: ...
+
+
+class Batches(Protocol):
+    """What it learns from: a pytree of rows for each step."""
+
+    targets_per_epoch: int
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+    def at(self, step: int, process: int = 0, num_processes: int = 1) -> Any: ...
 
 
 class Stopped(Exception):
@@ -56,7 +78,7 @@ def fit(
     run: RunDirectory,
     stage: str,
     trainer: Trainer,
-    batches: TrainingBatches,
+    batches: Batches,
     validate: Validate | None,
     about: dict | None = None,
 ) -> tuple[TrainState, Standing]:
@@ -87,7 +109,7 @@ class _Loop:
 
     stage: str
     trainer: Trainer
-    batches: TrainingBatches
+    batches: Batches
     validate: Validate | None
     checkpoints: Checkpoints
     logbook: Logbook
@@ -154,10 +176,8 @@ def whole_calls(steps: int, steps_per_call: int) -> int:
     return max(1, round(steps / steps_per_call)) * steps_per_call
 
 
-def _calls(
-    batches: TrainingBatches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]
-) -> Iterator[Batch]:
-    """Batches [P, K, B, T] of the calls from step begin to end."""
+def _calls(batches: Batches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]) -> Iterator[Any]:
+    """Batches [P, K, B, ...] of the calls from step begin to end."""
     for first in range(begin, end, steps_per_call):
         steps = [parallel.split_over_devices(batches.at(first + k, *process)) for k in range(steps_per_call)]
         yield jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *steps)

@@ -1,6 +1,6 @@
 """Losses as (sum, weight): add over chunks, steps and devices, then divide once.
 
-The softmax over the catalogue never holds tokens x items at once. Its gradient is taken in the forward pass, chunk by
+The softmax over a catalogue or a vocabulary never holds rows x entries at once. Its gradient is taken in the forward pass, chunk by
 chunk, while the chunk's exponentials are at hand: three matrix products and one elementwise pass, where recomputing
 the logits in a backward pass costs four products and twice the passes. (The same idea as fused linear cross-entropy
 kernels: Hsu et al. 2024, "Liger Kernel".)
@@ -30,39 +30,57 @@ def full_softmax(
     temperature: float,
 ) -> Sums:
     """Cross-entropy of the next item over the whole catalogue; users and items are unit vectors."""
-    positive = jnp.sum(users * items[targets], -1) / temperature
-    normaliser = jnp.asarray(_weighted_logsumexp(users, items, weights, temperature))
+    scaled = users / temperature
+    # Cosines are at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
+    return _softmax(scaled, items, targets, weights, 1 / temperature)
+
+
+@typed
+def next_token(
+    hidden: Floats[Array, "N D"], table: Floats[Array, "V D"], targets: Ints[Array, "N"], weights: Floats[Array, "N"]
+) -> Sums:
+    """Cross-entropy of the next token over the vocabulary; logits are hidden . table."""
+    return _softmax(hidden, table, targets, weights, None)
+
+
+def _softmax(rows: Array, table: Array, targets: Array, weights: Array, bound: float | None) -> Sums:
+    """Cross-entropy of logits rows . table, of which none exceeds bound; None looks for the greatest."""
+    positive = jnp.sum(rows * table[targets], -1)
+    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound))
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _weighted_logsumexp(users: Array, items: Array, weights: Array, temperature: float) -> jax.Array:
-    """sum_n weights[n] * log sum_v exp(users[n] . items[v] / temperature)."""
-    return _logsumexp_and_gradient(users, items, weights, temperature)[0]
+def _weighted_logsumexp(rows: Array, table: Array, weights: Array, bound: float | None) -> jax.Array:
+    """sum_n weights[n] * log sum_v exp(rows[n] . table[v])."""
+    return _logsumexp_and_gradient(rows, table, weights, bound)[0]
 
 
-def _logsumexp_and_gradient(users: Array, items: Array, weights: Array, temperature: float):
-    """The value and its gradients with respect to users, items and weights."""
-    N, V, D = len(users), len(items), users.shape[1]
+def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float | None):
+    """The value and its gradients with respect to rows, table and weights."""
+    N, V, D = len(rows), len(table), rows.shape[1]
     chunk = max(1, min(N, CHUNK_LOGITS // V))
 
-    def chunks(x):
-        return jnp.pad(x, [(0, -N % chunk)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, chunk, *x.shape[1:])
-
-    def add(items_gradient, part):
-        some_users, some_weights = part
-        # Cosines are at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
-        exponentials = jnp.exp((some_users / temperature) @ items.T - 1 / temperature)
+    def add(table_gradient, part):
+        some_rows, some_weights = part
+        logits = some_rows @ table.T
+        shift = jnp.max(logits, -1) if bound is None else jnp.full(chunk, bound)
+        exponentials = jnp.exp(logits - shift[:, None])
         sums = jnp.sum(exponentials, -1)
-        scale = (some_weights / (sums * temperature))[:, None]
-        users_gradient = (exponentials @ items) * scale
-        return items_gradient + exponentials.T @ (some_users * scale), (users_gradient, jnp.log(sums) + 1 / temperature)
+        scale = (some_weights / sums)[:, None]
+        rows_gradient = (exponentials @ table) * scale
+        return table_gradient + exponentials.T @ (some_rows * scale), (rows_gradient, jnp.log(sums) + shift)
 
-    items_gradient, (users_gradient, logsumexp) = jax.lax.scan(
-        add, jnp.zeros_like(items), (chunks(users), chunks(weights))
+    table_gradient, (rows_gradient, logsumexp) = jax.lax.scan(
+        add, jnp.zeros_like(table), (_chunks(rows, chunk), _chunks(weights, chunk))
     )
     logsumexp = logsumexp.reshape(-1)[:N]
-    return jnp.sum(logsumexp * weights), (users_gradient.reshape(-1, D)[:N], items_gradient, logsumexp)
+    return jnp.sum(logsumexp * weights), (rows_gradient.reshape(-1, D)[:N], table_gradient, logsumexp)
+
+
+def _chunks(x: Array, size: int) -> Array:
+    """Rows [N, ...] as [chunks, size, ...], the last chunk filled with zeros."""
+    return jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, size, *x.shape[1:])
 
 
 def _backward(_temperature: float, gradients: tuple, cotangent: Array) -> tuple:

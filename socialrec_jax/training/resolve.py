@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from socialrec_jax.config import Config, required
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.config import Config, TextConfig, required
+from socialrec_jax.data.world import VALIDATION, Items, World
 
 FULL_SOFTMAX_ITEMS = 5_000  # from here on 1,024 sampled negatives are as accurate and faster: docs/results.md
 SAMPLED_NEGATIVES = 1024
@@ -15,6 +15,8 @@ _STEPS_PER_EPOCH = 64
 _STEPS = 6000
 _WINDOWS = (64, 128, 256)
 _WHOLE_HISTORY_SHARE = 0.95
+_BYTES_PER_TOKEN = 4  # of English in a small byte-level vocabulary
+_TEXT_TOKENS = 2_000_000  # trained in about two minutes on two cores
 
 
 def resolve(config: Config, world: World) -> Config:
@@ -32,7 +34,23 @@ def resolve(config: Config, world: World) -> Config:
         train = dataclasses.replace(train, negatives=0 if world.num_items <= FULL_SOFTMAX_ITEMS else SAMPLED_NEGATIVES)
     if train.epochs is None:
         train = dataclasses.replace(train, epochs=epochs_for(int(lengths.sum()), required(train.tokens_per_step)))
-    return dataclasses.replace(config, model=model, train=train)
+    return dataclasses.replace(config, model=model, train=train, text=resolve_text(config.text, world.items))
+
+
+def resolve_text(text: TextConfig, items: Items) -> TextConfig:
+    """The vocabulary and the passes that follow from how much text there is."""
+    columns = (items.titles, items.categories, items.tags, items.descriptions)
+    num_tokens = sum(len(column.data) for column in columns) / _BYTES_PER_TOKEN
+    if text.vocabulary is None:
+        text = dataclasses.replace(text, vocabulary=vocabulary_for(num_tokens))
+    if text.epochs is None:
+        text = dataclasses.replace(text, epochs=int(np.clip(round(_TEXT_TOKENS / max(num_tokens, 1)), 1, 8)))
+    return text
+
+
+def vocabulary_for(num_tokens: float) -> int:
+    """The power of two that sees each token about a hundred times: rare tokens learn nothing and cost as much."""
+    return int(2 ** np.clip(np.round(np.log2(max(num_tokens, 1) / 100)), 10, 14))
 
 
 def window_for(lengths: np.ndarray) -> int:

@@ -28,6 +28,33 @@ class TrainState(struct.PyTreeNode):
     opt_state: optax.OptState
 
 
+def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Schedule:
+    """The learning rate of each of num_steps: linear up to the peak, then half a cosine down to zero."""
+    warmup = max(1, int(num_steps * warmup_share))
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(num_steps, warmup + 1))
+
+
+def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
+    return optax.adam(schedule, b1=0.9, b2=0.98)
+
+
+def fresh(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step, on all local devices."""
+    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
+    return parallel.replicate(jax.tree.map(np.asarray, state))
+
+
+def updated(
+    state: TrainState, gradients: dict, optimizer: optax.GradientTransformation, ema_decay: float
+) -> TrainState:
+    """The state after one step along gradients; the average starts faster than ema_decay, or it would keep the init."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = jax.tree.map(jnp.add, state.params, updates)
+    decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+    average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
+    return TrainState(state.step + 1, params, average, opt_state)
+
+
 @dataclasses.dataclass(frozen=True)
 class Trainer:
     """Builds the state and the compiled call of one training."""
@@ -41,18 +68,16 @@ class Trainer:
     @property
     def schedule(self) -> optax.Schedule:
         t = self.config.train
-        warmup = max(1, int(self.num_steps * t.warmup_share))
-        return optax.warmup_cosine_decay_schedule(0.0, t.learning_rate, warmup, max(self.num_steps, warmup + 1))
+        return warmup_cosine(t.learning_rate, self.num_steps, t.warmup_share)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.schedule, b1=0.9, b2=0.98)
+        return adam(self.schedule)
 
     def init(self, example: Batch) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
         params: dict = jax.jit(self.model.init)(jax.random.key(self.config.seed), example)["params"]
-        state = TrainState(jnp.zeros((), jnp.int32), params, params, self.optimizer.init(params))
-        return parallel.replicate(jax.tree.map(np.asarray, state))
+        return fresh(params, self.optimizer)
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
@@ -71,11 +96,7 @@ class Trainer:
         gradients, item_loss = jax.grad(local_loss, has_aux=True)(state.params)
         gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
         gradients = jax.tree.map(lambda g: g / jnp.maximum(item_loss.weight, 1), gradients)
-        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
-        params = jax.tree.map(jnp.add, state.params, updates)
-        decay = jnp.minimum(self.config.train.ema_decay, (1 + state.step) / (10 + state.step))
-        average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
-        return TrainState(state.step + 1, params, average, opt_state), item_loss.mean()
+        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), item_loss.mean()
 
     def loss_sums(self, variables: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
         """(next item, next event type) losses of the local rows."""

@@ -1,0 +1,71 @@
+"""The language model of product text: next-token prediction in the loop of every other stage."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from socialrec_jax import parallel
+from socialrec_jax.batch import Sums, TextBatch
+from socialrec_jax.config import Config
+from socialrec_jax.models.text import GPT2
+from socialrec_jax.shapes import Array, Floats
+from socialrec_jax.training.losses import next_token
+from socialrec_jax.training.step import TrainState, adam, fresh, updated, warmup_cosine
+
+_RATE_SHARE = 0.5
+_RATE_SHARE_PRETRAINED = 0.025
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTrainer:
+    """Builds the state and the compiled call; start: parameters to go on from, else fresh ones."""
+
+    config: Config
+    model: GPT2
+    num_steps: int
+    start: dict | None = None
+
+    @property
+    def schedule(self) -> optax.Schedule:
+        t = self.config.train
+        share = _RATE_SHARE if self.start is None else _RATE_SHARE_PRETRAINED
+        return warmup_cosine(share * t.learning_rate, self.num_steps, t.warmup_share)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return adam(self.schedule)
+
+    def init(self, example: TextBatch) -> TrainState:
+        """The state before the first step on all local devices; example is one batch of rows [B, L]."""
+        params = self.start
+        if params is None:
+            key = jax.random.key(self.config.seed)
+            params = jax.jit(self.model.init)(key, example.tokens, example.segments)["params"]
+        return fresh(params, self.optimizer)
+
+    def compile(self):
+        """The call (state, batches [P, K, B, L]) -> (state, losses [K])."""
+        return parallel.scan_steps(self._step)
+
+    def _step(self, state: TrainState, batch: TextBatch) -> tuple[TrainState, Floats[Array, ""]]:
+        def local_loss(params):
+            loss = text_loss(self.model, params, batch)
+            return loss.total, loss
+
+        gradients, loss = parallel.sum_over_devices(jax.grad(local_loss, has_aux=True)(state.params))
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(loss.weight, 1), gradients)
+        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), loss.mean()
+
+
+def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
+    """Cross-entropy of each token but the first of its text, given those before it."""
+    hidden = model.apply({"params": params}, batch.tokens, batch.segments)
+    targets = jnp.roll(batch.tokens, -1, axis=1)
+    follows = batch.segments == jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
+    weights = (follows & (batch.segments > 0)).astype(jnp.float32)
+    table = params["wte"]["embedding"]
+    return next_token(hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1), weights.reshape(-1))
