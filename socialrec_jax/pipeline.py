@@ -108,29 +108,26 @@ def describe(world: World, config: Config) -> None:
 def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[TrainState, Standing]:
     """The behavior model, trained on the training part and selected on the validation part."""
     t = config.train
-    model = model_for(config, world)
-    batches = TrainingBatches(
-        world.events,
-        world.ends(VALIDATION),
-        world.first_time,
-        required(config.model.history_length),
-        rows_per_step(config),
-        config.seed,
-        asking(world, config) if model.num_users else None,
-    )
+    batches = training_batches(world, config)
     if not batches.targets_per_epoch:
         raise UsageError(
             f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
         )
+    model = model_for(config, world)
     num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
     trainer = Trainer(config, model, num_steps, batches.item_counts(world.num_items))
     return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer), about(config, world))
 
 
-def asking(world: World, config: Config) -> Asking:
-    """What training asks of the friend graph."""
-    neighbourhood = Neighbourhood(world.events, world.friends, world.ends(VALIDATION), seed=config.seed)
-    return Asking(neighbourhood, config.model.social_queries, config.model.request_time)
+def training_batches(world: World, config: Config) -> TrainingBatches:
+    """The training part in steps, with friends where the model has a part for them."""
+    ends, asking = world.ends(VALIDATION), None
+    if model_for(config, world).num_users:
+        neighbourhood = Neighbourhood(world.events, world.friends, ends, seed=config.seed)
+        asking = Asking(neighbourhood, config.model.social_queries, config.model.request_time)
+    row_length = required(config.model.history_length)
+    rows = rows_per_step(config)
+    return TrainingBatches(world.events, ends, world.first_time, row_length, rows, config.seed, asking)
 
 
 def rows_per_step(config: Config) -> int:
