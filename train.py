@@ -45,7 +45,7 @@ def main() -> None:
     # ---- config: preset or file, then the command line over it
     options, config = read_options(sys.argv[1:])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
-    from socialrec_jax import pipeline
+    from socialrec_jax import pipeline, stages
     from socialrec_jax.run import RunDirectory
 
     run = RunDirectory(options.run)
@@ -59,11 +59,18 @@ def main() -> None:
         config = pipeline.resolve_config(run, config, world)
         pipeline.describe(world, config)
 
-        # ---- train: the retriever, from wherever it stands
-        params, standing = pipeline.train_retriever(run, world, config)
+        # ---- train: each stage from wherever it stands
+        texts = stages.read_texts(run, world, config)
+        retriever, standing = stages.train_retriever(run, world, config, texts)
+        recommender = stages.recommender_of(world, config, texts, retriever)
+        ranker = stages.train_ranker(run, recommender)
 
-        # ---- finish: evaluate once on the test part, recommend, report
-        report = pipeline.evaluate(run, world, config, params, standing)
+        # ---- evaluate: everything once on the test part
+        report = pipeline.evaluate(run, recommender, standing, ranker)
+
+        # ---- refit: what serves from now on has learnt from all events
+        if config.train.refit:
+            stages.refit(run, world, config, texts, standing, ranker)
         pipeline.finish(run, report)
 
 

@@ -79,6 +79,8 @@ class TrainConfig:
     """Shared negatives a step; 0 = full softmax; from the data: full up to 5,000 items, else 1024."""
     type_weight: float = 0.1
     """Weight of the next-event-type loss beside the next-item loss, 0..1."""
+    refit: bool = True
+    """Train once more on all events, for serving, after the evaluation."""
     evaluations: int = 20
     """Validations over the whole training, each followed by a checkpoint, 1..1000."""
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from socialrec_jax import parallel
-from socialrec_jax.config import Config, check, required
-from socialrec_jax.data.asking import Asking
-from socialrec_jax.data.batches import TrainingBatches
-from socialrec_jax.data.neighbours import Neighbourhood
+from socialrec_jax import parallel, stages
+from socialrec_jax.config import Config, check
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import TEST, VALIDATION, World
@@ -28,11 +24,10 @@ from socialrec_jax.evaluation import metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
 from socialrec_jax.evaluation.rivals import fit_rivals
 from socialrec_jax.run import RunDirectory, write_atomically
-from socialrec_jax.serving.load import RETRIEVER, about, model_for
+from socialrec_jax.serving.load import RETRIEVER, knows_friends
 from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.training.fit import Standing, fit, whole_calls
+from socialrec_jax.training.fit import Standing
 from socialrec_jax.training.resolve import resolve
-from socialrec_jax.training.step import Trainer, TrainState
 
 _SHOWN = ("hr@10", "ndcg@10", "f1@10", "mrr@10", "coverage@10")  # on the terminal; the report has them all
 _DATA_FACTS = ("event_types", "time_min", "time_max")
@@ -96,7 +91,7 @@ def describe(world: World, config: Config) -> None:
         f"({', '.join(world.event_types)})  {counts['social_edges']:,} friendships"
         + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
     )
-    friends = f"friends at {m.social_queries} a row" if model_for(config, world).num_users else "no friends"
+    friends = f"friends at {m.social_queries} a row" if knows_friends(config, world) else "no friends"
     softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"
     print(
         f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
@@ -105,68 +100,21 @@ def describe(world: World, config: Config) -> None:
     )
 
 
-def train_retriever(run: RunDirectory, world: World, config: Config) -> tuple[TrainState, Standing]:
-    """The behavior model, trained on the training part and selected on the validation part."""
-    t = config.train
-    batches = training_batches(world, config)
-    if not batches.targets_per_epoch:
-        raise UsageError(
-            f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
-        )
-    model = model_for(config, world)
-    num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
-    trainer = Trainer(config, model, num_steps, batches.item_counts(world.num_items))
-    return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer), about(config, world))
-
-
-def training_batches(world: World, config: Config) -> TrainingBatches:
-    """The training part in steps, with friends where the model has a part for them."""
-    ends, asking = world.ends(VALIDATION), None
-    if model_for(config, world).num_users:
-        neighbourhood = Neighbourhood(world.events, world.friends, ends, seed=config.seed)
-        asking = Asking(neighbourhood, config.model.social_queries, config.model.request_time)
-    row_length = required(config.model.history_length)
-    rows = rows_per_step(config)
-    return TrainingBatches(world.events, ends, world.first_time, row_length, rows, config.seed, asking)
-
-
-def rows_per_step(config: Config) -> int:
-    """B over all devices: at least one row each, and the same number on each."""
-    rows = required(config.train.tokens_per_step) // required(config.model.history_length)
-    devices = parallel.num_devices()
-    return max(1, round(rows / devices)) * devices
-
-
-def validator(world: World, config: Config, trainer: Trainer) -> Callable[[TrainState], dict[str, float]] | None:
-    """Metrics of a state on the validation part; None when the split left nobody to validate on."""
-    queries = protocol.held_out(world, VALIDATION)
-    if not len(queries):
-        return None
-    recommender = Recommender(world, config, trainer.model)
-
-    def validate(state: TrainState) -> dict[str, float]:
-        return judge_retriever(recommender.use(state.average), queries, VALIDATION).metrics
-
-    return validate
-
-
-def judge_retriever(recommender: Recommender, queries: protocol.Queries, part: int) -> protocol.Judgement:
-    """The retriever's ranking of the held-out items."""
-    events = recommender.world.events
-    asked = events.times[queries.target_rows[queries.targets.offsets[:-1]]]  # seen by models with request_time only
-    moments = asked if recommender.config.model.request_time else queries.moments
-    states = recommender.states(events, queries.users, queries.ends, asked, moments=moments, as_of=part)
-    return protocol.judge(recommender.index, recommender.shared(part), states, queries)
-
-
-def evaluate(run: RunDirectory, world: World, config: Config, state: TrainState, standing: Standing) -> dict:
-    """Judge the retriever and every baseline on both parts, and write report.json and report.html."""
-    recommender = Recommender(world, config, model_for(config, world)).use(state.average)
+def evaluate(
+    run: RunDirectory, recommender: Recommender, standing: Standing, ranker: stages.TrainedRanker | None
+) -> dict:
+    """Judge retriever, ranker and every baseline on both parts, and write report.json and report.html."""
+    world, config = recommender.world, recommender.config
     judged: dict[str, dict[str, protocol.Judgement]] = {"validation": {}, "test": {}}
     queries = {"validation": protocol.held_out(world, VALIDATION), "test": protocol.held_out(world, TEST)}
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         if len(queries[part]):
-            judged[part] = {"retriever": judge_retriever(recommender, queries[part], number)}
+            judged[part] = {"retriever": stages.judge_retriever(recommender, queries[part], number)}
+    if ranker is not None:
+        recommender.rank_with(ranker.signals, ranker.serving)
+        judged["validation"] = {"ranker": ranker.out_of_fold} | judged["validation"]
+        if len(queries["test"]):
+            judged["test"] = {"ranker": stages.judge_ranker(recommender, queries["test"], TEST)} | judged["test"]
     for name, judge in fit_rivals(world, queries["validation"]).items():
         for part in judged:
             if len(queries[part]):

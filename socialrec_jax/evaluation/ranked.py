@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from socialrec_jax.batch import Candidates
 from socialrec_jax.evaluation.protocol import CUTOFFS, Judgement, Queries, judgement
+from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.serving.index import UNRANKED
+from socialrec_jax.training.rank import member_of
+
+_QUERIES_AT_ONCE = 512
 
 
-def judge_lists(items: np.ndarray, scores: np.ndarray, queries: Queries, num_items: int) -> Judgement:
-    """Rank the targets of queries [Q] in lists of items [Q, C], best first, by their scores [Q, C].
+def judge_lists(items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int) -> Judgement:
+    """Rank the targets of queries [Q] in lists of items [Q, C], best first, by their values [Q, C].
 
     -inf marks the end of a list. A target outside the list is UNRANKED. Ties count against us.
     """
@@ -17,11 +24,41 @@ def judge_lists(items: np.ndarray, scores: np.ndarray, queries: Queries, num_ite
     ranks = np.empty(len(query), np.int64)
     for begin in range(0, len(query), 4096):
         at = slice(begin, begin + 4096)
-        row, listed = query[at], np.isfinite(scores[query[at]])
+        row, listed = query[at], np.isfinite(values[query[at]])
         own = (items[row] == queries.targets.items[at, None]) & listed
-        score = np.max(np.where(own, scores[row], -np.inf), axis=1)
-        ranks[at] = np.where(own.any(1), np.sum(scores[row] >= score[:, None], axis=1), UNRANKED)
+        score = np.max(np.where(own, values[row], -np.inf), axis=1)
+        ranks[at] = np.where(own.any(1), np.sum(values[row] >= score[:, None], axis=1), UNRANKED)
     return judgement(ranks, items[:, : max(CUTOFFS)], queries, num_items)
+
+
+def judge_unsorted(items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int) -> Judgement:
+    """The same of lists in any order."""
+    order = np.argsort(-values, axis=1, kind="stable")
+    return judge_lists(np.take_along_axis(items, order, 1), np.take_along_axis(values, order, 1), queries, num_items)
+
+
+class OutOfFold:
+    """Scores each query's candidates by the ranker that did not learn from its user."""
+
+    def __init__(
+        self, ranker: Ranker, candidates: Candidates, fold: np.ndarray, catalogue: np.ndarray, texts: np.ndarray
+    ):
+        """candidates [Q, C] with the fold [Q] of each query; catalogue [V, D], texts [V, F]: vectors of items."""
+        self.candidates, self.fold, self.vectors = candidates, fold, (jnp.asarray(catalogue), jnp.asarray(texts))
+        self._call = jax.jit(lambda params, asked, vectors: scores(ranker.apply({"params": params}, asked, *vectors)))
+
+    def __call__(self, params: dict) -> np.ndarray:
+        """Scores [Q, C] by rankers with params [M, ...]; -inf where there is no candidate."""
+        found = np.full(self.candidates.items.shape, -np.inf, np.float32)
+        for number in np.unique(self.fold):
+            number_of_member = member_of(number)
+            member = jax.tree.map(lambda leaf, m=number_of_member: np.asarray(leaf)[m], params)
+            chosen = np.flatnonzero(self.fold == number)
+            for begin in range(0, len(chosen), _QUERIES_AT_ONCE):
+                rows = np.resize(chosen[begin : begin + _QUERIES_AT_ONCE], _QUERIES_AT_ONCE)  # one shape compiles
+                asked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.candidates)
+                found[rows] = np.where(asked.exists, self._call(member, asked, self.vectors), -np.inf)
+        return found
 
 
 def labels(items: np.ndarray, exists: np.ndarray, queries: Queries, types: np.ndarray, num_types: int) -> np.ndarray:

@@ -94,6 +94,11 @@ def about(config: Config, world: World) -> dict:
 
 
 def model_for(config: Config, world: World, texts: np.ndarray) -> RecommenderModel:
-    """The model that fits a World: without friendships, or with `social_queries` off, it has no part for friends."""
-    num_users = world.num_users if config.model.social_queries and len(world.friends.ids) else 0
+    """The model that fits a World and the fixed vectors [V, F] of its items."""
+    num_users = world.num_users if knows_friends(config, world) else 0
     return RecommenderModel(config.model, world.num_items, len(world.event_types), num_users, texts.shape[1])
+
+
+def knows_friends(config: Config, world: World) -> bool:
+    """Without friendships, or with `social_queries` off, a model has no part for friends."""
+    return config.model.social_queries > 0 and len(world.friends.ids) > 0

@@ -45,8 +45,8 @@ class Trainer(Protocol):
 class Batches(Protocol):
     """What it learns from: a pytree of rows for each step."""
 
-    targets_per_epoch: int
-
+    @property
+    def targets_per_epoch(self) -> int: ...
     @property
     def steps_per_epoch(self) -> int: ...
     def at(self, step: int, process: int = 0, num_processes: int = 1) -> Any: ...

@@ -20,7 +20,7 @@ from socialrec_jax.config import Config
 from socialrec_jax.models.ranker import Ranker, scores, tell
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import losses
-from socialrec_jax.training.step import TrainState
+from socialrec_jax.training.step import TrainState, fresh, updated, warmup_cosine
 
 MEMBERS = 3
 QUERIES_PER_STEP = 256
@@ -31,6 +31,12 @@ _CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/
 def folds(users: np.ndarray, seed: int) -> np.ndarray:
     """Which half [Q] each user is in: 0 or 1, a function of the user and the seed."""
     return np.random.default_rng(seed).integers(0, 2, int(users.max(initial=0)) + 1)[users]
+
+
+def member_weights(fold: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """How much each query [Q] counts for each ranker [Q, MEMBERS]; users of whom nothing is known count for none."""
+    known = states.any(axis=1)
+    return np.stack([known, known & (fold != 0), known & (fold != 1)], axis=1).astype(np.float32)
 
 
 def member_of(fold: np.ndarray) -> np.ndarray:
@@ -85,11 +91,11 @@ class RankTrainer:
 
     @property
     def schedule(self) -> optax.Schedule:
-        return optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, max(1, self.num_steps // 20), self.num_steps + 1)
+        return warmup_cosine(_LEARNING_RATE, self.num_steps, self.config.train.warmup_share)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        return optax.adamw(self.schedule, weight_decay=_WEIGHT_DECAY)
+        return optax.adamw(self.schedule, weight_decay=_WEIGHT_DECAY, mask=_learnt)
 
     def init(self, example: Judged) -> TrainState:
         keys = jax.random.split(jax.random.key(self.config.seed), MEMBERS)
@@ -98,8 +104,7 @@ class RankTrainer:
         params = jax.vmap(one)(keys)
         center, scale = told_moments(asked, self.catalogue, self.texts, self.ranker.temperature)
         params = params | {"center": jnp.tile(center, (MEMBERS, 1)), "scale": jnp.tile(scale, (MEMBERS, 1))}
-        state = TrainState(jnp.zeros((), jnp.int32), params, params, self.optimizer.init(params))
-        return parallel.replicate(jax.tree.map(np.asarray, state))
+        return fresh(params, self.optimizer)
 
     def compile(self):
         """The call (state, judged [P, K, Q / P, ...]) -> (state, losses [K]) of the ranker that serves."""
@@ -113,11 +118,7 @@ class RankTrainer:
         gradients, sums = parallel.sum_over_devices(jax.grad(local_loss, has_aux=True)(state.params))
         weight = jnp.maximum(sums.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight.reshape(-1, *(1,) * (g.ndim - 1)), gradients)
-        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, _without_moments(updates))
-        decay = jnp.minimum(self.config.train.ema_decay, (1 + state.step) / (10 + state.step))
-        average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
-        return TrainState(state.step + 1, params, average, opt_state), sums.mean()[0]
+        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), sums.mean()[0]
 
     def loss_sums(self, params: dict, shared: tuple[Array, Array], judged: Judged, weights: Array) -> Sums:
         """The loss of one ranker on the local queries."""
@@ -128,9 +129,11 @@ class RankTrainer:
         return Sums(order.total + _CALIBRATION_WEIGHT * calibration.total, calibration.weight)
 
 
-def _without_moments(updates: dict) -> dict:
-    """Center and scale describe the signals and are not learnt: weight decay shall not touch them either."""
-    return updates | {name: jnp.zeros_like(updates[name]) for name in ("center", "scale")}
+def _learnt(params: dict) -> dict:
+    """What weight decay touches: center and scale describe the signals and are not learnt."""
+    return {
+        name: jax.tree.map(lambda _, name=name: name not in ("center", "scale"), part) for name, part in params.items()
+    }
 
 
 def told_moments(asked: Candidates, catalogue: np.ndarray, texts: np.ndarray, temperature: float):

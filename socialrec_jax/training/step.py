@@ -61,14 +61,15 @@ class Trainer:
 
     config: Config
     model: RecommenderModel
-    num_steps: int  # of the whole training: the length of the learning-rate schedule
+    num_steps: int  # of the whole training
     item_counts: np.ndarray  # [V] training events of each item: half of the negatives follow them
     texts: np.ndarray | None = None  # [V, F] the items' fixed vectors, for models that know them
+    horizon: int | None = None  # steps of the learning-rate schedule, where training ends before it
 
     @property
     def schedule(self) -> optax.Schedule:
         t = self.config.train
-        return warmup_cosine(t.learning_rate, self.num_steps, t.warmup_share)
+        return warmup_cosine(t.learning_rate, self.horizon or self.num_steps, t.warmup_share)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -86,7 +87,12 @@ class Trainer:
     @property
     def fixed(self) -> dict:
         """The model's variables that no step changes."""
-        return {} if self.texts is None else fixed_variables(self.texts, self.item_counts > 0)
+        return {} if self.texts is None else fixed_variables(self.texts, self.known)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Items [V] bool whose ids are learnt."""
+        return self.item_counts > 0
 
     def _step(self, state: TrainState, fixed: dict, batch: Batch) -> tuple[TrainState, Floats[Array, ""]]:
         def local_loss(params):

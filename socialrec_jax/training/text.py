@@ -51,7 +51,7 @@ class TextTrainer:
         """The call (state, batches [P, K, B, L]) -> (state, losses [K])."""
         return parallel.scan_steps(self._step)
 
-    def _step(self, state: TrainState, batch: TextBatch) -> tuple[TrainState, Floats[Array, ""]]:
+    def _step(self, state: TrainState, _shared, batch: TextBatch) -> tuple[TrainState, Floats[Array, ""]]:
         def local_loss(params):
             loss = text_loss(self.model, params, batch)
             return loss.total, loss

@@ -1,0 +1,224 @@
+"""What is trained, in its order: text, retriever, ranker, and the retriever once more on all events.
+
+Each stage goes on from its newest checkpoint and is passed over when it is finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from socialrec_jax import parallel
+from socialrec_jax.batch import Candidates, Judged
+from socialrec_jax.config import SELECT_BY, Config, required
+from socialrec_jax.data.asking import Asking
+from socialrec_jax.data.batches import TrainingBatches
+from socialrec_jax.data.neighbours import Neighbourhood
+from socialrec_jax.data.signals import Signals
+from socialrec_jax.data.world import NOW, VALIDATION, World
+from socialrec_jax.errors import UsageError
+from socialrec_jax.evaluation import protocol, ranked
+from socialrec_jax.evaluation.baselines import tune_cosine
+from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.run import RunDirectory
+from socialrec_jax.serving.load import (
+    RANKER,
+    REFIT,
+    RETRIEVER,
+    about,
+    items_with_events,
+    knows_friends,
+    load_texts,
+    model_for,
+    serving_member,
+    signals_folder,
+)
+from socialrec_jax.serving.ranking import Ranking
+from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.training import rank
+from socialrec_jax.training.fit import Standing, fit, whole_calls
+from socialrec_jax.training.step import Trainer, TrainState
+
+_TUNING_QUERIES = 5000  # validation users on whom the co-occurrence settings are tried: there are a dozen
+_RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
+
+
+def read_texts(run: RunDirectory, world: World, config: Config) -> np.ndarray:
+    return load_texts(run, world)
+
+
+def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.ndarray) -> tuple[TrainState, Standing]:
+    """The behavior model, trained on the training part and selected on the validation part."""
+    batches = training_batches(world, config, world.ends(VALIDATION))
+    if not batches.targets_per_epoch:
+        raise UsageError(
+            f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
+        )
+    trainer = retriever_trainer(world, config, batches, texts)
+    return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer, texts), about(config, world))
+
+
+def recommender_of(world: World, config: Config, texts: np.ndarray, state: TrainState) -> Recommender:
+    """The judged retriever at work."""
+    recommender = Recommender(world, config, model_for(config, world, texts), texts)
+    return recommender.use(state.average, items_with_events(world, world.ends(VALIDATION)))
+
+
+def refit(
+    run: RunDirectory, world: World, config: Config, texts: np.ndarray, standing: Standing, ranker: TrainedRanker | None
+) -> None:
+    """The retriever and all that signals count once more, from all events; the ranker stays as it is.
+
+    Nobody is left to validate on: the passes are those after which the judged training was best.
+    """
+    batches = training_batches(world, config, world.ends(NOW))
+    trainer = retriever_trainer(world, config, batches, texts)
+    passes = standing.best_step / training_batches(world, config, world.ends(VALIDATION)).steps_per_epoch
+    num_steps = whole_calls(round(passes * batches.steps_per_epoch), config.train.steps_per_call)
+    trainer = dataclasses.replace(trainer, num_steps=min(num_steps, trainer.num_steps), horizon=trainer.num_steps)
+    fit(run, REFIT, trainer, batches, None, about(config, world))
+    folder = signals_folder(run, refitted=True)
+    if ranker is not None and not (folder / "settings.json").exists():
+        Signals.fit(world, world.ends(NOW), ranker.signals.settings).save(folder)
+
+
+def training_batches(world: World, config: Config, ends: np.ndarray) -> TrainingBatches:
+    """The events before ends [U] in steps, with friends where the model has a part for them."""
+    asking = None
+    if knows_friends(config, world):
+        neighbourhood = Neighbourhood(world.events, world.friends, ends, seed=config.seed)
+        asking = Asking(neighbourhood, config.model.social_queries, config.model.request_time)
+    row_length = required(config.model.history_length)
+    rows = rows_per_step(config)
+    return TrainingBatches(world.events, ends, world.first_time, row_length, rows, config.seed, asking)
+
+
+def retriever_trainer(world: World, config: Config, batches: TrainingBatches, texts: np.ndarray) -> Trainer:
+    t = config.train
+    num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
+    model = model_for(config, world, texts)
+    return Trainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
+
+
+def rows_per_step(config: Config) -> int:
+    """B over all devices: at least one row each, and the same number on each."""
+    rows = required(config.train.tokens_per_step) // required(config.model.history_length)
+    devices = parallel.num_devices()
+    return max(1, round(rows / devices)) * devices
+
+
+def validator(
+    world: World, config: Config, trainer: Trainer, texts: np.ndarray
+) -> Callable[[TrainState], dict[str, float]] | None:
+    """Metrics of a state on the validation part; None when the split left nobody to validate on."""
+    queries = protocol.held_out(world, VALIDATION)
+    if not len(queries):
+        return None
+    recommender = Recommender(world, config, trainer.model, texts)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        return judge_retriever(recommender.use(state.average, trainer.known), queries, VALIDATION).metrics
+
+    return validate
+
+
+def judge_retriever(recommender: Recommender, queries: protocol.Queries, part: int) -> protocol.Judgement:
+    """The retriever's ranking of the held-out items."""
+    states, _ = ask(recommender, queries, part)
+    return protocol.judge(recommender.index, recommender.shared(part), states, queries)
+
+
+def ask(recommender: Recommender, queries: protocol.Queries, part: int):
+    """The users' states [Q, D] and questions as they stood before a held-out part."""
+    events = recommender.world.events
+    asked = events.times[queries.target_rows[queries.targets.offsets[:-1]]]  # seen by models with request_time only
+    moments = asked if recommender.config.model.request_time else queries.moments
+    states = recommender.states(events, queries.users, queries.ends, asked, moments=moments, as_of=part)
+    return states, recommender.questions(events, queries.users, queries.ends, moments, part)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRanker:
+    params: dict  # [MEMBERS, ...]
+    signals: Signals
+    out_of_fold: protocol.Judgement  # of the queries that it learnt from, each by a ranker that did not
+
+    @property
+    def serving(self) -> dict:
+        return serving_member(self.params)
+
+
+def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker | None:
+    """The ranker, trained on the validation part; recommender holds the judged retriever.
+
+    None when the split left nobody to learn from.
+    """
+    world, config = recommender.world, recommender.config
+    queries = protocol.held_out(world, VALIDATION)
+    if not len(queries):
+        return None
+    signals = _signals(run, world, queries)
+    ranker = Ranker(len(world.event_types), config.model.temperature)
+    learnt = queries.sample(_RANKER_QUERIES, seed=config.seed)
+    judged, fold = _judged_candidates(recommender, Ranking(ranker, None, signals, recommender.texts), learnt)
+    batches = rank.RankBatches(judged, config.seed)
+    catalogue = np.asarray(recommender.catalogue)
+    train = dataclasses.replace(config.train, evaluations=10, patience=5)
+    num_steps = whole_calls(rank.steps_for(len(learnt)), train.steps_per_call)
+    trainer = rank.RankTrainer(
+        dataclasses.replace(config, train=train), ranker, num_steps, catalogue, recommender.texts
+    )
+
+    score = ranked.OutOfFold(ranker, judged.candidates, fold, catalogue, recommender.texts)
+
+    def judge(state: TrainState) -> protocol.Judgement:
+        return ranked.judge_unsorted(judged.candidates.items, score(state.average), learnt, world.num_items)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        return judge(state).metrics
+
+    state, _ = fit(run, RANKER, trainer, batches, validate, about(config, world))
+    return TrainedRanker(state.average, signals, judge(state))
+
+
+def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Signals:
+    """What is counted from the training part, with the co-occurrence settings that validate best."""
+    folder = signals_folder(run, refitted=False)
+    if not (folder / "settings.json").exists():
+        sample, events, V = queries.sample(_TUNING_QUERIES, seed=0), world.events, world.num_items
+
+        def value(cosine) -> float:
+            return protocol.judge_scorer(lambda u, e: cosine.scores(events, u, e), sample, V).metrics[SELECT_BY]
+
+        _, settings = tune_cosine(events, world.ends(VALIDATION), V, value)
+        Signals.fit(world, world.ends(VALIDATION), settings).save(folder)
+    return Signals.load(folder)
+
+
+def _judged_candidates(
+    recommender: Recommender, ranking: Ranking, queries: protocol.Queries
+) -> tuple[Judged, np.ndarray]:
+    """Candidates of the validation part with what happened, and the fold [Q] of each query."""
+    world = recommender.world
+    states, asked = ask(recommender, queries, VALIDATION)
+    shared = recommender.shared(VALIDATION)
+    parts = [p.candidates for p in ranking.propose(recommender.index, shared, states, asked, queries.seen)]
+    candidates = Candidates(*(np.concatenate(leaves) for leaves in zip(*map(_leaves, parts), strict=True)))
+    types = world.events.types[queries.target_rows]
+    labels = ranked.labels(candidates.items, candidates.exists, queries, types, len(world.event_types))
+    fold = rank.folds(queries.users, recommender.config.seed)
+    return Judged(candidates, labels, rank.member_weights(fold, states)), fold
+
+
+def _leaves(candidates: Candidates) -> tuple:
+    return tuple(getattr(candidates, field.name) for field in dataclasses.fields(Candidates))
+
+
+def judge_ranker(recommender: Recommender, queries: protocol.Queries, part: int) -> protocol.Judgement:
+    """The ranker's order of the candidates of a held-out part."""
+    states, asked = ask(recommender, queries, part)
+    lists = list(recommender.ranked(recommender.shared(part), states, asked, queries.seen))
+    items, scores = (np.concatenate([getattr(part, name) for part in lists]) for name in ("items", "scores"))
+    return ranked.judge_lists(items, scores, queries, recommender.world.num_items)
