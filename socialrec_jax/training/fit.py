@@ -176,9 +176,7 @@ def whole_calls(steps: int, steps_per_call: int) -> int:
     return max(1, round(steps / steps_per_call)) * steps_per_call
 
 
-def _calls(
-    batches: Batches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]
-) -> Iterator[Any]:
+def _calls(batches: Batches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]) -> Iterator[Any]:
     """Batches [P, K, B, ...] of the calls from step begin to end."""
     for first in range(begin, end, steps_per_call):
         steps = [parallel.split_over_devices(batches.at(first + k, *process)) for k in range(steps_per_call)]
