@@ -22,7 +22,7 @@ class TextBatches:
         self._known = np.flatnonzero(texts.lengths)
         self.targets_per_epoch = int((texts.lengths[self._known] - 1).sum())
 
-    @functools.cached_property
+    @property
     def steps_per_epoch(self) -> int:
         return -(-len(self._plan(0).segments) // self.rows_per_step)
 

@@ -7,6 +7,7 @@ here opens there, and a published GPT-2 can be the start of one here.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -120,14 +121,18 @@ def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict:
 
 def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
     """The tensors of a GPT2LMHeadModel, the inverse of from_hugging_face."""
-    return {_name(path): np.asarray(leaf) for path, leaf in flatten_dict(params).items()}
+    return {_name(path): np.asarray(leaf) for path, leaf in _flat(params).items()}
 
 
 def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
     """The shape of each of Hugging Face's tensors by its name; nothing is computed."""
     texts = jax.ShapeDtypeStruct((1, sizes.n_positions), jnp.int32)
-    params = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), texts, texts)["params"]
-    return {_name(path): leaf.shape for path, leaf in flatten_dict(params).items()}
+    params: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), texts, texts)["params"]
+    return {_name(path): leaf.shape for path, leaf in _flat(params).items()}
+
+
+def _flat(params: dict) -> dict[tuple[str, ...], Any]:
+    return cast(dict, flatten_dict(params))
 
 
 def _path(name: str) -> tuple[str, ...]:

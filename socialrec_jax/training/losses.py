@@ -1,7 +1,7 @@
 """Losses as (sum, weight): add over chunks, steps and devices, then divide once.
 
-The softmax over a catalogue or a vocabulary never holds rows x entries at once. Its gradient is taken in the forward
-pass, chunk by chunk, while the chunk's exponentials are at hand: three matrix products and one elementwise pass, where
+The softmax over a catalogue or a vocabulary never holds all logits at once. Its gradient is taken in the forward pass,
+chunk by chunk, while the chunk's exponentials are at hand: three matrix products and one elementwise pass, where
 recomputing the logits in a backward pass costs four products and twice the passes. (The same idea as fused linear
 cross-entropy kernels: Hsu et al. 2024, "Liger Kernel".)
 """
@@ -83,7 +83,7 @@ def _chunks(x: Array, size: int) -> Array:
     return jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, size, *x.shape[1:])
 
 
-def _backward(_temperature: float, gradients: tuple, cotangent: Array) -> tuple:
+def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple:
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
 
 

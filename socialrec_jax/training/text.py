@@ -16,8 +16,9 @@ from socialrec_jax.shapes import Array, Floats
 from socialrec_jax.training.losses import next_token
 from socialrec_jax.training.step import TrainState, adam, fresh, updated, warmup_cosine
 
+# Of --train.learning-rate, so that lowering that one mends a training of text that diverged, too.
 _RATE_SHARE = 0.5
-_RATE_SHARE_PRETRAINED = 0.025
+_RATE_SHARE_PRETRAINED = 0.025  # gently: what was learnt from much text shall stay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class TextTrainer:
 
 def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
     """Cross-entropy of each token but the first of its text, given those before it."""
-    hidden = model.apply({"params": params}, batch.tokens, batch.segments)
+    hidden = model.bind({"params": params})(batch.tokens, batch.segments)
     targets = jnp.roll(batch.tokens, -1, axis=1)
     follows = batch.segments == jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
     weights = (follows & (batch.segments > 0)).astype(jnp.float32)
