@@ -105,3 +105,21 @@ def cyclic_world(path: Path, num_users: int = 200, num_items: int = 24, length: 
     starts, strides = rng.integers(0, num_items, num_users), rng.choice([1, 5], num_users)
     sequences = [[int((a + n * d) % num_items) for n in range(length)] for a, d in zip(starts, strides, strict=True)]
     return world_of(path, events_of(sequences), num_items)
+
+
+def copying_world(path: Path, num_pairs: int = 300, num_items: int = 30, length: int = 6, seed: int = 0) -> World:
+    """Leaders do anything; the follower's next item is what the leader did last before the follower's last event.
+
+    Users 0.. lead, users num_pairs.. follow. Leaders go on after their followers, so what is held out of a leader is
+    nothing that a follower copied.
+    """
+    rng = np.random.default_rng(seed)
+    leads = np.stack([rng.permutation(num_items)[: length + 3] for _ in range(num_pairs)])
+    follows = np.stack(
+        [np.append(rng.choice(np.setdiff1d(np.arange(num_items), lead)), lead[: length - 1]) for lead in leads]
+    )
+    events = events_of([*leads.tolist(), *follows.tolist()])
+    followers = events.owners >= num_pairs
+    events = dataclasses.replace(events, times=events.times + np.where(followers, 1800, 0))
+    edges = [(num_pairs + pair, pair, 1.0, int(NO_TIME)) for pair in range(num_pairs)]
+    return with_friends(world_of(path, events, num_items), edges)

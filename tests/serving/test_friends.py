@@ -196,7 +196,8 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     config = config_of(request_time=request_time)
     params = random_params(world, config)
     model, batch = model_for(config, world), training_batches(world, config).at(0)  # step 0 draws as serving does
-    trained = np.asarray(model.bind({"params": params}).encode_users(batch))
+    encode = jax.jit(lambda batch: model.bind({"params": params}).encode_users(batch))
+    trained = np.asarray(encode(batch))
     rows, queries = np.nonzero(batch.friends.users[..., 0] >= 0)
     columns = batch.asked[rows, queries]
     users, items = batch.users[rows, columns], batch.items[rows, columns]
@@ -209,7 +210,7 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     served = recommender(world, params, config)
     found = served.states(world.events, users, ends, asked, moments=moments, as_of=VALIDATION)
     np.testing.assert_allclose(found, trained[rows, columns], atol=2e-5)
-    plain = model.bind({"params": params}).encode_users(batch.replace(asked=None, friends=None))
+    plain = encode(batch.replace(asked=None, friends=None))
     assert np.abs(found - np.asarray(plain)[rows, columns]).max() > 1e-2
 
 

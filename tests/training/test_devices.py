@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def losses_on(devices: int, folder: Path) -> np.ndarray:
+def losses_on(devices: int, folder: Path, *options: str) -> np.ndarray:
     command = [sys.executable, "-m", "tests.training.worker", str(folder), "--steps", "48", "--devices", str(devices)]
+    command += options
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     return np.load(folder / "losses.npy")
@@ -29,3 +30,9 @@ def alone(tmp_path_factory):
 def test_n_devices_equal_one(alone, devices, tmp_path):
     np.testing.assert_allclose(losses_on(devices, tmp_path), alone, rtol=1e-5)
     assert alone[-1] < alone[0] - 0.2, "and they learn"
+
+
+def test_n_devices_equal_one_with_friends(alone, tmp_path):
+    one, many = (losses_on(devices, tmp_path / str(devices), "--friends") for devices in (1, 8))
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+    assert np.abs(one - alone).max() > 1e-4, "friends take part"

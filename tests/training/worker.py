@@ -1,6 +1,6 @@
 """Trains the cyclic World into a run directory: a process of its own, to be killed, or given several devices.
 
-python -m tests.training.worker RUN [--steps N] [--devices N]
+python -m tests.training.worker RUN [--steps N] [--devices N] [--friends]
 Prints a line a validation, and at the end the digest of the final parameters.
 """
 
@@ -19,36 +19,36 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--friends", action="store_true", help="give everybody some friends")
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", options.devices)
-    state, losses = train(options.run, options.steps)
+    state, losses = train(options.run, options.steps, options.friends)
     np.save(options.run / "losses.npy", losses)
     print("parameters", digest(state.average), digest(state.params), flush=True)
 
 
-def train(run_path: Path, steps: int):
+def train(run_path: Path, steps: int, friends: bool):
     """The trained state, and the losses that were logged."""
     import json
 
     from socialrec_jax.config import Config, ModelConfig, TrainConfig
-    from socialrec_jax.data.batches import TrainingBatches
-    from socialrec_jax.data.world import VALIDATION
-    from socialrec_jax.models.recommender import RecommenderModel
+    from socialrec_jax.data.world import NO_TIME
+    from socialrec_jax.pipeline import training_batches
     from socialrec_jax.run import RunDirectory
+    from socialrec_jax.serving.load import model_for
     from socialrec_jax.training.fit import fit
     from socialrec_jax.training.step import Trainer
-    from tests.worlds import cyclic_world
+    from tests.worlds import cyclic_world, random_edges, with_friends
 
     config = Config(
         model=ModelConfig(width=16, num_layers=1, num_heads=2, history_length=8, dropout=0.2),
         train=TrainConfig(tokens_per_step=256, steps_per_call=2, evaluations=steps // 4, negatives=0),
     )
     world = cyclic_world(run_path / "world")
-    rows = 32
-    batches = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 8, rows, config.seed)
-    trainer = Trainer(
-        config, RecommenderModel(config.model, world.num_items, 2), steps, batches.item_counts(world.num_items)
-    )
+    if friends:
+        world = with_friends(world, random_edges(world.num_users, 2000, int(NO_TIME)))
+    batches = training_batches(world, config)
+    trainer = Trainer(config, model_for(config, world), steps, batches.item_counts(world.num_items))
 
     def validate(state) -> dict[str, float]:
         print("validating", flush=True)
