@@ -47,6 +47,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
     from socialrec_jax import pipeline, stages
     from socialrec_jax.run import RunDirectory
+    from socialrec_jax.text_stage import item_features
 
     run = RunDirectory(options.run)
     with run.lock():
@@ -60,7 +61,7 @@ def main() -> None:
         pipeline.describe(world, config)
 
         # ---- train: each stage from wherever it stands
-        texts = stages.read_texts(run, world, config)
+        texts = item_features(run, world, config)
         retriever, standing = stages.train_retriever(run, world, config, texts)
         recommender = stages.recommender_of(world, config, texts, retriever)
         ranker = stages.train_ranker(run, recommender)

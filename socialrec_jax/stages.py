@@ -1,4 +1,4 @@
-"""What is trained, in its order: text, retriever, ranker, and the retriever once more on all events.
+"""What is trained after the text model, in its order: retriever, ranker, and the retriever once more on all events.
 
 Each stage goes on from its newest checkpoint and is passed over when it is finished.
 """
@@ -30,7 +30,6 @@ from socialrec_jax.serving.load import (
     about,
     items_with_events,
     knows_friends,
-    load_texts,
     model_for,
     serving_member,
     signals_folder,
@@ -43,10 +42,6 @@ from socialrec_jax.training.step import Trainer, TrainState
 
 _TUNING_QUERIES = 5000  # validation users on whom the co-occurrence settings are tried: there are a dozen
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
-
-
-def read_texts(run: RunDirectory, world: World, config: Config) -> np.ndarray:
-    return load_texts(run, world)
 
 
 def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.ndarray) -> tuple[TrainState, Standing]:

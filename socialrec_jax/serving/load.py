@@ -84,7 +84,7 @@ def items_with_events(world: World, ends: np.ndarray) -> np.ndarray:
 
 def load_texts(run: RunDirectory, world: World) -> np.ndarray:
     """The items' fixed vectors [V, F], F = 0 where nothing is known of them."""
-    file = run.path / "text" / "vectors.npy"
+    file = run.text / "vectors.npy"
     return np.load(file) if file.exists() else np.zeros((world.num_items, 0), np.float32)
 
 
