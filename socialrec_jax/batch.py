@@ -67,8 +67,6 @@ class Candidates(struct.PyTreeNode):
     """C items for each of Q users, and what the ranker is told of them."""
 
     states: Floats[Array, "*P Q D"]  # the user, from the retriever
-    normalisers: Floats[Array, "*P Q"]  # log-sum-exp of the retriever's logits over the catalogue
-    profiles: Floats[Array, "*P Q F"]  # what the user's recent items are, as text vectors are
     items: Ints[Array, "*P Q C"]
     exists: Bools[Array, "*P Q C"]
     signals: Floats[Array, "*P Q C S"]  # see data.signals

@@ -155,18 +155,16 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     if not len(queries):
         return None
     signals = _signals(run, world, queries)
-    ranker = Ranker(len(world.event_types), config.model.temperature)
+    ranker = Ranker(len(world.event_types))
     learnt = queries.sample(_RANKER_QUERIES, seed=config.seed)
-    judged, fold = _judged_candidates(recommender, Ranking(ranker, None, signals, recommender.texts), learnt)
+    judged, fold = _judged_candidates(recommender, recommender.ranking_by(signals, None), learnt)
     batches = rank.RankBatches(judged, config.seed)
     catalogue = np.asarray(recommender.catalogue)
     train = dataclasses.replace(config.train, evaluations=10, patience=5)
     num_steps = whole_calls(rank.steps_for(len(learnt)), train.steps_per_call)
-    trainer = rank.RankTrainer(
-        dataclasses.replace(config, train=train), ranker, num_steps, catalogue, recommender.texts
-    )
+    trainer = rank.RankTrainer(dataclasses.replace(config, train=train), ranker, num_steps, catalogue)
 
-    score = ranked.OutOfFold(ranker, judged.candidates, fold, catalogue, recommender.texts)
+    score = ranked.OutOfFold(ranker, judged.candidates, fold, catalogue)
 
     def judge(state: TrainState) -> protocol.Judgement:
         return ranked.judge_unsorted(judged.candidates.items, score(state.average), learnt, world.num_items)

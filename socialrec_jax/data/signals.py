@@ -34,6 +34,8 @@ NAMES = (
     "recent popularity",
     "trend",
     "events so far",
+    "log-probability under the retriever",
+    "likeness to recent items in text",
 )
 POPULARITY = NAMES.index("recent popularity")
 _CONTENT_DECAY = 0.8
@@ -122,8 +124,8 @@ class Signals:
             lists["friends"] = strongest(latest, per_list["friends"])[0]
         return lists | {"trending": np.broadcast_to(trending.astype(np.int32), (q, len(trending)))}
 
-    def of(self, looked: Looked, candidates: np.ndarray) -> np.ndarray:
-        """The signals [q, C, S] float32 of candidates [q, C], in the order of NAMES."""
+    def of(self, looked: Looked, candidates: np.ndarray, retrieval: np.ndarray, text: np.ndarray) -> np.ndarray:
+        """The signals [q, C, S] float32 of candidates [q, C], in the order of NAMES; the last two are given."""
         q = len(candidates)
         together = np.take_along_axis(looked.together.toarray(), candidates, 1)
         columns = candidates if looked.deeds is not None else np.zeros_like(candidates)
@@ -146,6 +148,8 @@ class Signals:
             content.similarity(looked.last, self.words, candidates),
             *np.moveaxis(of_items, -1, 0),
             each(np.log1p(looked.lengths)),
+            retrieval,
+            text,
         ]
         return np.stack(columns, axis=-1).astype(np.float32)
 

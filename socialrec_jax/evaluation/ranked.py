@@ -43,9 +43,10 @@ class OutOfFold:
     def __init__(
         self, ranker: Ranker, candidates: Candidates, fold: np.ndarray, catalogue: np.ndarray, texts: np.ndarray
     ):
-        """candidates [Q, C] with the fold [Q] of each query; catalogue [V, D], texts [V, F]: vectors of items."""
-        self.candidates, self.fold, self.vectors = candidates, fold, (jnp.asarray(catalogue), jnp.asarray(texts))
-        self._call = jax.jit(lambda params, asked, vectors: scores(ranker.apply({"params": params}, asked, *vectors)))
+        """candidates [Q, C] with the fold [Q] of each query; catalogue [V, D]: vectors of items."""
+        self.candidates, self.fold, self.catalogue = candidates, fold, jnp.asarray(catalogue)
+        self._call = jax.jit(lambda params, asked, projected: scores(ranker.bind({"params": params})(asked, projected)))
+        self._project = jax.jit(lambda params, catalogue: ranker.bind({"params": params}).project(catalogue))
 
     def __call__(self, params: dict) -> np.ndarray:
         """Scores [Q, C] by rankers with params [M, ...]; -inf where there is no candidate."""
@@ -53,11 +54,12 @@ class OutOfFold:
         for number in np.unique(self.fold):
             number_of_member = member_of(number)
             member = jax.tree.map(lambda leaf, m=number_of_member: np.asarray(leaf)[m], params)
+            projected = self._project(member, self.catalogue)
             chosen = np.flatnonzero(self.fold == number)
             for begin in range(0, len(chosen), _QUERIES_AT_ONCE):
                 rows = np.resize(chosen[begin : begin + _QUERIES_AT_ONCE], _QUERIES_AT_ONCE)  # one shape compiles
                 asked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.candidates)
-                found[rows] = np.where(asked.exists, self._call(member, asked, self.vectors), -np.inf)
+                found[rows] = np.where(asked.exists, self._call(member, asked, projected), -np.inf)
         return found
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.batch import Candidates
 from socialrec_jax.data.signals import POPULARITY, Questions, Signals
-from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.models.ranker import Ranker, measure
 from socialrec_jax.serving.index import Index, Pairs
 
 SOURCES = ("history", "bought together", "friends", "trending", "popular")
@@ -40,12 +41,18 @@ class Ranked:
 class Ranking:
     """Signals and a trained ranker: from users' states to their candidates in order."""
 
-    def __init__(self, ranker: Ranker, params: dict | None, signals: Signals, texts: np.ndarray):
-        """params: None only finds candidates; texts [V, F]: fixed vectors of the items."""
-        self.signals, self.texts, self.params = signals, texts, params
-        self._logits = parallel.map_devices(
-            lambda shared, asked: ranker.apply({"params": shared[0]}, asked, *shared[1:])
-        )
+    def __init__(
+        self, ranker: Ranker, params: dict | None, signals: Signals, catalogue, texts: np.ndarray, temperature: float
+    ):
+        """params: None only finds candidates. catalogue [V, D], texts [V, F]: vectors of the items, of the retriever
+        whose cosines are divided by temperature."""
+        self.signals, self.texts, self.temperature = signals, texts, temperature
+        self._vectors = parallel.replicate((catalogue, texts))
+        self._measure = parallel.map_devices(lambda vectors, asked: measure(*asked, *vectors))
+        if params is not None:
+            model = ranker.bind({"params": params})
+            self._shared = parallel.replicate((params, jax.jit(model.project)(jnp.asarray(catalogue))))
+        self._logits = parallel.map_devices(lambda shared, asked: ranker.bind({"params": shared[0]})(asked, shared[1]))
 
     def lists(
         self,
@@ -58,9 +65,8 @@ class Ranking:
         k: int = 0,
     ) -> Iterator[Ranked]:
         """Candidates of users [Q] in order, in chunks that together cover all; see `propose`."""
-        everything = parallel.replicate((self.params, np.asarray(shared[0]), self.texts))
         for proposed in self.propose(index, shared, states, asked, seen, allowed, k):
-            yield self._order(everything, proposed)
+            yield self._order(proposed)
 
     def propose(
         self, index: Index, shared, states: np.ndarray, asked: Questions, seen: Pairs, allowed=None, k: int = 0
@@ -88,34 +94,31 @@ class Ranking:
         items, sources = _union(proposals, seen, len(self.texts), allowed, sum(lists.values()))
         exists = items >= 0
         items = np.maximum(items, 0)
-        candidates = Candidates(
-            states=states,
-            normalisers=normalisers,
-            profiles=np.asarray(looked.history @ self.texts, np.float32),
-            items=items,
-            exists=exists,
-            signals=self.signals.of(looked, items),
-        )
-        return Proposed(candidates, sources)
+        profiles = np.asarray(looked.history @ self.texts, np.float32)
+        cosine, text = self._on_devices(self._measure, self._vectors, (states, profiles, items))
+        retrieval = cosine / self.temperature - normalisers[:, None]
+        signals = self.signals.of(looked, items, retrieval, text)
+        return Proposed(Candidates(states=states, items=items, exists=exists, signals=signals), sources)
 
-    def _order(self, everything, proposed: Proposed) -> Ranked:
+    def _order(self, proposed: Proposed) -> Ranked:
         asked = proposed.candidates
-        logits = self._on_devices(everything, asked)
+        logits = self._on_devices(self._logits, self._shared, asked).copy()
         unknown = ~asked.states.any(axis=1)
         # Nothing is known of some: a ranker that never met such users must not reorder what is popular.
-        logits[unknown] = asked.signals[unknown][..., POPULARITY, None] - np.log(logits.shape[-1])
+        logits[unknown] = asked.signals[unknown, :, POPULARITY, None] - np.log(logits.shape[-1])
         score = np.where(asked.exists, np.logaddexp.reduce(logits, axis=-1), -np.inf)
         order = np.argsort(-score, axis=1, kind="stable")
         sources = np.where(unknown[:, None], POPULAR, proposed.sources)
         items, score, sources = (np.take_along_axis(x, order, 1) for x in (asked.items, score, sources))
         return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)
 
-    def _on_devices(self, everything, asked: Candidates) -> np.ndarray:
-        """Logits [q, C, A]; one size of chunk compiles."""
+    def _on_devices(self, function: Callable, shared, asked):
+        """function on rows [q, ...], filled up to the one size of chunk that compiles."""
         P = parallel.num_local_devices()
-        q, size = len(asked.states), -(-self.signals.chunk // P) * P
+        q, size = len(jax.tree.leaves(asked)[0]), -(-self.signals.chunk // P) * P
         padded = jax.tree.map(lambda leaf: np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1)), asked)
-        return parallel.join_devices(self._logits(everything, parallel.split_over_devices(padded)))[:q].copy()
+        found = parallel.join_devices(function(shared, parallel.split_over_devices(padded)))
+        return jax.tree.map(lambda leaf: leaf[:q], found)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -85,9 +85,13 @@ class Recommender:
 
     def rank_with(self, signals: Signals, params: dict) -> Recommender:
         """Order candidates by the ranker with these parameters from now on."""
-        ranker = Ranker(self.model.num_event_types, self.config.model.temperature)
-        self.ranking = Ranking(ranker, params, signals, self.texts)
+        self.ranking = self.ranking_by(signals, params)
         return self
+
+    def ranking_by(self, signals: Signals, params: dict | None) -> Ranking:
+        """Candidates of the present retriever, ordered by a ranker with params."""
+        ranker, temperature = Ranker(self.model.num_event_types), self.config.model.temperature
+        return Ranking(ranker, params, signals, self.catalogue, self.texts, temperature)
 
     def shared(self, as_of: int | str = NOW):
         """What the index scores with: the catalogue, and the scores [V] that users without history get."""

@@ -17,7 +17,7 @@ import optax
 from socialrec_jax import parallel
 from socialrec_jax.batch import Candidates, Judged, Sums
 from socialrec_jax.config import Config
-from socialrec_jax.models.ranker import Ranker, scores, tell
+from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import losses
 from socialrec_jax.training.step import TrainState, fresh, updated, warmup_cosine
@@ -81,13 +81,12 @@ class RankBatches:
 
 @dataclasses.dataclass(frozen=True)
 class RankTrainer:
-    """Builds the state and the compiled call; catalogue [V, D] and texts [V, F] are the retriever's, and fixed."""
+    """Builds the state and the compiled call; catalogue [V, D]: the retriever's items, which stay as they are."""
 
     config: Config
     ranker: Ranker
     num_steps: int
     catalogue: np.ndarray
-    texts: np.ndarray
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -98,21 +97,23 @@ class RankTrainer:
         return optax.adamw(self.schedule, weight_decay=_WEIGHT_DECAY, mask=_learnt)
 
     def init(self, example: Judged) -> TrainState:
+        """Fresh rankers on all local devices, told what is usual by one batch of queries."""
         keys = jax.random.split(jax.random.key(self.config.seed), MEMBERS)
         asked = example.candidates
-        one = jax.jit(lambda key: self.ranker.init(key, asked, self.catalogue, self.texts)["params"])
+        one = jax.jit(lambda key: self.ranker.init(key, asked, self.catalogue, method=_touch)["params"])
         params = jax.vmap(one)(keys)
-        center, scale = told_moments(asked, self.catalogue, self.texts, self.ranker.temperature)
-        params = params | {"center": jnp.tile(center, (MEMBERS, 1)), "scale": jnp.tile(scale, (MEMBERS, 1))}
+        told = np.asarray(asked.signals)[np.asarray(asked.exists)]
+        usual = {"center": told.mean(0), "scale": told.std(0) + 1e-3}
+        params["standardise"] = {name: jnp.tile(value, (MEMBERS, 1)) for name, value in usual.items()}
         return fresh(params, self.optimizer)
 
     def compile(self):
         """The call (state, judged [P, K, Q / P, ...]) -> (state, losses [K]) of the ranker that serves."""
-        return parallel.scan_steps(self._step, (self.catalogue, self.texts))
+        return parallel.scan_steps(self._step, self.catalogue)
 
-    def _step(self, state: TrainState, shared: tuple[Array, Array], judged: Judged) -> tuple[TrainState, Array]:
+    def _step(self, state: TrainState, catalogue: Array, judged: Judged) -> tuple[TrainState, Array]:
         def local_loss(params):
-            sums = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))(params, shared, judged, judged.weights)
+            sums = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))(params, catalogue, judged, judged.weights)
             return jnp.sum(sums.total), sums
 
         gradients, sums = parallel.sum_over_devices(jax.grad(local_loss, has_aux=True)(state.params))
@@ -120,23 +121,21 @@ class RankTrainer:
         gradients = jax.tree.map(lambda g: g / weight.reshape(-1, *(1,) * (g.ndim - 1)), gradients)
         return updated(state, gradients, self.optimizer, self.config.train.ema_decay), sums.mean()[0]
 
-    def loss_sums(self, params: dict, shared: tuple[Array, Array], judged: Judged, weights: Array) -> Sums:
+    def loss_sums(self, params: dict, catalogue: Array, judged: Judged, weights: Array) -> Sums:
         """The loss of one ranker on the local queries."""
-        logits = self.ranker.apply({"params": params}, judged.candidates, *shared)
+        ranker = self.ranker.bind({"params": params})
+        logits = ranker(judged.candidates, ranker.project(catalogue))
         exists = judged.candidates.exists
         order = losses.listwise(scores(logits), judged.labels.max(-1), exists, weights)
         calibration = losses.calibration(logits, judged.labels, exists, weights)
         return Sums(order.total + _CALIBRATION_WEIGHT * calibration.total, calibration.weight)
 
 
+def _touch(ranker: Ranker, asked: Candidates, catalogue: Array) -> Array:
+    """Touches every parameter: for `init`."""
+    return ranker(asked, ranker.project(catalogue))
+
+
 def _learnt(params: dict) -> dict:
-    """What weight decay touches: center and scale describe the signals and are not learnt."""
-    return {
-        name: jax.tree.map(lambda _, name=name: name not in ("center", "scale"), part) for name, part in params.items()
-    }
-
-
-def told_moments(asked: Candidates, catalogue: np.ndarray, texts: np.ndarray, temperature: float):
-    """Mean and deviation [S + 2] of all that the ranker is told, over existing candidates."""
-    told = np.asarray(tell(asked, jnp.asarray(catalogue), jnp.asarray(texts), temperature))[np.asarray(asked.exists)]
-    return jnp.asarray(told.mean(0)), jnp.asarray(told.std(0) + 1e-3)
+    """What weight decay touches: what is usual is not learnt."""
+    return {name: jax.tree.map(lambda _, n=name: n != "standardise", part) for name, part in params.items()}
