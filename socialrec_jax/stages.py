@@ -167,7 +167,7 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     score = ranked.OutOfFold(ranker, judged.candidates, fold, catalogue)
 
     def judge(state: TrainState) -> protocol.Judgement:
-        return ranked.judge_unsorted(judged.candidates.items, score(state.average), learnt, world.num_items)
+        return ranked.judge_unsorted(np.asarray(judged.candidates.items), score(state.average), learnt, world.num_items)
 
     def validate(state: TrainState) -> dict[str, float]:
         return judge(state).metrics
@@ -200,7 +200,9 @@ def _judged_candidates(
     parts = [p.candidates for p in ranking.propose(recommender.index, shared, states, asked, queries.seen)]
     candidates = Candidates(*(np.concatenate(leaves) for leaves in zip(*map(_leaves, parts), strict=True)))
     types = world.events.types[queries.target_rows]
-    labels = ranked.labels(candidates.items, candidates.exists, queries, types, len(world.event_types))
+    labels = ranked.labels(
+        np.asarray(candidates.items), np.asarray(candidates.exists), queries, types, len(world.event_types)
+    )
     fold = rank.folds(queries.users, recommender.config.seed)
     return Judged(candidates, labels, rank.member_weights(fold, states)), fold
 

@@ -40,9 +40,7 @@ def judge_unsorted(items: np.ndarray, values: np.ndarray, queries: Queries, num_
 class OutOfFold:
     """Scores each query's candidates by the ranker that did not learn from its user."""
 
-    def __init__(
-        self, ranker: Ranker, candidates: Candidates, fold: np.ndarray, catalogue: np.ndarray, texts: np.ndarray
-    ):
+    def __init__(self, ranker: Ranker, candidates: Candidates, fold: np.ndarray, catalogue: np.ndarray):
         """candidates [Q, C] with the fold [Q] of each query; catalogue [V, D]: vectors of items."""
         self.candidates, self.fold, self.catalogue = candidates, fold, jnp.asarray(catalogue)
         self._call = jax.jit(lambda params, asked, projected: scores(ranker.bind({"params": params})(asked, projected)))

@@ -103,7 +103,7 @@ class Ranking:
     def _order(self, proposed: Proposed) -> Ranked:
         asked = proposed.candidates
         logits = self._on_devices(self._logits, self._shared, asked).copy()
-        unknown = ~asked.states.any(axis=1)
+        unknown = ~np.any(asked.states, axis=1)
         # Nothing is known of some: a ranker that never met such users must not reorder what is popular.
         logits[unknown] = asked.signals[unknown, :, POPULARITY, None] - np.log(logits.shape[-1])
         score = np.where(asked.exists, np.logaddexp.reduce(logits, axis=-1), -np.inf)
