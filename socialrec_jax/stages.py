@@ -183,7 +183,7 @@ def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Sign
         sample, events, V = queries.sample(_TUNING_QUERIES, seed=0), world.events, world.num_items
 
         def value(cosine) -> float:
-            return protocol.judge_scorer(lambda u, e: cosine.scores(events, u, e), sample, V).metrics[SELECT_BY]
+            return protocol.judge_scorer(lambda q: cosine.scores(events, q.users, q.ends), sample, V).metrics[SELECT_BY]
 
         _, settings = tune_cosine(events, world.ends(VALIDATION), V, value)
         Signals.fit(world, world.ends(VALIDATION), settings).save(folder)

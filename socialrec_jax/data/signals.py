@@ -108,7 +108,7 @@ class Signals:
         return Looked(
             together=self.cosine.rows(e, asked.users, asked.ends),
             deeds=deeds,
-            friends=_friends(asked, deeds, V) if deeds else np.zeros((3, len(asked.users), 1), np.float32),
+            friends=friends_had(asked, deeds, V) if deeds else np.zeros((3, len(asked.users), 1), np.float32),
             history=recent_items(e, asked.users, asked.ends, V, _CONTENT_DECAY),
             last=recent_items(e, asked.users, asked.ends, V, 0.0),
             lengths=asked.ends - e.offsets[asked.users],
@@ -175,7 +175,7 @@ class Signals:
         )
 
 
-def _friends(asked: Questions, deeds: Deeds, num_items: int) -> np.ndarray:
+def friends_had(asked: Questions, deeds: Deeds, num_items: int) -> np.ndarray:
     """[3, q, V] float32: weighted friends who had each item, how lately, and how much those friends are like the user.
 
     Likeness is the cosine of what both had, up to the moment.

@@ -1,4 +1,4 @@
-"""What a good engineer would try first: popular, recently popular, items bought together.
+"""What a good engineer would try first: popular, recently popular, items bought together, what like-minded users had.
 
 Everything is counted from the training part. The few settings are chosen on validation NDCG@10, as the model's are,
 so that a model that wins has won against a baseline at its best.
@@ -10,10 +10,14 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import scipy.sparse as sparse
 
 from socialrec_jax.data.cooccurrence import CosineSettings, ItemCosine
+from socialrec_jax.data.neighbours import Neighbourhood
 from socialrec_jax.data.popularity import recent_popularity
-from socialrec_jax.data.world import Events
+from socialrec_jax.data.profiles import strongest
+from socialrec_jax.data.signals import Questions, friends_had
+from socialrec_jax.data.world import Events, World, ranges
 
 _CHOICES = {
     "reverse": (1.0, 0.6, 0.3),
@@ -37,6 +41,82 @@ def tune_cosine(
             if (candidate_value := validate(candidate)) > value:
                 best, chosen, value = settings, candidate, candidate_value
     return chosen, best
+
+
+@dataclasses.dataclass(frozen=True)
+class NeighbourSettings:
+    neighbours: int = 100
+    likeness: float = 0.0
+    friendship: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class UserNeighbours:
+    """User-kNN with friends: what the most similar users had, and what friends had before the moment.
+
+    score(u, i) = sum over the k users v nearest by cosine of what they had, cos(u, v) [v had i], plus over friends f
+    (likeness * cos(u, f) + friendship) * weight(f) [f had i].
+    """
+
+    histories: sparse.csr_array  # [U, V] rows of length 1
+    num_items: int
+    neighbourhood: Neighbourhood | None
+    settings: NeighbourSettings
+
+    @classmethod
+    def fit(cls, world: World, ends: np.ndarray) -> UserNeighbours:
+        """Count the rows before ends [U]."""
+        users = np.arange(world.num_users)
+        neighbourhood = Neighbourhood(world.events, world.friends, ends) if len(world.friends.ids) else None
+        histories = _histories(world.events, users, ends, world.num_items)
+        return cls(histories, world.num_items, neighbourhood, NeighbourSettings())
+
+    def scores(self, events: Events, users: np.ndarray, ends: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """Scores [q, V] float32 of users who did what lies before ends [q] and are asked at moments [q]."""
+        num_users, num_items = len(self.histories.indptr) - 1, self.num_items
+        s = self.settings
+        own = _histories(events, users, ends, num_items)
+        similar = sparse.csr_array(own @ self.histories.T)
+        similar.data[similar.indices == np.repeat(users, np.diff(similar.indptr))] = 0
+        who, likeness = strongest(similar, min(s.neighbours, num_users))
+        row = np.repeat(np.arange(len(users)), np.sum(who >= 0, axis=1))
+        nearest = sparse.csr_array((likeness[who >= 0], (row, who[who >= 0])), (len(users), num_users))
+        scores = sparse.csr_array(nearest @ self.histories).toarray()
+        if self.neighbourhood and (s.likeness or s.friendship):
+            asked = Questions(events, users, ends, moments, self.neighbourhood)
+            friends, _, alike = friends_had(asked, self.neighbourhood.deeds(users, moments), num_items)
+            scores = scores + s.friendship * friends + s.likeness * alike
+        return scores
+
+
+def _histories(events: Events, users: np.ndarray, ends: np.ndarray, num_items: int) -> sparse.csr_array:
+    """What users had before rows ends [q], as rows [q, V] of length 1."""
+    lengths = ends - events.offsets[users]
+    items = events.items[ranges(events.offsets[users], lengths)]
+    row = np.repeat(np.arange(len(users)), lengths)
+    had = sparse.csr_array((np.ones(len(items), np.float32), (row, items)), (len(users), num_items))
+    had.data[:] = 1
+    scale = 1 / np.sqrt(np.maximum(np.diff(had.indptr), 1))
+    return sparse.csr_array(sparse.diags_array(scale.astype(np.float32)) @ had)
+
+
+_NEIGHBOUR_CHOICES = {
+    "neighbours": (100, 30, 300),
+    "likeness": (0.0, 1.0, 5.0),
+    "friendship": (0.0, 0.01, 0.05, 0.2),
+}
+
+
+def tune_neighbours(world: World, ends: np.ndarray, validate: Callable[[UserNeighbours], float]) -> UserNeighbours:
+    """The settings that validate best, one after another."""
+    best = UserNeighbours.fit(world, ends)
+    value = validate(best)
+    for name, choices in _NEIGHBOUR_CHOICES.items():
+        for choice in choices[1:] if name == "neighbours" or best.neighbourhood else ():
+            candidate = dataclasses.replace(best, settings=dataclasses.replace(best.settings, **{name: choice}))
+            if (candidate_value := validate(candidate)) > value:
+                best, value = candidate, candidate_value
+    return best
 
 
 def popular(events: Events, ends: np.ndarray, num_items: int) -> np.ndarray:

@@ -109,13 +109,13 @@ def judge(index: Index, shared, query_vectors: np.ndarray, queries: Queries) -> 
     return judgement(ranks, top, queries, index.num_items)
 
 
-def judge_scorer(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], queries: Queries, num_items: int) -> Judgement:
-    """Rank by scores(users [q], ends [q]) -> [q, V], chunk by chunk."""
+def judge_scorer(scores: Callable[[Queries], np.ndarray], queries: Queries, num_items: int) -> Judgement:
+    """Rank by scores(some queries [q]) -> [q, V], chunk by chunk."""
     index, k = dense_index(num_items), min(max(CUTOFFS), num_items)
     parts = []
     for begin in range(0, len(queries), index.queries_per_call):
         part = queries.part(np.arange(begin, min(begin + index.queries_per_call, len(queries))))
-        parts.append(index.ranks(None, scores(part.users, part.ends), part.seen, part.targets, k))
+        parts.append(index.ranks(None, scores(part), part.seen, part.targets, k))
     ranks, top = (np.concatenate(column) for column in zip(*parts, strict=True))
     return judgement(ranks, top, queries, num_items)
 

@@ -19,11 +19,17 @@ def fit_rivals(world: World, validation: Queries) -> dict[str, Judge]:
     """Baselines by name, each counted from the training part and tuned on the validation queries."""
     ends, V = world.ends(VALIDATION), world.num_items
 
+    def by_scores(scores: Callable[[Queries], np.ndarray]) -> Judge:
+        return lambda queries: judge_scorer(scores, queries, V)
+
     def by_popularity(popularity: np.ndarray) -> Judge:
         return lambda queries: judge_popularity(popularity, queries)
 
     def by_cosine(cosine: baselines.ItemCosine) -> Judge:
-        return lambda queries: judge_scorer(lambda users, ends: cosine.scores(world.events, users, ends), queries, V)
+        return by_scores(lambda q: cosine.scores(world.events, q.users, q.ends))
+
+    def by_neighbours(neighbours: baselines.UserNeighbours) -> Judge:
+        return by_scores(lambda q: neighbours.scores(world.events, q.users, q.ends, q.moments))
 
     sample = validation.sample(_TUNING_QUERIES, seed=0)
 
@@ -32,8 +38,10 @@ def fit_rivals(world: World, validation: Queries) -> dict[str, Judge]:
 
     recent = baselines.tune_recently_popular(world.events, ends, V, lambda p: value(by_popularity(p)))
     cosine, _ = baselines.tune_cosine(world.events, ends, V, lambda c: value(by_cosine(c)))
+    neighbours = baselines.tune_neighbours(world, ends, lambda n: value(by_neighbours(n)))
     return {
         "popular": by_popularity(baselines.popular(world.events, ends, V)),
         "recently popular": by_popularity(recent),
         "item cosine": by_cosine(cosine),
+        "user neighbours" + (" and friends" if len(world.friends.ids) else ""): by_neighbours(neighbours),
     }

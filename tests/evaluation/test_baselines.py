@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from socialrec_jax.data.cooccurrence import CosineSettings, ItemCosine
 from socialrec_jax.data.popularity import recent_popularity
 from socialrec_jax.data.world import VALIDATION
 from socialrec_jax.evaluation import baselines, protocol
-from socialrec_jax.evaluation.baselines import CosineSettings, ItemCosine
 from tests.worlds import cyclic_world, events_of
 
 
@@ -67,7 +67,7 @@ def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
     queries, ends = protocol.held_out(world, VALIDATION), world.ends(VALIDATION)
 
     def value(cosine):
-        scores = lambda users, ends: cosine.scores(world.events, users, ends)  # noqa: E731
+        scores = lambda q: cosine.scores(world.events, q.users, q.ends)  # noqa: E731
         return protocol.judge_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
 
     tuned, settings = baselines.tune_cosine(world.events, ends, world.num_items, value)

@@ -50,7 +50,7 @@ def test_scorers_and_popularity_are_judged_alike(world):
     popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
     queries = protocol.held_out(world, TEST)
     alike = protocol.judge_popularity(popularity, queries)
-    scored = protocol.judge_scorer(lambda users, ends: np.tile(popularity, (len(users), 1)), queries, world.num_items)
+    scored = protocol.judge_scorer(lambda q: np.tile(popularity, (len(q), 1)), queries, world.num_items)
     np.testing.assert_array_equal(alike.ranks, scored.ranks)
     assert alike.metrics == scored.metrics
 
@@ -58,7 +58,7 @@ def test_scorers_and_popularity_are_judged_alike(world):
 def test_ranks_are_those_of_the_naive_definition(world):
     scores = np.random.default_rng(1).integers(0, 9, (world.num_users, world.num_items)).astype(np.float32)
     queries = protocol.held_out(world, TEST)
-    judged = protocol.judge_scorer(lambda users, ends: scores[users], queries, world.num_items)
+    judged = protocol.judge_scorer(lambda q: scores[q.users], queries, world.num_items)
     for q, (user, target) in enumerate(zip(queries.users, queries.targets.items, strict=True)):
         seen = set(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])].tolist())
         rivals = [i for i in range(world.num_items) if i != target and i not in seen]
