@@ -30,11 +30,25 @@ def rows(query: str) -> list[tuple]:
         return database.execute(query).fetchall()
 
 
+def some_users(shop: Path) -> str:
+    """A query for fifty shoppers with events."""
+    return f"""select distinct "user" from '{shop / "events.parquet"}' order by 1 limit 50"""
+
+
+def leave_without_friends(shop: Path) -> None:
+    """Take the friendships of some users away."""
+    some, edges = some_users(shop), shop / "social.parquet"
+    rows(f"""copy (select * from '{edges}' where src not in ({some}) and dst not in ({some}))
+             to '{shop / "fewer.parquet"}'""")
+    (shop / "fewer.parquet").replace(edges)
+
+
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
     """A finished run on a small synthetic shop."""
     folder = tmp_path_factory.mktemp("walk")
     write_tables(folder / "shop", num_users=400, num_items=120, events_per_user=12, seed=1)
+    leave_without_friends(folder / "shop")
     call(
         *("train.py", "--data", folder / "shop", "--run", folder / "run", "--preset", "tiny"),
         *("--train.epochs", 6, "--train.evaluations", 3),
@@ -112,11 +126,11 @@ def test_now_recommends_new_items_to_everybody(walked):
     assert sources["popular"] == int((np.diff(world.events.offsets) == 0).sum()), "users without events are served too"
 
 
-def test_unseen_users_with_the_same_history_get_the_same(walked):
+def test_unseen_users_with_the_same_history_and_no_friends_get_the_same(walked):
     events, unseen, out = walked / "shop" / "events.parquet", walked / "unseen", walked / "unseen.jsonl"
     unseen.mkdir()
     rows(f"""copy (select 'new' || "user" as "user", * exclude ("user") from '{events}'
-             where "user" in (select distinct "user" from '{events}' order by 1 limit 50))
+             where "user" in ({some_users(walked / "shop")}))
              to '{unseen / "events.parquet"}'""")
     call("serve.py", "recommend", "--run", walked / "run", "--out", out, "--histories", unseen)
     call("serve.py", "recommend", "--run", walked / "run", "--out", walked / "all.parquet")

@@ -31,5 +31,5 @@ class Asking:
     def _positions(self, batch: Batch, step: int) -> np.ndarray:
         """Distinct columns [B, q] int32; padding only where a row has nothing else left."""
         columns = np.arange(batch.segments.shape[1])
-        order = draw(self.neighbourhood.seed, step, batch.row_ids[:, None], columns) + (batch.segments == 0)
+        order = draw(self.neighbourhood.seed, step, np.asarray(batch.row_ids)[:, None], columns) + (batch.segments == 0)
         return np.argsort(order, axis=1)[:, : self.per_row].astype(np.int32)

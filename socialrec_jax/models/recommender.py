@@ -34,7 +34,7 @@ class RecommenderModel(nn.Module):
 
     def encode_users(self, batch: Batch, noise: Noise | None = None) -> Floats[Array, "B T D"]:
         """The user's state after each event; friends are part of it where the batch asks for them."""
-        states = self.behavior(batch, self.items(batch.items, noise), noise)
+        states = jnp.asarray(self.behavior(batch, self.items(batch.items, noise), noise))
         if batch.asked is None or batch.friends is None:
             return states
         asked = jnp.take_along_axis(states, batch.asked[..., None], axis=1)

@@ -9,6 +9,7 @@ friend trees are one kind. Sources: GCN (Kipf & Welling 2017), the mean of layer
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import jraph
@@ -23,21 +24,23 @@ from socialrec_jax.shapes import Array, Floats, Ints, typed
 AGE_BUCKETS = 32  # powers of two of seconds
 NUM_LAYERS = 2  # the depth of a friend tree
 
+Graph = Any  # a jraph.GraphsTuple of arrays; its own annotations allow trees of anything, which nothing here can use
+
 # What (graph, messages [E, D]) tell each node, itself included. Edges hold weights, 0 where there is no edge.
-Aggregator = Callable[[jraph.GraphsTuple, Array], Array]
+Aggregator = Callable[[Graph, Array], Array]
 
 
-def normalised_sum(graph: jraph.GraphsTuple, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
+def normalised_sum(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """(I + P) h."""
     return graph.nodes + _sum(graph, messages)
 
 
-def mean(graph: jraph.GraphsTuple, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
+def mean(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """(I + P) h, each row divided by its sum of weights."""
     return normalised_sum(graph, messages) / (1 + _sum(graph, graph.edges[:, None]))
 
 
-def max_pool(graph: jraph.GraphsTuple, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
+def max_pool(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """The largest of each feature over the node and its weighted neighbours."""
     heard = jnp.where(graph.edges[:, None] > 0, messages, -jnp.inf)
     largest = jraph.segment_max(heard, graph.receivers, len(graph.nodes), indices_are_sorted=True)
@@ -47,8 +50,8 @@ def max_pool(graph: jraph.GraphsTuple, messages: Floats[Array, "E D"]) -> Floats
 AGGREGATORS: dict[str, Aggregator] = {"sum": normalised_sum, "mean": mean, "max": max_pool}
 
 
-def _sum(graph: jraph.GraphsTuple, values: Floats[Array, "E *S"]) -> Floats[Array, "N *S"]:
-    return jraph.segment_sum(values, graph.receivers, len(graph.nodes), indices_are_sorted=True)
+def _sum(graph: Graph, values: Floats[Array, "E *S"]) -> Floats[Array, "N *S"]:
+    return jraph.segment_sum(jnp.asarray(values), graph.receivers, len(graph.nodes), indices_are_sorted=True)
 
 
 class SocialGCN(nn.Module):
@@ -61,16 +64,16 @@ class SocialGCN(nn.Module):
     aggregate: Aggregator = normalised_sum
 
     @nn.compact
-    def __call__(self, graph: jraph.GraphsTuple) -> Floats[Array, "N D"]:
+    def __call__(self, graph: Graph) -> Floats[Array, "N D"]:
         graph = graph._replace(edges=graph.edges * self._likeness(graph))
-        states = [graph.nodes]
+        states: list[Array] = [graph.nodes]
         for layer in range(NUM_LAYERS):
             messages = graph.edges[:, None] * states[-1][graph.senders]
             heard = self.aggregate(graph._replace(nodes=states[-1]), messages)
             states.append(nn.gelu(nn.Dense(self.width, use_bias=False, name=f"theta_{layer}")(heard)))
         return sum(states[1:], states[0]) / len(states)
 
-    def _likeness(self, graph: jraph.GraphsTuple) -> Floats[Array, "E"]:
+    def _likeness(self, graph: Graph) -> Floats[Array, "E"]:
         """How much each edge is let through, in 0..1: friends with the same preferences are better advisers.
 
         Starts as sigmoid(cos): alike counts for more from the first step on, nobody is shut out, and both the slope
