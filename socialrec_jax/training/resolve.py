@@ -49,7 +49,7 @@ def resolve_text(text: TextConfig, items: Items) -> TextConfig:
 
 
 def vocabulary_for(num_tokens: float) -> int:
-    """The power of two that sees each token about fifty times: whole words are read better, but rare ones learn nothing."""
+    """The power of two that sees each token about fifty times: more words are whole, yet none too rare to learn."""
     return int(2 ** np.clip(np.round(np.log2(max(num_tokens, 1) / 50)), 10, 14))
 
 
