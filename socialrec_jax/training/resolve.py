@@ -49,8 +49,8 @@ def resolve_text(text: TextConfig, items: Items) -> TextConfig:
 
 
 def vocabulary_for(num_tokens: float) -> int:
-    """The power of two that sees each token about a hundred times: rare tokens learn nothing and cost as much."""
-    return int(2 ** np.clip(np.round(np.log2(max(num_tokens, 1) / 100)), 10, 14))
+    """The power of two that sees each token about fifty times: more words are whole, yet none too rare to learn."""
+    return int(2 ** np.clip(np.round(np.log2(max(num_tokens, 1) / 50)), 10, 14))
 
 
 def window_for(lengths: np.ndarray) -> int:
