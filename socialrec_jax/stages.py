@@ -57,7 +57,7 @@ def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.n
 
 def recommender_of(world: World, config: Config, texts: np.ndarray, state: TrainState) -> Recommender:
     """The judged retriever at work."""
-    recommender = Recommender(world, config, model_for(config, world, texts), texts)
+    recommender = Recommender(world, config, model_for(config, world, texts.shape[1]), texts)
     return recommender.use(state.average, items_with_events(world, world.ends(VALIDATION)))
 
 
@@ -93,7 +93,7 @@ def training_batches(world: World, config: Config, ends: np.ndarray) -> Training
 def retriever_trainer(world: World, config: Config, batches: TrainingBatches, texts: np.ndarray) -> Trainer:
     t = config.train
     num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
-    model = model_for(config, world, texts)
+    model = model_for(config, world, texts.shape[1])
     return Trainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
 
 
@@ -164,7 +164,7 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     num_steps = whole_calls(rank.steps_for(len(learnt)), train.steps_per_call)
     trainer = rank.RankTrainer(dataclasses.replace(config, train=train), ranker, num_steps, catalogue)
 
-    score = ranked.OutOfFold(ranker, judged.candidates, fold, catalogue)
+    score = ranked.OutOfFold(ranker, judged.candidates, rank.member_of(fold), catalogue)
 
     def judge(state: TrainState) -> protocol.Judgement:
         return ranked.judge_unsorted(np.asarray(judged.candidates.items), score(state.average), learnt, world.num_items)

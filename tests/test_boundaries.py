@@ -32,7 +32,8 @@ ROOMS = {  # room -> rooms that it may import
     "serving": LEGEND | MACHINERY | {"batch", "data", "models"},
     "evaluation": LEGEND | MACHINERY | {"batch", "data", "models", "serving"},
     "text_stage": LEGEND | MACHINERY | {"batch", "data", "models", "training"},
-    "pipeline": LEGEND | MACHINERY | {"batch", "data", "models", "training", "serving", "evaluation"} | {"text_stage"},
+    "stages": LEGEND | MACHINERY | {"batch", "data", "models", "training", "serving", "evaluation"},
+    "pipeline": LEGEND | MACHINERY | {"batch", "data", "models", "training", "serving", "evaluation", "stages"},
 }
 HEAVY = {"jax", "flax", "optax", "orbax", "jraph", "transformers"}
 

@@ -10,7 +10,6 @@ from socialrec_jax.batch import Candidates
 from socialrec_jax.evaluation.protocol import CUTOFFS, Judgement, Queries, judgement
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.serving.index import UNRANKED
-from socialrec_jax.training.rank import member_of
 
 _QUERIES_AT_ONCE = 512
 
@@ -40,20 +39,19 @@ def judge_unsorted(items: np.ndarray, values: np.ndarray, queries: Queries, num_
 class OutOfFold:
     """Scores each query's candidates by the ranker that did not learn from its user."""
 
-    def __init__(self, ranker: Ranker, candidates: Candidates, fold: np.ndarray, catalogue: np.ndarray):
-        """candidates [Q, C] with the fold [Q] of each query; catalogue [V, D]: vectors of items."""
-        self.candidates, self.fold, self.catalogue = candidates, fold, jnp.asarray(catalogue)
+    def __init__(self, ranker: Ranker, candidates: Candidates, members: np.ndarray, catalogue: np.ndarray):
+        """candidates [Q, C] with the number [Q] of the ranker that judges each; catalogue [V, D]: vectors of items."""
+        self.candidates, self.members, self.catalogue = candidates, members, jnp.asarray(catalogue)
         self._call = jax.jit(lambda params, asked, projected: scores(ranker.bind({"params": params})(asked, projected)))
         self._project = jax.jit(lambda params, catalogue: ranker.bind({"params": params}).project(catalogue))
 
     def __call__(self, params: dict) -> np.ndarray:
         """Scores [Q, C] by rankers with params [M, ...]; -inf where there is no candidate."""
         found = np.full(self.candidates.items.shape, -np.inf, np.float32)
-        for number in np.unique(self.fold):
-            number_of_member = member_of(number)
-            member = jax.tree.map(lambda leaf, m=number_of_member: np.asarray(leaf)[m], params)
+        for number in np.unique(self.members):
+            member = jax.tree.map(lambda leaf, m=number: np.asarray(leaf)[m], params)
             projected = self._project(member, self.catalogue)
-            chosen = np.flatnonzero(self.fold == number)
+            chosen = np.flatnonzero(self.members == number)
             for begin in range(0, len(chosen), _QUERIES_AT_ONCE):
                 rows = np.resize(chosen[begin : begin + _QUERIES_AT_ONCE], _QUERIES_AT_ONCE)  # one shape compiles
                 asked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.candidates)

@@ -50,7 +50,7 @@ def load_run(path: Path, refitted: bool) -> Loaded:
         ranker = serving_member(_restore(run, RANKER, world))
         signals = Signals.load(signals_folder(run, refitted))
     texts, known = load_texts(run, world), items_with_events(world, world.ends(NOW if refitted else VALIDATION))
-    return Loaded(world, config, model_for(config, world, texts), params, texts, known, ranker, signals)
+    return Loaded(world, config, model_for(config, world, texts.shape[1]), params, texts, known, ranker, signals)
 
 
 def _best(run: RunDirectory, stage: str) -> int | None:
@@ -93,10 +93,10 @@ def about(config: Config, world: World) -> dict:
     return {"world": world.manifest["hash"], "config": dataclasses.asdict(config), "event_types": world.event_types}
 
 
-def model_for(config: Config, world: World, texts: np.ndarray) -> RecommenderModel:
-    """The model that fits a World and the fixed vectors [V, F] of its items."""
+def model_for(config: Config, world: World, text_width: int = 0) -> RecommenderModel:
+    """The model that fits a World and the width F of its items' fixed vectors."""
     num_users = world.num_users if knows_friends(config, world) else 0
-    return RecommenderModel(config.model, world.num_items, len(world.event_types), num_users, texts.shape[1])
+    return RecommenderModel(config.model, world.num_items, len(world.event_types), num_users, text_width)
 
 
 def knows_friends(config: Config, world: World) -> bool:

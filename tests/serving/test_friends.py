@@ -12,9 +12,9 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig
 from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION, World
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.pipeline import training_batches
 from socialrec_jax.serving.load import model_for
 from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.stages import training_batches
 from tests.worlds import events_of, leave_one_out, random_edges, random_world, with_friends
 
 FIRST, USERS = 1_000_000, 60

@@ -10,9 +10,9 @@ from socialrec_jax import parallel
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import TEST
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.pipeline import judge_retriever, training_batches
 from socialrec_jax.serving.load import model_for
 from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.stages import judge_retriever, training_batches
 from socialrec_jax.training.step import Trainer
 from tests.worlds import copying_world, cyclic_world
 

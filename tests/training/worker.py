@@ -32,10 +32,10 @@ def train(run_path: Path, steps: int, friends: bool):
     import json
 
     from socialrec_jax.config import Config, ModelConfig, TrainConfig
-    from socialrec_jax.data.world import NO_TIME
-    from socialrec_jax.pipeline import training_batches
+    from socialrec_jax.data.world import NO_TIME, VALIDATION
     from socialrec_jax.run import RunDirectory
     from socialrec_jax.serving.load import model_for
+    from socialrec_jax.stages import training_batches
     from socialrec_jax.training.fit import fit
     from socialrec_jax.training.step import Trainer
     from tests.worlds import cyclic_world, random_edges, with_friends
@@ -47,7 +47,7 @@ def train(run_path: Path, steps: int, friends: bool):
     world = cyclic_world(run_path / "world")
     if friends:
         world = with_friends(world, random_edges(world.num_users, 2000, int(NO_TIME)))
-    batches = training_batches(world, config)
+    batches = training_batches(world, config, world.ends(VALIDATION))
     trainer = Trainer(config, model_for(config, world), steps, batches.item_counts(world.num_items))
 
     def validate(state) -> dict[str, float]:
