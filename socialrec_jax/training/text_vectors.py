@@ -17,7 +17,10 @@ _FLAT = 1e-6  # a direction with less than this share of the greatest variance i
 
 
 def pool(model: GPT2, params: dict, texts: Texts, row_length: int) -> np.ndarray:
-    """The mean [V, D] float32 of the final states of each text's tokens; zeros where there is no text."""
+    """The mean [V, D] float32 of the final states of each text's tokens; zeros where there is no text.
+
+    Weighted by inverse document frequency: what all products say tells none of them apart.
+    """
     encode = parallel.map_devices(lambda params, batch: model.bind({"params": params})(batch.tokens, batch.segments))
     params = parallel.replicate(params)
     vectors = np.zeros((len(texts.lengths), model.sizes.n_embd), np.float32)
@@ -25,6 +28,7 @@ def pool(model: GPT2, params: dict, texts: Texts, row_length: int) -> np.ndarray
     plan, last = lay_out(texts.offsets[known], texts.lengths[known], row_length)
     order = np.argsort(last)  # texts as they lie in the rows
     known, ends = known[order], last[order] + 1
+    weights = inverse_document_frequency(texts)
     rows = _rows_per_call(row_length)
     for begin in range(0, len(plan.segments), rows):
         lie = slice(*np.searchsorted(ends, [begin * row_length + 1, (begin + rows) * row_length + 1]))
@@ -32,9 +36,19 @@ def pool(model: GPT2, params: dict, texts: Texts, row_length: int) -> np.ndarray
         states = parallel.join_devices(encode(params, batch)).reshape(rows * row_length, -1)
         lengths = texts.lengths[known[lie]]
         places = ranges(ends[lie] - lengths - begin * row_length, lengths)
-        sums = np.add.reduceat(states[places], np.cumsum(lengths) - lengths)
-        vectors[known[lie]] = sums / lengths[:, None].astype(np.float32)
+        some_weights = weights[ranges(texts.offsets[known[lie]], lengths)][:, None]
+        begins = np.cumsum(lengths) - lengths
+        sums = np.add.reduceat(states[places] * some_weights, begins)
+        vectors[known[lie]] = sums / np.add.reduceat(some_weights, begins)
     return vectors
+
+
+def inverse_document_frequency(texts: Texts) -> np.ndarray:
+    """log((1 + S) / texts with it) [N] float32 of each token in place, S texts: above zero even where all have it."""
+    V = len(texts.lengths)
+    pairs = np.unique(texts.tokens.astype(np.int64) * V + np.repeat(np.arange(V), texts.lengths))
+    counts = np.bincount(pairs // V)
+    return np.log((1 + np.count_nonzero(texts.lengths)) / counts[texts.tokens]).astype(np.float32)
 
 
 def _rows_per_call(row_length: int) -> int:

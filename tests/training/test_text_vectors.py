@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import numpy as np
 
@@ -11,7 +13,7 @@ from socialrec_jax.training import text_vectors
 from socialrec_jax.training.text_vectors import pool, unit_rows, whiten
 
 
-def test_pooling_is_the_mean_over_the_text_alone(monkeypatch):
+def test_pooling_is_the_weighted_mean_over_the_text_alone(monkeypatch):
     monkeypatch.setattr(text_vectors, "_TOKENS_AT_ONCE", 32)  # several calls
     rng = np.random.default_rng(0)
     lengths = np.array([5, 0, 16, 3, 9, 1, 0, 12, 7])
@@ -21,12 +23,15 @@ def test_pooling_is_the_mean_over_the_text_alone(monkeypatch):
     row = np.ones((1, 16), np.int32)
     params = model.init(jax.random.key(0), row, row)["params"]
     pooled = pool(model, params, texts, 16)
+    tokens_of = [texts.tokens[a:b].tolist() for a, b in itertools.pairwise(offsets)]
     read = jax.jit(model.apply)
     for i, length in enumerate(lengths):
         tokens, segments = np.zeros((2, 1, 16), np.int32)
         tokens[0, :length], segments[0, :length] = texts.tokens[offsets[i] : offsets[i + 1]], 1
         states = np.asarray(read({"params": params}, tokens, segments))[0, :length]
-        np.testing.assert_allclose(pooled[i], states.sum(0) / max(length, 1), atol=1e-5)
+        weights = [np.log(8 / sum(token in other for other in tokens_of)) for token in tokens_of[i]]
+        expected = np.average(states, 0, weights) if length else 0
+        np.testing.assert_allclose(pooled[i], expected, atol=1e-5)
 
 
 def test_whitened_rows_have_unit_covariance_and_unknown_ones_are_zeros():
