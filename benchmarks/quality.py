@@ -1,0 +1,138 @@
+"""Which part of the system earns its place? The same training with one part taken away, over several seeds.
+
+    python -m benchmarks run --suite quality [--data DIR] [--split time] [--seeds 0 1 2] [--arms all no-friends ...]
+
+Each arm is a whole run (text, retriever, ranker) on a World without one source. Friends have two controls: no graph,
+and a graph with the same degrees and other friends. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from socialrec_jax import pipeline, stages
+from socialrec_jax.config import Config
+from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.world import VALIDATION, Friends, World
+from socialrec_jax.run import RunDirectory
+from socialrec_jax.text_stage import item_features
+
+METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
+
+
+def without_friends(world: World, _seed: int) -> World:
+    """Nobody knows anybody."""
+    none = Friends(np.zeros_like(world.friends.offsets), *(c[:0] for c in _columns(world.friends)))
+    return dataclasses.replace(world, friends=none)
+
+
+def with_other_friends(world: World, seed: int) -> World:
+    """Everybody has as many friends as before, drawn by swapping the ends of random pairs of friendships."""
+    offsets, ids = world.friends.offsets, world.friends.ids
+    rng = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
+    once = owners < ids if _is_symmetric(owners, ids) else np.ones(len(ids), bool)
+    src, dst, kept = owners[once], rng.permutation(ids[once]), np.flatnonzero(once)
+    if not once.all():
+        src, dst, kept = np.concatenate([src, dst]), np.concatenate([dst, src]), np.concatenate([kept, kept])
+    order = np.lexsort((dst, src))
+    counts = np.bincount(src, minlength=world.num_users)
+    others = (world.friends.weights[kept][order], world.friends.times[kept][order])
+    shuffled = Friends(np.concatenate([[0], np.cumsum(counts)]), dst[order].astype(np.int32), *others)
+    return dataclasses.replace(world, friends=shuffled)
+
+
+def without_text(world: World, _seed: int) -> World:
+    """Products are numbers."""
+    empty = Strings.of([""] * world.num_items)
+    names = ("titles", "descriptions", "tags", "categories")
+    vectors = np.zeros((world.num_items, 0), np.float32)
+    return dataclasses.replace(
+        world, items=dataclasses.replace(world.items, vectors=vectors, **dict.fromkeys(names, empty))
+    )
+
+
+def without_order(world: World, seed: int) -> World:
+    """What a user did in the training part stays, but not in which order."""
+    rng = np.random.default_rng(seed)
+    owners, rows = world.events.owners, np.arange(len(world.events.items))
+    learnt = rows < world.ends(VALIDATION)[owners]
+    items, types = world.events.items.copy(), world.events.types.copy()
+    order = np.lexsort((rng.random(learnt.sum()), owners[learnt]))
+    items[learnt], types[learnt] = items[learnt][order], types[learnt][order]
+    return dataclasses.replace(world, events=dataclasses.replace(world.events, items=items, types=types))
+
+
+ARMS: dict[str, Callable[[World, int], World]] = {
+    "all": lambda world, seed: world,
+    "no friends": without_friends,
+    "other friends": with_other_friends,
+    "no text": without_text,
+    "no order": without_order,
+    "behavior only": lambda world, seed: without_text(without_friends(world, seed), seed),
+}
+
+
+def train(world: World, config: Config, folder: Path) -> dict:
+    """One run; {part: {model: metrics}} of validation and test."""
+    run = RunDirectory(folder)
+    with run.lock():
+        config = pipeline.resolve_config(run, config, world)
+        texts = item_features(run, world, config)
+        state, standing = stages.train_retriever(run, world, config, texts)
+        recommender = stages.recommender_of(world, config, texts, state)
+        report = pipeline.evaluate(run, recommender, standing, stages.train_ranker(run, recommender))
+    return {part: report[part] for part in ("validation", "test")}
+
+
+def run_suite(world: World, config: Config, arms: list[str], seeds: list[int], folder: Path) -> dict:
+    """{arm: {model: {metric: {mean, deviation, values}}}} on the test part."""
+    results = {}
+    for arm in arms:
+        runs = []
+        for seed in seeds:
+            changed = ARMS[arm](world, seed)
+            seeded = dataclasses.replace(config, seed=seed)
+            runs.append(train(changed, seeded, folder / f"{arm.replace(' ', '-')}-{seed}"))
+        results[arm] = {part: summary([r[part] for r in runs]) for part in ("validation", "test")}
+    return results
+
+
+def summary(runs: list[dict]) -> dict:
+    """Mean and standard deviation over seeds of each model's metrics."""
+    return {
+        model: {
+            metric: {
+                "mean": round(float(np.mean([r[model][metric] for r in runs])), 5),
+                "deviation": round(float(np.std([r[model][metric] for r in runs], ddof=len(runs) > 1)), 5),
+                "values": [round(r[model][metric], 5) for r in runs],
+            }
+            for metric in METRICS
+        }
+        for model in runs[0]
+    }
+
+
+def table(results: dict, part: str = "test") -> str:
+    """Markdown: an arm and model a row, the others' figures from the first arm."""
+    lines = ["| arm | model | " + " | ".join(METRICS) + " |", "|---|---|" + "---|" * len(METRICS)]
+    for number, (arm, models) in enumerate(results.items()):
+        for model, metrics in models[part].items():
+            if number == 0 or model in ("ranker", "retriever"):
+                cells = [f"{m['mean']:.4f} ± {m['deviation']:.4f}" for m in metrics.values()]
+                lines.append(f"| {arm} | {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _columns(friends: Friends) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return friends.ids, friends.weights, friends.times
+
+
+def _is_symmetric(owners: np.ndarray, ids: np.ndarray) -> bool:
+    """Whether every friendship is stored from both ends."""
+    there, back = np.lexsort((ids, owners)), np.lexsort((owners, ids))
+    return bool(np.array_equal(owners[there], ids[back]) and np.array_equal(ids[there], owners[back]))
