@@ -34,7 +34,7 @@ from socialrec_jax.serving.load import (
     serving_member,
     signals_folder,
 )
-from socialrec_jax.serving.ranking import Ranking
+from socialrec_jax.serving.ranking import Finder
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training import rank
 from socialrec_jax.training.fit import Standing, fit, whole_calls
@@ -155,9 +155,9 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     if not len(queries):
         return None
     signals = _signals(run, world, queries)
-    ranker = Ranker(len(world.event_types))
     learnt = queries.sample(_RANKER_QUERIES, seed=config.seed)
-    judged, fold = _judged_candidates(recommender, recommender.ranking_by(signals, None), learnt)
+    ranker = Ranker(len(world.event_types), rank.interactions_for(len(learnt)))
+    judged, fold = _judged_candidates(recommender, recommender.candidates_by(signals), learnt)
     batches = rank.RankBatches(judged, config.seed)
     catalogue = np.asarray(recommender.catalogue)
     train = dataclasses.replace(config.train, evaluations=10, patience=5)
@@ -191,13 +191,13 @@ def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Sign
 
 
 def _judged_candidates(
-    recommender: Recommender, ranking: Ranking, queries: protocol.Queries
+    recommender: Recommender, finder: Finder, queries: protocol.Queries
 ) -> tuple[Judged, np.ndarray]:
     """Candidates of the validation part with what happened, and the fold [Q] of each query."""
     world = recommender.world
     states, asked = ask(recommender, queries, VALIDATION)
     shared = recommender.shared(VALIDATION)
-    parts = [p.candidates for p in ranking.propose(recommender.index, shared, states, asked, queries.seen)]
+    parts = [p.candidates for p in finder.propose(shared, states, asked, queries.seen)]
     candidates = Candidates(*(np.concatenate(leaves) for leaves in zip(*map(_leaves, parts), strict=True)))
     types = world.events.types[queries.target_rows]
     labels = ranked.labels(

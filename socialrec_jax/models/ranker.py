@@ -13,7 +13,6 @@ from flax import linen as nn
 from socialrec_jax.batch import Candidates
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
-INTERACTIONS = 16  # I, rank of the bilinear form
 HIDDEN = 32
 _RARE = -6.0  # the log-odds of a candidate before anything is known of it
 
@@ -22,10 +21,11 @@ class Ranker(nn.Module):
     """One logit an event type."""
 
     num_event_types: int
+    interactions: int  # I, rank of the bilinear form
 
     def setup(self):
-        self.user = nn.Dense(INTERACTIONS)
-        self.item = nn.Dense(INTERACTIONS)
+        self.user = nn.Dense(self.interactions)
+        self.item = nn.Dense(self.interactions)
         self.hidden = [nn.Dense(HIDDEN), nn.Dense(HIDDEN)]
         zeros, bias = nn.initializers.zeros, nn.initializers.constant(_RARE)
         self.logits = nn.Dense(self.num_event_types, kernel_init=zeros, bias_init=bias)

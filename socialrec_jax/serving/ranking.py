@@ -38,47 +38,27 @@ class Ranked:
     sources: np.ndarray  # [q, C] index into SOURCES
 
 
-class Ranking:
-    """Signals and a trained ranker: from users' states to their candidates in order."""
+class Finder:
+    """Finds candidates and looks up what is known of them: host work around an exact search on the devices."""
 
-    def __init__(
-        self, ranker: Ranker, params: dict | None, signals: Signals, catalogue, texts: np.ndarray, temperature: float
-    ):
-        """params: None only finds candidates. catalogue [V, D], texts [V, F]: vectors of the items, of the retriever
-        whose cosines are divided by temperature."""
-        self.signals, self.texts, self.temperature = signals, texts, temperature
-        self._vectors = parallel.replicate((catalogue, texts))
+    def __init__(self, index: Index, signals: Signals, catalogue, texts: np.ndarray, temperature: float):
+        """catalogue [V, D], texts [V, F]: vectors of the items; temperature: of the retriever's cosines."""
+        self.index, self.signals, self.texts, self.temperature = index, signals, texts, temperature
+        self.catalogue = np.asarray(catalogue)
+        self._vectors = parallel.replicate((self.catalogue, texts))
         self._measure = parallel.map_devices(lambda vectors, asked: measure(*asked, *vectors))
-        if params is not None:
-            model = ranker.bind({"params": params})
-            self._shared = parallel.replicate((params, jax.jit(model.project)(jnp.asarray(catalogue))))
-        self._logits = parallel.map_devices(lambda shared, asked: ranker.bind({"params": shared[0]})(asked, shared[1]))
-
-    def lists(
-        self,
-        index: Index,
-        shared,
-        states: np.ndarray,
-        asked: Questions,
-        seen: Pairs,
-        allowed: np.ndarray | None = None,
-        k: int = 0,
-    ) -> Iterator[Ranked]:
-        """Candidates of users [Q] in order, in chunks that together cover all; see `propose`."""
-        for proposed in self.propose(index, shared, states, asked, seen, allowed, k):
-            yield self._order(proposed)
 
     def propose(
-        self, index: Index, shared, states: np.ndarray, asked: Questions, seen: Pairs, allowed=None, k: int = 0
+        self, shared, states: np.ndarray, asked: Questions, seen: Pairs, allowed: np.ndarray | None = None, k: int = 0
     ) -> Iterator[Proposed]:
         """Candidates of users [Q] with retriever states [Q, D], in chunks that together cover all in order.
 
         shared: see `Recommender.shared`. seen items are no candidates, nor those where allowed [V] is False. At least
         k items each, where there are.
         """
-        lists = PER_LIST | {"history": min(max(PER_LIST["history"], k), index.num_items)}
+        lists = PER_LIST | {"history": min(max(PER_LIST["history"], k), self.index.num_items)}
         done, step = 0, self.signals.chunk
-        for items, best, normalisers in index.top(shared, states, seen, lists["history"], allowed):
+        for items, best, normalisers in self.index.top(shared, states, seen, lists["history"], allowed):
             items = np.where(np.isfinite(best), items, -1)
             for begin in range(0, len(items), step):
                 end = min(begin + step, len(items))
@@ -95,30 +75,55 @@ class Ranking:
         exists = items >= 0
         items = np.maximum(items, 0)
         profiles = np.asarray(looked.history @ self.texts, np.float32)
-        cosine, text = self._on_devices(self._measure, self._vectors, (states, profiles, items))
+        cosine, text = on_devices(self._measure, self._vectors, (states, profiles, items), self.signals.chunk)
         retrieval = cosine / self.temperature - normalisers[:, None]
         signals = self.signals.of(looked, items, retrieval, text)
         return Proposed(Candidates(states=states, items=items, exists=exists, signals=signals), sources)
 
+
+class Ranking:
+    """A trained ranker at work: from users' states to their candidates in order."""
+
+    def __init__(self, finder: Finder, params: dict, num_event_types: int):
+        self.finder = finder
+        ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
+        projected = jax.jit(ranker.bind({"params": params}).project)(jnp.asarray(finder.catalogue))
+        self._shared = parallel.replicate((params, projected))
+        self._logits = parallel.map_devices(lambda shared, asked: ranker.bind({"params": shared[0]})(asked, shared[1]))
+
+    def lists(
+        self,
+        shared,
+        states: np.ndarray,
+        asked: Questions,
+        seen: Pairs,
+        allowed: np.ndarray | None = None,
+        k: int = 0,
+    ) -> Iterator[Ranked]:
+        """Candidates of users [Q] in order, in chunks that together cover all; see `Finder.propose`."""
+        for proposed in self.finder.propose(shared, states, asked, seen, allowed, k):
+            yield self._order(proposed)
+
     def _order(self, proposed: Proposed) -> Ranked:
         asked = proposed.candidates
-        logits = self._on_devices(self._logits, self._shared, asked).copy()
+        logits = on_devices(self._logits, self._shared, asked, self.finder.signals.chunk).copy()
         unknown = ~np.any(asked.states, axis=1)
         # Nothing is known of some: a ranker that never met such users must not reorder what is popular.
-        logits[unknown] = asked.signals[unknown, :, POPULARITY, None] - np.log(logits.shape[-1])
+        logits[unknown] = np.asarray(asked.signals)[unknown, :, POPULARITY, None] - np.log(logits.shape[-1])
         score = np.where(asked.exists, np.logaddexp.reduce(logits, axis=-1), -np.inf)
         order = np.argsort(-score, axis=1, kind="stable")
         sources = np.where(unknown[:, None], POPULAR, proposed.sources)
-        items, score, sources = (np.take_along_axis(x, order, 1) for x in (asked.items, score, sources))
+        items, score, sources = (np.take_along_axis(x, order, 1) for x in (np.asarray(asked.items), score, sources))
         return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)
 
-    def _on_devices(self, function: Callable, shared, asked):
-        """function on rows [q, ...], filled up to the one size of chunk that compiles."""
-        P = parallel.num_local_devices()
-        q, size = len(jax.tree.leaves(asked)[0]), -(-self.signals.chunk // P) * P
-        padded = jax.tree.map(lambda leaf: np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1)), asked)
-        found = parallel.join_devices(function(shared, parallel.split_over_devices(padded)))
-        return jax.tree.map(lambda leaf: leaf[:q], found)
+
+def on_devices(function: Callable, shared, rows, size: int):
+    """function(shared, rows [q, ...]) on all devices, the rows filled up to the one size that compiles."""
+    P = parallel.num_local_devices()
+    q, size = len(jax.tree.leaves(rows)[0]), -(-size // P) * P
+    padded = jax.tree.map(lambda leaf: np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1)), rows)
+    found = parallel.join_devices(function(shared, parallel.split_over_devices(padded)))
+    return jax.tree.map(lambda leaf: leaf[:q], found)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

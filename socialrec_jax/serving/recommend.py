@@ -17,13 +17,12 @@ from socialrec_jax.data.popularity import recent_popularity
 from socialrec_jax.data.signals import Questions, Signals
 from socialrec_jax.data.world import NOW, TEST, Events, World
 from socialrec_jax.errors import UsageError
-from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.serving.encoder import Encoder, Trees
 from socialrec_jax.serving.explain import reasons
 from socialrec_jax.serving.index import Index, Pairs, with_fallback
 from socialrec_jax.serving.load import load_run
-from socialrec_jax.serving.ranking import POPULAR, Ranked, Ranking
+from socialrec_jax.serving.ranking import POPULAR, Finder, Ranked, Ranking
 
 _USERS_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
 
@@ -85,13 +84,12 @@ class Recommender:
 
     def rank_with(self, signals: Signals, params: dict) -> Recommender:
         """Order candidates by the ranker with these parameters from now on."""
-        self.ranking = self.ranking_by(signals, params)
+        self.ranking = Ranking(self.candidates_by(signals), params, self.model.num_event_types)
         return self
 
-    def ranking_by(self, signals: Signals, params: dict | None) -> Ranking:
-        """Candidates of the present retriever, ordered by a ranker with params."""
-        ranker, temperature = Ranker(self.model.num_event_types), self.config.model.temperature
-        return Ranking(ranker, params, signals, self.catalogue, self.texts, temperature)
+    def candidates_by(self, signals: Signals) -> Finder:
+        """Candidates around the present retriever."""
+        return Finder(self.index, signals, self.catalogue, self.texts, self.config.model.temperature)
 
     def shared(self, as_of: int | str = NOW):
         """What the index scores with: the catalogue, and the scores [V] that users without history get."""
@@ -197,7 +195,7 @@ class Recommender:
     ) -> Iterator[Ranked]:
         """Candidates in their order for users [Q] with states [Q, D], in chunks; at least k, where there are."""
         if self.ranking is not None:
-            yield from self.ranking.lists(self.index, shared, states, asked, seen, allowed, k)
+            yield from self.ranking.lists(shared, states, asked, seen, allowed, k)
             return
         done = 0
         for items, scores, log_total in self.index.top(shared, states, seen, k, allowed):

@@ -44,6 +44,11 @@ def member_of(fold: np.ndarray) -> np.ndarray:
     return 1 + fold
 
 
+def interactions_for(num_queries: int) -> int:
+    """Rank of the bilinear form: one for every thousand queries; more would learn them by heart (docs/results.md)."""
+    return int(np.clip(num_queries // 1000, 1, 16))
+
+
 def steps_for(num_queries: int) -> int:
     """Eight passes, but enough steps for few queries and not too many for a lot of them."""
     return int(np.clip(8 * num_queries // QUERIES_PER_STEP, 240, 2000))
