@@ -20,7 +20,7 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.environment import environment
 from socialrec_jax.errors import InputMissing, UsageError
-from socialrec_jax.evaluation import metrics, protocol, segments
+from socialrec_jax.evaluation import actions, metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
 from socialrec_jax.evaluation.rivals import fit_rivals
 from socialrec_jax.run import RunDirectory, write_atomically
@@ -110,11 +110,13 @@ def evaluate(
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         if len(queries[part]):
             judged[part] = {"retriever": stages.judge_retriever(recommender, queries[part], number)}
+    calibration = {}
     if ranker is not None:
         recommender.rank_with(ranker.signals, ranker.serving)
         judged["validation"] = {"ranker": ranker.out_of_fold} | judged["validation"]
         if len(queries["test"]):
-            judged["test"] = {"ranker": stages.judge_ranker(recommender, queries["test"], TEST)} | judged["test"]
+            judgement, calibration = stages.judge_ranker(recommender, queries["test"], TEST)
+            judged["test"] = {"ranker": judgement} | judged["test"]
     for name, judge in fit_rivals(world, queries["validation"]).items():
         for part in judged:
             if len(queries[part]):
@@ -126,6 +128,8 @@ def evaluate(
         "targets": {part: {"new": len(q.target_rows), "seen_before": q.dropped} for part, q in queries.items()},
         **{part: {name: judgement.metrics for name, judgement in models.items()} for part, models in judged.items()},
         **_closer_look(world, queries["test"], judged["test"], config.seed),
+        "calibration": calibration,
+        "next_event": _next_event(recommender),
         "train": _speed(standing),
         "environment": environment(),
     }
@@ -142,6 +146,23 @@ def _closer_look(world: World, queries: protocol.Queries, judged: dict[str, prot
         for name, judgement in judged.items()
     }
     return {"intervals": intervals, "segments": {n: segments.by_segment(j, masks) for n, j in judged.items()}}
+
+
+def _next_event(recommender: Recommender) -> dict:
+    """Per part and event type: how well the next event's type is foretold, beside a regression on counts."""
+    world = recommender.world
+    if len(world.event_types) == 1:
+        return {}
+    regression, found = actions.CountRegression(world), {}
+    for part, number in (("validation", VALIDATION), ("test", TEST)):
+        users, rows = actions.asked(world, number)
+        types = world.events.types[rows]
+        states = recommender.states(
+            world.events, users, rows, world.events.times[rows], moments=world.moments(number)[users], as_of=number
+        )
+        ways = {"model": recommender.next_actions(states), "regression on counts": regression.chances(rows)}
+        found[part] = {name: actions.judge(chances, types, world.event_types) for name, chances in ways.items()}
+    return found
 
 
 def _speed(standing: Standing) -> dict:

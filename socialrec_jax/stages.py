@@ -211,9 +211,16 @@ def _leaves(candidates: Candidates) -> tuple:
     return tuple(getattr(candidates, field.name) for field in dataclasses.fields(Candidates))
 
 
-def judge_ranker(recommender: Recommender, queries: protocol.Queries, part: int) -> protocol.Judgement:
-    """The ranker's order of the candidates of a held-out part."""
+def judge_ranker(recommender: Recommender, queries: protocol.Queries, part: int) -> tuple[protocol.Judgement, dict]:
+    """The ranker's order of the candidates of a held-out part, and {event type: reliability of its chances}."""
+    world = recommender.world
     states, asked = ask(recommender, queries, part)
     lists = list(recommender.ranked(recommender.shared(part), states, asked, queries.seen))
-    items, scores = (np.concatenate([getattr(part, name) for part in lists]) for name in ("items", "scores"))
-    return ranked.judge_lists(items, scores, queries, recommender.world.num_items)
+    items, scores, chances = (np.concatenate([getattr(p, n) for p in lists]) for n in ("items", "scores", "chances"))
+    exists, types = np.isfinite(scores), world.events.types[queries.target_rows]
+    truth = ranked.labels(items, exists, queries, types, len(world.event_types))
+    curves = {
+        name: ranked.reliability(chances[..., a][exists], truth[..., a][exists])
+        for a, name in enumerate(world.event_types)
+    }
+    return ranked.judge_lists(items, scores, queries, world.num_items), curves

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -70,6 +71,21 @@ def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]
         axis.grid(visible=False, axis="y")
         figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
         return _svg(figure, f"{title} by segment")
+
+
+def reliability(curves: dict[str, Sequence[tuple[float, float, int]]]) -> str:
+    """Predicted chance against what came true, a curve an event type, on logarithmic axes; the diagonal is perfect."""
+    with _drawing("reliability", 3.2) as (figure, axis):
+        for (name, curve), marker in zip(curves.items(), itertools.cycle("osd^vx")):
+            points = [(predicted, observed) for predicted, observed, _ in curve if observed > 0]
+            if points:
+                axis.plot(
+                    *zip(*points, strict=True), color=_OURS, marker=marker, markersize=3.5, linewidth=1, label=name
+                )
+        axis.axline((1e-3, 1e-3), (1e-2, 1e-2), color=_INK, linewidth=0.8, linestyle=":")
+        axis.set(xscale="log", yscale="log", xlabel="predicted chance", ylabel="share that came true")
+        axis.legend(frameon=False, fontsize=8)
+        return _svg(figure, "predicted chances against what came true")
 
 
 @contextlib.contextmanager

@@ -36,6 +36,13 @@ def judge_unsorted(items: np.ndarray, values: np.ndarray, queries: Queries, num_
     return judge_lists(np.take_along_axis(items, order, 1), np.take_along_axis(values, order, 1), queries, num_items)
 
 
+def reliability(chances: np.ndarray, came_true: np.ndarray, bins: int = 10) -> list[tuple[float, float, int]]:
+    """(mean chance, share that came true, how many) of equally many predictions [n] each, from the least likely on."""
+    order = np.argsort(chances, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return [(float(chances[p].mean()), float(came_true[p].mean()), len(p)) for p in parts]
+
+
 class OutOfFold:
     """Scores each query's candidates by the ranker that did not learn from its user."""
 

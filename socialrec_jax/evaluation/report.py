@@ -85,6 +85,8 @@ def write_report(run_dir: Path) -> None:
         _accuracy("Accuracy on the validation part, which chose the model", report.get("validation", {}), {}),
         _learning(_lines(run_dir / "metrics.jsonl"), report.get("train", {})),
         _segments(report.get("segments", {}), _best_rival(test)),
+        _calibration(report.get("calibration", {})),
+        _next_event(report.get("next_event", {}).get("test", {})),
         _facts("Speed", {"train": report.get("train", {})}),
         _facts("Data", {"data": report.get("data", {}), "targets": report.get("targets", {})}),
         _card(report.get("data", {})),
@@ -180,16 +182,44 @@ def _segments(models: dict, rival: str | None) -> str:
     )
 
 
+def _calibration(curves: dict) -> str:
+    if not any(observed > 0 for curve in curves.values() for _, observed, _ in curve):
+        return ""
+    return (
+        f"<h2>Can its chances be believed?</h2><figure>{figures.reliability(curves)}<figcaption>Candidates of the test "
+        "part in ten groups of one size by the ranker's chance; groups where nothing came true are not drawn. On the "
+        "dotted line what was predicted came true.</figcaption></figure>"
+    )
+
+
+def _next_event(ways: dict) -> str:
+    """AUC and log loss of the next event's type by each way of foretelling it."""
+    kinds = list(next(iter(ways.values()), {}))
+    if not kinds:
+        return ""
+    head = _cells("th", ["the next event is", "share", *(f"{way}: {m}" for way in ways for m in ("AUC", "log loss"))])
+    rows = []
+    for kind in kinds:
+        of_kind = [way[kind] for way in ways.values()]
+        cells = [f"{judged[m]:.4f}" for judged in of_kind for m in ("auc", "log_loss")]
+        rows.append(f"<tr>{_cells('td', [_text(kind), f'{of_kind[0]["share"]:.4f}', *cells])}</tr>")
+    return (
+        "<h2>What will they do next?</h2><p class=soft>The type of a user's next event, whatever product it is about, "
+        f"on the test part.</p><div class=scroll><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+    )
+
+
 def _card(data: dict) -> str:
     kinds = f" ({', '.join(data['event_types'])})" if data.get("event_types") else ""
     card = {
-        "What it is": f"A two-tower retriever: a causal transformer reads a shopper's events{kinds} and is matched by "
-        "cosine with every product.",
+        "What it is": f"A causal transformer reads a shopper's events{kinds}, a graph convolution what friends did, a "
+        "language model the products' texts; the best matches and what was bought together, friends had or trends are "
+        "put in order by a ranker that learnt from the validation part.",
         "Intended use": "Ranking products for shoppers of the shop whose data it learnt from.",
         "Data": "The tables counted above, and nothing else: no weights from elsewhere. What was held out for "
         "validation and test was not trained on.",
         "Limits": "Shoppers without events get what is popular lately. It repeats the habits and gaps of its data: "
-        "products without events are ranked poorly, and where times tie, the order of the source file counts as order "
+        "products without events are known by their texts alone, and where times tie, the order of the source file counts as order "
         "in time (see the segments). It was not judged for effects on particular groups of people.",
     }
     points = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in card.items())

@@ -29,6 +29,7 @@ class RecommenderModel(nn.Module):
         self.items = ItemTower(self.num_items, c.width, self.text_width)
         self.behavior = BehaviorTransformer(c, self.num_event_types)
         self.types = TypeHead(self.num_event_types)
+        self.actions = ActionHead(self.num_event_types)
         if self.num_users:
             self.social = SocialState(self.num_users, c.width, AGGREGATORS[c.social_aggregation], c.dropout or 0.0)
 
@@ -58,9 +59,14 @@ class RecommenderModel(nn.Module):
         """How the user would act on each item, given that it is the next one."""
         return self.types(users, self.items(items))
 
+    def action_logits(self, users: Floats[Array, "*S D"]) -> Floats[Array, "*S A"]:
+        """What the user will do next, whatever it is with."""
+        return self.actions(users)
+
     def __call__(self, batch: Batch) -> Floats[Array, "B T A"]:
         """Touches every parameter: for `init`."""
-        return self.type_logits(self.encode_users(batch), batch.targets)
+        users = self.encode_users(batch)
+        return self.type_logits(users, batch.targets) + self.action_logits(users)
 
 
 def fixed_variables(texts: Floats[Array, "V F"], known: Bools[Array, "V"]) -> dict:
@@ -79,3 +85,15 @@ class TypeHead(nn.Module):
         scale = users.shape[-1] ** 0.5  # unit vectors would start with tiny logits
         together = jnp.concatenate([users, items, users * items * scale], axis=-1) * scale
         return nn.Dense(self.num_event_types)(together)
+
+
+class ActionHead(nn.Module):
+    """One logit an event type from the user alone."""
+
+    num_event_types: int
+
+    @nn.compact
+    @typed
+    def __call__(self, users: Floats[Array, "*S D"]) -> Floats[Array, "*S A"]:
+        hidden = nn.silu(nn.Dense(users.shape[-1])(users * users.shape[-1] ** 0.5))
+        return nn.Dense(self.num_event_types)(hidden)

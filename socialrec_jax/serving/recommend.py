@@ -57,6 +57,7 @@ class Recommender:
         self.encoder = Encoder(model, config)
         self.index = Index(with_fallback(config.model.temperature), world.num_items)
         self._types = parallel.map_devices(lambda variables, part: _type_shares(model.bind(variables), *part))
+        self._actions = jax.jit(lambda variables, states: jax.nn.softmax(model.bind(variables).action_logits(states)))
 
     @classmethod
     def load(cls, run: Path, as_of: int | str = NOW) -> Recommender:
@@ -204,6 +205,10 @@ class Recommender:
             chances = np.exp(scores - log_total[:, None])[..., None] * self._type_shares(some, items)
             unknown = ~some.any(axis=1, keepdims=True)
             yield Ranked(items, scores, chances, np.broadcast_to(np.where(unknown, POPULAR, 0), items.shape))
+
+    def next_actions(self, states: np.ndarray) -> np.ndarray:
+        """Chances [Q, A] that each user's next event is of each type, whatever it is with."""
+        return np.asarray(self._actions(self.variables, states))
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""

@@ -105,7 +105,7 @@ class Trainer:
         return updated(state, gradients, self.optimizer, self.config.train.ema_decay), item_loss.mean()
 
     def loss_sums(self, variables: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
-        """(next item, next event type) losses of the local rows."""
+        """Losses of the local rows: the next item; its event type, with the item known and without."""
         keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
         noise = Noise(jax.random.bits(keys[0]), batch.row_ids)
         model = self.model.bind(variables)
@@ -118,8 +118,10 @@ class Trainer:
         item_loss = self._item_loss(users, model.encode_items(noise), targets, weights, keys[1])
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
-        logits = model.type_logits(users, targets)
-        return item_loss, losses.next_type(logits, batch.target_types.reshape(-1), weights)
+        types = batch.target_types.reshape(-1)
+        given_item = losses.next_type(model.type_logits(users, targets), types, weights)
+        alone = losses.next_type(model.action_logits(users), types, weights)
+        return item_loss, jax.tree.map(jnp.add, given_item, alone)
 
     def _item_loss(self, users: Array, catalogue: Array, targets: Array, weights: Array, key: Array) -> Sums:
         M, V = self.config.train.negatives, len(catalogue)
