@@ -202,7 +202,8 @@ def _next_event(ways: dict) -> str:
     for kind in kinds:
         of_kind = [way[kind] for way in ways.values()]
         cells = [f"{judged[m]:.4f}" for judged in of_kind for m in ("auc", "log_loss")]
-        rows.append(f"<tr>{_cells('td', [_text(kind), f'{of_kind[0]["share"]:.4f}', *cells])}</tr>")
+        share = f"{of_kind[0]['share']:.4f}"
+        rows.append(f"<tr>{_cells('td', [_text(kind), share, *cells])}</tr>")
     return (
         "<h2>What will they do next?</h2><p class=soft>The type of a user's next event, whatever product it is about, "
         f"on the test part.</p><div class=scroll><table><tr>{head}</tr>{''.join(rows)}</table></div>"
@@ -219,8 +220,8 @@ def _card(data: dict) -> str:
         "Data": "The tables counted above, and nothing else: no weights from elsewhere. What was held out for "
         "validation and test was not trained on.",
         "Limits": "Shoppers without events get what is popular lately. It repeats the habits and gaps of its data: "
-        "products without events are known by their texts alone, and where times tie, the order of the source file counts as order "
-        "in time (see the segments). It was not judged for effects on particular groups of people.",
+        "products without events are known by their texts alone, and where times tie, the order of the source file "
+        "counts as order in time (see the segments). It was not judged for effects on particular groups of people.",
     }
     points = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in card.items())
     return f"<h2>Model card</h2><dl class=card>{points}</dl>"
