@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from socialrec_jax import parallel
-from socialrec_jax.batch import Candidates, Judged
+from socialrec_jax.batch import Judged
 from socialrec_jax.config import SELECT_BY, Config, required
 from socialrec_jax.data.asking import Asking
 from socialrec_jax.data.batches import TrainingBatches
@@ -42,6 +43,7 @@ from socialrec_jax.training.step import Trainer, TrainState
 
 _TUNING_QUERIES = 5000  # validation users on whom the co-occurrence settings are tried: there are a dozen
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
+_ONE_STRANGER_IN = 20  # of them are asked once more as if nothing was known of the user: new users come every day
 
 
 def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.ndarray) -> tuple[TrainState, Standing]:
@@ -157,14 +159,17 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     signals = _signals(run, world, queries)
     learnt = queries.sample(_RANKER_QUERIES, seed=config.seed)
     ranker = Ranker(len(world.event_types), rank.interactions_for(len(learnt)))
-    judged, fold = _judged_candidates(recommender, recommender.candidates_by(signals), learnt)
-    batches = rank.RankBatches(judged, config.seed)
+    finder = recommender.candidates_by(signals)
+    judged = _judged(recommender, finder, learnt)
+    strangers = learnt.sample(len(learnt) // _ONE_STRANGER_IN, seed=config.seed).without_history()
+    taught = [judged, _judged(recommender, finder, strangers)] if len(strangers) else [judged]
+    batches = rank.RankBatches(jax.tree.map(lambda *leaves: np.concatenate(leaves), *taught), config.seed)
     catalogue = np.asarray(recommender.catalogue)
     train = dataclasses.replace(config.train, evaluations=10, patience=5)
     num_steps = whole_calls(rank.steps_for(len(learnt)), train.steps_per_call)
     trainer = rank.RankTrainer(dataclasses.replace(config, train=train), ranker, num_steps, catalogue)
 
-    score = ranked.OutOfFold(ranker, judged.candidates, rank.member_of(fold), catalogue)
+    score = ranked.OutOfFold(ranker, judged.candidates, rank.judge_of(learnt.users, config.seed), catalogue)
 
     def judge(state: TrainState) -> protocol.Judgement:
         return ranked.judge_unsorted(np.asarray(judged.candidates.items), score(state.average), learnt, world.num_items)
@@ -190,25 +195,18 @@ def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Sign
     return Signals.load(folder)
 
 
-def _judged_candidates(
-    recommender: Recommender, finder: Finder, queries: protocol.Queries
-) -> tuple[Judged, np.ndarray]:
-    """Candidates of the validation part with what happened, and the fold [Q] of each query."""
+def _judged(recommender: Recommender, finder: Finder, queries: protocol.Queries) -> Judged:
+    """Candidates of the validation part with what happened."""
     world = recommender.world
     states, asked = ask(recommender, queries, VALIDATION)
     shared = recommender.shared(VALIDATION)
     parts = [p.candidates for p in finder.propose(shared, states, asked, queries.seen)]
-    candidates = Candidates(*(np.concatenate(leaves) for leaves in zip(*map(_leaves, parts), strict=True)))
+    candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     types = world.events.types[queries.target_rows]
     labels = ranked.labels(
         np.asarray(candidates.items), np.asarray(candidates.exists), queries, types, len(world.event_types)
     )
-    fold = rank.folds(queries.users, recommender.config.seed)
-    return Judged(candidates, labels, rank.member_weights(fold, states)), fold
-
-
-def _leaves(candidates: Candidates) -> tuple:
-    return tuple(getattr(candidates, field.name) for field in dataclasses.fields(Candidates))
+    return Judged(candidates, labels, rank.member_weights(queries.users, recommender.config.seed))
 
 
 def judge_ranker(recommender: Recommender, queries: protocol.Queries, part: int) -> tuple[protocol.Judgement, dict]:

@@ -37,7 +37,6 @@ NAMES = (
     "log-probability under the retriever",
     "likeness to recent items in text",
 )
-POPULARITY = NAMES.index("recent popularity")
 _CONTENT_DECAY = 0.8
 _CELLS_AT_ONCE = 1 << 23  # queries x catalogue that are dense at once: 32 MB
 

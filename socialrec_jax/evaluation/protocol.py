@@ -48,6 +48,11 @@ class Queries:
             target_rows=self.target_rows[rows],
         )
 
+    def without_history(self) -> Queries:
+        """The same questions from users of whom nothing is known."""
+        none = Pairs(np.zeros_like(self.seen.offsets), self.seen.items[:0])
+        return dataclasses.replace(self, ends=self.ends - np.diff(self.seen.offsets), seen=none)
+
     def sample(self, size: int, seed: int) -> Queries:
         """At most `size` random queries, in their order."""
         if size >= len(self):

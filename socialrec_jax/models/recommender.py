@@ -45,7 +45,7 @@ class RecommenderModel(nn.Module):
     def join_friends(
         self, states: Floats[Array, "*S D"], trees: FriendTrees, noise: Noise | None = None
     ) -> Floats[Array, "*S D"]:
-        """Users' states with what their friends did; a state of zeros becomes that of the friends alone."""
+        """Users' states with what their friends did."""
         # Products learn from who takes them, not from being looked at by a friend: a gradient through all of these
         # lookups would cost more than the rest of the friends.
         items = jax.lax.stop_gradient(self.items(trees.items))

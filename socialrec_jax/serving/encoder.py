@@ -51,7 +51,8 @@ class Encoder:
 
         Only the last T events count. asked [Q]: unix seconds of the request, for models that see it; without it each
         is asked right at its last event. trees: the friends of each query, for models that know friends. A query
-        with neither history nor friends gets a state of zeros.
+        without history gets a state of zeros, whoever its friends are: what is popular serves it better (on Ciao by
+        two thirds), and the ranker knows what friends had.
         """
         states = np.zeros((len(users), self.model.config.width), np.float32)
         lengths = np.minimum(ends - events.offsets[users], self.row_length)
@@ -60,20 +61,19 @@ class Encoder:
             part = known[begin : begin + _QUERIES_AT_ONCE]
             when = None if asked is None else asked[part]
             states[part] = self._windows(variables, events, ends[part], lengths[part], first_time, when)
-        return states if trees is None else self._with_friends(variables, states, trees)
+        if trees is not None:
+            self._join_friends(variables, states, known, trees)
+        return states
 
-    def _with_friends(self, variables: dict, states: np.ndarray, trees: Trees) -> np.ndarray:
-        """States [Q, D] joined with friends, in chunks of one size."""
+    def _join_friends(self, variables: dict, states: np.ndarray, known: np.ndarray, trees: Trees) -> None:
+        """Let friends into the states [Q, D] of the queries `known`, in chunks of one size."""
         P = parallel.num_local_devices()
         size = max(1, _TREES_AT_ONCE // P) * P
-        joined = np.empty_like(states)
-        for begin in range(0, len(states), size):
-            chosen = np.arange(begin, begin + size)
-            chosen[chosen >= len(states)] = -1
-            part = parallel.split_over_devices((states[chosen], trees(chosen)))
-            found = parallel.join_devices(self._join(variables, part))
-            joined[begin : begin + size] = found[: len(states) - begin]
-        return joined
+        for begin in range(0, len(known), size):
+            chosen = known[begin : begin + size]
+            padded = np.pad(chosen, (0, size - len(chosen)), constant_values=-1)
+            part = parallel.split_over_devices((states[padded], trees(padded)))
+            states[chosen] = parallel.join_devices(self._join(variables, part))[: len(chosen)]
 
     def _windows(self, variables, events: Events, ends, lengths, first_time: int, asked) -> np.ndarray:
         """States after events[end - length : end] [S], none of them empty."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.batch import Candidates
-from socialrec_jax.data.signals import POPULARITY, Questions, Signals
+from socialrec_jax.data.signals import Questions, Signals
 from socialrec_jax.models.ranker import Ranker, measure
 from socialrec_jax.serving.index import Index, Pairs
 
@@ -72,6 +72,8 @@ class Finder:
         looked = self.signals.look_up(asked)
         proposals = {"history": retrieved} | self.signals.proposals(looked, lists)
         items, sources = _union(proposals, seen, len(self.texts), allowed, sum(lists.values()))
+        unknown = ~states.any(axis=1, keepdims=True)  # the search gave them what is popular
+        sources = np.where(unknown & (sources == 0), POPULAR, sources)
         exists = items >= 0
         items = np.maximum(items, 0)
         profiles = np.asarray(looked.history @ self.texts, np.float32)
@@ -106,14 +108,10 @@ class Ranking:
 
     def _order(self, proposed: Proposed) -> Ranked:
         asked = proposed.candidates
-        logits = on_devices(self._logits, self._shared, asked, self.finder.signals.chunk).copy()
-        unknown = ~np.any(asked.states, axis=1)
-        # Nothing is known of some: a ranker that never met such users must not reorder what is popular.
-        logits[unknown] = np.asarray(asked.signals)[unknown, :, POPULARITY, None] - np.log(logits.shape[-1])
+        logits = on_devices(self._logits, self._shared, asked, self.finder.signals.chunk)
         score = np.where(asked.exists, np.logaddexp.reduce(logits, axis=-1), -np.inf)
         order = np.argsort(-score, axis=1, kind="stable")
-        sources = np.where(unknown[:, None], POPULAR, proposed.sources)
-        items, score, sources = (np.take_along_axis(x, order, 1) for x in (np.asarray(asked.items), score, sources))
+        items, score, sources = (np.take_along_axis(x, order, 1) for x in (asked.items, score, proposed.sources))
         return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)
 
 

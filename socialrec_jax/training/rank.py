@@ -28,20 +28,14 @@ _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 1e-4
 _CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/results.md
 
 
-def folds(users: np.ndarray, seed: int) -> np.ndarray:
-    """Which half [Q] each user is in: 0 or 1, a function of the user and the seed."""
-    return np.random.default_rng(seed).integers(0, 2, int(users.max(initial=0)) + 1)[users]
+def member_weights(users: np.ndarray, seed: int) -> np.ndarray:
+    """How much the query of each user [Q] counts for each ranker [Q, MEMBERS]."""
+    return np.stack([np.ones(len(users)), *(judge_of(users, seed) != m for m in (1, 2))], axis=1).astype(np.float32)
 
 
-def member_weights(fold: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """How much each query [Q] counts for each ranker [Q, MEMBERS]; users of whom nothing is known count for none."""
-    known = states.any(axis=1)
-    return np.stack([known, known & (fold != 0), known & (fold != 1)], axis=1).astype(np.float32)
-
-
-def member_of(fold: np.ndarray) -> np.ndarray:
-    """The ranker that did not learn from a fold."""
-    return 1 + fold
+def judge_of(users: np.ndarray, seed: int) -> np.ndarray:
+    """The ranker [Q], 1 or 2, that does not learn from each user [Q]: a function of the user and the seed."""
+    return np.random.default_rng(seed).integers(1, MEMBERS, int(users.max(initial=0)) + 1)[users]
 
 
 def interactions_for(num_queries: int) -> int:
