@@ -91,7 +91,7 @@ def test_a_fresh_folder_has_nothing(tmp_path):
 
 def test_a_state_is_saved_as_it_was_although_the_next_step_reuses_its_memory(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    step = parallel.scan_steps(lambda s, b: (s + parallel.sum_over_devices(b), b))
+    step = parallel.scan_steps(lambda s, _, b: (s + parallel.sum_over_devices(b), b))
     state = parallel.replicate(jnp.ones((1000,)))
     checkpoints.save(1, {"x": state}, {}, keep=set())
     step(state, np.ones((parallel.num_local_devices(), 3, 1000), np.float32))

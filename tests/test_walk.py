@@ -60,7 +60,10 @@ def test_a_run_directory_explains_itself(walked):
     run = walked / "run"
     report = json.loads((run / "report.json").read_text())
     assert {"data", "split", "seed", "validation", "test", "train", "environment", "segments"} <= report.keys()
-    assert set(report["test"]) == {"retriever", "popular", "recently popular", "item cosine"}
+    rivals = {"popular", "recently popular", "item cosine", "user neighbours and friends"}
+    assert set(report["test"]) == {"ranker", "retriever"} | rivals
+    assert set(report["calibration"]) == {"view", "cart", "buy", "comment"}
+    assert set(report["next_event"]["test"]) == {"model", "regression on counts"}
     assert report["train"]["trained_events_per_second"] > 0
     assert (run / "report.html").read_text().startswith("<!DOCTYPE html>")
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -90,7 +93,7 @@ def held_out(walked) -> tuple[World, list[tuple[str, str]]]:
 
 
 def test_what_is_served_is_what_was_judged(walked, recommended):
-    report = json.loads((walked / "run" / "report.json").read_text())["test"]["retriever"]
+    report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
     ranks = {(u, i): r for u, i, r in rows(f"select user_id, item_id, rank from '{recommended}'")}
     _, pairs = held_out(walked)
     found = np.array([ranks.get(pair, 10**9) for pair in pairs])
@@ -101,7 +104,7 @@ def test_what_is_served_is_what_was_judged(walked, recommended):
 
 @pytest.mark.skipif(not JUDGE.exists(), reason="the independent judge lies outside the repository and is absent")
 def test_the_independent_judge_agrees(walked, recommended, tmp_path):
-    report = json.loads((walked / "run" / "report.json").read_text())["test"]["retriever"]
+    report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
     _, pairs = held_out(walked)
     with duckdb.connect() as database:
         database.execute('create table held ("user" varchar, item varchar)')
@@ -159,4 +162,4 @@ def test_resuming_a_finished_run_trains_nothing_and_reports_the_same(walked):
     said = call("train.py", "--run", walked / "run")
     after = json.loads((walked / "run" / "report.json").read_text())
     assert before["test"] == after["test"]
-    assert "retriever  step" not in said
+    assert not any(f"{stage}  step" in said for stage in ("text", "retriever", "ranker", "refit"))
