@@ -63,6 +63,7 @@ def main() -> None:
         # ---- train: each stage from wherever it stands
         texts = item_features(run, world, config)
         retriever, standing = stages.train_retriever(run, world, config, texts)
+        retriever, standing = stages.focus_retriever(run, world, config, texts, retriever, standing)
         recommender = stages.recommender_of(world, config, texts, retriever)
         ranker = stages.train_ranker(run, recommender)
 

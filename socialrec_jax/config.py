@@ -79,6 +79,8 @@ class TrainConfig:
     """Shared negatives a step; 0 = full softmax; from the data: full up to 5,000 items, else 1024."""
     type_weight: float = 0.1
     """Weight of the next-event-type loss beside the next-item loss, 0..1."""
+    focus: tuple[str, ...] = ()
+    """Event types that pay, such as buy: fine-tune on them, and recommend what they will happen to; all when empty."""
     refit: bool = True
     """Train once more on all events, for serving, after the evaluation."""
     evaluations: int = 20

@@ -24,7 +24,7 @@ from socialrec_jax.evaluation import actions, metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
 from socialrec_jax.evaluation.rivals import fit_rivals
 from socialrec_jax.run import RunDirectory, write_atomically
-from socialrec_jax.serving.load import RETRIEVER, knows_friends
+from socialrec_jax.serving.load import RETRIEVER, focus_of, knows_friends
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training.fit import Standing
 from socialrec_jax.training.resolve import resolve
@@ -106,7 +106,11 @@ def evaluate(
     """Judge retriever, ranker and every baseline on both parts, and write report.json and report.html."""
     world, config = recommender.world, recommender.config
     judged: dict[str, dict[str, protocol.Judgement]] = {"validation": {}, "test": {}}
-    queries = {"validation": protocol.held_out(world, VALIDATION), "test": protocol.held_out(world, TEST)}
+    focus = focus_of(config, world)
+    queries = {
+        "validation": protocol.held_out(world, VALIDATION, focus),
+        "test": protocol.held_out(world, TEST, focus),
+    }
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         if len(queries[part]):
             judged[part] = {"retriever": stages.judge_retriever(recommender, queries[part], number)}

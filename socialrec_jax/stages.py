@@ -25,10 +25,12 @@ from socialrec_jax.evaluation.baselines import tune_cosine
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.run import RunDirectory
 from socialrec_jax.serving.load import (
+    FOCUS,
     RANKER,
     REFIT,
     RETRIEVER,
     about,
+    focus_of,
     items_with_events,
     knows_friends,
     model_for,
@@ -43,6 +45,7 @@ from socialrec_jax.training.step import Trainer, TrainState
 
 _TUNING_QUERIES = 5000  # validation users on whom the co-occurrence settings are tried: there are a dozen
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
+_FOCUS_SHARE = 0.25  # of the steps of the whole training, for fine-tuning
 _ONE_STRANGER_IN = 20  # of them are asked once more as if nothing was known of the user: new users come every day
 
 
@@ -55,6 +58,24 @@ def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.n
         )
     trainer = retriever_trainer(world, config, batches, texts)
     return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer, texts), about(config, world))
+
+
+def focus_retriever(
+    run: RunDirectory, world: World, config: Config, texts: np.ndarray, state: TrainState, standing: Standing
+) -> tuple[TrainState, Standing]:
+    """The retriever fine-tuned on the events that pay; as it is without a focus."""
+    if not config.train.focus:
+        return state, standing
+    batches = training_batches(world, config, world.ends(VALIDATION))
+    trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.average)
+    return fit(run, FOCUS, trainer, batches, validator(world, config, trainer, texts), about(config, world))
+
+
+def fine_tuned(trainer: Trainer, world: World, start: dict) -> Trainer:
+    """A short training from start on the events that pay."""
+    num_steps = whole_calls(round(trainer.num_steps * _FOCUS_SHARE), trainer.config.train.steps_per_call)
+    start = jax.tree.map(np.asarray, start)
+    return dataclasses.replace(trainer, num_steps=num_steps, focus=focus_of(trainer.config, world), start=start)
 
 
 def recommender_of(world: World, config: Config, texts: np.ndarray, state: TrainState) -> Recommender:
@@ -110,7 +131,7 @@ def validator(
     world: World, config: Config, trainer: Trainer, texts: np.ndarray
 ) -> Callable[[TrainState], dict[str, float]] | None:
     """Metrics of a state on the validation part; None when the split left nobody to validate on."""
-    queries = protocol.held_out(world, VALIDATION)
+    queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
     recommender = Recommender(world, config, trainer.model, texts)
@@ -153,12 +174,12 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     None when the split left nobody to learn from.
     """
     world, config = recommender.world, recommender.config
-    queries = protocol.held_out(world, VALIDATION)
+    queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
     signals = _signals(run, world, queries)
     learnt = queries.sample(_RANKER_QUERIES, seed=config.seed)
-    ranker = Ranker(len(world.event_types), rank.interactions_for(len(learnt)))
+    ranker = Ranker(len(world.event_types), rank.interactions_for(len(learnt)), focus_of(config, world))
     finder = recommender.candidates_by(signals)
     judged = _judged(recommender, finder, learnt)
     strangers = learnt.sample(len(learnt) // _ONE_STRANGER_IN, seed=config.seed).without_history()

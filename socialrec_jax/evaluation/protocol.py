@@ -7,7 +7,7 @@ item. Ties count against us. See docs/model.md for the protocol and its reasons.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -60,13 +60,16 @@ class Queries:
         return self.part(np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False)))
 
 
-def held_out(world: World, part: int) -> Queries:
-    """The queries of VALIDATION or TEST."""
+def held_out(world: World, part: int, focus: Sequence[int] = ()) -> Queries:
+    """The queries of VALIDATION or TEST; with a focus, only events of these types are targets."""
     events = world.events
     begins, stops = world.ends(part), world.ends(TEST if part == VALIDATION else NOW)
     lengths = stops - begins
     users = np.repeat(np.arange(world.num_users), lengths)
     rows = ranges(begins, lengths)
+    if focus:
+        paying = np.isin(events.types[rows], focus)
+        users, rows = users[paying], rows[paying]
     is_new = _first_of_each(users, events.items[rows], world.num_items) & ~_seen_before(world, begins, users, rows)
     users, rows = users[is_new], rows[is_new]
     judged, counts = np.unique(users, return_counts=True)

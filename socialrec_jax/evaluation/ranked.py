@@ -49,7 +49,9 @@ class OutOfFold:
     def __init__(self, ranker: Ranker, candidates: Candidates, members: np.ndarray, catalogue: np.ndarray):
         """candidates [Q, C] with the number [Q] of the ranker that judges each; catalogue [V, D]: vectors of items."""
         self.candidates, self.members, self.catalogue = candidates, members, jnp.asarray(catalogue)
-        self._call = jax.jit(lambda params, asked, projected: scores(ranker.bind({"params": params})(asked, projected)))
+        self._call = jax.jit(
+            lambda params, asked, projected: scores(ranker.bind({"params": params})(asked, projected), ranker.focus)
+        )
         self._project = jax.jit(lambda params, catalogue: ranker.bind({"params": params}).project(catalogue))
 
     def __call__(self, params: dict) -> np.ndarray:

@@ -22,6 +22,7 @@ class Ranker(nn.Module):
 
     num_event_types: int
     interactions: int  # I, rank of the bilinear form
+    focus: tuple[int, ...] = ()  # event types that candidates are sorted by; all when empty
 
     def setup(self):
         self.user = nn.Dense(self.interactions)
@@ -70,6 +71,6 @@ def measure(
 
 
 @typed
-def scores(logits: Floats[Array, "*S C A"]) -> Floats[Array, "*S C"]:
-    """What candidates are sorted by: any of the actions."""
-    return jax.nn.logsumexp(logits, axis=-1)
+def scores(logits: Floats[Array, "*S C A"], focus: tuple[int, ...] = ()) -> Floats[Array, "*S C"]:
+    """What candidates are sorted by: any of the actions, or of those in focus."""
+    return jax.nn.logsumexp(logits[..., list(focus)] if focus else logits, axis=-1)

@@ -12,11 +12,11 @@ from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.config import Config
 from socialrec_jax.data.signals import Signals
 from socialrec_jax.data.world import NOW, VALIDATION, World
-from socialrec_jax.errors import BadData, InputMissing
+from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.run import RunDirectory
 
-RETRIEVER, RANKER, REFIT = "retriever", "ranker", "refit"  # the stages whose checkpoints serve
+RETRIEVER, FOCUS, RANKER, REFIT = "retriever", "focus", "ranker", "refit"  # the stages whose checkpoints serve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,8 @@ def load_run(path: Path, refitted: bool) -> Loaded:
         raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
     world = World.open(run.world)
     refitted = refitted and _best(run, REFIT) is not None
-    params = _restore(run, REFIT if refitted else RETRIEVER, world)
+    judged = FOCUS if config.train.focus else RETRIEVER
+    params = _restore(run, REFIT if refitted else judged, world)
     ranker = signals = None
     if _best(run, RANKER) is not None:
         ranker = serving_member(_restore(run, RANKER, world))
@@ -86,6 +87,14 @@ def load_texts(run: RunDirectory, world: World) -> np.ndarray:
     """The items' fixed vectors [V, F], F = 0 where nothing is known of them."""
     file = run.text / "vectors.npy"
     return np.load(file) if file.exists() else np.zeros((world.num_items, 0), np.float32)
+
+
+def focus_of(config: Config, world: World) -> tuple[int, ...]:
+    """Numbers of the event types that pay. Raises UsageError for a type that the World does not have."""
+    unknown = [name for name in config.train.focus if name not in world.event_types]
+    if unknown:
+        raise UsageError(f"--train.focus {unknown[0]}: the event types here are {', '.join(world.event_types)}")
+    return tuple(world.event_types.index(name) for name in config.train.focus)
 
 
 def about(config: Config, world: World) -> dict:

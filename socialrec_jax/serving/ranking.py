@@ -86,8 +86,9 @@ class Finder:
 class Ranking:
     """A trained ranker at work: from users' states to their candidates in order."""
 
-    def __init__(self, finder: Finder, params: dict, num_event_types: int):
-        self.finder = finder
+    def __init__(self, finder: Finder, params: dict, num_event_types: int, focus: tuple[int, ...]):
+        """focus: event types that candidates are sorted by; all when empty."""
+        self.finder, self.focus = finder, list(focus)
         ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
         projected = jax.jit(ranker.bind({"params": params}).project)(jnp.asarray(finder.catalogue))
         self._shared = parallel.replicate((params, projected))
@@ -109,7 +110,8 @@ class Ranking:
     def _order(self, proposed: Proposed) -> Ranked:
         asked = proposed.candidates
         logits = on_devices(self._logits, self._shared, asked, self.finder.signals.chunk)
-        score = np.where(asked.exists, np.logaddexp.reduce(logits, axis=-1), -np.inf)
+        sorted_by = logits[..., self.focus] if self.focus else logits
+        score = np.where(asked.exists, np.logaddexp.reduce(sorted_by, axis=-1), -np.inf)
         order = np.argsort(-score, axis=1, kind="stable")
         items, score, sources = (np.take_along_axis(x, order, 1) for x in (asked.items, score, proposed.sources))
         return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)

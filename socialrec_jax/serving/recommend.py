@@ -21,7 +21,7 @@ from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.serving.encoder import Encoder, Trees
 from socialrec_jax.serving.explain import reasons
 from socialrec_jax.serving.index import Index, Pairs, with_fallback
-from socialrec_jax.serving.load import load_run
+from socialrec_jax.serving.load import focus_of, load_run
 from socialrec_jax.serving.ranking import POPULAR, Finder, Ranked, Ranking
 
 _USERS_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
@@ -85,7 +85,8 @@ class Recommender:
 
     def rank_with(self, signals: Signals, params: dict) -> Recommender:
         """Order candidates by the ranker with these parameters from now on."""
-        self.ranking = Ranking(self.candidates_by(signals), params, self.model.num_event_types)
+        focus = focus_of(self.config, self.world)
+        self.ranking = Ranking(self.candidates_by(signals), params, self.model.num_event_types, focus)
         return self
 
     def candidates_by(self, signals: Signals) -> Finder:

@@ -125,7 +125,9 @@ class RankTrainer:
         ranker = self.ranker.bind({"params": params})
         logits = ranker(judged.candidates, ranker.project(catalogue))
         exists = judged.candidates.exists
-        order = losses.listwise(scores(logits), judged.labels.max(-1), exists, weights)
+        focus = self.ranker.focus
+        wanted = judged.labels[..., list(focus)] if focus else judged.labels
+        order = losses.listwise(scores(logits, focus), wanted.max(-1), exists, weights)
         calibration = losses.calibration(logits, judged.labels, exists, weights)
         return Sums(order.total + _CALIBRATION_WEIGHT * calibration.total, calibration.weight)
 

@@ -18,6 +18,8 @@ from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.shapes import Array, Floats, Ints
 from socialrec_jax.training import losses
 
+_FINE_TUNING_SHARE = 0.25  # of the peak learning rate
+
 
 class TrainState(struct.PyTreeNode):
     """Everything that a step changes; the same on all devices."""
@@ -65,11 +67,14 @@ class Trainer:
     item_counts: np.ndarray  # [V] training events of each item: half of the negatives follow them
     texts: np.ndarray | None = None  # [V, F] the items' fixed vectors, for models that know them
     horizon: int | None = None  # steps of the learning-rate schedule, where training ends before it
+    focus: tuple[int, ...] = ()  # event types that are learnt; all when empty
+    start: dict | None = None  # parameters to fine-tune
 
     @property
     def schedule(self) -> optax.Schedule:
         t = self.config.train
-        return warmup_cosine(t.learning_rate, self.horizon or self.num_steps, t.warmup_share)
+        peak = t.learning_rate * (_FINE_TUNING_SHARE if self.start is not None else 1)
+        return warmup_cosine(peak, self.horizon or self.num_steps, t.warmup_share)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -77,6 +82,8 @@ class Trainer:
 
     def init(self, example: Batch) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
+        if self.start is not None:
+            return fresh(self.start, self.optimizer)
         params: dict = jax.jit(self.model.init)(jax.random.key(self.config.seed), example)["params"]
         return fresh(params, self.optimizer)
 
@@ -113,7 +120,7 @@ class Trainer:
         users, targets, weights = (
             users.reshape(-1, users.shape[-1]),
             batch.targets.reshape(-1),
-            batch.weights.reshape(-1),
+            self._weights(batch).reshape(-1),
         )
         item_loss = self._item_loss(users, model.encode_items(noise), targets, weights, keys[1])
         if self.model.num_event_types == 1:
@@ -122,6 +129,11 @@ class Trainer:
         given_item = losses.next_type(model.type_logits(users, targets), types, weights)
         alone = losses.next_type(model.action_logits(users), types, weights)
         return item_loss, jax.tree.map(jnp.add, given_item, alone)
+
+    def _weights(self, batch: Batch) -> Array:
+        if not self.focus:
+            return jnp.asarray(batch.weights)
+        return batch.weights * jnp.isin(batch.target_types, jnp.asarray(self.focus))
 
     def _item_loss(self, users: Array, catalogue: Array, targets: Array, weights: Array, key: Array) -> Sums:
         M, V = self.config.train.negatives, len(catalogue)
