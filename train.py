@@ -63,7 +63,7 @@ def main() -> None:
         # ---- train: each stage from wherever it stands
         texts = item_features(run, world, config)
         retriever, standing = stages.train_retriever(run, world, config, texts)
-        retriever, standing = stages.focus_retriever(run, world, config, texts, retriever, standing)
+        retriever, focus_standing = stages.focus_retriever(run, world, config, texts, retriever)
         recommender = stages.recommender_of(world, config, texts, retriever)
         ranker = stages.train_ranker(run, recommender)
 
@@ -72,7 +72,7 @@ def main() -> None:
 
         # ---- refit: what serves from now on has learnt from all events
         if config.train.refit:
-            stages.refit(run, world, config, texts, standing, ranker)
+            stages.refit(run, world, config, texts, stages.Standings(standing, focus_standing), ranker)
         pipeline.finish(run, report)
 
 

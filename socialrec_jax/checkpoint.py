@@ -91,8 +91,12 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step that the newest whole step calls best, None when nothing was ever saved or validated."""
+        return (self.newest_progress() or {}).get("best_step") or None
+
+    def newest_progress(self) -> dict | None:
+        """What was saved beside the newest whole step."""
         newest = next((step for step in self.steps()[::-1] if self.damage(step) is None), None)
-        return (newest and self._progress(newest).get("best_step")) or None
+        return None if newest is None else self._progress(newest)
 
     def restore_part(self, name: str, step: int):
         """One field of a saved state, on the first local device. Raises DiskError when the step is damaged."""

@@ -28,6 +28,7 @@ from socialrec_jax.serving.load import (
     FOCUS,
     RANKER,
     REFIT,
+    REFIT_FOCUS,
     RETRIEVER,
     about,
     focus_of,
@@ -60,12 +61,20 @@ def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.n
     return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer, texts), about(config, world))
 
 
+@dataclasses.dataclass(frozen=True)
+class Standings:
+    """How the judged trainings stand."""
+
+    retriever: Standing
+    focus: Standing | None = None
+
+
 def focus_retriever(
-    run: RunDirectory, world: World, config: Config, texts: np.ndarray, state: TrainState, standing: Standing
-) -> tuple[TrainState, Standing]:
+    run: RunDirectory, world: World, config: Config, texts: np.ndarray, state: TrainState
+) -> tuple[TrainState, Standing | None]:
     """The retriever fine-tuned on the events that pay; as it is without a focus."""
     if not config.train.focus:
-        return state, standing
+        return state, None
     batches = training_batches(world, config, world.ends(VALIDATION))
     trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.average)
     return fit(run, FOCUS, trainer, batches, validator(world, config, trainer, texts), about(config, world))
@@ -85,21 +94,33 @@ def recommender_of(world: World, config: Config, texts: np.ndarray, state: Train
 
 
 def refit(
-    run: RunDirectory, world: World, config: Config, texts: np.ndarray, standing: Standing, ranker: TrainedRanker | None
+    run: RunDirectory,
+    world: World,
+    config: Config,
+    texts: np.ndarray,
+    standings: Standings,
+    ranker: TrainedRanker | None,
 ) -> None:
     """The retriever and all that signals count once more, from all events; the ranker stays as it is.
 
-    Nobody is left to validate on: the passes are those after which the judged training was best.
+    Nobody is left to validate on: the passes are those after which each judged training was best.
     """
-    batches = training_batches(world, config, world.ends(NOW))
+    judged, batches = (training_batches(world, config, world.ends(as_of)) for as_of in (VALIDATION, NOW))
+    longer = batches.steps_per_epoch / judged.steps_per_epoch
     trainer = retriever_trainer(world, config, batches, texts)
-    passes = standing.best_step / training_batches(world, config, world.ends(VALIDATION)).steps_per_epoch
-    num_steps = whole_calls(round(passes * batches.steps_per_epoch), config.train.steps_per_call)
-    trainer = dataclasses.replace(trainer, num_steps=min(num_steps, trainer.num_steps), horizon=trainer.num_steps)
-    fit(run, REFIT, trainer, batches, None, about(config, world))
+    state, _ = fit(run, REFIT, shortened(trainer, standings.retriever, longer), batches, None, about(config, world))
+    if standings.focus is not None:
+        trainer = shortened(fine_tuned(trainer, world, state.average), standings.focus, longer)
+        fit(run, REFIT_FOCUS, trainer, batches, None, about(config, world))
     folder = signals_folder(run, refitted=True)
     if ranker is not None and not (folder / "settings.json").exists():
         Signals.fit(world, world.ends(NOW), ranker.signals.settings).save(folder)
+
+
+def shortened(trainer: Trainer, standing: Standing, longer: float) -> Trainer:
+    """The same training, ended where the judged one was best, when a pass takes `longer` times as many steps."""
+    steps = whole_calls(round(standing.best_step * longer), trainer.config.train.steps_per_call)
+    return dataclasses.replace(trainer, num_steps=min(steps, trainer.num_steps), horizon=trainer.num_steps)
 
 
 def training_batches(world: World, config: Config, ends: np.ndarray) -> TrainingBatches:

@@ -16,7 +16,13 @@ from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.run import RunDirectory
 
-RETRIEVER, FOCUS, RANKER, REFIT = "retriever", "focus", "ranker", "refit"  # the stages whose checkpoints serve
+RETRIEVER, FOCUS, RANKER, REFIT, REFIT_FOCUS = (
+    "retriever",
+    "focus",
+    "ranker",
+    "refit",
+    "refit-focus",
+)  # the stages whose checkpoints serve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +49,9 @@ def load_run(path: Path, refitted: bool) -> Loaded:
     if not (run.world / "manifest.json").exists():
         raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
     world = World.open(run.world)
-    refitted = refitted and _best(run, REFIT) is not None
-    judged = FOCUS if config.train.focus else RETRIEVER
-    params = _restore(run, REFIT if refitted else judged, world)
+    judged, refit = (FOCUS, REFIT_FOCUS) if config.train.focus else (RETRIEVER, REFIT)
+    refitted = refitted and _finished(run, refit)
+    params = _restore(run, refit if refitted else judged, world)
     ranker = signals = None
     if _best(run, RANKER) is not None:
         ranker = serving_member(_restore(run, RANKER, world))
@@ -56,6 +62,12 @@ def load_run(path: Path, refitted: bool) -> Loaded:
 
 def _best(run: RunDirectory, stage: str) -> int | None:
     return Checkpoints(run.checkpoints / stage).best_step()
+
+
+def _finished(run: RunDirectory, stage: str) -> bool:
+    """Whether a stage was trained to its end."""
+    progress = Checkpoints(run.checkpoints / stage).newest_progress()
+    return bool(progress and progress.get("finished"))
 
 
 def _restore(run: RunDirectory, stage: str, world: World) -> dict:
