@@ -123,3 +123,9 @@ def copying_world(path: Path, num_pairs: int = 300, num_items: int = 30, length:
     events = dataclasses.replace(events, times=events.times + np.where(followers, 1800, 0))
     edges = [(num_pairs + pair, pair, 1.0, int(NO_TIME)) for pair in range(num_pairs)]
     return with_friends(world_of(path, events, num_items), edges)
+
+
+def with_texts(world: World, **columns: list[str]) -> World:
+    """The World whose products have these titles, descriptions, tags or categories."""
+    texts = {name: Strings.of(column) for name, column in columns.items()}
+    return dataclasses.replace(world, items=dataclasses.replace(world.items, **texts))

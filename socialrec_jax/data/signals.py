@@ -177,8 +177,10 @@ class Signals:
 def friends_had(asked: Questions, deeds: Deeds, num_items: int) -> np.ndarray:
     """[3, q, V] float32: weighted friends who had each item, how lately, and how much those friends are like the user.
 
-    Likeness is the cosine of what both had, up to the moment.
+    Likeness is the cosine of what both had, up to the moment. Whoever had an item several times had it, and lately as
+    of the last time.
     """
+    deeds = _last_of_each_item(deeds, num_items)
     shape = (len(asked.users), num_items)
     own = np.zeros(shape, bool)
     lengths = asked.ends - asked.events.offsets[asked.users]
@@ -186,7 +188,16 @@ def friends_had(asked: Questions, deeds: Deeds, num_items: int) -> np.ndarray:
     num_edges = int(deeds.edges.max(initial=-1)) + 1
     shared = np.bincount(deeds.edges, own[deeds.queries, deeds.items], num_edges)
     size = np.bincount(deeds.edges, minlength=num_edges)
-    likeness = (shared / np.sqrt(np.maximum(size, 1)))[deeds.edges] / np.sqrt(np.maximum(lengths, 1))[deeds.queries]
+    own_size = own.sum(axis=1)
+    likeness = (shared / np.sqrt(np.maximum(size, 1)))[deeds.edges] / np.sqrt(np.maximum(own_size, 1))[deeds.queries]
     values = (deeds.weights, deeds.weights / (1 + deeds.ages / 10), deeds.weights * likeness)
     place = (deeds.queries, deeds.items)
     return np.stack([sparse.csr_array((v, place), shape, dtype=np.float32).toarray() for v in values])
+
+
+def _last_of_each_item(deeds: Deeds, num_items: int) -> Deeds:
+    """The deeds without those that the same friend repeated later."""
+    keys = deeds.edges * num_items + deeds.items
+    last = np.sort(len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1])
+    columns = {name: getattr(deeds, name)[last] for name in ("queries", "edges", "weights", "items", "ages")}
+    return dataclasses.replace(deeds, **columns)

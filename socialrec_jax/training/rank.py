@@ -118,7 +118,7 @@ class RankTrainer:
         gradients, sums = parallel.sum_over_devices(jax.grad(local_loss, has_aux=True)(state.params))
         weight = jnp.maximum(sums.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight.reshape(-1, *(1,) * (g.ndim - 1)), gradients)
-        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), sums.mean()[0]
+        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), (sums.total / weight)[0]
 
     def loss_sums(self, params: dict, catalogue: Array, judged: Judged, weights: Array) -> Sums:
         """The loss of one ranker on the local queries."""

@@ -1,0 +1,119 @@
+"""A candidate is scored alone, and a ranker that has learnt nothing says the same of all."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from socialrec_jax.batch import Candidates
+from socialrec_jax.models import ranker as module
+from socialrec_jax.models.ranker import Ranker, Standardise, measure, scores
+
+Q, C, V, D, S, A = 5, 7, 20, 8, 6, 3
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """(ranker, fresh parameters, moved ones, candidates, catalogue)."""
+    rng = np.random.default_rng(0)
+    asked = Candidates(
+        states=rng.normal(size=(Q, D)).astype(np.float32),
+        items=rng.integers(0, V, (Q, C)).astype(np.int32),
+        exists=rng.random((Q, C)) < 0.8,
+        signals=rng.normal(size=(Q, C, S)).astype(np.float32),
+    )
+    ranker, catalogue = Ranker(A, interactions=2), rng.normal(size=(V, D)).astype(np.float32)
+    params = ranker.init(jax.random.key(0), asked, catalogue, method=lambda r, a, c: r(a, r.project(c)))["params"]
+    moved = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    return ranker, params, moved, asked, catalogue
+
+
+def logits(problem, asked, params=None) -> np.ndarray:
+    ranker, _, moved, _, catalogue = problem
+    bound = ranker.bind({"params": moved if params is None else params})
+    return np.asarray(bound(asked, bound.project(catalogue)))
+
+
+def test_a_candidate_is_scored_alone(problem):
+    asked = problem[3]
+    together = logits(problem, asked)
+    alone = [
+        logits(problem, jax.tree.map(lambda x, c=c: x if x.ndim == 2 and x.shape[1] == D else x[:, [c]], asked))
+        for c in range(C)
+    ]
+    np.testing.assert_allclose(np.concatenate(alone, 1), together, rtol=1e-5, atol=1e-5)
+    assert together.std(axis=1).min() > 1e-3, "candidates differ"
+
+
+def test_order_padding_and_other_queries_change_nothing(problem):
+    asked, together = problem[3], logits(problem, problem[3])
+    order = np.random.default_rng(1).permutation(C)
+    shuffled = asked.replace(**{n: getattr(asked, n)[:, order] for n in ("items", "exists", "signals")})
+    np.testing.assert_allclose(logits(problem, shuffled), together[:, order], rtol=1e-5, atol=1e-5)
+    longer = asked.replace(
+        items=np.pad(asked.items, ((0, 0), (0, 4))),
+        exists=np.pad(asked.exists, ((0, 0), (0, 4))),
+        signals=np.pad(asked.signals, ((0, 0), (0, 4), (0, 0)), constant_values=99),
+    )
+    np.testing.assert_allclose(logits(problem, longer)[:, :C], together, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        logits(problem, jax.tree.map(lambda x: x[2:4], asked)), together[2:4], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_user_item_and_signals_all_matter(problem):
+    asked, together = problem[3], logits(problem, problem[3])
+    for changed in (
+        asked.replace(states=-asked.states),
+        asked.replace(items=(asked.items + 1) % V),
+        asked.replace(signals=asked.signals + 1),
+    ):
+        assert np.abs(logits(problem, changed) - together).max() > 1e-3
+
+
+def test_a_fresh_ranker_says_the_same_of_all(problem):
+    np.testing.assert_array_equal(logits(problem, problem[3], problem[1]), np.full((Q, C, A), module._RARE))
+
+
+def test_what_is_usual_is_not_learnt_and_outliers_are_cut():
+    params = {"center": jnp.array([1.0, 2.0]), "scale": jnp.array([2.0, 0.5])}
+    x = jnp.array([[[3.0, 2.0], [1e9, -1e9]]])
+
+    def standardised(params):
+        return Standardise().apply({"params": params}, x)
+
+    np.testing.assert_allclose(standardised(params), [[[1, 0], [5, -5]]])
+    gradients = jax.grad(lambda p: jnp.sum(jnp.asarray(standardised(p)) ** 2))(params)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
+
+
+def test_gradients_reach_everything_that_is_learnt(problem):
+    ranker, _, moved, asked, catalogue = problem
+
+    def loss(params):
+        bound = ranker.bind({"params": params})
+        return jnp.sum(jnp.square(bound(asked, bound.project(catalogue))))
+
+    gradients = jax.grad(loss)(moved)
+    for name, part in gradients.items():
+        for leaf in jax.tree.leaves(part):
+            assert np.isfinite(leaf).all()
+            assert bool(np.any(leaf)) == (name != "standardise"), name
+
+
+def test_measures_are_dot_products():
+    rng = np.random.default_rng(0)
+    states, profiles, catalogue, texts = (
+        rng.normal(size=s).astype(np.float32) for s in ((Q, D), (Q, 4), (V, D), (V, 4))
+    )
+    items = rng.integers(0, V, (Q, C))
+    retrieval, text = measure(states, profiles, items, catalogue, texts)
+    np.testing.assert_allclose(retrieval, np.take_along_axis(states @ catalogue.T, items, 1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(text, np.take_along_axis(profiles @ texts.T, items, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_candidates_are_sorted_by_any_action():
+    x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+    np.testing.assert_allclose(scores(x), np.log(np.exp(x).sum(-1)), rtol=1e-5)
