@@ -32,7 +32,7 @@ def main() -> None:
 def quality(options: argparse.Namespace) -> None:
     from benchmarks import quality as suite
 
-    arms = options.arms or list(suite.ARMS)
+    arms = options.arms or [*suite.ARMS, suite.STRICT]
     preset = options.preset or ("base" if options.data else "tiny")
     config = dataclasses.replace(PRESETS[preset](), split=options.split)
     folder = options.out or Path(tempfile.mkdtemp(prefix="quality-"))

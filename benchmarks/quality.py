@@ -12,13 +12,18 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from socialrec_jax import pipeline, stages
 from socialrec_jax.config import Config
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.world import VALIDATION, Friends, World
+from socialrec_jax.data.signals import Signals
+from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
+from socialrec_jax.evaluation import protocol
 from socialrec_jax.run import RunDirectory
+from socialrec_jax.serving.load import items_with_events
+from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.text_stage import item_features
 
 METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
@@ -77,16 +82,56 @@ ARMS: dict[str, Callable[[World, int], World]] = {
 }
 
 
+STRICT = "ranker from the training part"
+
+
 def train(world: World, config: Config, folder: Path) -> dict:
     """One run; {part: {model: metrics}} of validation and test."""
     run = RunDirectory(folder)
     with run.lock():
-        config = pipeline.resolve_config(run, config, world)
-        texts = item_features(run, world, config)
-        state, standing = stages.train_retriever(run, world, config, texts)
-        recommender = stages.recommender_of(world, config, texts, state)
-        report = pipeline.evaluate(run, recommender, standing, stages.train_ranker(run, recommender))
+        recommender, standing, ranker = _stages(run, world, config)
+        report = pipeline.evaluate(run, recommender, standing, ranker)
     return {part: report[part] for part in ("validation", "test")}
+
+
+def _stages(run: RunDirectory, world: World, config: Config):
+    config = pipeline.resolve_config(run, config, world)
+    texts = item_features(run, world, config)
+    state, standing = stages.train_retriever(run, world, config, texts)
+    recommender = stages.recommender_of(world, config, texts, state)
+    return recommender, standing, stages.train_ranker(run, recommender)
+
+
+def train_strictly(world: World, config: Config, folder: Path) -> dict:
+    """A ranker that has not seen the validation part either: it learnt from the last training events.
+
+    Its retriever had to do without these, and is the one that is tested: a lower bound of what the system does.
+    """
+    run = RunDirectory(folder)
+    with run.lock():
+        recommender, _, ranker = _stages(run, one_event_earlier(world), config)
+        if ranker is None:
+            return {}
+        known = items_with_events(recommender.world, recommender.world.ends(VALIDATION))
+        tested = Recommender(world, recommender.config, recommender.model, recommender.texts)
+        tested.use(jax.tree.map(np.asarray, recommender.variables["params"]), known)
+        tested.rank_with(Signals.fit(world, world.ends(VALIDATION), ranker.signals.settings), ranker.serving)
+        parts = {"validation": VALIDATION, "test": TEST}
+        judged = {n: stages.judge_ranker(tested, protocol.held_out(world, p), p)[0] for n, p in parts.items()}
+    return {name: {"ranker": judgement.metrics} for name, judgement in judged.items()}
+
+
+def one_event_earlier(world: World) -> World:
+    """Without the test part, what was validated is tested, and each user's last training event is validated."""
+    events, splits = world.events, world.event_splits
+    kept = splits < TEST
+    offsets = np.concatenate([[0], np.cumsum(events.count_before(kept))])
+    columns = {name: getattr(events, name)[kept] for name in ("items", "times", "types", "values")}
+    earlier = np.where(splits[kept] == VALIDATION, TEST, TRAIN).astype(splits.dtype)
+    learnt = np.bincount(events.owners[kept][earlier == TRAIN], minlength=world.num_users)
+    last = (offsets[:-1] + learnt - 1)[learnt > 1]
+    earlier[last] = VALIDATION
+    return dataclasses.replace(world, events=Events(offsets, **columns), event_splits=earlier)
 
 
 def run_suite(world: World, config: Config, arms: list[str], seeds: list[int], folder: Path) -> dict:
@@ -95,9 +140,11 @@ def run_suite(world: World, config: Config, arms: list[str], seeds: list[int], f
     for arm in arms:
         runs = []
         for seed in seeds:
-            changed = ARMS[arm](world, seed)
-            seeded = dataclasses.replace(config, seed=seed)
-            runs.append(train(changed, seeded, folder / f"{arm.replace(' ', '-')}-{seed}"))
+            seeded, place = dataclasses.replace(config, seed=seed), folder / f"{arm.replace(' ', '-')}-{seed}"
+            strict = arm == STRICT
+            runs.append(
+                train_strictly(world, seeded, place) if strict else train(ARMS[arm](world, seed), seeded, place)
+            )
         results[arm] = {part: summary([r[part] for r in runs]) for part in ("validation", "test")}
     return results
 
