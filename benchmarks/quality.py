@@ -27,6 +27,7 @@ from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.text_stage import item_features
 
 METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
+_SHUFFLES = 200
 
 
 def without_friends(world: World, _seed: int) -> World:
@@ -36,12 +37,12 @@ def without_friends(world: World, _seed: int) -> World:
 
 
 def with_other_friends(world: World, seed: int) -> World:
-    """Everybody has as many friends as before, drawn by swapping the ends of random pairs of friendships."""
+    """Everybody has as many friends as before, but others: the friendships' second ends change places at random."""
     offsets, ids = world.friends.offsets, world.friends.ids
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
     once = owners < ids if _is_symmetric(owners, ids) else np.ones(len(ids), bool)
-    src, dst, kept = owners[once], rng.permutation(ids[once]), np.flatnonzero(once)
+    src, dst, kept = owners[once], _shuffled_ends(owners[once], ids[once], once.all(), rng), np.flatnonzero(once)
     if not once.all():
         src, dst, kept = np.concatenate([src, dst]), np.concatenate([dst, src]), np.concatenate([kept, kept])
     order = np.lexsort((dst, src))
@@ -49,6 +50,20 @@ def with_other_friends(world: World, seed: int) -> World:
     others = (world.friends.weights[kept][order], world.friends.times[kept][order])
     shuffled = Friends(np.concatenate([[0], np.cumsum(counts)]), dst[order].astype(np.int32), *others)
     return dataclasses.replace(world, friends=shuffled)
+
+
+def _shuffled_ends(src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator) -> np.ndarray:
+    """dst in a random order that makes nobody a friend of themselves, nor of the same friend twice if that can be."""
+    dst = rng.permutation(dst)
+    for _ in range(_SHUFFLES):
+        ends = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
+        first = np.zeros(len(src), bool)
+        first[np.unique(np.stack(ends), axis=1, return_index=True)[1]] = True
+        if not len(wrong := np.flatnonzero((src == dst) | ~first)):
+            break
+        for one, other in zip(wrong, rng.integers(0, len(dst), len(wrong)), strict=True):
+            dst[[one, other]] = dst[[other, one]]
+    return dst
 
 
 def without_text(world: World, _seed: int) -> World:
@@ -66,10 +81,11 @@ def without_order(world: World, seed: int) -> World:
     rng = np.random.default_rng(seed)
     owners, rows = world.events.owners, np.arange(len(world.events.items))
     learnt = rows < world.ends(VALIDATION)[owners]
-    items, types = world.events.items.copy(), world.events.types.copy()
     order = np.lexsort((rng.random(learnt.sum()), owners[learnt]))
-    items[learnt], types[learnt] = items[learnt][order], types[learnt][order]
-    return dataclasses.replace(world, events=dataclasses.replace(world.events, items=items, types=types))
+    columns = {name: getattr(world.events, name).copy() for name in ("items", "types", "values")}
+    for column in columns.values():
+        column[learnt] = column[learnt][order]
+    return dataclasses.replace(world, events=dataclasses.replace(world.events, **columns))
 
 
 ARMS: dict[str, Callable[[World, int], World]] = {

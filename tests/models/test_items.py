@@ -24,8 +24,8 @@ def tower():
     """(item tower with texts, its variables)."""
     rng = np.random.default_rng(0)
     module = ItemTower(V, D, F)
-    params = module.init(jax.random.key(0), jnp.arange(3))["params"]
-    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    params = jax.jit(module.init)(jax.random.key(0), jnp.arange(3))["params"]
+    params = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
     texts = rng.normal(size=(V, F)).astype(np.float32)
     return module, {"params": params} | {"fixed": fixed_variables(texts, KNOWN)["fixed"]["items"]}
 

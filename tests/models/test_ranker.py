@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,15 +27,26 @@ def problem():
         signals=rng.normal(size=(Q, C, S)).astype(np.float32),
     )
     ranker, catalogue = Ranker(A, interactions=2), rng.normal(size=(V, D)).astype(np.float32)
-    params = ranker.init(jax.random.key(0), asked, catalogue, method=lambda r, a, c: r(a, r.project(c)))["params"]
-    moved = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    touch = lambda r, a, c: r(a, r.project(c))  # noqa: E731
+    params = jax.jit(lambda key: ranker.init(key, asked, catalogue, method=touch)["params"])(jax.random.key(0))
+    moved = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
     return ranker, params, moved, asked, catalogue
 
 
 def logits(problem, asked, params=None) -> np.ndarray:
     ranker, _, moved, _, catalogue = problem
-    bound = ranker.bind({"params": moved if params is None else params})
-    return np.asarray(bound(asked, bound.project(catalogue)))
+    return np.asarray(call(ranker)(moved if params is None else params, asked, catalogue))
+
+
+@functools.cache
+def call(ranker: Ranker):
+    """The ranker, compiled once a shape."""
+
+    def compiled(params, asked, catalogue):
+        bound = ranker.bind({"params": params})
+        return bound(asked, bound.project(catalogue))
+
+    return jax.jit(compiled)
 
 
 def test_a_candidate_is_scored_alone(problem):
@@ -92,11 +105,7 @@ def test_what_is_usual_is_not_learnt_and_outliers_are_cut():
 def test_gradients_reach_everything_that_is_learnt(problem):
     ranker, _, moved, asked, catalogue = problem
 
-    def loss(params):
-        bound = ranker.bind({"params": params})
-        return jnp.sum(jnp.square(bound(asked, bound.project(catalogue))))
-
-    gradients = jax.grad(loss)(moved)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.square(call(ranker)(params, asked, catalogue)))))(moved)
     for name, part in gradients.items():
         for leaf in jax.tree.leaves(part):
             assert np.isfinite(leaf).all()
