@@ -37,7 +37,7 @@ def with_other_friends(world: World, seed: int) -> World:
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
     once = owners < ids if _is_symmetric(owners, ids) else np.ones(len(ids), bool)
-    src, dst, kept = owners[once], _shuffled_ends(owners[once], ids[once], once.all(), rng), np.flatnonzero(once)
+    src, dst, kept = owners[once], _shuffled_ends(owners[once], ids[once], bool(once.all()), rng), np.flatnonzero(once)
     if not once.all():
         src, dst, kept = np.concatenate([src, dst]), np.concatenate([dst, src]), np.concatenate([kept, kept])
     order = np.lexsort((dst, src))

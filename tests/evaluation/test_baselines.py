@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from socialrec_jax.data import cooccurrence
 from socialrec_jax.data.cooccurrence import CosineSettings, ItemCosine
 from socialrec_jax.data.popularity import recent_popularity
 from socialrec_jax.data.world import VALIDATION
@@ -41,7 +42,7 @@ def test_item_cosine_equals_the_dense_reference(world, settings):
 
 
 def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
-    monkeypatch.setattr(baselines, "_NEIGHBOURS", 3)
+    monkeypatch.setattr(cooccurrence, "_NEIGHBOURS", 3)
     fitted = ItemCosine.fit(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
     dense = dense_cosine(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
     kept = fitted.similarity.toarray()
