@@ -42,7 +42,7 @@ def with_other_friends(world: World, seed: int) -> World:
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
     once = owners < ids if _is_symmetric(owners, ids) else np.ones(len(ids), bool)
-    src, dst, kept = owners[once], _shuffled_ends(owners[once], ids[once], once.all(), rng), np.flatnonzero(once)
+    src, dst, kept = owners[once], _shuffled_ends(owners[once], ids[once], bool(once.all()), rng), np.flatnonzero(once)
     if not once.all():
         src, dst, kept = np.concatenate([src, dst]), np.concatenate([dst, src]), np.concatenate([kept, kept])
     order = np.lexsort((dst, src))
@@ -54,15 +54,15 @@ def with_other_friends(world: World, seed: int) -> World:
 
 def _shuffled_ends(src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator) -> np.ndarray:
     """dst in a random order that makes nobody a friend of themselves, nor of the same friend twice if that can be."""
-    dst = rng.permutation(dst)
+    src, dst = src.astype(np.int64), rng.permutation(dst).astype(np.int64)
     for _ in range(_SHUFFLES):
-        ends = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
+        one, other = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
         first = np.zeros(len(src), bool)
-        first[np.unique(np.stack(ends), axis=1, return_index=True)[1]] = True
+        first[np.unique(one * (1 << 32) + other, return_index=True)[1]] = True
         if not len(wrong := np.flatnonzero((src == dst) | ~first)):
             break
-        for one, other in zip(wrong, rng.integers(0, len(dst), len(wrong)), strict=True):
-            dst[[one, other]] = dst[[other, one]]
+        for here, there in zip(wrong, rng.integers(0, len(dst), len(wrong)), strict=True):
+            dst[[here, there]] = dst[[there, here]]
     return dst
 
 

@@ -91,9 +91,8 @@ def test_labels_say_what_was_done_to_which_candidate(problem):
     assert found.sum() > 20
 
 
-@pytest.mark.parametrize("at_once", [512, 7])
-def test_everybody_is_scored_by_the_ranker_asked_for(monkeypatch, at_once):
-    monkeypatch.setattr(ranked, "_QUERIES_AT_ONCE", at_once)
+def test_everybody_is_scored_by_the_ranker_asked_for(monkeypatch):
+    monkeypatch.setattr(ranked, "_QUERIES_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     Q, C, D, S, M = 25, 6, 4, 3, 3
     asked = Candidates(
