@@ -161,11 +161,13 @@ def with_fallback(temperature: float) -> Callable:
     return score
 
 
+@functools.lru_cache(maxsize=4)
 def shared_index(num_items: int) -> Index:
     """An index of one list of scores [V] for every query."""
     return Index(lambda scores, queries: jnp.broadcast_to(scores[None], (len(queries), num_items)), num_items)
 
 
+@functools.lru_cache(maxsize=4)
 def dense_index(num_items: int) -> Index:
     """An index of queries that are scores already [q, V]: the baselines'."""
     return Index(lambda _, scores: scores, num_items)
