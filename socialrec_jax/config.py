@@ -209,4 +209,5 @@ def from_json(text: str) -> Config:
 
 def _build(cls: type, values: dict[str, Any]):
     sections = {f.name: type(f.default) for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return cls(**{k: _build(sections[k], v) if k in sections else v for k, v in values.items()})

@@ -17,6 +17,7 @@ from socialrec_jax import parallel, stages
 from socialrec_jax.config import Config, check
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.tokenizer import product_texts
 from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.environment import environment
 from socialrec_jax.errors import InputMissing, UsageError
@@ -76,7 +77,8 @@ def open_world(run: RunDirectory, source: Path | None, config: Config) -> World:
 
 
 def resolve_config(run: RunDirectory, config: Config, world: World) -> Config:
-    """Fill in what follows from the data and write it down."""
+    """Fill in what follows from the data and write it down. Raises UsageError when the two do not go together."""
+    focus_of(config, world)
     resolved = resolve(config, world)
     run.write_config(resolved)
     return resolved
@@ -92,10 +94,13 @@ def describe(world: World, config: Config) -> None:
         + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
     )
     friends = f"friends at {m.social_queries} a row" if knows_friends(config, world) else "no friends"
+    described = sum(map(bool, product_texts(world.items)))
+    texts = f"texts of {described:,} products" if described else "no product texts"
+    texts += f", vectors of width {world.items.vectors.shape[1]}" if world.items.vectors.shape[1] else ""
     softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"
     print(
         f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
-        f"{friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}",
+        f"{texts}  {friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}",
         flush=True,
     )
 
