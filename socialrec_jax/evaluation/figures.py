@@ -84,6 +84,9 @@ def reliability(curves: dict[str, Sequence[tuple[float, float, int]]]) -> str:
                 )
         axis.axline((1e-3, 1e-3), (1e-2, 1e-2), color=_INK, linewidth=0.8, linestyle=":")
         axis.set(xscale="log", yscale="log", xlabel="predicted chance", ylabel="share that came true")
+        for side in (axis.xaxis, axis.yaxis):  # the usual labels of logarithmic axes are formulas
+            side.set_major_formatter(lambda value, _: f"{value:g}")
+            side.set_minor_formatter(lambda *_: "")
         axis.legend(frameon=False, fontsize=8)
         return _svg(figure, "predicted chances against what came true")
 

@@ -82,7 +82,11 @@ def write_report(run_dir: Path) -> None:
         _headline(name, report),
         _accuracy("Accuracy on the test part", test, intervals),
         _LEGEND if test else "",
-        _accuracy("Accuracy on the validation part, which chose the model", report.get("validation", {}), {}),
+        _accuracy(
+            "Accuracy on the validation part, which chose the model (the ranker learnt from it: out of fold)",
+            report.get("validation", {}),
+            {},
+        ),
         _learning(_lines(run_dir / "metrics.jsonl"), report.get("train", {})),
         _segments(report.get("segments", {}), _best_rival(test)),
         _calibration(report.get("calibration", {})),
