@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 STAGE = "text"
 _TOKENS_PER_STEP = 2048  # over all devices: a small catalogue still takes a thousand steps
+_LEAST_STEPS = 200  # however few the words: the model shall know them
 _ROW_LENGTH = 64  # of texts that are all shorter: packed rows cost attention by their length
 
 
@@ -79,7 +80,9 @@ def _text_vectors(run: RunDirectory, texts: list[str], config: Config) -> np.nda
     row_length = int(np.clip(tokens.lengths.max(), min(_ROW_LENGTH, sizes.n_positions), sizes.n_positions))
     model, params = GPT2(sizes), start
     if required(config.text.epochs):
-        params = _train(run, config, model, start, tokens, row_length)
+        # Once each: where products share their few words (categories alone, say), an epoch is short.
+        distinct = tokenize(tokenizer, sorted(set(filter(None, texts))), sizes.n_positions)
+        params = _train(run, config, model, start, distinct, row_length)
     assert params is not None  # `config.check`: without epochs there is a pretrained model
     save_pretrained(run.text, sizes, params, tokenizer)
     return _finish(pool(model, params, tokens, row_length), config, known)
@@ -100,7 +103,8 @@ def _train(run: RunDirectory, config: Config, model: GPT2, start: dict | None, t
     devices = parallel.num_devices()
     rows = max(1, round(_TOKENS_PER_STEP / row_length / devices)) * devices
     batches = TextBatches(tokens, row_length, rows, config.seed)
-    num_steps = whole_calls(batches.steps_per_epoch * required(config.text.epochs), config.train.steps_per_call)
+    steps = max(batches.steps_per_epoch * required(config.text.epochs), _LEAST_STEPS)
+    num_steps = whole_calls(steps, config.train.steps_per_call)
     state, _ = fit(run, STAGE, TextTrainer(config, model, num_steps, start), batches, None)
     return state.average
 
