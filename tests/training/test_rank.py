@@ -23,7 +23,7 @@ RANKER = Ranker(A, interactions=1)
 
 
 def planted(seed: int = 0) -> Judged:
-    """Queries one of whose candidates came true: the one whose signal 3 is the largest; every tenth user is unknown."""
+    """Queries one of whose candidates came true: the one with the largest signal 3; every tenth user is a stranger."""
     rng = np.random.default_rng(seed)
     states = rng.normal(size=(Q, D)).astype(np.float32)
     states[::10] = 0
@@ -34,12 +34,11 @@ def planted(seed: int = 0) -> Judged:
     labels = np.zeros((Q, C, A), np.float32)
     best = np.where(exists, signals[:, :, 3], -np.inf).argmax(1)
     labels[np.arange(Q), best, rng.integers(0, A, Q)] = 1
-    fold = rank.folds(np.arange(Q), SEED)
-    return Judged(Candidates(states, items, exists, signals), labels, rank.member_weights(fold, states))
+    return Judged(Candidates(states, items, exists, signals), labels, rank.member_weights(np.arange(Q), SEED))
 
 
 CATALOGUE = np.random.default_rng(9).normal(size=(V, D)).astype(np.float32)
-FOLD = rank.folds(np.arange(Q), SEED)
+JUDGES = rank.judge_of(np.arange(Q), SEED)
 
 
 @pytest.fixture(scope="module")
@@ -67,46 +66,36 @@ def moved_members(a: dict, b: dict) -> set[int]:
     return {m for m in range(rank.MEMBERS) if any((x[m] != y[m]).any() for x, y in pairs)}
 
 
-def test_folds_are_halves_of_users_and_follow_from_user_and_seed():
+def test_each_user_has_one_of_two_judges_by_user_and_seed():
     users = np.arange(10_000)
-    fold = rank.folds(users, 1)
-    assert set(fold) == {0, 1}
-    assert abs(fold.mean() - 0.5) < 0.03
+    judges = rank.judge_of(users, 1)
+    assert set(judges) == {1, 2}
+    assert abs(judges.mean() - 1.5) < 0.03
     some = np.array([7, 7, 3, 900, 3])
-    np.testing.assert_array_equal(rank.folds(some, 1), fold[some])
-    assert (rank.folds(users, 2) != fold).mean() > 0.4
-    assert len(rank.folds(np.zeros(0, int), 1)) == 0
+    np.testing.assert_array_equal(rank.judge_of(some, 1), judges[some])
+    assert (rank.judge_of(users, 2) != judges).mean() > 0.4
+    assert len(rank.judge_of(np.zeros(0, int), 1)) == 0
 
 
 def test_weights_keep_each_user_from_the_ranker_that_judges_them():
-    judged, members = planted(), rank.member_of(FOLD)
-    known = judged.candidates.states.any(1)
-    assert (judged.weights[np.arange(Q), members] == 0).all()
-    np.testing.assert_array_equal(judged.weights[:, 0], known)
-    np.testing.assert_array_equal(judged.weights.sum(1), 2 * known)
+    weights = rank.member_weights(np.arange(Q), SEED)
+    assert (weights[np.arange(Q), JUDGES] == 0).all()
+    assert (weights[:, 0] == 1).all()
+    assert (weights.sum(1) == 2).all()
 
 
-def test_the_judge_of_a_fold_never_learns_from_it(trainer):
-    """Other labels of one fold move the two rankers that learn from it, and no bit of the third."""
+def test_a_judge_never_learns_from_whom_it_judges(trainer):
+    """Other labels of its users move the two rankers that learn from them, and no bit of the third."""
     judged = planted()
     before = trained(trainer, judged, 3 * K)[0].params
-    for fold in (0, 1):
+    for judge in (1, 2):
         labels = judged.labels.copy()
-        labels[fold == FOLD] = np.roll(labels[fold == FOLD], 1, axis=1)
+        labels[judge == JUDGES] = np.roll(labels[judge == JUDGES], 1, axis=1)
         after = trained(trainer, judged.replace(labels=labels), 3 * K)[0].params
-        assert moved_members(before, after) == {0, 1, 2} - {1 + fold}
+        assert moved_members(before, after) == {0, 1, 2} - {judge}
 
 
-def test_users_of_whom_nothing_is_known_teach_nothing(trainer):
-    judged = planted()
-    labels = judged.labels.copy()
-    unknown = ~judged.candidates.states.any(1)
-    labels[unknown] = np.roll(labels[unknown], 1, axis=1)
-    before, after = (trained(trainer, j, 3 * K)[0].params for j in (judged, judged.replace(labels=labels)))
-    assert moved_members(before, after) == set()
-
-
-def test_a_step_without_anybody_known_is_harmless(trainer):
+def test_a_step_without_weight_is_harmless(trainer):
     judged = planted()
     nobody = judged.replace(weights=np.zeros_like(judged.weights))
     state, found = trained(trainer, nobody, K)
@@ -138,7 +127,7 @@ def test_a_planted_signal_is_learnt_and_found_in_users_that_were_not(trainer):
     judged = planted()
     state, found = trained(trainer, judged, 240)
     start = trainer[2]
-    score = ranked.OutOfFold(RANKER, judged.candidates, rank.member_of(FOLD), CATALOGUE)
+    score = ranked.OutOfFold(RANKER, judged.candidates, JUDGES, CATALOGUE)
     ndcg = {
         name: judge(judged, score(params)) for name, params in (("fresh", start.params), ("trained", state.average))
     }
