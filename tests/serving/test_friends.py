@@ -32,7 +32,7 @@ def config_of(**settings) -> Config:
 
 def random_params(world: World, config: Config) -> dict:
     """Parameters away from their start, an open gate among them."""
-    model, batch = model_for(config, world), training_batches(world, config).at(0)
+    model, batch = model_for(config, world), training_batches(world, config, world.ends(VALIDATION)).at(0)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
 
@@ -195,7 +195,8 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     world, _ = social
     config = config_of(request_time=request_time)
     params = random_params(world, config)
-    model, batch = model_for(config, world), training_batches(world, config).at(0)  # step 0 draws as serving does
+    # Step 0 draws as serving does.
+    model, batch = model_for(config, world), training_batches(world, config, world.ends(VALIDATION)).at(0)
     encode = jax.jit(lambda batch: model.bind({"params": params}).encode_users(batch))
     trained = np.asarray(encode(batch))
     rows, queries = np.nonzero(batch.friends.users[..., 0] >= 0)
@@ -246,4 +247,4 @@ def test_a_model_without_friends_has_nothing_social(social, tmp_path):
     world, _ = social
     for config, some in ((config_of(social_queries=0), world), (config_of(), random_world(tmp_path))):
         assert "social" not in random_params(some, config)
-        assert training_batches(some, config).at(0).friends is None
+        assert training_batches(some, config, some.ends(VALIDATION)).at(0).friends is None

@@ -8,7 +8,7 @@ import pytest
 
 from socialrec_jax import parallel
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import TEST
+from socialrec_jax.data.world import TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.serving.load import model_for
 from socialrec_jax.serving.recommend import Recommender
@@ -23,7 +23,7 @@ def trained(world, negatives: int, steps: int = 400, **settings):
         model=ModelConfig(width=32, num_heads=2, history_length=8, dropout=0.1, **settings),
         train=TrainConfig(tokens_per_step=512, learning_rate=1e-2, negatives=negatives, ema_decay=0.9),
     )
-    batches, model = training_batches(world, config), model_for(config, world)
+    batches, model = training_batches(world, config, world.ends(VALIDATION)), model_for(config, world)
     trainer = Trainer(config, model, steps, batches.item_counts(world.num_items))
     compilations = []
     jax.monitoring.register_event_duration_secs_listener(
