@@ -126,7 +126,7 @@ def evaluate(
         if len(queries["test"]):
             judgement, calibration = stages.judge_ranker(recommender, queries["test"], TEST)
             judged["test"] = {"ranker": judgement} | judged["test"]
-    for name, judge in fit_rivals(world, queries["validation"]).items():
+    for name, judge in fit_rivals(world, queries["validation"], ranker and ranker.signals.cosine).items():
         for part in judged:
             if len(queries[part]):
                 judged[part][name] = judge(queries[part])

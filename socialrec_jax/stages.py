@@ -13,7 +13,7 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.batch import Judged
-from socialrec_jax.config import SELECT_BY, Config, required
+from socialrec_jax.config import Config, required
 from socialrec_jax.data.asking import Asking
 from socialrec_jax.data.batches import TrainingBatches
 from socialrec_jax.data.neighbours import Neighbourhood
@@ -21,7 +21,7 @@ from socialrec_jax.data.signals import Signals
 from socialrec_jax.data.world import NOW, VALIDATION, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.evaluation import protocol, ranked
-from socialrec_jax.evaluation.baselines import tune_cosine
+from socialrec_jax.evaluation.rivals import tuned_cosine
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.run import RunDirectory
 from socialrec_jax.serving.load import (
@@ -44,7 +44,6 @@ from socialrec_jax.training import rank
 from socialrec_jax.training.fit import Standing, fit, whole_calls
 from socialrec_jax.training.step import Trainer, TrainState
 
-_TUNING_QUERIES = 5000  # validation users on whom the co-occurrence settings are tried: there are a dozen
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
 _FOCUS_SHARE = 0.25  # of the steps of the whole training, for fine-tuning
 _ONE_STRANGER_IN = 20  # of them are asked once more as if nothing was known of the user: new users come every day
@@ -227,12 +226,7 @@ def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Sign
     """What is counted from the training part, with the co-occurrence settings that validate best."""
     folder = signals_folder(run, refitted=False)
     if not (folder / "settings.json").exists():
-        sample, events, V = queries.sample(_TUNING_QUERIES, seed=0), world.events, world.num_items
-
-        def value(cosine) -> float:
-            return protocol.judge_scorer(lambda q: cosine.scores(events, q.users, q.ends), sample, V).metrics[SELECT_BY]
-
-        _, settings = tune_cosine(events, world.ends(VALIDATION), V, value)
+        _, settings = tuned_cosine(world, queries)
         Signals.fit(world, world.ends(VALIDATION), settings).save(folder)
     return Signals.load(folder)
 
