@@ -38,7 +38,7 @@ from socialrec_jax.serving.load import (
     serving_member,
     signals_folder,
 )
-from socialrec_jax.serving.ranking import Finder
+from socialrec_jax.serving.ranking import Finder, Ranked
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training import rank
 from socialrec_jax.training.fit import Standing, fit, whole_calls
@@ -46,6 +46,7 @@ from socialrec_jax.training.step import Trainer, TrainState
 
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
 _FOCUS_SHARE = 0.25  # of the steps of the whole training, for fine-tuning
+_CALIBRATED_QUERIES = 20_000  # whose candidates make the reliability curve
 _ONE_STRANGER_IN = 20  # of them are asked once more as if nothing was known of the user: new users come every day
 
 
@@ -246,15 +247,28 @@ def _judged(recommender: Recommender, finder: Finder, queries: protocol.Queries)
 
 
 def judge_ranker(recommender: Recommender, queries: protocol.Queries, part: int) -> tuple[protocol.Judgement, dict]:
-    """The ranker's order of the candidates of a held-out part, and {event type: reliability of its chances}."""
-    world = recommender.world
+    """The ranker's order of the candidates of a held-out part, and {event type: reliability of its chances}.
+
+    Chunk by chunk, so that memory does not grow with candidates x users.
+    """
+    world, done = recommender.world, 0
     states, asked = ask(recommender, queries, part)
-    lists = list(recommender.ranked(recommender.shared(part), states, asked, queries.seen))
-    items, scores, chances = (np.concatenate([getattr(p, n) for p in lists]) for n in ("items", "scores", "chances"))
-    exists, types = np.isfinite(scores), world.events.types[queries.target_rows]
-    truth = ranked.labels(items, exists, queries, types, len(world.event_types))
-    curves = {
-        name: ranked.reliability(chances[..., a][exists], truth[..., a][exists])
-        for a, name in enumerate(world.event_types)
-    }
-    return ranked.judge_lists(items, scores, queries, world.num_items), curves
+    ranks, tops, foretold = [], [], []
+    for lists in recommender.ranked(recommender.shared(part), states, asked, queries.seen):
+        some = queries.part(np.arange(done, done + len(lists.items)))
+        done += len(some)
+        ranks.append(ranked.ranks_in_lists(lists.items, lists.scores, some))
+        tops.append(lists.items[:, : max(protocol.CUTOFFS)])
+        if done <= _CALIBRATED_QUERIES or not foretold:
+            foretold.append(_foretold(world, lists, some))
+    judged = protocol.judgement(np.concatenate(ranks), np.concatenate(tops), queries, world.num_items)
+    chances, truth = (np.concatenate(column) for column in zip(*foretold, strict=True))
+    curves = {name: ranked.reliability(chances[:, a], truth[:, a]) for a, name in enumerate(world.event_types)}
+    return judged, curves
+
+
+def _foretold(world: World, lists: Ranked, queries: protocol.Queries) -> tuple[np.ndarray, np.ndarray]:
+    """(chances, what came true) [n, A] of all candidates of some queries."""
+    exists, types = np.isfinite(lists.scores), world.events.types[queries.target_rows]
+    truth = ranked.labels(lists.items, exists, queries, types, len(world.event_types))
+    return lists.chances[exists], truth[exists]

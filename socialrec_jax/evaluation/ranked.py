@@ -12,22 +12,28 @@ from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.serving.index import UNRANKED
 
 _QUERIES_AT_ONCE = 512
+_TARGETS_AT_ONCE = 4096
 
 
-def judge_lists(items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int) -> Judgement:
-    """Rank the targets of queries [Q] in lists of items [Q, C], best first, by their values [Q, C].
+def ranks_in_lists(items: np.ndarray, values: np.ndarray, queries: Queries) -> np.ndarray:
+    """Rank [M] of each target of queries [Q] in lists of items [Q, C], best first, by their values [Q, C].
 
     -inf marks the end of a list. A target outside the list is UNRANKED. Ties count against us.
     """
     query = np.repeat(np.arange(len(queries)), np.diff(queries.targets.offsets))
     ranks = np.empty(len(query), np.int64)
-    for begin in range(0, len(query), 4096):
-        at = slice(begin, begin + 4096)
+    for begin in range(0, len(query), _TARGETS_AT_ONCE):
+        at = slice(begin, begin + _TARGETS_AT_ONCE)
         row, listed = query[at], np.isfinite(values[query[at]])
         own = (items[row] == queries.targets.items[at, None]) & listed
         score = np.max(np.where(own, values[row], -np.inf), axis=1)
         ranks[at] = np.where(own.any(1), np.sum(values[row] >= score[:, None], axis=1), UNRANKED)
-    return judgement(ranks, items[:, : max(CUTOFFS)], queries, num_items)
+    return ranks
+
+
+def judge_lists(items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int) -> Judgement:
+    """Judge lists of items [Q, C] by their values [Q, C]; see `ranks_in_lists`."""
+    return judgement(ranks_in_lists(items, values, queries), items[:, : max(CUTOFFS)], queries, num_items)
 
 
 def judge_unsorted(items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int) -> Judgement:
@@ -75,8 +81,8 @@ def labels(items: np.ndarray, exists: np.ndarray, queries: Queries, types: np.nd
     """
     found = np.zeros((*items.shape, num_types), np.float32)
     query = np.repeat(np.arange(len(queries)), np.diff(queries.targets.offsets))
-    for begin in range(0, len(query), 4096):
-        at = slice(begin, begin + 4096)
+    for begin in range(0, len(query), _TARGETS_AT_ONCE):
+        at = slice(begin, begin + _TARGETS_AT_ONCE)
         target, place = np.nonzero((items[query[at]] == queries.targets.items[at, None]) & exists[query[at]])
         found[query[at][target], place, types[at][target]] = 1
     return found
