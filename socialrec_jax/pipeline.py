@@ -9,6 +9,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,6 @@ from socialrec_jax import parallel, stages
 from socialrec_jax.config import Config, check
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
-from socialrec_jax.data.tokenizer import product_texts
 from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.environment import environment
 from socialrec_jax.errors import InputMissing, UsageError
@@ -94,7 +94,8 @@ def describe(world: World, config: Config) -> None:
         + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
     )
     friends = f"friends at {m.social_queries} a row" if knows_friends(config, world) else "no friends"
-    described = sum(map(bool, product_texts(world.items)))
+    parts = (world.items.titles, world.items.descriptions, world.items.tags, world.items.categories)
+    described = np.any([np.diff(part.offsets) > 0 for part in parts], axis=0).sum()
     texts = f"texts of {described:,} products" if described else "no product texts"
     texts += f", vectors of width {world.items.vectors.shape[1]}" if world.items.vectors.shape[1] else ""
     softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"

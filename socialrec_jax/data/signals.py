@@ -7,6 +7,7 @@ popularity, the words and labels of products. Looked up for every query: its his
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -100,6 +101,11 @@ class Signals:
         """Questions to look up at once."""
         return int(np.clip(_CELLS_AT_ONCE // len(self.items), 1, 512))
 
+    @functools.cached_property
+    def _by_trend(self) -> np.ndarray:
+        """All items [V] int32, the recently most popular first."""
+        return np.argsort(-self.items[:, 1], kind="stable").astype(np.int32)
+
     def look_up(self, asked: Questions) -> Looked:
         """The sparse part: everything that does not depend on which candidates are chosen."""
         e, V = asked.events, len(self.items)
@@ -116,19 +122,19 @@ class Signals:
     def proposals(self, looked: Looked, per_list: dict[str, int]) -> dict[str, np.ndarray]:
         """Candidate items [q, k] by source, best first where it matters; -1 where a list is short."""
         q = len(looked.lengths)
-        trending = np.argsort(-self.items[:, 1], kind="stable")[: per_list["trending"]]
+        trending = self._by_trend[: per_list["trending"]]
         lists = {"bought together": strongest(looked.together, per_list["bought together"])[0]}
         if looked.deeds is not None:
             latest = sparse.csr_array(looked.friends[1])
             lists["friends"] = strongest(latest, per_list["friends"])[0]
-        return lists | {"trending": np.broadcast_to(trending.astype(np.int32), (q, len(trending)))}
+        return lists | {"trending": np.broadcast_to(trending, (q, len(trending)))}
 
     def of(self, looked: Looked, candidates: np.ndarray, retrieval: np.ndarray, text: np.ndarray) -> np.ndarray:
         """The signals [q, C, S] float32 of candidates [q, C], in the order of NAMES; the last two are given."""
         q = len(candidates)
         together = np.take_along_axis(looked.together.toarray(), candidates, 1)
-        columns = candidates if looked.deeds is not None else np.zeros_like(candidates)
-        friends, latest, alike = np.take_along_axis(looked.friends, columns[None], 2)
+        places = candidates if looked.deeds is not None else np.zeros_like(candidates)
+        friends, latest, alike = np.take_along_axis(looked.friends, places[None], 2)
         num_friends = looked.deeds.num_friends if looked.deeds is not None else np.zeros(q)
         of_items = self.items[candidates]
 
