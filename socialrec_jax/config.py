@@ -50,7 +50,7 @@ class ModelConfig:
     request_time: bool = False
     """Let the model see when the next event happens (serving then asks for the time), off in published tables."""
     social_queries: int = 2
-    """Positions of each packed row that learn with the user's friends, 0 (no friends at all) .. 64."""
+    """Positions of each packed row that learn with the user's friends, 0 (the ranker alone knows friends) .. 64."""
     social_aggregation: Literal["sum", "mean", "max"] = "sum"
     """How the friend graph's convolution joins what friends say."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"

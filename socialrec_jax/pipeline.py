@@ -93,7 +93,8 @@ def describe(world: World, config: Config) -> None:
         f"({', '.join(world.event_types)})  {counts['social_edges']:,} friendships"
         + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
     )
-    friends = f"friends at {m.social_queries} a row" if knows_friends(config, world) else "no friends"
+    friends = "friends in the ranker alone" if len(world.friends.ids) else "no friends"
+    friends = f"friends at {m.social_queries} a row" if knows_friends(config, world) else friends
     parts = (world.items.titles, world.items.descriptions, world.items.tags, world.items.categories)
     described = np.any([np.diff(part.offsets) > 0 for part in parts], axis=0).sum()
     texts = f"texts of {described:,} products" if described else "no product texts"

@@ -121,5 +121,5 @@ def model_for(config: Config, world: World, text_width: int = 0) -> RecommenderM
 
 
 def knows_friends(config: Config, world: World) -> bool:
-    """Without friendships, or with `social_queries` off, a model has no part for friends."""
+    """Without friendships, or with `social_queries` off, a retriever has no part for friends."""
     return config.model.social_queries > 0 and len(world.friends.ids) > 0
