@@ -16,6 +16,7 @@ from rich.table import Table
 
 from socialrec_jax import parallel, stages
 from socialrec_jax.config import Config, check
+from socialrec_jax.data.actions import CountRegression
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import TEST, VALIDATION, World
@@ -164,14 +165,18 @@ def _next_event(recommender: Recommender) -> dict:
     world = recommender.world
     if len(world.event_types) == 1:
         return {}
-    regression, found = actions.CountRegression(world), {}
+    regression = CountRegression.fit(world.events, world.ends(VALIDATION), len(world.event_types))
+    found = {}
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         users, rows = actions.asked(world, number)
         types = world.events.types[rows]
-        states = recommender.states(
-            world.events, users, rows, world.events.times[rows], moments=world.moments(number)[users], as_of=number
-        )
-        ways = {"model": recommender.next_actions(states), "regression on counts": regression.chances(rows)}
+        moments = world.moments(number)[users]
+        states = recommender.states(world.events, users, rows, world.events.times[rows], moments=moments, as_of=number)
+        asked = recommender.questions(world.events, users, rows, moments, number)
+        ways = {
+            "model": recommender.next_actions(states, asked),
+            "regression on counts": regression.chances(world.events, users, rows),
+        }
         found[part] = {name: actions.judge(chances, types, world.event_types) for name, chances in ways.items()}
     return found
 

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from socialrec_jax.data import content
+from socialrec_jax.data.actions import CountRegression
 from socialrec_jax.data.cooccurrence import CosineSettings, ItemCosine
 from socialrec_jax.data.neighbours import Deeds, Neighbourhood
 from socialrec_jax.data.popularity import recent_popularity
@@ -78,6 +79,7 @@ class Signals:
     labels: sparse.csr_array  # [V, W]
     words: sparse.csr_array  # [V, W]
     items: np.ndarray  # [V, 3] log popularity, log recent share, trend
+    actions: CountRegression  # what users do next, from counts
     settings: CosineSettings
 
     @classmethod
@@ -93,6 +95,7 @@ class Signals:
             labels=content.labels(world.items),
             words=content.words(world.items),
             items=np.stack([np.log1p(counts), recent, recent - share], axis=1).astype(np.float32),
+            actions=CountRegression.fit(events, ends, len(world.event_types)),
             settings=settings,
         )
 
@@ -165,6 +168,7 @@ class Signals:
             sparse.save_npz(folder / f"{name}.npz", getattr(self, name))
         sparse.save_npz(folder / "together.npz", self.cosine.similarity)
         np.save(folder / "items.npy", self.items)
+        self.actions.save(folder / "actions.npz")
         (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(self.settings)))
 
     @classmethod
@@ -176,6 +180,7 @@ class Signals:
             labels=sparse.csr_array(sparse.load_npz(folder / "labels.npz")),
             words=sparse.csr_array(sparse.load_npz(folder / "words.npz")),
             items=np.load(folder / "items.npy"),
+            actions=CountRegression.load(folder / "actions.npz"),
             settings=settings,
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.config import Config
+from socialrec_jax.data.actions import softmax
 from socialrec_jax.data.neighbours import Neighbourhood
 from socialrec_jax.data.popularity import recent_popularity
 from socialrec_jax.data.signals import Questions, Signals
@@ -207,9 +208,16 @@ class Recommender:
             unknown = ~some.any(axis=1, keepdims=True)
             yield Ranked(items, scores, chances, np.broadcast_to(np.where(unknown, POPULAR, 0), items.shape))
 
-    def next_actions(self, states: np.ndarray) -> np.ndarray:
-        """Chances [Q, A] that each user's next event is of each type, whatever it is with."""
-        return np.asarray(self._actions(self.variables, states))
+    def next_actions(self, states: np.ndarray, asked: Questions) -> np.ndarray:
+        """Chances [Q, A] that each user's next event is of each type, whatever it is with.
+
+        The geometric mean of the model's and those that counts give: either alone is worse (docs/results.md).
+        """
+        chances = np.asarray(self._actions(self.variables, states))
+        if self.ranking is None:
+            return chances
+        counted = self.ranking.finder.signals.actions.chances(asked.events, asked.users, asked.ends)
+        return softmax((np.log(chances + 1e-12) + np.log(counted + 1e-12)) / 2)
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""
