@@ -1,0 +1,175 @@
+"""Our side of the races in `benchmarks.race`: the same workloads, measured as the peers measure themselves.
+
+    python -m benchmarks.ours sequences --shop RUN --width 64     (text, graph alike; `race` calls it)
+
+A process of its own for each, as the peers have, so that memory and CPU seconds are comparable. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.quality import without_friends, without_text
+from socialrec_jax import stages
+from socialrec_jax.batch import TextBatch
+from socialrec_jax.config import base
+from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.evaluation import protocol
+from socialrec_jax.models.propagation import Propagation
+from socialrec_jax.models.text import GPT2, GPT2Sizes
+from socialrec_jax.run import RunDirectory
+from socialrec_jax.serving.load import RETRIEVER, about
+from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.training.fit import fit
+from socialrec_jax.training.resolve import resolve
+from socialrec_jax.training.text import text_loss
+
+CLOCKS = (time.perf_counter, time.process_time)
+
+
+def sequences(shop: Path, width: int, goal: float) -> dict:
+    """Train the retriever alone, without text or friends, as the preset says but `width`; stop at `goal` if given.
+
+    The curve holds wall and CPU seconds of all but validation: compilation, batches and saving are ours to pay.
+    """
+    world = without_text(without_friends(World.open(shop / "world"), 0), 0)
+    config = base()
+    train = dataclasses.replace(config.train, evaluations=60)
+    config = resolve(
+        dataclasses.replace(config, model=dataclasses.replace(config.model, width=width), train=train), world
+    )
+    batches = stages.training_batches(world, config, world.ends(VALIDATION))
+    trainer = stages.retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
+    recommender = Recommender(world, config, trainer.model)
+    queries = protocol.held_out(world, VALIDATION)
+    began, away, curve, steps = [clock() for clock in CLOCKS], np.zeros(2), [], []
+
+    def validate(state) -> dict[str, float]:
+        left = [clock() for clock in CLOCKS]
+        spent = np.array(left) - began - away
+        metrics = stages.judge_retriever(recommender.use(state.average), queries, VALIDATION).metrics
+        steps.append(int(state.step))
+        curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
+        away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
+        if goal and metrics["ndcg@10"] >= goal:
+            raise _Reached
+        return metrics
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "run")
+        with run.lock(), contextlib.suppress(_Reached):
+            fit(run, RETRIEVER, trainer, batches, validate, about(config, world))
+    targets = (steps[-1] - steps[0]) * batches.targets_per_epoch / batches.steps_per_epoch
+    wall, cpu = (curve[-1][clock] - curve[0][clock] for clock in (0, 1))  # without compilation
+    return {
+        "peer": f"ours, width {width}",
+        "trained_targets_per_second": targets / wall,
+        "trained_targets_per_cpu_second": targets / cpu,
+        "real_positions": batches.fill,
+        "users_per_second": _users_per_second(recommender, world),
+        "validation_ndcg_10": max(point[2] for point in curve),
+        "curve": curve,
+    }
+
+
+class _Reached(Exception):
+    """The goal is reached."""
+
+
+def _users_per_second(recommender: Recommender, world: World) -> float:
+    """Top 10 for everybody, histories read, encoded, seen items masked; the second time, compiled."""
+    users = np.arange(world.num_users)
+    for _ in range(2):
+        began = time.perf_counter()
+        for part in recommender.recommend(users, k=10, as_of=VALIDATION):
+            del part
+    return len(users) / (time.perf_counter() - began)
+
+
+def text(tokens: Path, width: int, layers: int, heads: int, vocabulary: int, batch: int, steps: int) -> dict:
+    """GPT-2 trained on rows without padding."""
+    rows = np.load(tokens).astype(np.int32)
+    model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads))
+    ones = jnp.ones((batch, rows.shape[1]), jnp.int32)
+    params = jax.jit(model.init)(jax.random.key(0), ones, ones)["params"]
+    optimizer = optax.adam(1e-3)
+
+    @jax.jit
+    def step(params, state, part):
+        def loss(params):
+            return text_loss(model, params, TextBatch(tokens=part, segments=ones)).mean()
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradients, state)
+        return optax.apply_updates(params, updates), state, value
+
+    state, losses, began = optimizer.init(params), [], 0.0
+    for number in range(steps + 2):
+        if number == 2:  # warm
+            began = time.perf_counter()
+        part = rows[(np.arange(batch) + number * batch) % len(rows)]
+        params, state, value = step(params, state, part)
+        losses.append(float(value))
+    rate = steps * batch * rows.shape[1] / (time.perf_counter() - began)
+    return {"peer": "ours", "tokens_per_second": rate, "losses": losses}
+
+
+def graph(file: Path, width: int, repeats: int) -> dict:
+    """Two layers of a graph convolution with fixed edges, forward and backward."""
+    with np.load(file) as columns:
+        N, E = int(columns["num_nodes"]), len(columns["senders"])
+        propagation = Propagation.of(columns["senders"], columns["receivers"], columns["weights"], N)
+    rng = np.random.default_rng(0)
+    weights = [jnp.asarray(rng.normal(size=(width, width)) * width**-0.5, jnp.float32) for _ in range(2)]
+    features = jnp.asarray(rng.normal(size=(N, width)), jnp.float32)
+
+    def loss(weights, features, propagation):
+        hidden = jax.nn.relu(propagation @ (features @ weights[0]))
+        return jnp.sum(jnp.square(propagation @ (hidden @ weights[1])))
+
+    step, began = jax.jit(jax.grad(loss, argnums=(0, 1))), 0.0
+    for number in range(repeats + 1):
+        if number == 1:  # warm
+            began = time.perf_counter()
+        jax.block_until_ready(step(weights, features, propagation))
+    return {"peer": "ours", "edge_visits_per_second": 4 * E * repeats / (time.perf_counter() - began)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ours", description=__doc__)
+    contests = parser.add_subparsers(dest="contest", required=True)
+    for function, options in (
+        (sequences, {"shop": Path, "width": int, "goal": float}),
+        (
+            text,
+            {"tokens": Path, "width": int, "layers": int, "heads": int, "vocabulary": int, "batch": int, "steps": int},
+        ),
+        (graph, {"file": Path, "width": int, "repeats": int}),
+    ):
+        contest = contests.add_parser(function.__name__)
+        contest.set_defaults(function=function)
+        for name, kind in options.items():
+            contest.add_argument(f"--{name}", type=kind, required=True)
+    options = vars(parser.parse_args())
+    function = options.pop("function")
+    del options["contest"]
+    figures = function(**options)
+    print(
+        json.dumps(figures | {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)})
+    )
+
+
+if __name__ == "__main__":
+    main()
