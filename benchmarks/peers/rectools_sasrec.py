@@ -31,7 +31,7 @@ def dataset_of(data: Sequences) -> Dataset:
 
 
 def main() -> None:
-    a = arguments(__doc__, data="", width=64, epochs=30, length=50, negatives=256, batch=128, threads=2, patience=3)
+    a = arguments(__doc__, data="", width=64, epochs=30, length=50, negatives=256, batch=128, threads=1, patience=3)
     torch.set_num_threads(a.threads)
     data = Sequences.read(a.data)
     dataset = dataset_of(data)
