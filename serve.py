@@ -52,6 +52,7 @@ def main() -> None:
 
         raise UsageError(f"unknown task {task}: the tasks are recommend")
     options = cli.parse(Recommend, args=arguments, prog="serve.py recommend", description=Recommend.__doc__)
+    cli.prepare_jax(options.run)
     from socialrec_jax.serving.tasks import recommend
 
     recommend(**{name: value for name, value in vars(options).items() if name != "debug"})

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +43,7 @@ class Options(Config):
 def main() -> None:
     # ---- config: preset or file, then the command line over it
     options, config = read_options(sys.argv[1:])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
+    cli.prepare_jax(options.run)
     from socialrec_jax import pipeline, stages
     from socialrec_jax.run import RunDirectory
     from socialrec_jax.text_stage import item_features

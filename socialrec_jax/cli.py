@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from socialrec_jax import errors
@@ -20,6 +22,19 @@ def parse(target: Any, **options: Any) -> Any:
         return tyro.cli(target, **options)
     except SystemExit as end:
         raise SystemExit(errors.USAGE if end.code == 2 else end.code) from None
+
+
+def prepare_jax(run: Path) -> None:
+    """What JAX shall find in the environment when it is imported, which must come after this call.
+
+    A program that was compiled for a run stays in RUN/cache/xla, so that going on and serving start at once. JAX's own
+    variables, where the user has set them, win; a run that may not be written to is left alone.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
+    if os.access(run if run.exists() else run.parent, os.W_OK) or not run.parent.exists():
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(run.absolute() / "cache" / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def main(program: Callable[[], None]) -> None:

@@ -1,12 +1,24 @@
-"""Strictness for every test: mixed ranks raise, warnings are errors (pyproject.toml), JAX sees one CPU device."""
+"""Strictness for every test: mixed ranks raise, warnings are errors (pyproject.toml), JAX sees one CPU device.
 
+Programs compiled by one test, or by a process that it starts, serve all later ones: half of the suite's time was
+compilation of the same things. The folder goes with the session.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from tests.worlds import random_world
 
@@ -17,19 +29,3 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def world(tmp_path):
     """A small random World of 60 users and 40 items."""
     return random_world(tmp_path / "world")
-
-
-CACHE = {"jax_compilation_cache_dir": "", "jax_persistent_cache_min_compile_time_secs": 0.0}
-
-
-@pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory):
-    """For tests that train the same step again and again, where compiling it takes longer than training."""
-    before = {name: getattr(jax.config, name) for name in CACHE}
-    for name, value in CACHE.items():
-        jax.config.update(name, str(tmp_path_factory.mktemp("compiled")) if value == "" else value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()

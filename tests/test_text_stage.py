@@ -23,9 +23,6 @@ CONFIG = Config(
 )
 
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     monkeypatch.setattr(text_stage, "_TOKENS_PER_STEP", 128)

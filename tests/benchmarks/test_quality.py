@@ -107,7 +107,6 @@ def test_a_summary_is_mean_deviation_and_values_over_the_seeds():
     assert quality.summary(runs[:1])["ranker"]["hr@10"]["deviation"] == 0
 
 
-@pytest.mark.usefixtures("compiled_once")
 def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     monkeypatch.setattr(baselines, "_CHOICES", {})
     monkeypatch.setattr(baselines, "_NEIGHBOUR_CHOICES", {})

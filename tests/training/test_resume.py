@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -15,15 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def start(run: Path, cache: Path, *options: str) -> subprocess.Popen:
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    command = [sys.executable, "-m", "tests.training.worker", str(run), *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start(run: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "tests.training.worker", str(run)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(worker: subprocess.Popen) -> str:
@@ -34,17 +27,15 @@ def finish(worker: subprocess.Popen) -> str:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """(compilation cache, last line of a run that nobody disturbed)."""
-    folder = tmp_path_factory.mktemp("resume")
-    return folder / "cache", finish(start(folder / "run", folder / "cache"))
+    """The last line of a run that nobody disturbed."""
+    return finish(start(tmp_path_factory.mktemp("resume") / "run"))
 
 
 def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
-    cache, expected = uninterrupted
     moments = random.Random(0)
     kills = 0
     for _ in range(14):
-        worker = start(tmp_path, cache)
+        worker = start(tmp_path)
         assert worker.stdout is not None
         if worker.stdout.readline().startswith("parameters"):
             break
@@ -55,13 +46,12 @@ def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
         worker.communicate()
         kills += 1
     assert kills >= 10, f"the run ended after {kills} kills: give it more steps"
-    assert finish(start(tmp_path, cache)) == expected
+    assert finish(start(tmp_path)) == uninterrupted
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_leaves_and_goes_on(uninterrupted, tmp_path, signum):
-    cache, expected = uninterrupted
-    worker = start(tmp_path, cache)
+    worker = start(tmp_path)
     assert worker.stdout is not None
     worker.stdout.readline()
     worker.send_signal(signum)
@@ -69,4 +59,4 @@ def test_a_signal_saves_leaves_and_goes_on(uninterrupted, tmp_path, signum):
     assert worker.returncode == 1
     assert "Stopped" in errors
     assert "after saving" in errors
-    assert finish(start(tmp_path, cache)) == expected
+    assert finish(start(tmp_path)) == uninterrupted
