@@ -63,7 +63,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         steps.append(int(state.step))
         curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
         away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
-        if goal and metrics["ndcg@10"] >= goal:
+        if goal and metrics["ndcg@10"] >= goal and len(curve) > 2:  # a rate needs a span
             raise _Reached
         return metrics
 

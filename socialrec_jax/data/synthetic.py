@@ -4,7 +4,8 @@ Every event has one of four causes. *Sequence*: a topic's goods form a project, 
 time; how far depends on the item before the last and on whether the last one was bought, so neither popularity nor
 symmetric co-occurrence tells what comes next, an ordered model can. *Social*: a friend's recent item, or what follows
 it. *Taste*: something of a favourite topic, mostly after a long pause. *Noise*: anything. Titles name topic and kind
-in one of four languages, so text tells what a rare or a new item is good for.
+in one of four languages, so text tells what a rare or a new item is good for: some goods come in the last weeks only,
+and sell well.
 
 Shoppers live in parallel: their times are drawn first, then events are filled in wave after wave, in order of time.
 """
@@ -36,6 +37,7 @@ TYPE_LOGITS = np.array(  # [type before, type]: a cart is followed by buying, bu
 TYPE_PER_BUDGET = np.array([-0.6, 0.3, 1.2, 0.2])  # who can afford an item buys it, who cannot looks at it
 
 COLD_ITEM_SHARE, COLD_USER_SHARE, NOISE_EDGE_SHARE = 0.08, 0.02, 0.2
+LATE_ITEM_SHARE, LAST_LAUNCHES = 0.4, 5  # goods that come in the last slices of time, as sought as the best tenth
 SHORTEST, LONGEST_PER_MEAN = 3, 5  # events of a user: heavy-tailed from 3 to five times the mean
 INTERESTS, COMMUNITY_SIZE, FRIENDSHIPS = 4, 40, 4
 PATIENCE = 4  # refused ideas before a shopper turns to taste, and from taste to anything
@@ -75,28 +77,30 @@ class Catalogue:
     kinds: np.ndarray  # [V] which kind of goods that step is; the order of kinds differs from topic to topic
     prices: np.ndarray  # [V]
     begins: np.ndarray  # [shelves + 1] shelf s owns rows begins[s]:begins[s + 1]
-    mass: np.ndarray  # [V + 1] running popularity; cold items add none
+    mass: np.ndarray  # [slices, V + 1] running popularity, going on from slice to slice; what is not out adds none
 
     @property
     def num_projects(self) -> int:
         return (len(self.begins) - 1) // NUM_KINDS
 
-    def draw(self, rng: np.random.Generator, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """One item [n] by popularity from each range of shelves first..last - 1 [n]."""
-        low, high = self.mass[self.begins[first]], self.mass[self.begins[last]]
-        found = np.searchsorted(self.mass, low + rng.random(len(low)) * (high - low), "right") - 1
-        return np.minimum(found, self.begins[last] - 1)  # rounding may reach the next shelf
+    def draw(self, rng: np.random.Generator, first: np.ndarray, last: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """One item [n] by its popularity at the time from each range of shelves first..last - 1 [n]."""
+        slices = _slices(times)
+        low, high = self.mass[slices, self.begins[first]], self.mass[slices, self.begins[last]]
+        found = np.searchsorted(self.mass.reshape(-1), low + rng.random(len(low)) * (high - low), "right") - 1
+        found -= slices * self.mass.shape[1]
+        return np.clip(found, self.begins[first], self.begins[last] - 1)  # rounding may reach the next shelf
 
-    def draw_project(self, rng: np.random.Generator, projects: np.ndarray, count: int = 1) -> np.ndarray:
+    def draw_project(self, rng, projects: np.ndarray, times: np.ndarray, count: int = 1) -> np.ndarray:
         """One item [n] from each of `projects` [n], or of the `count` projects that begin there."""
-        return self.draw(rng, projects * NUM_KINDS, (projects + count) * NUM_KINDS)
+        return self.draw(rng, projects * NUM_KINDS, (projects + count) * NUM_KINDS, times)
 
-    def follow(self, rng: np.random.Generator, items: np.ndarray, before: np.ndarray, bought: np.ndarray) -> np.ndarray:
+    def follow(self, rng, items: np.ndarray, before: np.ndarray, bought: np.ndarray, times: np.ndarray) -> np.ndarray:
         """The planted successors: one or two steps on by the kind of the item before, three after buying."""
         strides = np.where(bought, 3, 1 + self.kinds[before] % 2)
         projects, steps = np.divmod(self.shelves[items], NUM_KINDS)
         target = projects * NUM_KINDS + (steps + strides) % NUM_KINDS
-        return self.draw(rng, target, target + 1)
+        return self.draw(rng, target, target + 1, times)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,17 +175,18 @@ class Shoppers:
             ideas[chosen] = rule(users[chosen], times[chosen])
         return ideas
 
-    def _continue(self, users: np.ndarray, _: np.ndarray) -> np.ndarray:
+    def _continue(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
         done = self.done[users]
         last, before = self.taken[users, done - 1], self.taken[users, np.maximum(done - 2, 0)]
-        return self.catalogue.follow(self.rng, last, before, self.last_types[users] == BUY)
+        return self.catalogue.follow(self.rng, last, before, self.last_types[users] == BUY, times)
 
-    def _like(self, users: np.ndarray, _: np.ndarray) -> np.ndarray:
+    def _like(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
         interests = self.people.interests[users, self.rng.integers(INTERESTS, size=len(users))]
-        return self.catalogue.draw_project(self.rng, interests)
+        return self.catalogue.draw_project(self.rng, interests, times)
 
-    def _anything(self, users: np.ndarray, _: np.ndarray) -> np.ndarray:
-        return self.catalogue.draw_project(self.rng, np.zeros(len(users), np.int64), self.catalogue.num_projects)
+    def _anything(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
+        everywhere = np.zeros(len(users), np.int64)
+        return self.catalogue.draw_project(self.rng, everywhere, times, self.catalogue.num_projects)
 
     def _copy(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
         """What one friend took lately and strictly before, or what follows it; -1 where there is nothing."""
@@ -196,7 +201,7 @@ class Shoppers:
         known = (counts > 0) & (self.done[friends] >= lags) & (self.times[rows] < times) & (self.since[edges] < times)
         items = self.taken[friends, places]
         before = self.taken[friends, np.maximum(places - 1, 0)]
-        next_items = self.catalogue.follow(self.rng, items, before, np.zeros(len(users), bool))
+        next_items = self.catalogue.follow(self.rng, items, before, np.zeros(len(users), bool), times)
         return np.where(known, np.where(self.rng.random(len(users)) < 0.25, next_items, items), -1)
 
 
@@ -242,13 +247,20 @@ def _catalogue(rng: np.random.Generator, num_items: int) -> Catalogue:
     kinds = walks[shelves // NUM_KINDS % NUM_TOPICS, shelves % NUM_KINDS]
     popularity = (1.0 + rng.permutation(num_items)) ** -1.1
     spare = np.flatnonzero(shelves[:-1] == shelves[1:])  # the last of a shelf stays warm: no shelf is empty
-    popularity[rng.permutation(spare)[: int(COLD_ITEM_SHARE * num_items)]] = 0
+    cold, rest = np.split(rng.permutation(spare), [int(COLD_ITEM_SHARE * num_items)])
+    popularity[cold] = 0
+    late, slices = rest[: int(LATE_ITEM_SHARE * num_items)], np.arange(HORIZON // SLICE + 2)
+    popularity[late] = np.quantile(popularity, 0.9)
+    launches = np.zeros(num_items, np.int64)
+    launches[late] = HORIZON // SLICE - rng.integers(LAST_LAUNCHES, size=len(late))
+    running = np.cumsum(np.where(launches <= slices[:, None], popularity, 0), axis=1)
+    before = np.cumsum(running[:, -1]) - running[:, -1]
     return Catalogue(
         shelves=shelves,
         kinds=kinds,
         prices=np.exp(rng.normal(3 + 0.2 * (kinds - 3.5), 0.6)).round(2),
         begins=np.searchsorted(shelves, np.arange(num_shelves + 1)),
-        mass=np.concatenate([[0], np.cumsum(popularity)]),
+        mass=before[:, None] + np.pad(running, [(0, 0), (1, 0)]),
     )
 
 
@@ -312,7 +324,7 @@ def _live(rng: np.random.Generator, catalogue: Catalogue, people: People, timeli
     so a friend's last events are known but for those later in the same slice.
     """
     shoppers = Shoppers(rng, catalogue, people, timeline)
-    slices = (timeline.times - FIRST_TIME) // SLICE
+    slices = _slices(timeline.times)
     rows = np.arange(len(slices))
     opens = np.append(True, (np.diff(slices) != 0) | (np.diff(timeline.users) != 0))
     waves = slices * (people.lengths.max() + 1) + rows - np.maximum.accumulate(np.where(opens, rows, 0))
@@ -321,6 +333,11 @@ def _live(rng: np.random.Generator, catalogue: Catalogue, people: People, timeli
     for wave in np.split(order, np.flatnonzero(np.diff(waves[order])) + 1):
         types[wave] = shoppers.shop(timeline.users[wave], timeline.times[wave], timeline.paused[wave])
     return shoppers.taken[shoppers.taken >= 0], types
+
+
+def _slices(times: np.ndarray) -> np.ndarray:
+    """The slice of time that each unix second lies in."""
+    return (times - FIRST_TIME) // SLICE
 
 
 def _texts(rng: np.random.Generator, catalogue: Catalogue) -> dict[str, np.ndarray]:

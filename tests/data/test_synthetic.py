@@ -103,9 +103,19 @@ def test_sizes_are_those_asked_for(shop, log):
 
 def test_cold_items_and_cold_users_exist(shop):
     cold = "select avg((item not in (select item from {events}))::int) from {items}"
-    assert 0.04 < number(shop, cold) < 0.16
+    assert 0.08 < number(shop, cold) < 0.25
     newcomers = 'select count(*) from {users} where "user" not in (select "user" from {events})'
     assert number(shop, newcomers + ' and "user" in (select src from {social} union select dst from {social})') > 0
+
+
+def test_many_goods_come_late_and_sell(log):
+    """Text alone tells what they are good for: nearly nobody had them in what a model may learn from."""
+    items, first = np.unique(log["item"][np.argsort(log["timestamp"], kind="stable")], return_index=True)
+    born = np.sort(log["timestamp"])[first]
+    late = items[born > np.quantile(log["timestamp"], 0.85)]
+    assert 0.2 < len(late) / len(items) < 0.5
+    last = log["timestamp"] > np.quantile(log["timestamp"], 0.95)
+    assert np.isin(log["item"][last], late).mean() > 0.2
 
 
 def test_few_items_have_most_events(log):
