@@ -11,8 +11,9 @@ import optax
 from flax import struct
 
 from socialrec_jax import parallel
-from socialrec_jax.batch import Batch, Sums
+from socialrec_jax.batch import Batch, Columns, Slots, Sums
 from socialrec_jax.config import Config
+from socialrec_jax.data.batches import fill
 from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.shapes import Array, Floats, Ints
@@ -69,6 +70,7 @@ class Trainer:
     horizon: int | None = None  # steps of the learning-rate schedule, where training ends before it
     focus: tuple[int, ...] = ()  # event types that are learnt; all when empty
     start: dict | None = None  # parameters to fine-tune
+    columns: Columns | None = None  # events that lie on the devices: batches arrive as Slots then
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -80,16 +82,17 @@ class Trainer:
     def optimizer(self) -> optax.GradientTransformation:
         return adam(self.schedule)
 
-    def init(self, example: Batch) -> TrainState:
+    def init(self, example: Batch | Slots) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
         if self.start is not None:
             return fresh(self.start, self.optimizer)
-        params: dict = jax.jit(self.model.init)(jax.random.key(self.config.seed), example)["params"]
+        key, batch = jax.random.key(self.config.seed), _batch(example, self.columns)
+        params: dict = jax.jit(self.model.init)(key, batch)["params"]
         return fresh(params, self.optimizer)
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        return parallel.scan_steps(self._step, self.fixed)
+        return parallel.scan_steps(self._step, (self.fixed, self.columns))
 
     @property
     def fixed(self) -> dict:
@@ -101,7 +104,11 @@ class Trainer:
         """Items [V] bool whose ids are learnt."""
         return self.item_counts > 0
 
-    def _step(self, state: TrainState, fixed: dict, batch: Batch) -> tuple[TrainState, Floats[Array, ""]]:
+    def _step(
+        self, state: TrainState, shared: tuple[dict, Columns | None], given: Batch | Slots
+    ) -> tuple[TrainState, Floats[Array, ""]]:
+        fixed, batch = shared[0], _batch(given, shared[1])
+
         def local_loss(params):
             item_loss, type_loss = self.loss_sums({"params": params} | fixed, batch, state.step)
             return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
@@ -146,3 +153,11 @@ class Trainer:
         return losses.sampled_softmax(
             users, catalogue[targets], catalogue[negatives], targets, negatives, expected, weights, temperature
         )
+
+
+def _batch(given: Batch | Slots, columns: Columns | None) -> Batch:
+    """What was sent, with the events filled in where they lie on the device."""
+    if isinstance(given, Batch):
+        return given
+    assert columns is not None, "slots need the events: see residence.placed"
+    return fill(given, columns)
