@@ -14,7 +14,7 @@ from socialrec_jax.data.batches import fill
 from socialrec_jax.data.world import NO_TIME, VALIDATION
 from socialrec_jax.serving.load import model_for
 from socialrec_jax.stages import training_batches
-from socialrec_jax.training.fit import Batches, _calls
+from socialrec_jax.training.fit import Batches, calls
 from socialrec_jax.training.residence import Dealt, describe, placed
 from socialrec_jax.training.step import Trainer
 from tests.worlds import random_edges, random_world, with_friends
@@ -49,7 +49,7 @@ def test_a_device_cuts_the_batches_that_the_host_cuts(batches):
 def trained(trainer: Trainer, batches: Batches):
     """(parameters, losses) after three calls."""
     call, state, losses = trainer.compile(), trainer.init(batches.at(0)), []
-    for given in _calls(batches, 0, 12, 4, (0, 1)):
+    for given in calls(batches, 0, 12, 4, (0, 1)):
         state, loss = call(state, given)
         losses.append(np.asarray(loss))
     return jax.tree.map(np.asarray, state.params), np.concatenate(losses)
