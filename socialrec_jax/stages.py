@@ -145,10 +145,10 @@ def retriever_trainer(world: World, config: Config, batches: TrainingBatches, te
 
 
 def rows_per_step(config: Config) -> int:
-    """B over all devices: at least one row each, and the same number on each."""
+    """B over all devices: at least one row each in every part of a step, and the same number."""
     rows = required(config.train.tokens_per_step) // required(config.model.history_length)
-    devices = parallel.num_devices()
-    return max(1, round(rows / devices)) * devices
+    parts = parallel.num_devices() * config.train.accumulation
+    return max(1, round(rows / parts)) * parts
 
 
 def validator(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -109,12 +111,13 @@ class Trainer:
     ) -> tuple[TrainState, Floats[Array, ""]]:
         fixed, batch = shared[0], _batch(given, shared[1])
 
-        def local_loss(params):
-            item_loss, type_loss = self.loss_sums({"params": params} | fixed, batch, state.step)
+        def local_loss(params, part: Batch):
+            item_loss, type_loss = self.loss_sums({"params": params} | fixed, part, state.step)
             return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
 
-        gradients, item_loss = jax.grad(local_loss, has_aux=True)(state.params)
-        gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
+        gradient_of = jax.grad(local_loss, has_aux=True)
+        found = summed_over_parts(gradient_of, state.params, batch, self.config.train.accumulation)
+        gradients, item_loss = parallel.sum_over_devices(found)
         gradients = jax.tree.map(lambda g: g / jnp.maximum(item_loss.weight, 1), gradients)
         return updated(state, gradients, self.optimizer, self.config.train.ema_decay), item_loss.mean()
 
@@ -153,6 +156,18 @@ class Trainer:
         return losses.sampled_softmax(
             users, catalogue[targets], catalogue[negatives], targets, negatives, expected, weights, temperature
         )
+
+
+def summed_over_parts(function: Callable, params: dict, rows: Any, parts: int) -> Any:
+    """function(params, rows [B, ...]), which is a sum over rows, in so many parts of equal size, one after the other.
+
+    Only one part's activations exist at a time; the sums are those of the whole but for the order of addition.
+    """
+    if parts == 1:
+        return function(params, rows)
+    rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, params, jax.tree.map(lambda leaf: leaf[0], rows)))
+    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(params, part)), None), zeros, rows)[0]
 
 
 def _batch(given: Batch | Slots, columns: Columns | None) -> Batch:
