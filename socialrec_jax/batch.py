@@ -23,6 +23,25 @@ class FriendTrees(struct.PyTreeNode):
     fan_out: tuple[int, int] = struct.field(pytree_node=False)  # (a, b)
 
 
+class Columns(struct.PyTreeNode):
+    """N events, user by user, oldest first: what batches are cut from."""
+
+    users: Ints[Array, "N"]
+    items: Ints[Array, "N"]
+    event_types: Ints[Array, "N"]
+    times: Ints[Array, "N"]
+
+
+class Slots(struct.PyTreeNode):
+    """Which event stands where in B packed rows: a Batch without its columns, for devices that have them already."""
+
+    row_ids: Ints[Array, "*P B"]  # see Batch
+    segments: Ints[Array, "*P B T"]
+    sources: Ints[Array, "*P B T"]  # row into the events, 0 where padding
+    asked: Ints[Array, "*P B q"] | None = None
+    friends: FriendTrees | None = None
+
+
 class Batch(struct.PyTreeNode):
     """B packed rows of T events. A row holds several users' windows; segment 0 is padding.
 

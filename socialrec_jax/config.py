@@ -55,6 +55,8 @@ class ModelConfig:
     """How the friend graph's convolution joins what friends say."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the blocks; parameters, logits and sums stay float32."""
+    remat: bool = False
+    """Compute each block once more in the backward pass instead of keeping what it computed: slower, less memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,8 @@ class TrainConfig:
     """Evaluations without a better validation NDCG@10 before training stops, 1..100."""
     tokens_per_step: int | None = None
     """Events in one optimiser step over all devices, 64..2^20; from the data: 64 steps an epoch, 1024..4096."""
+    accumulation: int = 1
+    """Parts that a step's rows on a device are computed in, one after the other, to save memory, 1..256."""
     steps_per_call: int = 8
     """K, optimiser steps in one device call, 1..64."""
     learning_rate: float = 4e-3
@@ -160,6 +164,7 @@ _RANGES = {
     "train.epochs": (1, 1000),
     "train.patience": (1, 100),
     "train.tokens_per_step": (64, 1 << 20),
+    "train.accumulation": (1, 256),
     "train.steps_per_call": (1, 64),
     "train.learning_rate": (1e-5, 1e-1),
     "train.warmup_share": (0, 0.5),

@@ -39,6 +39,12 @@ def device_kinds() -> list[str]:
     return [device.device_kind for device in jax.devices()]
 
 
+def memory_for_data() -> int:
+    """Bytes of one device that data may occupy beside the model: a quarter of it, and 1 GiB where JAX cannot say."""
+    known = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
+    return int(known.get("bytes_limit", 4 << 30)) // 4
+
+
 def replicate(tree: Tree) -> Tree:
     """The tree on every local device. Laid out as pmap itself would: any other layout makes it compile twice."""
     mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))

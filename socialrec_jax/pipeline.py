@@ -28,6 +28,7 @@ from socialrec_jax.evaluation.rivals import fit_rivals
 from socialrec_jax.run import RunDirectory, write_atomically
 from socialrec_jax.serving.load import RETRIEVER, focus_of, knows_friends
 from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.training import residence
 from socialrec_jax.training.fit import Standing
 from socialrec_jax.training.resolve import resolve
 
@@ -86,7 +87,7 @@ def resolve_config(run: RunDirectory, config: Config, world: World) -> Config:
 
 
 def describe(world: World, config: Config) -> None:
-    """Two lines for a person: what there is to learn from, and the settings that followed from it."""
+    """Three lines for a person: what there is to learn from, what settings followed from it, where the data lies."""
     counts, m, t = world.manifest["counts"], config.model, config.train
     rejected = sum(counts["rejected"].values())
     print(
@@ -103,9 +104,9 @@ def describe(world: World, config: Config) -> None:
     softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"
     print(
         f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
-        f"{texts}  {friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}",
-        flush=True,
+        f"{texts}  {friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}"
     )
+    print(f"events  {residence.describe(len(world.events.items))}", flush=True)
 
 
 def evaluate(

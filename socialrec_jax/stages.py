@@ -42,6 +42,7 @@ from socialrec_jax.serving.ranking import Finder, Ranked
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training import rank
 from socialrec_jax.training.fit import Standing, fit, whole_calls
+from socialrec_jax.training.residence import placed
 from socialrec_jax.training.step import Trainer, TrainState
 
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
@@ -58,7 +59,8 @@ def train_retriever(run: RunDirectory, world: World, config: Config, texts: np.n
             f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
         )
     trainer = retriever_trainer(world, config, batches, texts)
-    return fit(run, RETRIEVER, trainer, batches, validator(world, config, trainer, texts), about(config, world))
+    validate = validator(world, config, trainer, texts)
+    return fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ def focus_retriever(
         return state, None
     batches = training_batches(world, config, world.ends(VALIDATION))
     trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.average)
-    return fit(run, FOCUS, trainer, batches, validator(world, config, trainer, texts), about(config, world))
+    return fit(run, FOCUS, *placed(trainer, batches), validator(world, config, trainer, texts), about(config, world))
 
 
 def fine_tuned(trainer: Trainer, world: World, start: dict) -> Trainer:
@@ -108,10 +110,11 @@ def refit(
     judged, batches = (training_batches(world, config, world.ends(as_of)) for as_of in (VALIDATION, NOW))
     longer = batches.steps_per_epoch / judged.steps_per_epoch
     trainer = retriever_trainer(world, config, batches, texts)
-    state, _ = fit(run, REFIT, shortened(trainer, standings.retriever, longer), batches, None, about(config, world))
+    shorter = shortened(trainer, standings.retriever, longer)
+    state, _ = fit(run, REFIT, *placed(shorter, batches), None, about(config, world))
     if standings.focus is not None:
         trainer = shortened(fine_tuned(trainer, world, state.average), standings.focus, longer)
-        fit(run, REFIT_FOCUS, trainer, batches, None, about(config, world))
+        fit(run, REFIT_FOCUS, *placed(trainer, batches), None, about(config, world))
     folder = signals_folder(run, refitted=True)
     if ranker is not None and not (folder / "settings.json").exists():
         Signals.fit(world, world.ends(NOW), ranker.signals.settings).save(folder)
@@ -142,10 +145,10 @@ def retriever_trainer(world: World, config: Config, batches: TrainingBatches, te
 
 
 def rows_per_step(config: Config) -> int:
-    """B over all devices: at least one row each, and the same number on each."""
+    """B over all devices: at least one row each in every part of a step, and the same number."""
     rows = required(config.train.tokens_per_step) // required(config.model.history_length)
-    devices = parallel.num_devices()
-    return max(1, round(rows / devices)) * devices
+    parts = parallel.num_devices() * config.train.accumulation
+    return max(1, round(rows / parts)) * parts
 
 
 def validator(

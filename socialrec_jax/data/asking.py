@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Slots
 from socialrec_jax.data.draws import draw
 from socialrec_jax.data.neighbours import Neighbourhood
+from socialrec_jax.data.world import Events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,17 +20,17 @@ class Asking:
     per_row: int  # q
     at_request: bool  # whether the model may know when the next event happens
 
-    def join(self, batch: Batch, step: int, first_time: int) -> Batch:
-        """The batch with friends at some positions: a function of (seed, step) and of each row's own number."""
-        asked = self._positions(batch, step)
-        real = np.take_along_axis(batch.segments, asked, 1) > 0
-        users = np.where(real, np.take_along_axis(batch.users, asked, 1), -1)
-        times = batch.request_times if self.at_request else batch.times
-        moments = np.take_along_axis(times, asked, 1).astype(np.int64) + first_time
-        return batch.replace(asked=asked, friends=self.neighbourhood.sample(users, moments, salt=step))
+    def join(self, slots: Slots, events: Events, step: int) -> Slots:
+        """The slots with friends at some positions: a function of (seed, step) and of each row's own number."""
+        asked = self._positions(slots, step)
+        real = np.take_along_axis(slots.segments, asked, 1) > 0
+        source = np.take_along_axis(slots.sources, asked, 1)
+        users = np.where(real, events.owners[source], -1)
+        moments = events.times[np.minimum(source + self.at_request, len(events.times) - 1)]
+        return slots.replace(asked=asked, friends=self.neighbourhood.sample(users, moments, salt=step))
 
-    def _positions(self, batch: Batch, step: int) -> np.ndarray:
+    def _positions(self, slots: Slots, step: int) -> np.ndarray:
         """Distinct columns [B, q] int32; padding only where a row has nothing else left."""
-        columns = np.arange(batch.segments.shape[1])
-        order = draw(self.neighbourhood.seed, step, np.asarray(batch.row_ids)[:, None], columns) + (batch.segments == 0)
+        columns, padding = np.arange(slots.segments.shape[1]), np.asarray(slots.segments) == 0
+        order = draw(self.neighbourhood.seed, step, np.asarray(slots.row_ids)[:, None], columns) + padding
         return np.argsort(order, axis=1)[:, : self.per_row].astype(np.int32)

@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Batch, Columns, Slots
 from socialrec_jax.data.asking import Asking
 from socialrec_jax.data.packing import pack
 from socialrec_jax.data.world import Events, ranges
@@ -116,13 +116,62 @@ class TrainingBatches:
         learnt = np.arange(len(self.events.items)) < self._ends[self.events.owners]
         return np.bincount(self.events.items[learnt], minlength=num_items)
 
-    def at(self, step: int, process: int = 0, num_processes: int = 1) -> Batch:
-        """The rows [B / num_processes, T] of one step that this process trains on."""
+    def slots(self, step: int, process: int = 0, num_processes: int = 1) -> Slots:
+        """Which events make the rows [B / num_processes, T] of one step that this process trains on."""
         epoch, index = divmod(step, self.steps_per_epoch)
         share = self.rows_per_step // num_processes
         row_ids = np.arange(process * share, (process + 1) * share)
-        batch = cut(self.events, self._plan(epoch), index * self.rows_per_step, row_ids, self.first_time)
-        return batch if self.asking is None else self.asking.join(batch, step, self.first_time)
+        slots = slots_of(self._plan(epoch), index * self.rows_per_step, row_ids)
+        return slots if self.asking is None else self.asking.join(slots, self.events, step)
+
+    def at(self, step: int, process: int = 0, num_processes: int = 1) -> Batch:
+        """The rows of one step, cut from the events."""
+        return _on_host(self.slots(step, process, num_processes), self.events, self.first_time)
+
+    def columns(self) -> Columns:
+        """All events as the model reads them: `fill(slots(step), columns())` is `at(step)`."""
+        events = self.events
+        return Columns(events.owners, events.items, events.types, model_times(events.times, self.first_time))
+
+
+def slots_of(plan: Plan, offset: int, row_ids: np.ndarray) -> Slots:
+    """The rows offset + row_ids of a plan; rows past its end are padding."""
+    rows = np.minimum(offset + row_ids, len(plan.segments) - 1)
+    exists = (offset + row_ids < len(plan.segments))[:, None]
+    segments = np.where(exists, plan.segments[rows], 0)
+    return Slots(row_ids.astype(np.int32), segments, np.where(segments > 0, plan.sources[rows], 0))
+
+
+def fill(slots: Slots, columns: Columns) -> Batch:
+    """The Batch of these events: every position's target is the event after it.
+
+    Written in what NumPy and JAX arrays have in common: a host cuts memory maps with it, and a compiled step cuts the
+    columns that lie on its device.
+    """
+    source, real = slots.sources, slots.segments > 0
+    target = (source + 1).clip(None, len(columns.items) - 1)
+    return Batch(
+        row_ids=slots.row_ids,
+        segments=slots.segments,
+        users=columns.users[source],
+        items=columns.items[source],
+        event_types=columns.event_types[source].astype(np.int32),
+        times=columns.times[source],
+        request_times=columns.times[target],
+        targets=columns.items[target],
+        target_types=columns.event_types[target].astype(np.int32),
+        weights=real.astype(np.float32),
+        asked=slots.asked,
+        friends=slots.friends,
+    )
+
+
+def _on_host(slots: Slots, events: Events, first_time: int, request: np.ndarray | None = None) -> Batch:
+    """The Batch of events that stay where they are; request: unix seconds [B, T] instead of the next event's."""
+    batch = fill(slots, Columns(events.owners, events.items, events.types, events.times))
+    request = np.asarray(batch.request_times if request is None else request)
+    times = model_times(np.asarray(batch.times), first_time)
+    return batch.replace(times=times, request_times=model_times(request, first_time))
 
 
 def cut(
@@ -137,23 +186,8 @@ def cut(
 
     request: unix seconds [R, T] of the question after each event of the plan; the time of the next event by default.
     """
-    rows = np.minimum(offset + row_ids, len(plan.segments) - 1)
-    exists = (offset + row_ids < len(plan.segments))[:, None]
-    segments = np.where(exists, plan.segments[rows], 0)
-    source = np.where(segments > 0, plan.sources[rows], 0)
-    target = np.minimum(source + 1, len(events.items) - 1)
-    return Batch(
-        row_ids=row_ids.astype(np.int32),
-        segments=segments,
-        users=events.owners[source],
-        items=events.items[source],
-        event_types=events.types[source].astype(np.int32),
-        times=model_times(events.times[source], first_time),
-        request_times=model_times(events.times[target] if request is None else request[rows], first_time),
-        targets=events.items[target],
-        target_types=events.types[target].astype(np.int32),
-        weights=(segments > 0).astype(np.float32),
-    )
+    asked = None if request is None else request[np.minimum(offset + row_ids, len(request) - 1)]
+    return _on_host(slots_of(plan, offset, row_ids), events, first_time, asked)
 
 
 def model_times(unix_seconds: np.ndarray, first_time: int) -> np.ndarray:

@@ -13,8 +13,9 @@ from flax import linen as nn
 
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import ModelConfig
+from socialrec_jax.models.attention import causal_mask
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import Dropout, GatedBlock, Noise, RelativeBias, RMSNorm, causal_mask
+from socialrec_jax.models.layers import Dropout, GatedBlock, Noise, RelativeBias, RMSNorm
 from socialrec_jax.shapes import Array, Floats, typed
 
 TIME_BUCKETS = 32  # powers of two of seconds: one second to 68 years
@@ -37,9 +38,9 @@ class BehaviorTransformer(nn.Module):
             x = x + nn.Embed(self.num_event_types, c.width, name="event_types")(batch.event_types)
         x = Dropout(c.dropout or 0.0)(x, noise).astype(dtype)
         mask = causal_mask(batch.segments)
-        bias = self._bias(batch)
+        bias, block = self._bias(batch), nn.remat(GatedBlock) if c.remat else GatedBlock
         for layer in range(c.num_layers):
-            x = GatedBlock(c.num_heads, c.dropout or 0.0, dtype, name=f"block_{layer}")(x, mask, bias[layer], noise)
+            x = block(c.num_heads, c.dropout or 0.0, dtype, name=f"block_{layer}")(x, mask, bias[layer], noise)
         return normalise(nn.Dense(c.width, name="state")(RMSNorm()(x)))
 
     def _bias(self, batch: Batch) -> Sequence[Array]:

@@ -1,4 +1,4 @@
-"""Parts of the transformer: counter-based dropout, relative biases, attention over packed rows, the gated block."""
+"""Parts of the transformer: counter-based dropout, relative biases, the gated block."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from socialrec_jax.models.attention import attend
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, Words, typed
 
 Dtype = jnp.dtype | type
@@ -66,14 +67,6 @@ class RMSNorm(nn.Module):
 
 
 @typed
-def causal_mask(segments: Ints[Array, "B T"]) -> Bools[Array, "B T T"]:
-    """True where query t may look at key s: the same window, not later. Padding sees padding only."""
-    T = segments.shape[1]
-    earlier = jnp.tril(jnp.ones((T, T), bool))
-    return (segments[:, :, None] == segments[:, None, :]) & earlier[None]
-
-
-@typed
 def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*S"]:
     """Bucket of a distance >= 0: 0, 1, 2-3, 4-7, ... so that near is told apart finely and far coarsely."""
     bits = 32 - jax.lax.clz(jnp.maximum(distance, 0).astype(jnp.int32))
@@ -111,12 +104,9 @@ class Attention(nn.Module):
         head_width = x.shape[-1] // self.num_heads
         qkv = nn.DenseGeneral((3, self.num_heads, head_width), use_bias=False, dtype=self.dtype, name="qkv")(x)
         query, key, value = jnp.moveaxis(qkv, 2, 0)
-        query = RMSNorm(self.dtype, name="query_norm")(query) * head_width**-0.5
+        query = RMSNorm(self.dtype, name="query_norm")(query)
         key = RMSNorm(self.dtype, name="key_norm")(key)
-        logits = jnp.einsum("BTHD,BSHD->BHTS", query, key).astype(jnp.float32) + bias
-        logits = jnp.where(mask[:, None], logits, -1e30)
-        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
-        mixed = jnp.einsum("BHTS,BSHD->BTHD", weights, value)
+        mixed = attend(query, key, value, mask, bias)
         return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), use_bias=False, dtype=self.dtype, name="out")(mixed)
 
 

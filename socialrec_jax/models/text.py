@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from socialrec_jax.models.layers import causal_mask
+from socialrec_jax.models.attention import attend, causal_mask
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
 _PREFIX = "transformer."
@@ -54,7 +54,7 @@ class Attention(nn.Module):
         B, L, D = x.shape
         qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
         query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in jnp.split(qkv, 3, -1))
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+        mixed = attend(query, key, value, mask)
         return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(mixed.reshape(B, L, D))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -19,6 +20,12 @@ _QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
 _TREES_AT_ONCE = 256  # on all devices
 
 Trees = Callable[[np.ndarray], FriendTrees]  # who stood around some of the queries [q], -1 for nobody
+
+
+@functools.lru_cache(maxsize=4)
+def encoder_of(model: RecommenderModel, config: Config) -> Encoder:
+    """The same encoder for all who use the same model: what validation has compiled serves evaluation too."""
+    return Encoder(model, config)
 
 
 class Encoder:

@@ -122,7 +122,7 @@ class Index:
     def _chunks(self, queries: np.ndarray, *groups: Pairs):
         """(real queries, queries [P, q, ...], pairs of each group as rows and items [P, n]) of successive chunks."""
         P = self._devices
-        q = min(self.queries_per_device, -(-len(queries) // P))
+        q = min(self.queries_per_device, bucket(len(queries), P) // P)
         for begin in range(0, len(queries), q * P):
             end = min(begin + q * P, len(queries))
             padded = np.zeros((q * P, *queries.shape[1:]), queries.dtype)
@@ -132,10 +132,14 @@ class Index:
             yield end - begin, padded.reshape(P, q, *queries.shape[1:]), pairs
 
 
+def bucket(count: int, devices: int) -> int:
+    """The least number >= count that is a power of two on each device: few shapes, so that few programs compile."""
+    return devices << max(0, -(-count // devices) - 1).bit_length()
+
+
 def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and items [P, n] of each device's pairs; padding points at pad_row, one past the last query."""
-    longest = max(len(part.items) for part in parts)
-    size = 1 << max(0, longest - 1).bit_length()
+    size = bucket(max(len(part.items) for part in parts), 1)
     rows, items = np.full((len(parts), size), pad_row, np.int32), np.zeros((len(parts), size), np.int32)
     for device, part in enumerate(parts):
         rows[device, : len(part.items)] = np.repeat(np.arange(len(part.offsets) - 1), np.diff(part.offsets))
@@ -159,6 +163,12 @@ def with_fallback(temperature: float) -> Callable:
         return (users / temperature) @ catalogue.T + jnp.where(unknown, fallback[None], 0)
 
     return score
+
+
+@functools.lru_cache(maxsize=4)
+def retrieval_index(temperature: float, num_items: int) -> Index:
+    """The retriever's index, one for all who search alike: what validation has compiled serves evaluation too."""
+    return Index(with_fallback(temperature), num_items)
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,9 +19,9 @@ from socialrec_jax.data.signals import Questions, Signals
 from socialrec_jax.data.world import NOW, TEST, Events, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
-from socialrec_jax.serving.encoder import Encoder, Trees
+from socialrec_jax.serving.encoder import Trees, encoder_of
 from socialrec_jax.serving.explain import reasons
-from socialrec_jax.serving.index import Index, Pairs, with_fallback
+from socialrec_jax.serving.index import Pairs, bucket, retrieval_index
 from socialrec_jax.serving.load import focus_of, load_run
 from socialrec_jax.serving.ranking import POPULAR, Finder, Ranked, Ranking
 
@@ -55,8 +55,8 @@ class Recommender:
         """texts [V, F]: the items' fixed vectors, for models that know them."""
         self.world, self.config, self.model = world, config, model
         self.texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
-        self.encoder = Encoder(model, config)
-        self.index = Index(with_fallback(config.model.temperature), world.num_items)
+        self.encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes modules
+        self.index = retrieval_index(config.model.temperature, world.num_items)
         self._types = parallel.map_devices(lambda variables, part: _type_shares(model.bind(variables), *part))
         self._actions = jax.jit(lambda variables, states: jax.nn.softmax(model.bind(variables).action_logits(states)))
 
@@ -213,7 +213,8 @@ class Recommender:
 
         The geometric mean of the model's and those that counts give: either alone is worse (docs/results.md).
         """
-        chances = np.asarray(self._actions(self.variables, states))
+        pad = bucket(len(states), 1) - len(states)
+        chances = np.asarray(self._actions(self.variables, np.pad(states, ((0, pad), (0, 0)))))[: len(states)]
         if self.ranking is None:
             return chances
         counted = self.ranking.finder.signals.actions.chances(asked.events, asked.users, asked.ends)
@@ -223,7 +224,7 @@ class Recommender:
         """How each user would act on each item if it came next [q, k, A]."""
         if self.model.num_event_types == 1:
             return np.ones((*items.shape, 1), np.float32)
-        pad = -len(states) % parallel.num_local_devices()
+        pad = bucket(len(states), parallel.num_local_devices()) - len(states)
         states = np.repeat(np.pad(states, ((0, pad), (0, 0)))[:, None], items.shape[1], axis=1)
         parts = parallel.split_over_devices((states, np.pad(items, ((0, pad), (0, 0)))))
         return parallel.join_devices(self._types(self.variables, parts))[: len(items)]

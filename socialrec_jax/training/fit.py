@@ -119,7 +119,7 @@ class _Loop:
         """Call by call until the last step, patience or a signal ends it; every validation is also a checkpoint."""
         t, step, last = self.trainer.config.train, int(state.step), self.trainer.num_steps
         every = evaluation_interval(last, t.evaluations, t.steps_per_call)
-        supply = parallel.prefetch(_calls(self.batches, step, last, t.steps_per_call, parallel.process()))
+        supply = parallel.prefetch(calls(self.batches, step, last, t.steps_per_call, parallel.process()))
         call, clock = self.trainer.compile(), _Clock(self.standing)
         with _SignalWatch() as signals, Progress(self.stage, last, step) as progress:
             for batch in supply:
@@ -176,7 +176,7 @@ def whole_calls(steps: int, steps_per_call: int) -> int:
     return max(1, round(steps / steps_per_call)) * steps_per_call
 
 
-def _calls(batches: Batches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]) -> Iterator[Any]:
+def calls(batches: Batches, begin: int, end: int, steps_per_call: int, process: tuple[int, int]) -> Iterator[Any]:
     """Batches [P, K, B, ...] of the calls from step begin to end."""
     for first in range(begin, end, steps_per_call):
         steps = [parallel.split_over_devices(batches.at(first + k, *process)) for k in range(steps_per_call)]

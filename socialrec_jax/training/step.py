@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,9 @@ import optax
 from flax import struct
 
 from socialrec_jax import parallel
-from socialrec_jax.batch import Batch, Sums
+from socialrec_jax.batch import Batch, Columns, Slots, Sums
 from socialrec_jax.config import Config
+from socialrec_jax.data.batches import fill
 from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.shapes import Array, Floats, Ints
@@ -69,6 +72,7 @@ class Trainer:
     horizon: int | None = None  # steps of the learning-rate schedule, where training ends before it
     focus: tuple[int, ...] = ()  # event types that are learnt; all when empty
     start: dict | None = None  # parameters to fine-tune
+    columns: Columns | None = None  # events that lie on the devices: batches arrive as Slots then
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -80,16 +84,17 @@ class Trainer:
     def optimizer(self) -> optax.GradientTransformation:
         return adam(self.schedule)
 
-    def init(self, example: Batch) -> TrainState:
+    def init(self, example: Batch | Slots) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
         if self.start is not None:
             return fresh(self.start, self.optimizer)
-        params: dict = jax.jit(self.model.init)(jax.random.key(self.config.seed), example)["params"]
+        key, batch = jax.random.key(self.config.seed), _batch(example, self.columns)
+        params: dict = jax.jit(self.model.init)(key, batch)["params"]
         return fresh(params, self.optimizer)
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        return parallel.scan_steps(self._step, self.fixed)
+        return parallel.scan_steps(self._step, (self.fixed, self.columns))
 
     @property
     def fixed(self) -> dict:
@@ -101,13 +106,18 @@ class Trainer:
         """Items [V] bool whose ids are learnt."""
         return self.item_counts > 0
 
-    def _step(self, state: TrainState, fixed: dict, batch: Batch) -> tuple[TrainState, Floats[Array, ""]]:
-        def local_loss(params):
-            item_loss, type_loss = self.loss_sums({"params": params} | fixed, batch, state.step)
+    def _step(
+        self, state: TrainState, shared: tuple[dict, Columns | None], given: Batch | Slots
+    ) -> tuple[TrainState, Floats[Array, ""]]:
+        fixed, batch = shared[0], _batch(given, shared[1])
+
+        def local_loss(params, part: Batch):
+            item_loss, type_loss = self.loss_sums({"params": params} | fixed, part, state.step)
             return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
 
-        gradients, item_loss = jax.grad(local_loss, has_aux=True)(state.params)
-        gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
+        gradient_of = jax.grad(local_loss, has_aux=True)
+        found = summed_over_parts(gradient_of, state.params, batch, self.config.train.accumulation)
+        gradients, item_loss = parallel.sum_over_devices(found)
         gradients = jax.tree.map(lambda g: g / jnp.maximum(item_loss.weight, 1), gradients)
         return updated(state, gradients, self.optimizer, self.config.train.ema_decay), item_loss.mean()
 
@@ -146,3 +156,23 @@ class Trainer:
         return losses.sampled_softmax(
             users, catalogue[targets], catalogue[negatives], targets, negatives, expected, weights, temperature
         )
+
+
+def summed_over_parts(function: Callable, params: dict, rows: Any, parts: int) -> Any:
+    """function(params, rows [B, ...]), which is a sum over rows, in so many parts of equal size, one after the other.
+
+    Only one part's activations exist at a time; the sums are those of the whole but for the order of addition.
+    """
+    if parts == 1:
+        return function(params, rows)
+    rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, params, jax.tree.map(lambda leaf: leaf[0], rows)))
+    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(params, part)), None), zeros, rows)[0]
+
+
+def _batch(given: Batch | Slots, columns: Columns | None) -> Batch:
+    """What was sent, with the events filled in where they lie on the device."""
+    if isinstance(given, Batch):
+        return given
+    assert columns is not None, "slots need the events: see residence.placed"
+    return fill(given, columns)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from socialrec_jax.models.attention import causal_mask
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import Dropout, Noise, causal_mask, log_buckets, mix
+from socialrec_jax.models.layers import Dropout, Noise, log_buckets, mix
 
 
 def dropped(key: int, rows, shape=(64, 32, 16), rate=0.3):
