@@ -121,22 +121,23 @@ def synthetic_batch(num_items: int, rows: int, length: int, seed: int) -> Batch:
     )
 
 
-def huge(num_items: int, calls: int = 4) -> dict[str, float]:
+def huge(num_items: int, calls: int = 3, steps_per_call: int = 4) -> dict[str, float]:
     """Seconds a step and the most memory that training a catalogue of this size took."""
     config = Config(
-        model=ModelConfig(width=WIDTH, history_length=64, dropout=0.1),
+        model=ModelConfig(width=WIDTH, num_layers=1, history_length=64, dropout=0.1),
         train=TrainConfig(tokens_per_step=2048, negatives=1024),
     )
     counts = np.random.default_rng(0).zipf(1.5, num_items).clip(0, 10_000)
     trainer = Trainer(config, RecommenderModel(config.model, num_items, 2), 1000, counts, tables=("items",))
     state, call, times, found = trainer.init(synthetic_batch(num_items, 32, 64, 0)), trainer.compile(), [], []
     for number in range(calls):
-        batches = [parallel.split_over_devices(synthetic_batch(num_items, 32, 64, number * 8 + k)) for k in range(8)]
+        seeds = range(number * steps_per_call, (number + 1) * steps_per_call)
+        batches = [parallel.split_over_devices(synthetic_batch(num_items, 32, 64, seed)) for seed in seeds]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *batches)
         began = time.perf_counter()
         state, losses = call(state, stacked)
         found.append(float(np.mean(np.asarray(losses))))
-        times.append((time.perf_counter() - began) / 8)
+        times.append((time.perf_counter() - began) / steps_per_call)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {
         "items": num_items,

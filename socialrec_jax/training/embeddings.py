@@ -15,6 +15,8 @@ Sources: Adagrad (Duchi et al. 2011), one sum a row and tables split by rows as 
 
 from __future__ import annotations
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,7 @@ from socialrec_jax import parallel
 from socialrec_jax.errors import UsageError
 from socialrec_jax.shapes import Array, Floats, Ints
 
+_log = logging.getLogger("socialrec_jax")
 BLOCKS = 64  # a table's rows are a multiple of it: any number of devices that divides it can hold the table
 _TINY = 1e-30  # a row whose gradients were all zero stays where it is
 
@@ -136,3 +139,9 @@ def updated(table: Table, found: Lookup, gradients: Floats[Array, "U D"], weight
         rows=rows.add(-step, mode="drop", unique_indices=True, indices_are_sorted=True),
         squares=squares.set(sums, mode="drop", unique_indices=True, indices_are_sorted=True),
     )
+
+
+def tell_of_lost(lost: Ints[Array, "K"]) -> None:
+    """Warn of the rows that found no room in K steps. On the host."""
+    if rows := int(np.sum(np.asarray(lost))):
+        _log.warning("%d table rows found no room in messages and were not learnt: train on fewer devices", rows)

@@ -55,6 +55,20 @@ def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:
     return tuple(name for name, rows in sizes.items() if dense_bytes(rows, model.config.width) > DENSE_BYTES)
 
 
+def told(model: RecommenderModel, num_negatives: int) -> str:
+    """Which way each table is trained and why: a line for people."""
+    big, width = big_tables(model, num_negatives), model.config.width
+
+    def one(name: str, rows: int) -> str:
+        cost, way = dense_bytes(rows, width), "row by row" if name in big else "as a whole"
+        forced = cost > DENSE_BYTES and name not in big
+        why = ", which a full softmax needs" if forced else f", limit {DENSE_BYTES / 1e9:.2f} GB"
+        return f"{name} {way} ({cost / 1e9:.2f} GB as a whole{why})"
+
+    rows = {"items": model.num_items, "users": model.num_users}
+    return "  ".join(one(name, number) for name, number in rows.items() if number)
+
+
 def dense_bytes(num_rows: int, width: int) -> int:
     """What a table trained as a whole takes on every device."""
     return _COPIES * num_rows * width * np.dtype(np.float32).itemsize

@@ -6,7 +6,6 @@ Tables too big to be touched as a whole are apart from the other parameters: see
 from __future__ import annotations
 
 import dataclasses
-import logging
 from typing import Any
 
 import jax
@@ -26,7 +25,6 @@ from socialrec_jax.training import embeddings, losses, negatives, small_world
 from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.small_world import SmallWorld
 
-_log = logging.getLogger("socialrec_jax")
 _TABLE_RATE = 10.0  # of the learning rate: Adagrad's steps shrink with every visit, Adam's do not
 _FINE_TUNING_SHARE = 0.25  # of the peak learning rate
 
@@ -137,8 +135,8 @@ class Trainer:
 
         def call(state: TrainState, batches: Batch):
             state, (losses, lost) = steps(state.replace(tables=parallel.as_shares(state.tables)), batches)
-            if state.tables and (rows := int(np.sum(np.asarray(lost)))):
-                _log.warning("%d table rows found no room in messages and were not learnt: use fewer devices", rows)
+            if state.tables:
+                embeddings.tell_of_lost(lost)
             return state.replace(tables=parallel.as_rows(state.tables)), losses
 
         return call

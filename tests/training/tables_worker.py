@@ -1,6 +1,7 @@
 """Trains a table on several devices in a process of its own; `test_embeddings.py` looks at what it leaves.
 
-python -m tests.training.tables_worker FOLDER --devices N [--steps N] [--skewed | --restore]
+python -m tests.training.tables_worker FOLDER --devices N --steps N
+Eight devices save what they learnt; fewer look whether they can read it. Eight also try ids that all have one owner.
 """
 
 from __future__ import annotations
@@ -31,25 +32,28 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--devices", type=int, required=True)
-    parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--skewed", action="store_true")
-    parser.add_argument("--restore", action="store_true", help="only read what eight devices saved")
+    parser.add_argument("--steps", type=int, required=True)
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", options.devices)
 
     from socialrec_jax.checkpoint import Checkpoints
     from socialrec_jax.training import embeddings
 
-    table, checkpoints = embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0)), Checkpoints(options.folder / "saved")
-    start, losses, lost = np.asarray(table.rows), [], 0
-    if options.restore:
-        table = checkpoints.restore({"tables": {"items": table}})[0]["tables"]["items"]
+    def fresh():
+        return embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
+
+    checkpoints, start = Checkpoints(options.folder / "saved"), np.asarray(fresh().rows)
+    table, losses, lost = train(fresh(), options.steps, skewed=False)
+    seen = {"start": start, "end": np.asarray(table.rows), "losses": losses, "lost": lost}
+    if options.devices == 8:
+        checkpoints.save(options.steps, {"table": table}, {}, set())
+        table, _, seen["skewed_lost"] = train(fresh(), 1, skewed=True)
+        seen["skewed_end"] = np.asarray(table.rows)
     else:
-        table, losses, lost = train(table, options.steps, options.skewed)
-    if options.devices == 8 and not options.skewed:
-        checkpoints.save(options.steps, {"tables": {"items": table}}, {}, set())
-    end = np.asarray(table.rows)
-    np.savez(options.folder / f"{options.devices}.npz", start=start, end=end, losses=losses, lost=lost)
+        restored = checkpoints.restore({"table": fresh()})
+        assert restored is not None
+        seen["restored"] = np.asarray(restored[0]["table"].rows)
+    np.savez(options.folder / f"{options.devices}.npz", **seen)
 
 
 def train(table, steps: int, skewed: bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,26 +14,29 @@ import numpy as np
 import pytest
 
 from socialrec_jax import parallel
-from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import NO_TIME, VALIDATION
+from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
+from socialrec_jax.evaluation import protocol
 from socialrec_jax.models.layers import Noise
-from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
-from socialrec_jax.models.tables import put_in, take_out
-from socialrec_jax.serving.load import model_for
-from socialrec_jax.stages import training_batches
+from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.models.tables import put_in
+from socialrec_jax.run import RunDirectory
+from socialrec_jax.serving.load import load_run, model_for
+from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.stages import judge_retriever, train_retriever, training_batches
 from socialrec_jax.training import embeddings, negatives, small_world
 from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.step import Trainer
 from tests.training.tables_worker import NUM_ROWS, RATE, WIDTH, goals_of, ids_of
-from tests.worlds import random_edges, random_world, with_friends
+from tests.worlds import cyclic_world, random_edges, random_world, with_friends
 
 ROOT = Path(__file__).parents[2]
 STEPS = 50
 
 
-def on_devices(devices: int, folder: Path, *options: str) -> dict[str, np.ndarray]:
-    command = [sys.executable, "-m", "tests.training.tables_worker", str(folder), "--devices", str(devices), *options]
+def on_devices(devices: int, folder: Path) -> dict[str, np.ndarray]:
+    command = [sys.executable, "-m", "tests.training.tables_worker", str(folder)]
+    command += ["--devices", str(devices), "--steps", str(STEPS)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(np.load(folder / f"{devices}.npz"))
@@ -40,10 +44,9 @@ def on_devices(devices: int, folder: Path, *options: str) -> dict[str, np.ndarra
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(folder, {devices: what the worker saw}); checkpoints come from 8 devices."""
+    """{devices: what the worker saw}; the checkpoint comes from 8 devices."""
     folder = tmp_path_factory.mktemp("tables")
-    found = {8: on_devices(8, folder, "--steps", str(STEPS))}
-    return folder, found | {devices: on_devices(devices, folder, "--steps", str(STEPS)) for devices in (1, 2, 4)}
+    return {devices: on_devices(devices, folder) for devices in (8, 4, 2, 1)}
 
 
 def dense_adagrad(start: np.ndarray) -> tuple[np.ndarray, list[float]]:
@@ -61,14 +64,14 @@ def dense_adagrad(start: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_rows_learn_as_the_same_rule_would_teach_the_whole_table(trained, devices):
-    found = trained[1][devices]
+    found = trained[devices]
     rows, losses = dense_adagrad(found["start"])
     np.testing.assert_allclose(found["end"], rows, atol=1e-5)
     np.testing.assert_allclose(found["losses"], losses, rtol=1e-5)
     assert found["lost"] == 0
 
 
-def test_a_first_step_is_exact_to_a_millionth(tmp_path):
+def test_a_first_step_is_exact_to_a_millionth():
     table = embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
     start, ids, goals = np.asarray(table.rows), ids_of(0), goals_of(0)
 
@@ -76,9 +79,9 @@ def test_a_first_step_is_exact_to_a_millionth(tmp_path):
         found = embeddings.look_up(table, part[0])
         gradients = jax.grad(lambda rows: 0.5 * jnp.sum((rows[found.places] - part[1]) ** 2))(found.rows)
         new = embeddings.updated(table, found, gradients, jnp.float32(1), jnp.float32(RATE))
-        return new.rows[None], found.rows[found.places]
+        return new.rows, found.rows[found.places]
 
-    rows, seen = parallel.map_devices(lambda table, part: step(table, part))(table, (ids[None], goals[None]))
+    rows, seen = parallel.map_devices(step)(table, (ids[None], goals[None]))
     np.testing.assert_array_equal(seen[0], start[ids])
     gradients = np.zeros_like(start)
     np.add.at(gradients, ids, start[ids] - goals)
@@ -88,25 +91,23 @@ def test_a_first_step_is_exact_to_a_millionth(tmp_path):
 
 def test_fresh_rows_do_not_depend_on_the_devices(trained):
     for devices in (2, 4, 8):
-        np.testing.assert_array_equal(trained[1][devices]["start"], trained[1][1]["start"])
+        np.testing.assert_array_equal(trained[devices]["start"], trained[1]["start"])
 
 
 @pytest.mark.parametrize("devices", [4, 2, 1])
 def test_a_checkpoint_of_eight_devices_is_restored_on_fewer(trained, devices):
-    folder, found = trained
-    restored = on_devices(devices, folder, "--restore")
-    np.testing.assert_array_equal(restored["end"], found[8]["end"])
+    np.testing.assert_array_equal(trained[devices]["restored"], trained[8]["end"])
 
 
-def test_what_finds_no_room_is_counted_and_stays_as_it_is(tmp_path):
-    found = on_devices(8, tmp_path, "--steps", "1", "--skewed")
+def test_what_finds_no_room_is_counted_and_stays_as_it_is(trained):
+    found = trained[8]
     # All ids belong to the first of 8 owners; each device may ask it for so many rows.
     ids, share = ids_of(0, skewed=True).reshape(8, -1), len(found["start"]) // 8
     room = embeddings.message_size(ids.shape[1], 8, share)
     asked = [np.unique(part) for part in ids]
-    assert found["lost"] == sum(max(0, len(part) - room) for part in asked) > 0
+    assert found["skewed_lost"] == sum(max(0, len(part) - room) for part in asked) > 0
     heard = np.unique(np.concatenate([part[:room] for part in asked]))
-    moved = np.flatnonzero(np.abs(found["end"] - found["start"]).max(-1) > 0)
+    moved = np.flatnonzero(np.abs(found["skewed_end"] - found["start"]).max(-1) > 0)
     np.testing.assert_array_equal(moved, heard)
 
 
@@ -138,12 +139,81 @@ def test_a_small_world_says_what_the_large_one_says(shop):
     def in_small(state, batch):
         world = small_world.gather(state.tables, batch, drawn, trainer.fixed)
         bound = world.model(model).bind({"params": put_in(state.params, world.rows)} | world.fixed)
-        return jax.tree.map(lambda x: x[None], trainer.loss_sums(bound, world, noise))
+        return trainer.loss_sums(bound, world, noise)
 
-    small = parallel.map_devices(lambda state, batch: in_small(state, batch))(
-        state, parallel.split_over_devices(batch)
-    ) if False else parallel.map_devices(in_small)(state, jax.tree.map(lambda x: x[None], batch))
+    small = parallel.map_devices(in_small)(state, parallel.split_over_devices(batch))
     large_world = small_world.gather({}, batch, drawn, trainer.fixed)
     large = trainer.loss_sums(model.bind({"params": state.served} | trainer.fixed), large_world, noise)
     for ours, theirs in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
         np.testing.assert_allclose(np.ravel(ours), np.ravel(theirs), rtol=1e-5)
+
+
+def test_rows_are_updated_where_they_lie_and_fine_tuning_goes_on_from_them(shop):
+    _, _, batches, _, trainer = shop
+    state, call, places = trainer.init(batches.at(0)), trainer.compile(), []
+    for step in range(3):
+        state, losses = call(state, jax.tree.map(lambda x: x[:, None], parallel.split_over_devices(batches.at(step))))
+        assert np.isfinite(losses).all()
+        places.append([t.rows.addressable_shards[0].data.unsafe_buffer_pointer() for t in state.tables.values()])
+    assert places[1] == places[2]
+    start = jax.tree.map(np.asarray, state.served)
+    tuned = dataclasses.replace(trainer, start=start).init(batches.at(0))
+    jax.tree.map(np.testing.assert_array_equal, tuned.served, start)
+
+
+def test_lost_rows_are_told(caplog):
+    embeddings.tell_of_lost(np.array([0, 0]))
+    assert not caplog.text
+    embeddings.tell_of_lost(np.array([0, 3]))
+    assert "3 table rows found no room" in caplog.text
+
+
+def test_tables_are_trained_row_by_row_where_dense_training_takes_too_much():
+    config = ModelConfig(width=64)
+
+    def chosen(items: int, users: int, num_negatives: int = 1024) -> tuple[str, ...]:
+        return small_world.big_tables(RecommenderModel(config, items, 2, users), num_negatives)
+
+    assert chosen(12_101, 22_363) == ()
+    assert chosen(10_000_000, 22_363) == ("items",)
+    assert chosen(10_000_000, 50_000_000) == ("items", "users")
+    assert chosen(10_000_000, 50_000_000, num_negatives=0) == ("users",), "a full softmax touches every item"
+
+
+def test_negatives_come_as_often_as_they_say():
+    counts = np.array([0, 50, 3, 0, 947])
+    drawn = negatives.draw_from_many(jax.random.key(0), 100_000, negatives.running_counts(counts))
+    share = np.bincount(drawn.ids, minlength=5) / 100_000
+    chances = np.asarray(negatives.chances(counts))
+    np.testing.assert_allclose(share, chances, atol=5 * 0.5 / np.sqrt(100_000))
+    np.testing.assert_allclose(np.exp(drawn.log_expected) / 100_000, chances[np.asarray(drawn.ids)], rtol=1e-5)
+
+
+def test_negatives_of_a_huge_catalogue_are_not_rounded_away():
+    """In float32 a running sum of chances stands still long before the last of so many items."""
+    V = 20_000_000
+    drawn = np.asarray(negatives.draw_from_many(jax.random.key(0), 4000, np.arange(1, V + 1, dtype=np.int32)).ids)
+    assert np.abs(np.bincount(drawn * 10 // V, minlength=10) - 400).max() < 120
+    assert len(np.unique(drawn % 64)) == 64
+    assert len(np.unique(drawn)) > 3990
+
+
+def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monkeypatch):
+    """The planted pattern of test_step.py, with every table taken for a big one."""
+    monkeypatch.setattr(small_world, "DENSE_BYTES", 0)
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    world = cyclic_world(run.world, num_users=600)
+    world.save()
+    config = Config(
+        model=ModelConfig(width=32, num_heads=2, history_length=8, dropout=0.1),
+        train=TrainConfig(tokens_per_step=512, epochs=50, evaluations=2, negatives=16, learning_rate=1e-2),
+    )
+    run.write_config(config)
+    state, standing = train_retriever(run, world, config, np.zeros((world.num_items, 0), np.float32))
+    assert state.tables.keys() == {"items"}
+    assert standing.finished
+    loaded = load_run(run.path, refitted=False)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, state.served)
+    recommender = Recommender(world, config, loaded.model).use(loaded.params)
+    assert judge_retriever(recommender, protocol.held_out(world, TEST), TEST).metrics["hr@10"] > 0.95
