@@ -142,8 +142,12 @@ def test_a_small_world_says_what_the_large_one_says(shop):
         return trainer.loss_sums(bound, world, noise)
 
     small = parallel.map_devices(in_small)(state, parallel.split_over_devices(batch))
-    large_world = small_world.gather({}, batch, drawn, trainer.fixed)
-    large = trainer.loss_sums(model.bind({"params": state.served} | trainer.fixed), large_world, noise)
+
+    def in_large(params, batch):
+        world = small_world.gather({}, batch, drawn, trainer.fixed)
+        return trainer.loss_sums(model.bind({"params": params} | trainer.fixed), world, noise)
+
+    large = jax.jit(in_large)(state.served, batch)
     for ours, theirs in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
         np.testing.assert_allclose(np.ravel(ours), np.ravel(theirs), rtol=1e-5)
 
