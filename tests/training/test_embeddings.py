@@ -206,7 +206,7 @@ def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monke
     """The planted pattern of test_step.py, with every table taken for a big one."""
     monkeypatch.setattr(small_world, "DENSE_BYTES", 0)
     run = RunDirectory(tmp_path / "run")
-    run.path.mkdir()
+    run.world.mkdir(parents=True)
     world = cyclic_world(run.world, num_users=600)
     world.save()
     config = Config(
