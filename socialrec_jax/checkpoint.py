@@ -99,13 +99,15 @@ class Checkpoints:
         return None if newest is None else self._progress(newest)
 
     def restore_part(self, name: str, step: int):
-        """One field of a saved state, on the first local device. Raises DiskError when the step is damaged."""
+        """One field of a saved state on the first local device, {} when it has none. DiskError: the step is damaged."""
         damaged = self.damage(step)
         if damaged is not None:
             raise DiskError(f"checkpoint {self.folder / str(step)} is damaged ({damaged}): train the run again")
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         with ocp.PyTreeCheckpointer() as reader:
             saved = reader.metadata(self.folder / str(step) / "state").item_metadata.tree
+            if not saved.get(name):
+                return {}
             target = {name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved[name])}
             arguments = ocp.args.PyTreeRestore(
                 item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target), partial_restore=True

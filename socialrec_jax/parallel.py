@@ -1,8 +1,8 @@
 """Devices: the only file that says pmap.
 
-State is replicated without a device axis (`in_axes=None`), batches carry one in front. Losses, metrics and gradients
-are sums; `sum_over_devices` adds them, and the caller divides once. `jax.pmap` is in maintenance upstream: all that a
-move away from it would touch is here.
+State is replicated without a device axis (`in_axes=None`), batches carry one in front, big tables are split by rows.
+Losses, metrics and gradients are sums; `sum_over_devices` adds them, and the caller divides once. `jax.pmap` is in
+maintenance upstream: all that a move away from it would touch is here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -67,17 +68,45 @@ def sum_over_devices(tree: Tree) -> Tree:
     return lax.psum(tree, _AXIS)
 
 
-def scan_steps(step: Callable, shared: object = ()) -> Callable:
+def exchange(rows: jax.Array) -> jax.Array:
+    """Inside a step: [P * n, ...], n rows for each device of all processes -> the n that each device has for this."""
+    return lax.all_to_all(rows, _AXIS, 0, 0, tiled=True)
+
+
+def as_rows(tree: Tree) -> Tree:
+    """Leaves [P, n, ...] split over the devices as [P * n, ...], still where they lie; the given ones are donated."""
+    return _reshaped(tree, lambda shape: (shape[0] * shape[1], *shape[2:]))
+
+
+def as_shares(tree: Tree) -> Tree:
+    """The inverse of as_rows: what a mapped function takes."""
+    P = num_local_devices()
+    return _reshaped(tree, lambda shape: (P, shape[0] // P, *shape[1:]))
+
+
+def _reshaped(tree: Tree, shape_of: Callable) -> Tree:
+    split = NamedSharding(Mesh(np.array(jax.local_devices()), (_AXIS,)), PartitionSpec(_AXIS))
+    return jax.tree.map(lambda leaf: _reshape(leaf, shape_of(leaf.shape), split), tree)
+
+
+@partial(jax.jit, static_argnums=(1, 2), donate_argnums=0)
+def _reshape(leaf: jax.Array, shape: tuple[int, ...], split: NamedSharding) -> jax.Array:
+    """Donated, and split before and after alike: nothing is moved."""
+    return lax.with_sharding_constraint(leaf.reshape(shape), split)
+
+
+def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Callable:
     """K steps in one device call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); state is donated.
 
     step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come from sums over
     devices. shared: arrays that no step changes; an argument of the call, since constants of that size would be folded.
+    axes: a prefix of the state that is 0 where the leaves [P, ...] are split over devices instead of being replicated.
     """
 
     def steps(state, shared, batches):
         return lax.scan(lambda carry, batch: step(carry, shared, batch), state, batches)
 
-    call = jax.pmap(steps, axis_name=_AXIS, in_axes=(None, None, 0), out_axes=(None, None), donate_argnums=0)
+    call = jax.pmap(steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0)
     placed = replicate(shared)
     return lambda state, batches: call(state, placed, batches)
 

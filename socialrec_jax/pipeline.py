@@ -26,9 +26,9 @@ from socialrec_jax.evaluation import actions, metrics, protocol, segments
 from socialrec_jax.evaluation.report import write_report
 from socialrec_jax.evaluation.rivals import fit_rivals
 from socialrec_jax.run import RunDirectory, write_atomically
-from socialrec_jax.serving.load import RETRIEVER, focus_of, knows_friends
+from socialrec_jax.serving.load import RETRIEVER, focus_of, knows_friends, model_for
 from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.training import residence
+from socialrec_jax.training import residence, small_world
 from socialrec_jax.training.fit import Standing
 from socialrec_jax.training.resolve import resolve
 
@@ -87,7 +87,7 @@ def resolve_config(run: RunDirectory, config: Config, world: World) -> Config:
 
 
 def describe(world: World, config: Config) -> None:
-    """Three lines for a person: what there is to learn from, what settings followed from it, where the data lies."""
+    """Lines for a person: what there is to learn from, what settings followed from it, where it lies."""
     counts, m, t = world.manifest["counts"], config.model, config.train
     rejected = sum(counts["rejected"].values())
     print(
@@ -106,7 +106,8 @@ def describe(world: World, config: Config) -> None:
         f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
         f"{texts}  {friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}"
     )
-    print(f"events  {residence.describe(len(world.events.items))}", flush=True)
+    print(f"events  {residence.describe(len(world.events.items))}")
+    print(f"tables  {small_world.told(model_for(config, world), t.negatives or 0)}", flush=True)
 
 
 def evaluate(

@@ -78,7 +78,7 @@ def focus_retriever(
     if not config.train.focus:
         return state, None
     batches = training_batches(world, config, world.ends(VALIDATION))
-    trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.average)
+    trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.served)
     return fit(run, FOCUS, *placed(trainer, batches), validator(world, config, trainer, texts), about(config, world))
 
 
@@ -92,7 +92,7 @@ def fine_tuned(trainer: Trainer, world: World, start: dict) -> Trainer:
 def recommender_of(world: World, config: Config, texts: np.ndarray, state: TrainState) -> Recommender:
     """The judged retriever at work."""
     recommender = Recommender(world, config, model_for(config, world, texts.shape[1]), texts)
-    return recommender.use(state.average, items_with_events(world, world.ends(VALIDATION)))
+    return recommender.use(state.served, items_with_events(world, world.ends(VALIDATION)))
 
 
 def refit(
@@ -113,7 +113,7 @@ def refit(
     shorter = shortened(trainer, standings.retriever, longer)
     state, _ = fit(run, REFIT, *placed(shorter, batches), None, about(config, world))
     if standings.focus is not None:
-        trainer = shortened(fine_tuned(trainer, world, state.average), standings.focus, longer)
+        trainer = shortened(fine_tuned(trainer, world, state.served), standings.focus, longer)
         fit(run, REFIT_FOCUS, *placed(trainer, batches), None, about(config, world))
     folder = signals_folder(run, refitted=True)
     if ranker is not None and not (folder / "settings.json").exists():
@@ -161,7 +161,7 @@ def validator(
     recommender = Recommender(world, config, trainer.model, texts)
 
     def validate(state: TrainState) -> dict[str, float]:
-        return judge_retriever(recommender.use(state.average, trainer.known), queries, VALIDATION).metrics
+        return judge_retriever(recommender.use(state.served, trainer.known), queries, VALIDATION).metrics
 
     return validate
 

@@ -54,7 +54,9 @@ class ItemTower(nn.Module):
         """Whose id counts [V]."""
         if noise is None:
             return self.known.value
-        word = mix(jax.lax.iota(jnp.uint32, self.num_items) ^ mix(noise.key))
+        # A batch's own small world (training/small_world.py) says how its items are numbered in the large one.
+        numbers = self.get_variable("fixed", "numbers", jax.lax.iota(jnp.uint32, self.num_items))
+        word = mix(numbers ^ mix(noise.key))
         return self.known.value & (word >= jnp.uint32(ID_DROPOUT * 2.0**32))
 
 

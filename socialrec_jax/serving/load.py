@@ -14,6 +14,7 @@ from socialrec_jax.data.signals import Signals
 from socialrec_jax.data.world import NOW, VALIDATION, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.models.tables import put_in
 from socialrec_jax.run import RunDirectory
 
 RETRIEVER, FOCUS, RANKER, REFIT, REFIT_FOCUS = (
@@ -71,13 +72,17 @@ def _finished(run: RunDirectory, stage: str) -> bool:
 
 
 def _restore(run: RunDirectory, stage: str, world: World) -> dict:
-    """The averaged parameters of a stage at its best."""
+    """The parameters of a stage at its best: averages, and the tables that have none."""
     checkpoints, best = Checkpoints(run.checkpoints / stage), _best(run, stage)
     if best is None:
         raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
     if checkpoints.about_step(best).get("world") != world.manifest["hash"]:
         raise BadData(f"{run.world} is not the data that {run.path} was trained on")
-    return checkpoints.restore_part("average", best)
+    rows = {"items": world.num_items, "users": world.num_users}
+    tables = checkpoints.restore_part("tables", best)
+    return put_in(
+        checkpoints.restore_part("average", best), {name: table["rows"][: rows[name]] for name, table in tables.items()}
+    )
 
 
 def serving_member(params: dict) -> dict:

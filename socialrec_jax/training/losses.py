@@ -12,7 +12,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from socialrec_jax.batch import Sums
@@ -113,15 +112,6 @@ def sampled_softmax(
     negative = jnp.where(negative_ids[None] == targets[:, None], -jnp.inf, negative)
     normaliser = jnp.logaddexp(positive, jax.nn.logsumexp(negative, -1))
     return Sums(jnp.sum((normaliser - positive) * weights), jnp.sum(weights))
-
-
-def negative_chances(item_counts: np.ndarray) -> Array:
-    """Chance [V] of each item to be drawn: half by popularity, half uniform.
-
-    Popular items make the hardest negatives, and uniform ones keep every estimate finite.
-    """
-    share = item_counts / max(item_counts.sum(), 1)
-    return jnp.asarray(0.5 * share + 0.5 / len(item_counts), jnp.float32)
 
 
 @typed

@@ -1,4 +1,7 @@
-"""One optimiser step: model -> losses as sums -> gradients -> sums over devices -> one division -> update."""
+"""One optimiser step: model -> losses as sums -> gradients -> sums over devices -> one division -> update.
+
+Tables too big to be touched as a whole are apart from the other parameters: see `embeddings` and `small_world`.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,34 @@ from socialrec_jax.config import Config
 from socialrec_jax.data.batches import fill
 from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
-from socialrec_jax.shapes import Array, Floats, Ints
-from socialrec_jax.training import losses
+from socialrec_jax.models.tables import put_in, take_out
+from socialrec_jax.shapes import Array, Ints
+from socialrec_jax.training import embeddings, losses, negatives, small_world
+from socialrec_jax.training.negatives import Negatives
+from socialrec_jax.training.small_world import SmallWorld
 
+_TABLE_RATE = 10.0  # of the learning rate: Adagrad's steps shrink with every visit, Adam's do not
 _FINE_TUNING_SHARE = 0.25  # of the peak learning rate
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that a step changes; the same on all devices."""
+    """Everything that a step changes; the same on all devices but for tables, which are split by rows."""
 
     step: Ints[Array, ""]
     params: dict
     average: dict  # exponential moving average of params: what is evaluated and served
     opt_state: optax.OptState
+    tables: dict = struct.field(default_factory=dict)  # embeddings.Table by name; their parameters are nowhere else
+
+    @property
+    def served(self) -> dict:
+        """What is evaluated and served: averages, and tables as they are, since an average would touch every row."""
+        return put_in(self.average, {name: table.parameter for name, table in self.tables.items()})
+
+
+_WHOLE: Any = None
+_SPLIT: Any = 0
+_AXES = TrainState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, _SPLIT)  # see parallel.scan_steps
 
 
 def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Schedule:
@@ -57,7 +75,7 @@ def updated(
     params = jax.tree.map(jnp.add, state.params, updates)
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
     average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
-    return TrainState(state.step + 1, params, average, opt_state)
+    return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +91,7 @@ class Trainer:
     focus: tuple[int, ...] = ()  # event types that are learnt; all when empty
     start: dict | None = None  # parameters to fine-tune
     columns: Columns | None = None  # events that lie on the devices: batches arrive as Slots then
+    tables: tuple[str, ...] | None = None  # names of those trained row by row; what their sizes ask for by default
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -84,17 +103,46 @@ class Trainer:
     def optimizer(self) -> optax.GradientTransformation:
         return adam(self.schedule)
 
+    @property
+    def big_tables(self) -> tuple[str, ...]:
+        """Names of the tables that are trained row by row."""
+        if self.tables is not None:
+            return self.tables
+        return small_world.big_tables(self.model, self.config.train.negatives or 0)
+
     def init(self, example: Batch | Slots) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
         if self.start is not None:
-            return fresh(self.start, self.optimizer)
+            params, tables = take_out(self.start, self.big_tables)
+            state = fresh(params, self.optimizer)
+            return state.replace(tables={name: embeddings.of_parameter(table) for name, table in tables.items()})
         key, batch = jax.random.key(self.config.seed), _batch(example, self.columns)
-        params: dict = jax.jit(self.model.init)(key, batch)["params"]
-        return fresh(params, self.optimizer)
+        small = small_world.resized(self.model, dict.fromkeys(self.big_tables, 1))
+        params: dict = jax.jit(small.init)(key, batch)["params"]
+        params, _ = take_out(params, self.big_tables)
+        return fresh(params, self.optimizer).replace(tables=self._fresh_tables(key))
+
+    def _fresh_tables(self, key: Array) -> dict[str, embeddings.Table]:
+        """As the model's own initialisers would make them."""
+        width = self.model.config.width
+        deviations = {"items": width**-0.5, "users": 0.1 * width**-0.5}
+        rows = {"items": self.model.num_items, "users": self.model.num_users}
+        return {
+            n: embeddings.fresh(rows[n], width, deviations[n], jax.random.fold_in(key, rows[n]))
+            for n in self.big_tables
+        }
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        return parallel.scan_steps(self._step, (self.fixed, self.columns))
+        steps = parallel.scan_steps(self._step, (self.fixed, self.columns, self.running_counts), _AXES)
+
+        def call(state: TrainState, batches: Batch | Slots):
+            state, (losses, lost) = steps(state.replace(tables=parallel.as_shares(state.tables)), batches)
+            if state.tables:
+                embeddings.tell_of_lost(lost)
+            return state.replace(tables=parallel.as_rows(state.tables)), losses
+
+        return call
 
     @property
     def fixed(self) -> dict:
@@ -102,37 +150,60 @@ class Trainer:
         return {} if self.texts is None else fixed_variables(self.texts, self.known)
 
     @property
+    def running_counts(self) -> np.ndarray | None:
+        """What negatives are drawn by where items are too many for a list of chances."""
+        return negatives.running_counts(self.item_counts) if "items" in self.big_tables else None
+
+    @property
     def known(self) -> np.ndarray:
         """Items [V] bool whose ids are learnt."""
         return self.item_counts > 0
 
-    def _step(
-        self, state: TrainState, shared: tuple[dict, Columns | None], given: Batch | Slots
-    ) -> tuple[TrainState, Floats[Array, ""]]:
-        fixed, batch = shared[0], _batch(given, shared[1])
+    def _step(self, state: TrainState, shared: tuple, given: Batch | Slots):
+        """(state, (loss, lost rows)) after one step."""
+        fixed, columns, running_counts = shared
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), state.step))
+        drawn = self._negatives(keys[1], running_counts)
+        world = small_world.gather(state.tables, _batch(given, columns), drawn, fixed)
+        model, word = world.model(self.model), jax.random.bits(keys[0])
 
-        def local_loss(params, part: Batch):
-            item_loss, type_loss = self.loss_sums({"params": params} | fixed, part, state.step)
+        def local_loss(learnt: tuple, part: Batch):
+            bound = model.bind({"params": put_in(*learnt)} | world.fixed)
+            item_loss, type_loss = self.loss_sums(bound, world.replace(batch=part), Noise(word, part.row_ids))
             return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
 
-        gradient_of = jax.grad(local_loss, has_aux=True)
-        found = summed_over_parts(gradient_of, state.params, batch, self.config.train.accumulation)
-        gradients, item_loss = parallel.sum_over_devices(found)
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(item_loss.weight, 1), gradients)
-        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), item_loss.mean()
+        gradient_of, learnt = jax.grad(local_loss, has_aux=True), (state.params, world.rows)
+        found = summed_over_parts(gradient_of, learnt, world.batch, self.config.train.accumulation)
+        (gradients, of_rows), item_loss = found
+        gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
+        weight = jnp.maximum(item_loss.weight, 1)
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        rate = jnp.asarray(_TABLE_RATE * self.schedule(state.step))
+        tables = {
+            name: embeddings.updated(table, world.lookups[name], of_rows[name], weight, rate)
+            for name, table in state.tables.items()
+        }
+        state = updated(state, gradients, self.optimizer, self.config.train.ema_decay)
+        return state.replace(tables=tables), (item_loss.mean(), parallel.sum_over_devices(world.lost))
 
-    def loss_sums(self, variables: dict, batch: Batch, step: Array) -> tuple[Sums, Sums]:
+    def _negatives(self, key: Array, running_counts: Array | None) -> Negatives | None:
+        M = self.config.train.negatives
+        if not M:
+            return None
+        if running_counts is not None:
+            return negatives.draw_from_many(key, M, running_counts)
+        return negatives.draw(key, M, self.item_counts)
+
+    def loss_sums(self, model: RecommenderModel, world: SmallWorld, noise: Noise) -> tuple[Sums, Sums]:
         """Losses of the local rows: the next item; its event type, with the item known and without."""
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
-        noise = Noise(jax.random.bits(keys[0]), batch.row_ids)
-        model = self.model.bind(variables)
+        batch = world.batch
         users = model.encode_users(batch, noise)
         users, targets, weights = (
             users.reshape(-1, users.shape[-1]),
             batch.targets.reshape(-1),
             self._weights(batch).reshape(-1),
         )
-        item_loss = self._item_loss(users, model.encode_items(noise), targets, weights, keys[1])
+        item_loss = self._item_loss(users, model.encode_items(noise), targets, weights, world.negatives)
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
         types = batch.target_types.reshape(-1)
@@ -145,16 +216,15 @@ class Trainer:
             return jnp.asarray(batch.weights)
         return batch.weights * jnp.isin(batch.target_types, jnp.asarray(self.focus))
 
-    def _item_loss(self, users: Array, catalogue: Array, targets: Array, weights: Array, key: Array) -> Sums:
-        M, V = self.config.train.negatives, len(catalogue)
+    def _item_loss(
+        self, users: Array, catalogue: Array, targets: Array, weights: Array, negatives: Negatives | None
+    ) -> Sums:
         temperature = self.config.model.temperature
-        if not M:
+        if negatives is None:
             return losses.full_softmax(users, catalogue, targets, weights, temperature)
-        chances = losses.negative_chances(self.item_counts)
-        negatives = jnp.searchsorted(jnp.cumsum(chances), jax.random.uniform(key, (M,))).clip(0, V - 1)
-        expected = jnp.log(M * chances[negatives])
+        positives, others = catalogue[targets], catalogue[negatives.ids]
         return losses.sampled_softmax(
-            users, catalogue[targets], catalogue[negatives], targets, negatives, expected, weights, temperature
+            users, positives, others, targets, negatives.ids, negatives.log_expected, weights, temperature
         )
 
 

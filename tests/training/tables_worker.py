@@ -1,0 +1,79 @@
+"""Trains a table on several devices in a process of its own; `test_embeddings.py` looks at what it leaves.
+
+python -m tests.training.tables_worker FOLDER --devices N --steps N
+Eight devices save what they learnt; fewer look whether they can read it. Eight also try ids that all have one owner.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NUM_ROWS, WIDTH, IDS, RATE = 4001, 8, 1024, 0.1
+
+
+def ids_of(step: int, skewed: bool = False) -> np.ndarray:
+    """Ids [IDS] of a step over all devices; some are met often. Skewed: all lie on the first device of eight."""
+    rng = np.random.default_rng(step)
+    spread = rng.integers(0, 500 if skewed else NUM_ROWS, IDS)
+    return np.where(rng.random(IDS) < 0.3, spread % 7, spread).astype(np.int32)
+
+
+def goals_of(step: int) -> np.ndarray:
+    """Where each row should go [IDS, WIDTH]."""
+    return np.random.default_rng(1000 + step).normal(size=(IDS, WIDTH)).astype(np.float32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--devices", type=int, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", options.devices)
+
+    from socialrec_jax.checkpoint import Checkpoints
+    from socialrec_jax.training import embeddings
+
+    def fresh():
+        return embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
+
+    checkpoints, start = Checkpoints(options.folder / "saved"), np.asarray(fresh().rows)
+    table, losses, lost = train(fresh(), options.steps, skewed=False)
+    seen = {"start": start, "end": np.asarray(table.rows), "losses": losses, "lost": lost}
+    if options.devices == 8:
+        checkpoints.save(options.steps, {"table": table}, {}, set())
+        table, _, seen["skewed_lost"] = train(fresh(), 1, skewed=True)
+        seen["skewed_end"] = np.asarray(table.rows)
+    else:
+        restored = checkpoints.restore({"table": fresh()})
+        assert restored is not None
+        seen["restored"] = np.asarray(restored[0]["table"].rows)
+    np.savez(options.folder / f"{options.devices}.npz", **seen)
+
+
+def train(table, steps: int, skewed: bool):
+    """(the table, losses, lost rows) after so many steps of one call."""
+    from socialrec_jax import parallel
+    from socialrec_jax.training import embeddings
+
+    def step(state, _, part):
+        ids, goals = part
+        found = embeddings.look_up(state["table"], ids)
+        loss, gradients = jax.value_and_grad(lambda r: 0.5 * jnp.sum((r[found.places] - goals) ** 2))(found.rows)
+        table = embeddings.updated(state["table"], found, gradients, jnp.float32(IDS), jnp.float32(RATE))
+        return {"table": table}, parallel.sum_over_devices((loss / IDS, found.lost))
+
+    parts = [parallel.split_over_devices((ids_of(n, skewed), goals_of(n))) for n in range(steps)]
+    call = parallel.scan_steps(step, axes={"table": 0})
+    batches = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *parts)
+    state, (losses, lost) = call({"table": parallel.as_shares(table)}, batches)
+    return parallel.as_rows(state["table"]), np.asarray(losses), int(np.asarray(lost).sum())
+
+
+if __name__ == "__main__":
+    main()
