@@ -45,6 +45,19 @@ def replicate(tree: Tree) -> Tree:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def deal(tree: Tree) -> Tree:
+    """Rows [V, ...] of each leaf as [P, ceil(V / P), ...], each local device holding its run of them; zeros fill up."""
+    P = num_local_devices()
+    mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
+
+    def place(leaf):
+        leaf = np.asarray(leaf)
+        padded = np.pad(leaf, [(0, -len(leaf) % P)] + [(0, 0)] * (leaf.ndim - 1))
+        return jax.device_put(padded.reshape(P, -1, *leaf.shape[1:]), NamedSharding(mesh, PartitionSpec(_AXIS)))
+
+    return jax.tree.map(place, tree)
+
+
 def split_over_devices(tree: Tree) -> Tree:
     """Rows [B, ...] of each leaf as [P, B / P, ...] over the local devices."""
     P = num_local_devices()
@@ -59,6 +72,21 @@ def join_devices(tree: Tree) -> Tree:
 def sum_over_devices(tree: Tree) -> Tree:
     """Inside a function given to `scan_steps`: each leaf added over all devices of all processes."""
     return lax.psum(tree, _AXIS)
+
+
+def gather_over_devices(tree: Tree) -> Tree:
+    """Inside a mapped function: rows [N, ...] of all P devices, in the devices' order, as [P * N, ...] on each."""
+    return jax.tree.map(lambda leaf: lax.all_gather(leaf, _AXIS, tiled=True), tree)
+
+
+def sum_to_owners(x: jax.Array) -> jax.Array:
+    """Inside a mapped function: [P * N, ...] added over devices, each keeping its own N rows. Undoes a gather."""
+    return lax.psum_scatter(x, _AXIS, tiled=True)
+
+
+def device_number() -> jax.Array:
+    """Inside a mapped function: which of the devices that are mapped over this is."""
+    return lax.axis_index(_AXIS)
 
 
 def scan_steps(step: Callable, shared: object = ()) -> Callable:
@@ -77,8 +105,16 @@ def scan_steps(step: Callable, shared: object = ()) -> Callable:
 
 
 def map_devices(function: Callable) -> Callable:
-    """function(shared, part) on every device: (replicated, [P, ...]) -> [P, ...]."""
-    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0), out_axes=0)
+    """function(shared, part) on every local device: (replicated, [P, ...]) -> [P, ...].
+
+    Local devices alone: with several processes each may call it as often as it likes.
+    """
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices())
+
+
+def map_shares(function: Callable) -> Callable:
+    """function(share, same) on every local device: ([P, ...] of `deal`, replicated) -> what is equal on all of them."""
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(0, None), out_axes=None, devices=jax.local_devices())
 
 
 def prefetch(items: Iterable[Tree], depth: int = 2) -> Iterator[Tree]:
