@@ -79,11 +79,6 @@ def gather_over_devices(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: lax.all_gather(leaf, _AXIS, tiled=True), tree)
 
 
-def sum_to_owners(x: jax.Array) -> jax.Array:
-    """Inside a mapped function: [P * N, ...] added over devices, each keeping its own N rows. Undoes a gather."""
-    return lax.psum_scatter(x, _AXIS, tiled=True)
-
-
 def device_number() -> jax.Array:
     """Inside a mapped function: which of the devices that are mapped over this is."""
     return lax.axis_index(_AXIS)
