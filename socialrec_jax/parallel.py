@@ -15,6 +15,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
@@ -41,14 +42,37 @@ def device_kinds() -> list[str]:
 
 def replicate(tree: Tree) -> Tree:
     """The tree on every local device. Laid out as pmap itself would: any other layout makes it compile twice."""
-    mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
+    mesh = _mesh(jax.local_devices())
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def across_processes(tree: Tree) -> Tree:
+    """Arrays of this process's devices as parts of arrays of all processes, which is what Orbax writes and reads.
+
+    An array with an axis for devices becomes one with all of them; a replicated one stays as it is. Alone: the tree.
+    """
+    if jax.process_count() == 1:
+        return tree
+    mesh = _mesh(jax.devices())
+    return jax.tree.map(lambda x: multihost_utils.host_local_array_to_global_array(x, mesh, x.sharding.spec), tree)
+
+
+def within_process(tree: Tree) -> Tree:
+    """The inverse of across_processes."""
+    if jax.process_count() == 1:
+        return tree
+    mesh = _mesh(jax.devices())
+    return jax.tree.map(lambda x: multihost_utils.global_array_to_host_local_array(x, mesh, x.sharding.spec), tree)
+
+
+def _mesh(devices: list) -> Mesh:
+    return Mesh(np.array(devices), (_AXIS,))
 
 
 def deal(tree: Tree) -> Tree:
     """Rows [V, ...] of each leaf as [P, ceil(V / P), ...], each local device holding its run of them; zeros fill up."""
     P = num_local_devices()
-    mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
+    mesh = _mesh(jax.local_devices())
 
     def place(leaf):
         leaf = np.asarray(leaf)
