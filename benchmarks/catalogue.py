@@ -25,7 +25,9 @@ _ROWS_AT_ONCE = 1 << 18
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.catalogue", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.catalogue", description="An exact search over a large catalogue."
+    )
     parser.add_argument("--items", type=int, default=10_000_000, help="V")
     parser.add_argument("--width", type=int, default=64, help="D")
     parser.add_argument("--users", type=int, default=64, help="queries in all")
