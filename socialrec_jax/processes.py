@@ -36,6 +36,8 @@ def join() -> None:
         _join_as(given)
     elif _is_slurm_step() or "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
         jax.distributed.initialize(shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+    if distributed.global_state.client is not None:
+        jax.devices()  # all must ask once: who asks first waits for the others, who may wait for him elsewhere
 
 
 def _join_as(given: dict[str, str]) -> None:
