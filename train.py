@@ -44,20 +44,16 @@ def main() -> None:
     # ---- config: preset or file, then the command line over it
     options, config = read_options(sys.argv[1:])
     cli.prepare_jax(options.run)
-    from socialrec_jax import pipeline, stages
+    from socialrec_jax import pipeline, processes, stages
     from socialrec_jax.run import RunDirectory
     from socialrec_jax.text_stage import item_features
 
+    # ---- processes: one, or those that the launcher started; process 0 writes for all
+    processes.join()
     run = RunDirectory(options.run)
-    with run.lock():
+    with processes.held_by_first(run.lock()):
         # ---- data: raw tables -> World
-        config = pipeline.settle_config(run, config)
-        source = options.source
-        if source is None and not run.exists:
-            source = pipeline.sample_tables(run, config.seed)
-        world = pipeline.open_world(run, source, config)
-        config = pipeline.resolve_config(run, config, world)
-        pipeline.describe(world, config)
+        world, config = pipeline.prepared(run, options.source, config)
 
         # ---- train: each stage from wherever it stands
         texts = item_features(run, world, config)

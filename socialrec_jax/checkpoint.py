@@ -3,6 +3,8 @@
 Orbax commits a step atomically, but restores flipped bits without a word, and takes any numbered folder for a step.
 So a step is valid only with our MANIFEST.json, which is written last and checked on load; a damaged step is named and
 the newest whole one before it is used.
+
+With several processes all take part in writing and reading arrays; process 0 does the rest, and says what stands.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TypeVar
 import jax
 import orbax.checkpoint as ocp
 
+from socialrec_jax import parallel, processes
 from socialrec_jax.errors import DiskError
 from socialrec_jax.run import write_atomically
 
@@ -41,24 +44,15 @@ class Checkpoints:
 
         progress is JSON that travels with the state. Raises DiskError when there is no room; nothing is lost then.
         """
-        if step in self.steps():
+        if not processes.first_says(lambda: self._make_room(step, state)):
             return
-        self._sweep()
-        self._check_space(state)
         target = self.folder / str(step)
-        shutil.rmtree(target, ignore_errors=True)
         try:
             with ocp.StandardCheckpointer() as writer:
-                writer.save(target / "state", state)
-            (target / "progress.json").write_text(json.dumps(progress))
-            (target / "about.json").write_text(json.dumps(self.about, indent=1))
-            sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
-            write_atomically(target / _MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
+                writer.save(target / "state", parallel.across_processes(state))
         except OSError as error:
-            raise DiskError(f"cannot write checkpoint {target}: {error.strerror or error}") from error
-        for old in self.steps()[:-2]:
-            if old not in keep:
-                self._delete(old)
+            raise _disk_error(target, error) from error
+        processes.first_says(lambda: self._seal(step, progress, keep))
 
     def restore(self, like: State, step: int | None = None) -> tuple[State, dict] | None:
         """The newest whole step (or the given one), placed as `like` is; None when nothing was ever saved.
@@ -66,15 +60,8 @@ class Checkpoints:
         like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings. Raises DiskError when
         steps exist and none is whole.
         """
-        candidates = self.steps()[::-1] if step is None else [step]
-        for number in candidates:
-            damaged = self.damage(number)
-            if damaged is None:
-                return self._load(number, like)
-            _log.warning("checkpoint %s is damaged (%s); trying an older one", self.folder / str(number), damaged)
-        if candidates:
-            raise DiskError(f"no whole checkpoint in {self.folder}: delete that folder to train anew")
-        return None
+        whole = processes.first_says(lambda: self._newest_whole(self.steps() if step is None else [step]))
+        return None if whole is None else self._load(whole, like)
 
     def about_step(self, step: int) -> dict:
         """What the saving program said about a step."""
@@ -114,13 +101,48 @@ class Checkpoints:
             )
             return reader.restore(self.folder / str(step) / "state", args=arguments)[name]
 
+    def _newest_whole(self, candidates: list[int]) -> int | None:
+        for number in candidates[::-1]:
+            damaged = self.damage(number)
+            if damaged is None:
+                return number
+            _log.warning("checkpoint %s is damaged (%s); trying an older one", self.folder / str(number), damaged)
+        if candidates:
+            raise DiskError(f"no whole checkpoint in {self.folder}: delete that folder to train anew")
+        return None
+
+    def _make_room(self, step: int, state: object) -> bool:
+        """Ready to write a step: what was left behind is gone, and there is space. False when it is there already."""
+        if step in self.steps():
+            return False
+        self._sweep()
+        self._check_space(state)
+        shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        return True
+
+    def _seal(self, step: int, progress: dict, keep: set[int]) -> None:
+        """Make the written arrays a step that counts, and let older ones go."""
+        target = self.folder / str(step)
+        try:
+            (target / "progress.json").write_text(json.dumps(progress))
+            (target / "about.json").write_text(json.dumps(self.about, indent=1))
+            sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
+            write_atomically(target / _MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
+        except OSError as error:
+            raise _disk_error(target, error) from error
+        for old in self.steps()[:-2]:
+            if old not in keep:
+                self._delete(old)
+
     def _progress(self, step: int) -> dict:
         return json.loads((self.folder / str(step) / "progress.json").read_text())
 
     def _load(self, step: int, like: State) -> tuple[State, dict]:
+        like = parallel.across_processes(like)
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         with ocp.StandardCheckpointer() as reader:
-            return reader.restore(self.folder / str(step) / "state", target), self._progress(step)
+            state = reader.restore(self.folder / str(step) / "state", target)
+        return parallel.within_process(state), self._progress(step)
 
     def _delete(self, step: int) -> None:
         (self.folder / str(step) / _MANIFEST).unlink()  # first, so that a half-deleted step no longer counts
@@ -140,6 +162,10 @@ class Checkpoints:
             raise DiskError(
                 f"{self.folder} has {free / 1e6:.0f} MB free, a checkpoint needs {1.2 * needed / 1e6:.0f} MB"
             )
+
+
+def _disk_error(target: Path, error: OSError) -> DiskError:
+    return DiskError(f"cannot write checkpoint {target}: {error.strerror or error}")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -42,3 +42,9 @@ class DiskError(UserError):
 
 class RunLocked(UserError):
     code = LOCKED
+
+
+class PeerStopped(UserError):
+    """Another process of the same job stopped, and says why."""
+
+    code = INTERNAL

@@ -16,6 +16,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
@@ -48,8 +49,44 @@ def memory_for_data() -> int:
 
 def replicate(tree: Tree) -> Tree:
     """The tree on every local device. Laid out as pmap itself would: any other layout makes it compile twice."""
-    mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
+    mesh = _mesh(jax.local_devices())
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def across_processes(tree: Tree) -> Tree:
+    """Arrays of this process's devices as parts of arrays of all processes, which is what Orbax writes and reads.
+
+    An array with an axis for devices becomes one with all of them; a replicated one stays as it is. Alone: the tree.
+    """
+    if jax.process_count() == 1:
+        return tree
+    mesh = _mesh(jax.devices())
+    return jax.tree.map(lambda x: multihost_utils.host_local_array_to_global_array(x, mesh, x.sharding.spec), tree)
+
+
+def within_process(tree: Tree) -> Tree:
+    """The inverse of across_processes."""
+    if jax.process_count() == 1:
+        return tree
+    mesh = _mesh(jax.devices())
+    return jax.tree.map(lambda x: multihost_utils.global_array_to_host_local_array(x, mesh, x.sharding.spec), tree)
+
+
+def _mesh(devices: list) -> Mesh:
+    return Mesh(np.array(devices), (_AXIS,))
+
+
+def deal(tree: Tree) -> Tree:
+    """Rows [V, ...] of each leaf as [P, ceil(V / P), ...], each local device holding its run of them; zeros fill up."""
+    P = num_local_devices()
+    mesh = _mesh(jax.local_devices())
+
+    def place(leaf):
+        leaf = np.asarray(leaf)
+        padded = np.pad(leaf, [(0, -len(leaf) % P)] + [(0, 0)] * (leaf.ndim - 1))
+        return jax.device_put(padded.reshape(P, -1, *leaf.shape[1:]), NamedSharding(mesh, PartitionSpec(_AXIS)))
+
+    return jax.tree.map(place, tree)
 
 
 def split_over_devices(tree: Tree) -> Tree:
@@ -85,7 +122,7 @@ def as_shares(tree: Tree) -> Tree:
 
 
 def _reshaped(tree: Tree, shape_of: Callable) -> Tree:
-    split = NamedSharding(Mesh(np.array(jax.local_devices()), (_AXIS,)), PartitionSpec(_AXIS))
+    split = NamedSharding(_mesh(jax.local_devices()), PartitionSpec(_AXIS))
     return jax.tree.map(lambda leaf: _reshape(leaf, shape_of(leaf.shape), split), tree)
 
 
@@ -93,6 +130,16 @@ def _reshaped(tree: Tree, shape_of: Callable) -> Tree:
 def _reshape(leaf: jax.Array, shape: tuple[int, ...], split: NamedSharding) -> jax.Array:
     """Donated, and split before and after alike: nothing is moved."""
     return lax.with_sharding_constraint(leaf.reshape(shape), split)
+
+
+def gather_over_devices(tree: Tree) -> Tree:
+    """Inside a mapped function: rows [N, ...] of all P devices, in the devices' order, as [P * N, ...] on each."""
+    return jax.tree.map(lambda leaf: lax.all_gather(leaf, _AXIS, tiled=True), tree)
+
+
+def device_number() -> jax.Array:
+    """Inside a mapped function: which of the devices that are mapped over this is."""
+    return lax.axis_index(_AXIS)
 
 
 def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Callable:
@@ -112,8 +159,16 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
 
 
 def map_devices(function: Callable) -> Callable:
-    """function(shared, part) on every device: (replicated, [P, ...]) -> [P, ...]."""
-    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0), out_axes=0)
+    """function(shared, part) on every local device: (replicated, [P, ...]) -> [P, ...].
+
+    Local devices alone: with several processes each may call it as often as it likes.
+    """
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices())
+
+
+def map_shares(function: Callable) -> Callable:
+    """function(share, same) on every local device: ([P, ...] of `deal`, replicated) -> what is equal on all of them."""
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(0, None), out_axes=None, devices=jax.local_devices())
 
 
 def prefetch(items: Iterable[Tree], depth: int = 2) -> Iterator[Tree]:

@@ -14,8 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from socialrec_jax import parallel, stages
-from socialrec_jax.config import Config, check
+from socialrec_jax import parallel, processes, stages
+from socialrec_jax.config import Config, check, from_json, to_json
 from socialrec_jax.data.actions import CountRegression
 from socialrec_jax.data.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
@@ -34,6 +34,24 @@ from socialrec_jax.training.resolve import resolve
 
 _SHOWN = ("hr@10", "ndcg@10", "f1@10", "mrr@10", "coverage@10")  # on the terminal; the report has them all
 _DATA_FACTS = ("event_types", "time_min", "time_max")
+
+
+def prepared(run: RunDirectory, source: Path | None, config: Config) -> tuple[World, Config]:
+    """The run's World, and its configuration resolved against it. Process 0 makes both; see the functions below.
+
+    source None: what the run stands on, or the embedded sample shop for a new run.
+    """
+
+    def prepare_run() -> str:
+        settled = settle_config(run, config)
+        tables = sample_tables(run, settled.seed) if source is None and not run.exists else source
+        world = open_world(run, tables, settled)
+        resolved = resolve_config(run, settled, world)
+        describe(world, resolved)
+        return to_json(resolved)
+
+    resolved = from_json(processes.first_says(prepare_run))
+    return World.open(run.world), resolved
 
 
 def settle_config(run: RunDirectory, config: Config) -> Config:
@@ -111,6 +129,13 @@ def describe(world: World, config: Config) -> None:
 
 
 def evaluate(
+    run: RunDirectory, recommender: Recommender, standing: Standing, ranker: stages.TrainedRanker | None
+) -> dict:
+    """Judge everything, by process 0: see `_evaluate`."""
+    return processes.first_says(lambda: _evaluate(run, recommender, standing, ranker))
+
+
+def _evaluate(
     run: RunDirectory, recommender: Recommender, standing: Standing, ranker: stages.TrainedRanker | None
 ) -> dict:
     """Judge retriever, ranker and every baseline on both parts, and write report.json and report.html."""
@@ -197,6 +222,8 @@ def _speed(standing: Standing) -> dict:
 
 def finish(run: RunDirectory, report: dict) -> None:
     """The accuracy table on the terminal, and where the rest lies."""
+    if not processes.is_first():
+        return
     judged = report["targets"]["test"]["new"]
     table = Table(title=f"test accuracy, {report['split']}, whole catalogue, {judged:,} targets", box=SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from socialrec_jax import parallel
+from socialrec_jax import parallel, processes
 from socialrec_jax.batch import Judged
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.asking import Asking
@@ -116,8 +116,12 @@ def refit(
         trainer = shortened(fine_tuned(trainer, world, state.served), standings.focus, longer)
         fit(run, REFIT_FOCUS, *placed(trainer, batches), None, about(config, world))
     folder = signals_folder(run, refitted=True)
-    if ranker is not None and not (folder / "settings.json").exists():
-        Signals.fit(world, world.ends(NOW), ranker.signals.settings).save(folder)
+
+    def count() -> None:
+        if ranker is not None and not (folder / "settings.json").exists():
+            Signals.fit(world, world.ends(NOW), ranker.signals.settings).save(folder)
+
+    processes.first_says(count)
 
 
 def shortened(trainer: Trainer, standing: Standing, longer: float) -> Trainer:
@@ -229,9 +233,13 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
 def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Signals:
     """What is counted from the training part, with the co-occurrence settings that validate best."""
     folder = signals_folder(run, refitted=False)
-    if not (folder / "settings.json").exists():
-        _, settings = tuned_cosine(world, queries)
-        Signals.fit(world, world.ends(VALIDATION), settings).save(folder)
+
+    def count() -> None:
+        if not (folder / "settings.json").exists():
+            _, settings = tuned_cosine(world, queries)
+            Signals.fit(world, world.ends(VALIDATION), settings).save(folder)
+
+    processes.first_says(count)
     return Signals.load(folder)
 
 

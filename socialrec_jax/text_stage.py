@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from socialrec_jax import parallel
+from socialrec_jax import parallel, processes
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.text_batches import TextBatches
 from socialrec_jax.data.tokenizer import Texts, product_texts, tokenize, train_tokenizer
@@ -42,22 +42,30 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     RUN/text/key says of what, and a finished vectors.npy of the same is read.
     """
     texts = product_texts(world.items)
-    key, file = _key(texts, world, config), run.text / "vectors.npy"
-    if not _stands(run.text / "key", key):
-        for folder in (run.text, run.checkpoints / STAGE):  # made of something else: of no use any more
+    if not processes.first_says(lambda: _stands(run, _key(texts, world, config))):
+        trained = _trained(run, texts, config)
+        processes.first_says(lambda: _write_vectors(run, world, texts, config, trained))
+    return np.load(run.text / "vectors.npy")
+
+
+def _stands(run: RunDirectory, key: str) -> bool:
+    """Whether the vectors of this key are there already; what was made of something else is gone after it."""
+    file = run.text / "key"
+    if not (file.exists() and file.read_text() == key):
+        for folder in (run.text, run.checkpoints / STAGE):
             shutil.rmtree(folder, ignore_errors=True)
         run.text.mkdir(parents=True)
-        write_atomically(run.text / "key", key)
-    if not file.exists():
-        fixed = np.asarray(world.items.vectors)
-        parts = [_text_vectors(run, texts, config), _finish(fixed, config, np.abs(fixed).sum(1) > 0)]
-        with replacing(file) as temporary:
-            np.save(temporary, np.concatenate(parts, axis=1))
-    return np.load(file)
+        write_atomically(file, key)
+    return (run.text / "vectors.npy").exists()
 
 
-def _stands(file: Path, key: str) -> bool:
-    return file.exists() and file.read_text() == key
+def _write_vectors(
+    run: RunDirectory, world: World, texts: list[str], config: Config, trained: TrainedText | None
+) -> None:
+    fixed = np.asarray(world.items.vectors)
+    spoken = np.zeros((len(texts), 0), np.float32) if trained is None else _text_vectors(run, texts, config, trained)
+    with replacing(run.text / "vectors.npy") as temporary:
+        np.save(temporary, np.concatenate([spoken, _finish(fixed, config, np.abs(fixed).sum(1) > 0)], axis=1))
 
 
 def _key(texts: list[str], world: World, config: Config) -> str:
@@ -70,22 +78,38 @@ def _key(texts: list[str], world: World, config: Config) -> str:
     return digest.hexdigest()
 
 
-def _text_vectors(run: RunDirectory, texts: list[str], config: Config) -> np.ndarray:
-    """[V, F], or [V, 0] where no product has a text."""
-    known = np.array([bool(text) for text in texts])
-    if not known.any():
-        return np.zeros((len(texts), 0), np.float32)
+@dataclasses.dataclass(frozen=True)
+class TrainedText:
+    """The language model after its training, and the texts as it reads them."""
+
+    sizes: GPT2Sizes
+    params: dict
+    tokenizer: PreTrainedTokenizerFast
+    tokens: Texts
+    row_length: int
+
+
+def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText | None:
+    """None where no product has a text."""
+    if not any(texts):
+        return None
     sizes, start, tokenizer = _start(texts, config)
     tokens = tokenize(tokenizer, texts, sizes.n_positions)
     row_length = int(np.clip(tokens.lengths.max(), min(_ROW_LENGTH, sizes.n_positions), sizes.n_positions))
-    model, params = GPT2(sizes), start
+    params = start
     if required(config.text.epochs):
         # Once each: where products share their few words (categories alone, say), an epoch is short.
         distinct = tokenize(tokenizer, sorted(set(filter(None, texts))), sizes.n_positions)
-        params = _train(run, config, model, start, distinct, row_length)
+        params = _train(run, config, GPT2(sizes), start, distinct, row_length)
     assert params is not None  # `config.check`: without epochs there is a pretrained model
-    save_pretrained(run.text, sizes, params, tokenizer)
-    return _finish(pool(model, params, tokens, row_length), config, known)
+    return TrainedText(sizes, params, tokenizer, tokens, row_length)
+
+
+def _text_vectors(run: RunDirectory, texts: list[str], config: Config, trained: TrainedText) -> np.ndarray:
+    """[V, F]; the model that says them is kept beside them."""
+    save_pretrained(run.text, trained.sizes, trained.params, trained.tokenizer)
+    states = pool(GPT2(trained.sizes), trained.params, trained.tokens, trained.row_length)
+    return _finish(states, config, np.array([bool(text) for text in texts]))
 
 
 def _start(texts: list[str], config: Config) -> tuple[GPT2Sizes, dict | None, PreTrainedTokenizerFast]:

@@ -14,15 +14,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = [ROOT / "train.py", ROOT / "serve.py", *sorted((ROOT / "benchmarks").rglob("*.py"))]
 
 LEGEND = {"errors", "shapes", "config"}
-MACHINERY = {"parallel", "run", "checkpoint", "environment", "pretrained"}
+MACHINERY = {"parallel", "processes", "run", "checkpoint", "environment", "pretrained"}
 ROOMS = {  # room -> rooms that it may import
     "errors": set(),
     "shapes": set(),
     "config": {"errors"},
     "batch": {"shapes"},
     "parallel": LEGEND,
+    "processes": LEGEND,
     "run": LEGEND,
-    "checkpoint": LEGEND | {"run"},
+    "checkpoint": LEGEND | {"parallel", "processes", "run"},
     "pretrained": LEGEND | {"run", "data", "models"},
     "environment": {"parallel"},
     "cli": {"errors"},

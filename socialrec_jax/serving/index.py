@@ -2,6 +2,10 @@
 
 Both read the same masked scores, so that what is judged is what is served. Queries go through in chunks of a fixed
 shape; a user's seen items arrive as (row, item) pairs, padded to a power of two so that few shapes compile.
+
+Two layouts give the same answers. Whole: every device holds the catalogue and scores its share of the queries, and
+devices need not talk. Sharded: every device holds a run of the items, scores all queries of a chunk against it, and the
+devices' best, sums and counts are joined. Both score as much on each device; what differs is memory.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from socialrec_jax import parallel
 from socialrec_jax.data.world import Events, ranges
 
 _SCORES_AT_ONCE = 1 << 24  # per device: 64 MB
+_WHOLE_BYTES = 1 << 30  # of the catalogue on each device: 4 million items x 64
 UNRANKED = np.iinfo(np.int32).max
 
 
@@ -51,21 +56,37 @@ class Pairs:
         return cls(np.concatenate([[0], np.cumsum(lengths)]), events.items[rows])
 
 
+def fits_whole(num_items: int, width: int) -> bool:
+    """Whether every device can hold the whole catalogue [V, D] float32 beside all else that serves, or must share it.
+
+    Whole is the better layout where it fits: it sends nothing, and a chunk has P times as many queries.
+    """
+    return parallel.num_local_devices() == 1 or 4 * num_items * width <= _WHOLE_BYTES
+
+
 class Index:
     """Scores of the catalogue for queries of any kind: `score(shared, queries [q, ...]) -> [q, V]` runs on a device.
 
-    shared: what score needs besides the queries (item vectors, say), on all local devices.
+    shared: what score needs besides the queries (item vectors, say), laid out by `place`. sharded: each device gets
+    its run of the items; every leaf of shared then has one row an item, and score is asked for these items alone.
+    Among equal scores the item with the lower number comes first, in both layouts.
     """
 
-    def __init__(self, score: Callable, num_items: int):
-        self.num_items = num_items
+    def __init__(self, score: Callable, num_items: int, sharded: bool = False):
+        self.num_items, self.sharded = num_items, sharded
         self._score = score
-        self._devices = parallel.num_local_devices()
-        self.queries_per_device = int(2 ** np.clip(np.log2(_SCORES_AT_ONCE / num_items), 3, 10).astype(int))
+        self._parts = 1 if sharded else parallel.num_local_devices()  # that the queries of a chunk are split into
+        self._shares = parallel.num_local_devices() if sharded else 1  # that the items are split into
+        self._share = -(-num_items // self._shares)
+        self.queries_per_part = int(2 ** np.clip(np.log2(_SCORES_AT_ONCE / self._share), 3, 10).astype(int))
 
     @property
     def queries_per_call(self) -> int:
-        return self.queries_per_device * self._devices
+        return self.queries_per_part * self._parts
+
+    def place(self, shared):
+        """shared on the local devices, as this layout wants it."""
+        return parallel.deal(shared) if self.sharded else parallel.replicate(shared)
 
     def top(
         self, shared, queries: np.ndarray, seen: Pairs, k: int, allowed: np.ndarray | None = None
@@ -75,7 +96,7 @@ class Index:
         seen items are left out, and items where allowed [V] is False. Entries with score -inf are no
         recommendation: fewer than k items were left.
         """
-        blocked = np.zeros(self.num_items, bool) if allowed is None else ~allowed
+        blocked = self.place(np.zeros(self.num_items, bool) if allowed is None else ~allowed)
         run = self._top(k)
         for size, part, (seen_part,) in self._chunks(queries, seen):
             found = parallel.join_devices(run((shared, blocked), (part, *seen_part)))
@@ -98,31 +119,70 @@ class Index:
     def _top(self, k: int) -> Callable:
         def top(shared, chunk):
             shared, blocked = shared
-            scores = _mask(self._score(shared, chunk[0]), chunk[1], chunk[2])
+            scores = self._masked(self._score(shared, chunk[0]), chunk[1], chunk[2])
             scores = jnp.where(blocked[None], -jnp.inf, scores)
-            best, items = jax.lax.top_k(scores, k)
-            return items, best, jax.nn.logsumexp(scores, axis=-1)
+            best, items = self._best(scores, k)
+            return items, best, self._over_shares(jax.nn.logsumexp(scores, axis=-1), jax.nn.logsumexp)
 
-        return parallel.map_devices(top)
+        return self._on_devices(top)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019
     def _ranks(self, k: int) -> Callable:
         def ranks(shared, chunk):
             queries, seen_rows, seen_items, rows, items = chunk
-            scores = _mask(self._score(shared, queries), seen_rows, seen_items)
+            scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
             scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
-            row = jnp.minimum(rows, len(scores) - 1)
-            own = scores[row, items]
+            row, places = jnp.minimum(rows, len(scores) - 1), self._places(items)
+            own = jnp.where(places < self._share, scores[row, jnp.minimum(places, self._share - 1)], -jnp.inf)
+            own = self._over_shares(own, jnp.max)
             rank = jnp.sum(scores[row] >= own[:, None], axis=-1, dtype=jnp.int32)
-            rank = jnp.where(jnp.isfinite(own), rank, UNRANKED)
-            return rank, jax.lax.top_k(scores, k)[1], rows < len(scores)
+            rank = jnp.where(jnp.isfinite(own), self._over_shares(rank, jnp.sum), UNRANKED)
+            return rank, self._best(scores, k)[1], rows < len(scores)
 
-        return parallel.map_devices(ranks)
+        return self._on_devices(ranks)
+
+    def _on_devices(self, function: Callable) -> Callable:
+        """function(shared, chunk) as a call: (placed, [parts, ...]) -> [parts, ...]."""
+        if not self.sharded:
+            return parallel.map_devices(function)
+        call = parallel.map_shares(lambda share, chunk: jax.tree.map(lambda x: x[None], function(share, chunk)))
+        return lambda shared, chunk: call(shared, jax.tree.map(lambda x: x[0], chunk))
+
+    def _masked(self, scores: jax.Array, rows: jax.Array, items: jax.Array) -> jax.Array:
+        """scores [q, share] with -inf at the pairs (rows, items) and where no item is."""
+        scores = scores.at[rows, self._places(items)].set(-jnp.inf, mode="drop")
+        if self._share * self._shares == self.num_items:
+            return scores
+        exists = self._first() + jnp.arange(self._share) < self.num_items
+        return jnp.where(exists[None], scores, -jnp.inf)
+
+    def _places(self, items: jax.Array) -> jax.Array:
+        """Where items lie among this device's; `share`, one past the last, for those of other devices."""
+        places = items - self._first()
+        return jnp.where((places >= 0) & (places < self._share), places, self._share)
+
+    def _first(self) -> jax.Array | int:
+        """The number of this device's first item."""
+        return parallel.device_number() * self._share if self.sharded else 0
+
+    def _best(self, scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+        """The k best scores and their items [q, k] of the catalogue, given those of this device [q, share]."""
+        best, items = jax.lax.top_k(scores, min(k, self._share))
+        if not self.sharded:
+            return best, items
+        # top_k takes the earlier of equals: devices in the order of their items keep the order by number.
+        best, items = parallel.gather_over_devices((best.T, (items + self._first()).T))
+        best, place = jax.lax.top_k(best.T, k)
+        return best, jnp.take_along_axis(items.T, place, axis=1)
+
+    def _over_shares(self, x: jax.Array, join: Callable) -> jax.Array:
+        """x [n] of each device, joined."""
+        return join(parallel.gather_over_devices(x[None]), axis=0) if self.sharded else x
 
     def _chunks(self, queries: np.ndarray, *groups: Pairs):
-        """(real queries, queries [P, q, ...], pairs of each group as rows and items [P, n]) of successive chunks."""
-        P = self._devices
-        q = min(self.queries_per_device, bucket(len(queries), P) // P)
+        """(real queries, queries [parts, q, ...], pairs of each group as rows and items [parts, n]) of each chunk."""
+        P = self._parts
+        q = min(self.queries_per_part, bucket(len(queries), P) // P)
         for begin in range(0, len(queries), q * P):
             end = min(begin + q * P, len(queries))
             padded = np.zeros((q * P, *queries.shape[1:]), queries.dtype)
@@ -147,10 +207,6 @@ def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray
     return rows, items
 
 
-def _mask(scores: jax.Array, rows: jax.Array, items: jax.Array) -> jax.Array:
-    return scores.at[rows, items].set(-jnp.inf, mode="drop")
-
-
 def with_fallback(temperature: float) -> Callable:
     """The retriever's score: shared is (catalogue [V, D], fallback [V]), queries are user states [q, D].
 
@@ -166,9 +222,9 @@ def with_fallback(temperature: float) -> Callable:
 
 
 @functools.lru_cache(maxsize=4)
-def retrieval_index(temperature: float, num_items: int) -> Index:
+def retrieval_index(temperature: float, num_items: int, sharded: bool = False) -> Index:
     """The retriever's index, one for all who search alike: what validation has compiled serves evaluation too."""
-    return Index(with_fallback(temperature), num_items)
+    return Index(with_fallback(temperature), num_items, sharded)
 
 
 @functools.lru_cache(maxsize=4)

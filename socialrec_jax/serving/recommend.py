@@ -21,7 +21,7 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.serving.encoder import Trees, encoder_of
 from socialrec_jax.serving.explain import reasons
-from socialrec_jax.serving.index import Pairs, bucket, retrieval_index
+from socialrec_jax.serving.index import Pairs, bucket, fits_whole, retrieval_index
 from socialrec_jax.serving.load import focus_of, load_run
 from socialrec_jax.serving.ranking import POPULAR, Finder, Ranked, Ranking
 
@@ -56,7 +56,8 @@ class Recommender:
         self.world, self.config, self.model = world, config, model
         self.texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         self.encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes modules
-        self.index = retrieval_index(config.model.temperature, world.num_items)
+        sharded = not fits_whole(world.num_items, config.model.width)
+        self.index = retrieval_index(config.model.temperature, world.num_items, sharded)
         self._types = parallel.map_devices(lambda variables, part: _type_shares(model.bind(variables), *part))
         self._actions = jax.jit(lambda variables, states: jax.nn.softmax(model.bind(variables).action_logits(states)))
 
@@ -97,7 +98,7 @@ class Recommender:
     def shared(self, as_of: int | str = NOW):
         """What the index scores with: the catalogue, and the scores [V] that users without history get."""
         fallback = recent_popularity(self.world.events, self.world.ends(as_of), self.world.num_items)
-        return parallel.replicate((self.catalogue, fallback))
+        return self.index.place((self.catalogue, fallback))
 
     def states(
         self,

@@ -1,7 +1,8 @@
 """The training loop of one stage: resume, step, report, validate, keep the best, stop early, leave cleanly.
 
 Everything that decides the future (step, best so far, patience) is in the checkpoint, and every batch is a function of
-(seed, step): a run that was killed ends with the same bits as one that was not.
+(seed, step): a run that was killed ends with the same bits as one that was not. With several processes, process 0
+validates, and its signals count; the others follow.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from socialrec_jax import parallel
+from socialrec_jax import parallel, processes
 from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.config import SELECT_BY, Config
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
@@ -129,13 +130,14 @@ class _Loop:
                 judging = step % every == 0 or step >= last
                 if judging:
                     self._judge(step, state, progress)
-                if judging or signals.received:
+                received = processes.first_says(lambda signals=signals: signals.received)
+                if judging or received:
                     keep = {self.standing.best_step}
                     self.checkpoints.save(step, state, dataclasses.asdict(self.standing), keep)
                 if self.standing.finished:
                     break
-                if signals.received:
-                    raise Stopped(signals.received)
+                if received:
+                    raise Stopped(received)
                 clock.restart()
         return state
 
@@ -151,12 +153,12 @@ class _Loop:
 
     def _judge(self, step: int, state: TrainState, progress: Progress) -> None:
         """Validate, and move the best and the patience accordingly."""
-        standing = self.standing
+        standing, validate = self.standing, self.validate
         standing.finished = step >= self.trainer.num_steps
-        if self.validate is None:
+        if validate is None:
             standing.best_step = step
             return
-        metrics = self.validate(state)
+        metrics = processes.first_says(lambda: validate(state))
         self.logbook.write(step, **{f"validation_{name}": value for name, value in metrics.items()})
         progress.validated(step, metrics)
         if metrics[SELECT_BY] > standing.best_value:

@@ -3,17 +3,20 @@
 The softmax over a catalogue or a vocabulary never holds all logits at once. Its gradient is taken in the forward pass,
 chunk by chunk, while the chunk's exponentials are at hand: three matrix products and one elementwise pass, where
 recomputing the logits in a backward pass costs four products and twice the passes. (The same idea as fused linear
-cross-entropy kernels: Hsu et al. 2024, "Liger Kernel".)
+cross-entropy kernels: Hsu et al. 2024, "Liger Kernel".) A catalogue may be shared by the devices: each adds its part of
+the sum of exponentials.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from socialrec_jax import parallel
 from socialrec_jax.batch import Sums
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
@@ -57,6 +60,15 @@ def _weighted_logsumexp(rows: Array, table: Array, weights: Array, bound: float 
 
 def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float | None):
     """The value and its gradients with respect to rows, table and weights."""
+    logsumexp, rows_gradient, table_gradient = _pass(rows, weights, table, bound, lambda sums: sums)
+    return jnp.sum(logsumexp * weights), (rows_gradient, table_gradient, logsumexp)
+
+
+def _pass(rows: Array, weights: Array, table: Array, bound: float | None, join: Callable):
+    """log sum_v exp(rows[n] . table[v]) [N], and the gradients of its weighted sum by rows [N, D] and table [V, D].
+
+    join adds up the sums [n] over whatever parts the table lies in; without a bound there is one part alone.
+    """
     N, V, D = len(rows), len(table), rows.shape[1]
     chunk = max(1, min(N, CHUNK_LOGITS // V))
 
@@ -65,7 +77,7 @@ def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: fl
         logits = some_rows @ table.T
         shift = jnp.max(logits, -1) if bound is None else jnp.full(chunk, bound)
         exponentials = jnp.exp(logits - shift[:, None])
-        sums = jnp.sum(exponentials, -1)
+        sums = join(jnp.sum(exponentials, -1))
         scale = (some_weights / sums)[:, None]
         rows_gradient = (exponentials @ table) * scale
         return table_gradient + exponentials.T @ (some_rows * scale), (rows_gradient, jnp.log(sums) + shift)
@@ -73,8 +85,7 @@ def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: fl
     table_gradient, (rows_gradient, logsumexp) = jax.lax.scan(
         add, jnp.zeros_like(table), (_chunks(rows, chunk), _chunks(weights, chunk))
     )
-    logsumexp = logsumexp.reshape(-1)[:N]
-    return jnp.sum(logsumexp * weights), (rows_gradient.reshape(-1, D)[:N], table_gradient, logsumexp)
+    return logsumexp.reshape(-1)[:N], rows_gradient.reshape(-1, D)[:N], table_gradient
 
 
 def _chunks(x: Array, size: int) -> Array:
@@ -87,6 +98,47 @@ def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple
 
 
 _weighted_logsumexp.defvjp(_logsumexp_and_gradient, _backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _shared_logsumexp(rows: Array, table: Array, weights: Array, bound: float, devices: int) -> jax.Array:
+    """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over all their tables.
+
+    rows and weights are the same on all devices. The gradient is that of the sum over devices by what is here: the
+    gradients by rows differ, and are added where the gather is undone.
+    """
+    return _shared_logsumexp_and_gradient(rows, table, weights, bound, devices)[0]
+
+
+def _shared_logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float, devices: int):
+    logsumexp, rows_gradient, table_gradient = _pass(rows, weights, table, bound, parallel.sum_over_devices)
+    return jnp.sum(logsumexp * weights) / devices, (rows_gradient, table_gradient, logsumexp / devices)
+
+
+_shared_logsumexp.defvjp(_shared_logsumexp_and_gradient, lambda _bound, _devices, *saved: _backward(None, *saved))
+
+
+@typed
+def sharded_softmax(
+    users: Floats[Array, "N D"],
+    items: Floats[Array, "S D"],
+    targets: Ints[Array, "N"],
+    weights: Floats[Array, "N"],
+    temperature: float,
+) -> Sums:
+    """full_softmax inside a mapped function, over a catalogue of which device d holds items d * S to (d + 1) * S.
+
+    users, targets (numbers in the whole catalogue) and weights are this device's own; the sum over devices of what is
+    returned is the loss. Gradients are those of that sum and stay where users and items live: they are not to be
+    added over devices. What travels: the users once to everybody, a number a user and chunk, and their gradients back.
+    """
+    everybody, wanted, everybodys = parallel.gather_over_devices((users / temperature, targets, weights))
+    place = wanted - parallel.device_number() * len(items)
+    owned = jnp.where((place >= 0) & (place < len(items)), everybodys, 0)
+    positive = jnp.sum(everybody * items[jnp.clip(place, 0, len(items) - 1)], -1)
+    devices = len(everybody) // len(users)
+    normaliser = jnp.asarray(_shared_logsumexp(everybody, items, everybodys, 1 / temperature, devices))
+    return Sums(normaliser - jnp.sum(positive * owned), jnp.sum(weights))
 
 
 @typed

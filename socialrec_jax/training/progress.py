@@ -9,16 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from socialrec_jax import processes
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Follows one stage from step `begin` to `num_steps`."""
+    """Follows one stage from step `begin` to `num_steps`; of several processes the first alone speaks."""
 
     def __init__(self, stage: str, num_steps: int, begin: int):
         self.stage, self.num_steps = stage, num_steps
         self.bar = None
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and processes.is_first():
             numbers = TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:,.0f} events/s")
             self.bar = Bar(
                 TextColumn(stage), BarColumn(), MofNCompleteColumn(), numbers, TimeRemainingColumn(), console=Console()
@@ -50,5 +52,5 @@ class Progress:
         line = f"{self.stage}  {text}"
         if self.bar:
             self.bar.console.print(line, highlight=False)
-        else:
+        elif processes.is_first():
             print(line, flush=True)

@@ -228,7 +228,7 @@ class Trainer:
         )
 
 
-def summed_over_parts(function: Callable, params: dict, rows: Any, parts: int) -> Any:
+def summed_over_parts(function: Callable, params: Any, rows: Any, parts: int) -> Any:
     """function(params, rows [B, ...]), which is a sum over rows, in so many parts of equal size, one after the other.
 
     Only one part's activations exist at a time; the sums are those of the whole but for the order of addition.

@@ -1,7 +1,7 @@
-"""Trains the cyclic World into a run directory: a process of its own, to be killed, or given several devices.
+"""Trains the cyclic World into a run directory: a process of its own, to be killed, or given devices and company.
 
 python -m tests.training.worker RUN [--steps N] [--devices N] [--friends]
-Prints a line a validation, and at the end the digest of the final parameters.
+Prints a line a validation, and at the end the digest of the final parameters, which all devices hold alike.
 """
 
 from __future__ import annotations
@@ -22,8 +22,16 @@ def main() -> None:
     parser.add_argument("--friends", action="store_true", help="give everybody some friends")
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", options.devices)
+
+    from socialrec_jax import processes
+
+    processes.join()
     state, losses = train(options.run, options.steps, options.friends)
-    np.save(options.run / "losses.npy", losses)
+    if processes.is_first():
+        np.save(options.run / "losses.npy", losses)
+        leaves = jax.tree.leaves_with_path(state.params)
+        np.savez(options.run / "params.npz", **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+    assert len({digest(state, device) for device in range(options.devices)}) == 1, "replicas drifted apart"
     print("parameters", digest(state.average), digest(state.params), flush=True)
 
 
@@ -61,8 +69,9 @@ def train(run_path: Path, steps: int, friends: bool):
     return state, np.array([line["loss"] for line in lines if "loss" in line])
 
 
-def digest(tree) -> str:
-    leaves = [np.asarray(leaf.addressable_shards[0].data) for leaf in jax.tree.leaves(tree)]
+def digest(tree, device: int = 0) -> str:
+    """Of what one of this process's devices holds."""
+    leaves = [np.asarray(leaf.addressable_shards[device].data) for leaf in jax.tree.leaves(tree)]
     return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()[:16]
 
 
