@@ -47,8 +47,8 @@ def _verdict(key: tuple[str, str], old: Row | None, new: Row | None) -> Verdict:
     plain = _direction(np.array(old.seconds), np.array(new.seconds))
     steady = _direction(_over_yardstick(old), _over_yardstick(new))
     verdict = plain if plain == steady else SAME
-    blocks = [statistics.block_medians(np.array(row.seconds)) for row in (old, new)]
-    interval, chance = statistics.ratio_interval(*blocks), statistics.mann_whitney(*blocks)
+    olds, news = (statistics.block_medians(np.array(row.seconds)) for row in (old, new))
+    interval, chance = statistics.ratio_interval(olds, news), statistics.mann_whitney(olds, news)
     return Verdict(*key, verdict, *interval, chance, counts=grown(old, new))
 
 

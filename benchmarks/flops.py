@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from socialrec_jax.shapes import Array
+
 TRAINING = 3  # forward, and the gradients of inputs and of weights
 _ADAM_PASSES = 10  # over parameters: gradient written and read; parameter, two moments, average each read and written
 _ACTIVATIONS = 14  # widths a token and block that a backward pass needs: qkv, mixed, attended, gates, feed-forward
 
 
-def causal_pairs(segments: np.ndarray) -> int:
+def causal_pairs(segments: Array) -> int:
     """(query, key) pairs that packed rows [B, T] attend to: l (l + 1) / 2 for each window of l events."""
     total = 0
-    for row in segments.reshape(-1, segments.shape[-1]):
+    for row in np.asarray(segments).reshape(-1, segments.shape[-1]):
         lengths = np.bincount(row)[1:].astype(np.int64)
         total += int((lengths * (lengths + 1) // 2).sum())
     return total

@@ -1,4 +1,4 @@
-"""What a device can do at most: dense peaks and memory bandwidth, from data sheets, or measured where that is all there is.
+"""What a device can do at most: dense peaks and memory bandwidth, from data sheets; of CPUs, measured on the spot.
 
 A device that is in no list has no ceiling here: shares are then None ("n/a"), never a guess.
 """

@@ -168,8 +168,9 @@ def _shares(row: Row, work: Work, ceiling: Peaks) -> Row:
     assert row.p50 is not None
     peak = ceiling.flops(work.dtype)
     mfu = work.flops / row.p50 / (peak * _ceilings(work, ceiling)) if work.flops and peak else None
-    judged = work.bytes and work.bytes > hardware.CACHE_BYTES and ceiling.bandwidth
-    memory = work.bytes / row.p50 / (ceiling.bandwidth * _ceilings(work, ceiling)) if judged else None
+    memory = None
+    if work.bytes and ceiling.bandwidth and work.bytes > hardware.CACHE_BYTES:
+        memory = work.bytes / row.p50 / (ceiling.bandwidth * _ceilings(work, ceiling))
     return dataclasses.replace(row, mfu=mfu, bandwidth_share=memory, bound_by=bound_by(mfu, memory, row.wait_share))
 
 

@@ -39,9 +39,9 @@ def compilations() -> Iterator[Compilations]:
     """Counts what is compiled inside the block."""
     found = Compilations()
 
-    def note(event: str, seconds: float, **_) -> None:
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
         if name := _EVENTS.get(event):
-            setattr(found, name, getattr(found, name) + seconds)
+            setattr(found, name, getattr(found, name) + duration_secs)
             found.count += name == "compile_seconds"
 
     jax.monitoring.register_event_duration_secs_listener(note)

@@ -126,9 +126,10 @@ _CATALOGUES = (
 )
 _GRAPHS = (FriendGraph("gcn-1m-10m", 1_000_000, 10_000_000, 64), FriendGraph("gcn-1m-10m-tiny", 10_000, 100_000, 32))
 
-SEQUENCES, TEXTS, CATALOGUES, GRAPHS = (
-    {workload.name: workload for workload in kind} for kind in (_SEQUENCES, _TEXTS, _CATALOGUES, _GRAPHS)
-)
+SEQUENCES = {workload.name: workload for workload in _SEQUENCES}
+TEXTS = {workload.name: workload for workload in _TEXTS}
+CATALOGUES = {workload.name: workload for workload in _CATALOGUES}
+GRAPHS = {workload.name: workload for workload in _GRAPHS}
 TINY = "-tiny"
 
 

@@ -86,10 +86,12 @@ def rank(name: str) -> Work:
     ranker = Ranker(EVENT_TYPES, _INTERACTIONS)
     params = ranker_params(ranker, asked, catalogue)
     projected = jax.jit(ranker.bind({"params": params}).project)(catalogue)
-    call = jax.jit(lambda states, logits: ranker.apply({"params": params}, asked.replace(states=states), projected))
 
-    def once(carry):
-        return carry[0], call(*carry)
+    @jax.jit
+    def call(carry):
+        states, before = carry
+        states = states + 1e-9 * jnp.mean(before)  # too little to matter, enough to wait for
+        return states, ranker.apply({"params": params}, asked.replace(states=states), projected)
 
     def check(carry) -> None:
         with jax.default_matmul_precision("highest"):
@@ -100,8 +102,8 @@ def rank(name: str) -> Work:
 
     sizes = (len(NAMES), _INTERACTIONS, HIDDEN, EVENT_TYPES)
     return Work(
-        call=once,
-        carry=(asked.states, call(asked.states, None)),
+        call=call,
+        carry=(asked.states, jnp.zeros(())),
         check=check,
         unit="users",
         units_per_call=Q,
@@ -129,11 +131,11 @@ def end_to_end(num_users: int) -> Work:
         return np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found])
 
     def check(carry) -> None:
-        some = np.arange(0, world.num_users, 37)
+        some = users[::37]
         alone = next(iter(recommender.recommend(some, k=10)))
         expect_close("scores of some users asked alone", carry[1][some], alone.scores, 1e-3)
         seen = Pairs.history(world.events, users, world.ends(NOW))
-        if any(np.isin(seen.part(u, u + 1).items, carry[0][u]).any() for u in some):
+        if any(np.isin(seen.part(u, u + 1).items, carry[0][u]).any() for u in some.tolist()):
             raise Wrong("something of the history was recommended again")
 
     return Work(
