@@ -134,7 +134,7 @@ def validate(kind: type, values: dict, path: Path) -> None:
         if not _fits(values.get(name), expected, missing=name not in values):
             raise BadData(f"{path}: {name} is {values.get(name)!r}, not {expected}")
     if kind is Row and (values["status"] not in STATUSES or values.get("bound_by", "n/a") not in BOUNDS):
-        raise BadData(f"{path}: status {values['status']!r} or bound {values.get('bound_by')!r} is unknown")
+        raise BadData(f"{path}: status {values['status']!r} or bound_by {values.get('bound_by')!r} is unknown")
 
 
 def _fits(value: object, expected, *, missing: bool) -> bool:
