@@ -85,7 +85,10 @@ def compare(options: argparse.Namespace) -> int:
     from benchmarks import compare as comparing
     from benchmarks import schema
 
-    verdicts = comparing.compare(schema.read(options.a), schema.read(options.b))
+    old, new = schema.read(options.a), schema.read(options.b)
+    if old.run.config_hash != new.run.config_hash:
+        print("the two runs were not asked the same: other cases or another effort", file=sys.stderr)
+    verdicts = comparing.compare(old, new)
     print(comparing.table(verdicts))
     worse = [verdict for verdict in verdicts if verdict.counts]
     print(json.dumps({"benchmark": "compare", "results": [dataclasses.asdict(verdict) for verdict in verdicts]}))

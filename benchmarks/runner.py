@@ -31,7 +31,7 @@ _WAITING = 0.2  # share of the time
 class Effort:
     """How long a group is measured: at least min_rounds, then until the budget is spent or max_rounds are done."""
 
-    min_rounds: int = 16
+    min_rounds: int = 8
     max_rounds: int = 200
     seconds_per_case: float = 4.0
 
@@ -51,7 +51,7 @@ def run_suite(suite: str, cases: Sequence[Case], effort: Effort, out: Path) -> R
     run = Run(
         suite=suite,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=where["command"],
+        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
         commit=where["commit"],
         config_hash=config_hash(suite, cases, effort),
         environment=where,

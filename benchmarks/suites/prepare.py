@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ def prepared(num_users: int) -> Work:
     write_tables(tables, num_users=num_users, num_items=max(120, num_users // 5), events_per_user=_EVENTS_PER_USER)
 
     def call(_) -> World:
+        shutil.rmtree(out, ignore_errors=True)  # a World of the same tables would be taken as it is
         return prepare(tables, out, DataConfig(), "leave-one-out")
 
     world = call(None)
