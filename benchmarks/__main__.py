@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.suites import SUITES, cases_of
 from socialrec_jax.config import PRESETS
-from socialrec_jax.errors import INTERNAL, INTERRUPTED, UserError
+from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--suite", choices=(*SUITES, "quality"), required=True)
     run.add_argument("--out", type=Path, help="folder of the result file; of quality: that keeps the runs")
+    run.add_argument("--only", metavar="TEXT", default="", help="cases with this in their name or preset")
     run.add_argument("--tiny", action="store_true", help="the presets' twins for CPUs")
     run.add_argument("--seconds", type=float, default=4.0, help="time for each case, after its least rounds")
     run.add_argument("--price-per-hour", type=float, help="of all devices together: adds the cost of a million units")
@@ -72,7 +73,10 @@ def run_suite(options: argparse.Namespace) -> int:
 
     out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
     effort = runner.Effort(seconds_per_case=options.seconds)
-    results = runner.run_suite(options.suite, cases_of(options.suite, options.tiny), effort, out)
+    cases = [case for case in cases_of(options.suite, options.tiny) if options.only in f"{case.name} {case.preset}"]
+    if not cases:
+        raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
+    results = runner.run_suite(options.suite, cases, effort, out)
     print(runner.table(results, options.price_per_hour))
     shown = ("case", "preset", "status", "unit", "p50", "spread", "units_per_second", "mfu", "bound_by")
     rows = [{name: getattr(row, name) for name in shown} for row in results.rows]

@@ -53,7 +53,6 @@ def scaled(name: str, devices: int, weak: bool) -> Work:
         units_per_call=worker.events,
         padding_share=worker.padding_share,
         devices=devices,
-        on_host=True,  # the closed forms of the step are judged in the suite `train`
         close=worker.close,
     )
 
