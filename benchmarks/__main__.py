@@ -1,36 +1,118 @@
-"""`python -m benchmarks run --suite NAME`: one suite, its table for people, its last line one JSON object."""
+"""`python -m benchmarks run|compare|report`: how fast, how good, and is it another speed than before?
+
+    python -m benchmarks run --suite train --tiny --out results
+    python -m benchmarks compare old/train.jsonl new/train.jsonl
+    python -m benchmarks report results/*.jsonl --out report.html
+
+The last line printed is one JSON object. Exit codes: those of the programs (docs/contracts.md); `run` ends with 70 when
+a case was wrong, failed or beat the hardware, `compare` with 70 when a count that CI gates on grew.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
 from pathlib import Path
 
-from socialrec_jax import pipeline
+from benchmarks.suites import SUITES, cases_of
 from socialrec_jax.config import PRESETS
-from socialrec_jax.environment import environment
-from socialrec_jax.run import RunDirectory
-
-SUITES = ("quality",)
+from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    run = parser.add_subparsers(required=True).add_parser("run", help="run a suite")
-    run.add_argument("--suite", choices=SUITES, required=True)
-    run.add_argument("--data", type=Path, help="raw tables; without them the embedded sample shop")
-    run.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
-    run.add_argument("--preset", choices=sorted(PRESETS), help="tiny for the sample shop, base for tables")
-    run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    run.add_argument("--arms", nargs="+", default=None, help="parts of the quality suite; all of them by default")
-    run.add_argument("--out", type=Path, help="folder that keeps the runs; a finished run is not trained again")
-    quality(parser.parse_args())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    _run_options(commands.add_parser("run", help="run a suite"))
+    two = commands.add_parser("compare", help="is B another speed than A?")
+    two.add_argument("a", type=Path, metavar="A", help="result file of before")
+    two.add_argument("b", type=Path, metavar="B", help="result file of now")
+    two.add_argument("--gate", action="store_true", help="exit 70 when a count (never a time) of B is worse")
+    two.set_defaults(action=compare)
+    page = commands.add_parser("report", help="one HTML page about any number of result files")
+    page.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    page.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    page.add_argument("--price-per-hour", type=float, help="of all devices together: adds the cost of a million units")
+    page.set_defaults(action=report)
+    options = parser.parse_args()
+    try:
+        sys.exit(options.action(options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("interrupted; the rows that were measured are in the result file", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
-def quality(options: argparse.Namespace) -> None:
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--suite", choices=(*SUITES, "quality"), required=True)
+    run.add_argument("--out", type=Path, help="folder of the result file; of quality: that keeps the runs")
+    run.add_argument("--only", metavar="TEXT", default="", help="cases with this in their name or preset")
+    run.add_argument("--tiny", action="store_true", help="the presets' twins for CPUs")
+    run.add_argument("--seconds", type=float, default=4.0, help="time for each case, after its least rounds")
+    run.add_argument("--price-per-hour", type=float, help="of all devices together: adds the cost of a million units")
+    quality = run.add_argument_group("quality")
+    quality.add_argument("--data", type=Path, help="raw tables; without them the embedded sample shop")
+    quality.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
+    quality.add_argument("--preset", choices=sorted(PRESETS), help="tiny for the sample shop, base for tables")
+    quality.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    quality.add_argument("--arms", nargs="+", default=None, help="parts of the quality suite; all of them by default")
+    run.set_defaults(action=run_suite)
+
+
+def run_suite(options: argparse.Namespace) -> int:
+    if options.suite == "quality":
+        return quality(options)
+    from benchmarks import runner
+    from benchmarks.schema import OK, OUT_OF_MEMORY
+
+    out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
+    effort = runner.Effort(seconds_per_case=options.seconds)
+    cases = [case for case in cases_of(options.suite, options.tiny) if options.only in f"{case.name} {case.preset}"]
+    if not cases:
+        raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
+    results = runner.run_suite(options.suite, cases, effort, out)
+    print(runner.table(results, options.price_per_hour))
+    shown = ("case", "preset", "status", "unit", "p50", "spread", "units_per_second", "mfu", "bound_by")
+    rows = [{name: getattr(row, name) for name in shown} for row in results.rows]
+    file = str(out / f"{options.suite}.jsonl")
+    print(json.dumps({"benchmark": options.suite, "file": file, "commit": results.run.commit, "results": rows}))
+    return 0 if all(row.status in (OK, OUT_OF_MEMORY) for row in results.rows) else INTERNAL
+
+
+def compare(options: argparse.Namespace) -> int:
+    from benchmarks import compare as comparing
+    from benchmarks import schema
+
+    old, new = schema.read(options.a), schema.read(options.b)
+    if old.run.config_hash != new.run.config_hash:
+        print("the two runs were not asked the same: other cases or another effort", file=sys.stderr)
+    verdicts = comparing.compare(old, new)
+    print(comparing.table(verdicts))
+    worse = [verdict for verdict in verdicts if verdict.counts]
+    print(json.dumps({"benchmark": "compare", "results": [dataclasses.asdict(verdict) for verdict in verdicts]}))
+    return INTERNAL if options.gate and worse else 0
+
+
+def report(options: argparse.Namespace) -> int:
+    from benchmarks import report as reporting
+    from benchmarks import schema
+
+    reporting.write(options.out, {file: schema.read(file) for file in options.files}, options.price_per_hour)
+    print(json.dumps({"benchmark": "report", "file": str(options.out)}))
+    return 0
+
+
+def quality(options: argparse.Namespace) -> int:
     from benchmarks import quality as suite
+    from socialrec_jax import pipeline
+    from socialrec_jax.environment import environment
+    from socialrec_jax.run import RunDirectory
 
     arms = options.arms or [*suite.ARMS, suite.STRICT]
     preset = options.preset or ("base" if options.data else "tiny")
@@ -45,6 +127,7 @@ def quality(options: argparse.Namespace) -> None:
     print(suite.table(results))
     record = {"benchmark": "quality", "data": world.manifest["counts"], "split": config.split, "seeds": options.seeds}
     print(json.dumps(record | {"results": results, "environment": environment()}))
+    return 0
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _WIDTH = 4.6  # inches
-_INK, _OURS, _RIVAL = "#010203", "#2f6fdb", "#d9822b"
-_ON_PAGE = {_INK: "currentColor", _OURS: "var(--ours)", _RIVAL: "var(--rival)"}
+INK, OURS, RIVAL = "#010203", "#2f6fdb", "#d9822b"
+_ON_PAGE = {INK: "currentColor", OURS: "var(--ours)", RIVAL: "var(--rival)"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a $ in a name is a $
@@ -27,8 +27,8 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.alpha": 0.15,
-    "grid.color": _INK,
-    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], _INK),
+    "grid.color": INK,
+    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], INK),
 }
 
 Curve = Sequence[tuple[float, float]]
@@ -36,33 +36,33 @@ Curve = Sequence[tuple[float, float]]
 
 def loss_curve(points: Curve) -> str:
     """Training loss in nats over optimiser steps."""
-    with _drawing("training loss (nats)", 2.9) as (figure, axis):
-        axis.plot(*zip(*points, strict=True), color=_OURS, linewidth=1.2)
+    with drawing("training loss (nats)", 2.9) as (figure, axis):
+        axis.plot(*zip(*points, strict=True), color=OURS, linewidth=1.2)
         axis.set(xlabel="optimiser step", ylabel="training loss (nats)")
-        return _svg(figure, "training loss over optimiser steps")
+        return as_svg(figure, "training loss over optimiser steps")
 
 
 def validation_curve(points: Curve, best_step: int | None) -> str:
     """Validation NDCG@10 over optimiser steps, from zero; a dotted line marks the step that was kept."""
-    with _drawing("validation", 2.9) as (figure, axis):
-        axis.plot(*zip(*points, strict=True), color=_OURS, marker="o", markersize=3, linewidth=1.2)
+    with drawing("validation", 2.9) as (figure, axis):
+        axis.plot(*zip(*points, strict=True), color=OURS, marker="o", markersize=3, linewidth=1.2)
         if best_step is not None:
-            axis.axvline(best_step, color=_INK, linewidth=0.8, linestyle=":")
+            axis.axvline(best_step, color=INK, linewidth=0.8, linestyle=":")
         axis.set(xlabel="optimiser step", ylabel="validation NDCG@10")
         axis.set_ylim(bottom=0)
-        return _svg(figure, "validation NDCG@10 over optimiser steps")
+        return as_svg(figure, "validation NDCG@10 over optimiser steps")
 
 
 def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]) -> str:
     """One or two bars a group, values[series][group], with each group's count beside its name."""
     series, groups = list(values), list(counts)
     thickness = 0.8 / len(series)
-    with _drawing(title, 0.9 + 0.42 * len(groups)) as (figure, axis):
-        for row, (name, colour) in enumerate(zip(series, (_OURS, _RIVAL), strict=False)):
+    with drawing(title, 0.9 + 0.42 * len(groups)) as (figure, axis):
+        for row, (name, colour) in enumerate(zip(series, (OURS, RIVAL), strict=False)):
             places = [place + (row - (len(series) - 1) / 2) * thickness for place in range(len(groups))]
             widths = [values[name][group] for group in groups]
             drawn = axis.barh(places, widths, thickness * 0.9, color=colour, label=name)
-            axis.bar_label(drawn, fmt="%.4f", padding=3, fontsize=8, color=_INK)
+            axis.bar_label(drawn, fmt="%.4f", padding=3, fontsize=8, color=INK)
         axis.set_yticks(range(len(groups)), [f"{group} ({counts[group]:,})" for group in groups])
         axis.invert_yaxis()
         axis.set_xlabel(title)
@@ -70,29 +70,29 @@ def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]
         axis.locator_params(axis="x", nbins=5)
         axis.grid(visible=False, axis="y")
         figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
-        return _svg(figure, f"{title} by segment")
+        return as_svg(figure, f"{title} by segment")
 
 
 def reliability(curves: dict[str, Sequence[tuple[float, float, int]]]) -> str:
     """Predicted chance against what came true, a curve an event type, on logarithmic axes; the diagonal is perfect."""
-    with _drawing("reliability", 3.2) as (figure, axis):
+    with drawing("reliability", 3.2) as (figure, axis):
         for (name, curve), marker in zip(curves.items(), itertools.cycle("osd^vx")):
             points = [(predicted, observed) for predicted, observed, _ in curve if observed > 0]
             if points:
                 axis.plot(
-                    *zip(*points, strict=True), color=_OURS, marker=marker, markersize=3.5, linewidth=1, label=name
+                    *zip(*points, strict=True), color=OURS, marker=marker, markersize=3.5, linewidth=1, label=name
                 )
-        axis.axline((1e-3, 1e-3), (1e-2, 1e-2), color=_INK, linewidth=0.8, linestyle=":")
+        axis.axline((1e-3, 1e-3), (1e-2, 1e-2), color=INK, linewidth=0.8, linestyle=":")
         axis.set(xscale="log", yscale="log", xlabel="predicted chance", ylabel="share that came true")
         for side in (axis.xaxis, axis.yaxis):  # the usual labels of logarithmic axes are formulas
             side.set_major_formatter(lambda value, _: f"{value:g}")
             side.set_minor_formatter(lambda *_: "")
         axis.legend(frameon=False, fontsize=8)
-        return _svg(figure, "predicted chances against what came true")
+        return as_svg(figure, "predicted chances against what came true")
 
 
 @contextlib.contextmanager
-def _drawing(salt: str, height: float) -> Iterator[tuple[Any, Any]]:
+def drawing(salt: str, height: float) -> Iterator[tuple[Any, Any]]:
     """A figure with one axis; salt sets its ids apart from those of the page's other figures."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -105,7 +105,7 @@ def _drawing(salt: str, height: float) -> Iterator[tuple[Any, Any]]:
         yield figure, figure.subplots()
 
 
-def _svg(figure, label: str) -> str:
+def as_svg(figure, label: str) -> str:
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -41,7 +41,7 @@ _NAMES = {
     "train.steps": "optimiser steps",
     "train.best_step": "step that was kept",
 }
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5c6675; --page: #fcfcfb; --line: #dfe2e6;
   --ours: #2f6fdb; --rival: #d9822b; }
 @media screen and (prefers-color-scheme: dark) {
@@ -99,7 +99,7 @@ def write_report(run_dir: Path) -> None:
     ]
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(name)}: report</title><style>{_STYLE}</style></head>
+<title>{_text(name)}: report</title><style>{STYLE}</style></head>
 <body>{"".join(sections)}</body></html>
 """
     write_atomically(run_dir / "report.html", page)

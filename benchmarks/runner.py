@@ -1,0 +1,249 @@
+"""Runs the cases of a suite, group by group, and writes a row a case as soon as its group is measured.
+
+A case that does not fit into memory, computes something else than its reference or beats the hardware is a row that
+says so; the others go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import hardware, statistics
+from benchmarks.cases import Case, Work, Wrong
+from benchmarks.hardware import PeakMemory, Peaks
+from benchmarks.schema import FAILED, IMPOSSIBLE, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
+from benchmarks.timing import Clocked, Compilations, compilations, rounds
+from socialrec_jax.environment import environment
+
+_HALF = 0.5  # of a ceiling: above, that is what a case is bound by
+_WAITING = 0.2  # share of the time
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long a group is measured: at least min_rounds, then until the budget is spent or max_rounds are done."""
+
+    min_rounds: int = 8
+    max_rounds: int = 200
+    seconds_per_case: float = 4.0
+
+
+@dataclasses.dataclass
+class _Ready:
+    case: Case
+    work: Work
+    clocked: Clocked
+    compiled: Compilations
+    memory: PeakMemory
+
+
+def run_suite(suite: str, cases: Sequence[Case], effort: Effort, out: Path) -> Results:
+    """Measure all cases into out/SUITE.jsonl; what an interrupt leaves there is whole lines."""
+    ceiling, where = hardware.peaks(), environment()
+    run = Run(
+        suite=suite,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
+        commit=where["commit"],
+        config_hash=config_hash(suite, cases, effort),
+        environment=where,
+        hardware=dataclasses.asdict(ceiling),
+    )
+    writer, rows = Writer(out / f"{suite}.jsonl", run), []
+    for _, group in itertools.groupby(cases, key=lambda case: case.group or case.name):
+        for row in _measure(suite, list(group), effort, ceiling):
+            writer.write(row)
+            rows.append(row)
+            print(f"{row.case} [{row.preset}]: {row.reason or row.status}", file=sys.stderr)
+    return Results(run, rows)
+
+
+def config_hash(suite: str, cases: Sequence[Case], effort: Effort) -> str:
+    asked = [suite, [(case.name, case.preset) for case in cases], dataclasses.asdict(effort)]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+
+
+def _measure(suite: str, group: list[Case], effort: Effort, ceiling: Peaks) -> Iterator[Row]:
+    """Rows of a group, in the order of its cases."""
+    rows, ready = {}, []
+    for case in group:
+        one = _prepare(suite, case)
+        if isinstance(one, Row):
+            rows[case.name] = one
+        else:
+            ready.append(one)
+    try:
+        rows |= _timed(suite, ready, effort, ceiling)
+    finally:
+        for one in ready:
+            one.work.close()
+    ready.clear()
+    gc.collect()  # what the next group needs may need all of the memory
+    for case in group:
+        yield rows[case.name]
+
+
+def _prepare(suite: str, case: Case) -> _Ready | Row:
+    memory = PeakMemory()
+    try:
+        with compilations() as compiled:
+            work = case.prepare()
+            clocked = Clocked(work.call, work.carry)
+            clocked.warm_up()
+        return _Ready(case, work, clocked, compiled, memory)
+    except Exception as error:
+        return _failure(suite, case, error)
+
+
+def _timed(suite: str, ready: list[_Ready], effort: Effort, ceiling: Peaks) -> dict[str, Row]:
+    try:
+        with compilations() as recompiled:
+            budget = effort.seconds_per_case * len(ready)
+            cases = [one.clocked for one in ready]
+            measured = rounds(cases, effort.min_rounds, effort.max_rounds, budget) if cases else []
+    except Exception as error:
+        return {one.case.name: _failure(suite, one.case, error) for one in ready}
+    return {one.case.name: _row(suite, one, measured, recompiled.count, ceiling) for one in ready}
+
+
+def _row(suite: str, one: _Ready, yardsticks: list[float], recompilations: int, ceiling: Peaks) -> Row:
+    work, seconds = one.work, one.clocked.seconds
+    p10, p50, p90, p99 = statistics.quantiles(seconds)
+    row = Row(
+        suite=suite,
+        case=one.case.name,
+        preset=one.case.preset,
+        status=OK,
+        unit=work.unit,
+        units_per_call=work.units_per_call,
+        padding_share=work.padding_share,
+        devices=work.devices,
+        seconds=seconds,
+        yardstick_seconds=yardsticks,
+        p10=p10,
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        spread=statistics.spread(seconds),
+        noisy=statistics.spread(seconds) > statistics.NOISY,
+        units_per_second=work.units_per_call / p50,
+        wait_share=work.wait_share() if work.wait_share else None,
+        trace_seconds=one.compiled.trace_seconds,
+        lower_seconds=one.compiled.lower_seconds,
+        compile_seconds=one.compiled.compile_seconds,
+        compilations=one.compiled.count,
+        recompilations=recompilations,
+        peak_memory_bytes=one.memory.read(),
+        flops=work.flops,
+        bytes=work.bytes,
+    )
+    return _checked(one, against_ceiling(row, work, ceiling))
+
+
+def against_ceiling(row: Row, work: Work, ceiling: Peaks) -> Row:
+    """Shares of what the devices can do at most, and what a case is bound by; above 100% it is IMPOSSIBLE.
+
+    A CPU's ceiling was measured, maybe while others had the cores: it is measured once more before it condemns.
+    """
+    if work.on_host:
+        return dataclasses.replace(row, bound_by="host")
+    row = _shares(row, work, ceiling)
+    if _exceeds(row) and ceiling.device == "cpu":
+        row = _shares(row, work, hardware.at_least(ceiling, hardware.measured()))
+    if _exceeds(row):
+        reason = f"{row.mfu or 0:.0%} of the FLOPs, {row.bandwidth_share or 0:.0%} of the bandwidth there are"
+        return dataclasses.replace(row, status=IMPOSSIBLE, reason=reason)
+    return row
+
+
+def _shares(row: Row, work: Work, ceiling: Peaks) -> Row:
+    assert row.p50 is not None
+    peak = ceiling.flops(work.dtype)
+    mfu = work.flops / row.p50 / (peak * _ceilings(work, ceiling)) if work.flops and peak else None
+    memory = None
+    if work.bytes and ceiling.bandwidth and work.bytes > hardware.CACHE_BYTES:
+        memory = work.bytes / row.p50 / (ceiling.bandwidth * _ceilings(work, ceiling))
+    return dataclasses.replace(row, mfu=mfu, bandwidth_share=memory, bound_by=bound_by(mfu, memory, row.wait_share))
+
+
+def _ceilings(work: Work, ceiling: Peaks) -> int:
+    """Virtual devices share one CPU."""
+    return 1 if ceiling.device == "cpu" else work.devices
+
+
+def bound_by(mfu: float | None, memory: float | None, wait_share: float | None) -> str:
+    """What to mend first. launch: neither product nor memory is busy, so it is many small operations."""
+    if (wait_share or 0) > _WAITING:
+        return "input"
+    if mfu is None and memory is None:
+        return "n/a"
+    if max(mfu or 0, memory or 0) < _HALF:
+        return "launch"
+    return "compute" if (mfu or 0) >= (memory or 0) else "memory"
+
+
+def _exceeds(row: Row) -> bool:
+    return max(row.mfu or 0, row.bandwidth_share or 0) > 1
+
+
+def _checked(one: _Ready, row: Row) -> Row:
+    try:
+        one.work.check(one.clocked.carry)
+        return row
+    except Exception as error:
+        failure = _failure(row.suite, one.case, error)
+        return dataclasses.replace(row, status=failure.status, reason=failure.reason)
+
+
+def _failure(suite: str, case: Case, error: Exception) -> Row:
+    text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return Row(suite=suite, case=case.name, preset=case.preset, status=OUT_OF_MEMORY, reason=text)
+    status = WRONG if isinstance(error, Wrong) else FAILED
+    return Row(suite=suite, case=case.name, preset=case.preset, status=status, reason=text)
+
+
+def table(results: Results, price_per_hour: float | None = None) -> str:
+    """For people. price_per_hour of all devices together gives the cost of a million units."""
+    head = ["case", "preset", "p50 ms", "p10-p90", "units/s", "padding", "MFU", "memory", "bound by", "compile s"]
+    head += ["peak MB", *(["cost/1M"] if price_per_hour is not None else []), ""]
+    lines = [head, ["---"] * len(head)]
+    lines += [_cells(row, price_per_hour) for row in results.rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cells(row: Row, price_per_hour: float | None) -> list[str]:
+    remark = row.status if row.status != OK else "noisy" if row.noisy else ""
+    if row.p50 is None or row.p10 is None or row.p90 is None or row.units_per_second is None:
+        return [row.case, row.preset, *["n/a"] * (8 + 1 + (price_per_hour is not None)), remark]
+    cost = [] if price_per_hour is None else [f"{cost_of_million(row, price_per_hour):.4g}"]
+    return [
+        row.case,
+        row.preset,
+        f"{row.p50 * 1e3:,.2f}",
+        f"{row.p10 * 1e3:,.2f}-{row.p90 * 1e3:,.2f}",
+        f"{row.units_per_second:,.0f} {row.unit}",
+        *(share(value) for value in (row.padding_share, row.mfu, row.bandwidth_share)),
+        row.bound_by,
+        f"{(row.trace_seconds or 0) + (row.lower_seconds or 0) + (row.compile_seconds or 0):.1f}",
+        f"{row.peak_memory_bytes / 1e6:,.0f}" if row.peak_memory_bytes else "n/a",
+        *cost,
+        remark,
+    ]
+
+
+def cost_of_million(row: Row, price_per_hour: float) -> float:
+    """In the price's currency."""
+    return price_per_hour / 3600 / (row.units_per_second or 1) * 1e6
+
+
+def share(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1%}"

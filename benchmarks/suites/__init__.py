@@ -1,0 +1,14 @@
+"""One suite a file; each is a function `cases(tiny) -> list[Case]`, and this is the list of them."""
+
+from __future__ import annotations
+
+import importlib
+
+from benchmarks.cases import Case
+
+# A later suite (peers, an ablation ladder) is one more file and one more name here.
+SUITES = ("smoke", "train", "serve", "input", "scale", "checkpoint", "prepare")
+
+
+def cases_of(suite: str, tiny: bool) -> list[Case]:
+    return importlib.import_module(f"benchmarks.suites.{suite}").cases(tiny)

@@ -1,0 +1,177 @@
+"""How many users a second: search by size of the catalogue and k, ranking, and everything from history to list."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import flops, workloads
+from benchmarks.cases import Case, Work, Wrong, expect_close
+from benchmarks.suites.train import random_judgements
+from benchmarks.workloads import CATALOGUES, EVENT_TYPES
+from socialrec_jax import parallel
+from socialrec_jax.config import Config, ModelConfig, TrainConfig
+from socialrec_jax.data.cooccurrence import CosineSettings
+from socialrec_jax.data.prepare import prepare
+from socialrec_jax.data.signals import NAMES, Signals
+from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.world import NOW, World
+from socialrec_jax.models.ranker import HIDDEN, Ranker
+from socialrec_jax.serving.index import Index, Pairs, with_fallback
+from socialrec_jax.serving.load import model_for
+from socialrec_jax.serving.recommend import Recommender
+from socialrec_jax.stages import training_batches
+
+_TEMPERATURE = 0.07
+_CHECKED = 8  # queries
+_INTERACTIONS = 8
+
+
+def cases(tiny: bool) -> list[Case]:
+    names = workloads.sized(("catalogue-1m", "catalogue-10m"), tiny)
+    searches = [Case(f"search k={k}", name, partial(search, name, k), name) for name in names for k in (10, 100)]
+    users = 300 if tiny else 20_000
+    return [
+        *searches,
+        Case("rank", names[0], partial(rank, names[0])),
+        Case("end to end", f"{users} users", partial(end_to_end, users)),
+    ]
+
+
+def search(name: str, k: int) -> Work:
+    """Exact top-k of states by the index that serves, nothing masked."""
+    workload, rng = CATALOGUES[name], np.random.default_rng(0)
+    V, D, Q = workload.items, workload.width, workload.queries
+    catalogue = (rng.normal(size=(V, D)) / D**0.5).astype(np.float32)
+    states = (rng.normal(size=(Q, D)) / D**0.5).astype(np.float32)
+    index = Index(with_fallback(_TEMPERATURE), V)
+    shared = parallel.replicate((catalogue, np.zeros(V, np.float32)))
+    nothing = Pairs(np.zeros(Q + 1, np.int64), np.zeros(0, np.int32))
+
+    def check(carry) -> None:
+        items, best, _ = carry
+        scores = states[:_CHECKED] / _TEMPERATURE @ catalogue.T
+        order = np.argsort(-scores, axis=1)[:, :k]
+        expect_close("the best scores", best[:_CHECKED], np.take_along_axis(scores, order, 1), 2e-3)
+        expect_close("scores of the items", best[:_CHECKED], np.take_along_axis(scores, items[:_CHECKED], 1), 2e-3)
+
+    def call(_):
+        return tuple(np.concatenate(parts) for parts in zip(*index.top(shared, states, nothing, k), strict=True))
+
+    chunks = -(-Q // index.queries_per_call)
+    return Work(
+        call=call,
+        carry=None,
+        check=check,
+        unit="users",
+        units_per_call=Q,
+        flops=flops.softmax(Q, V, D),
+        bytes=4.0 * V * (D * chunks + 2 * Q),  # the catalogue a chunk; scores written and read
+        devices=parallel.num_devices(),
+    )
+
+
+def rank(name: str) -> Work:
+    """The ranker's logits of 100 candidates a user."""
+    workload, rng = CATALOGUES[name], np.random.default_rng(0)
+    Q, C = workload.queries, 100
+    asked = jax.device_put(random_judgements(Q, C, workload, rng).candidates)
+    catalogue = jnp.asarray(rng.normal(size=(workload.items, workload.width)), jnp.float32)
+    ranker = Ranker(EVENT_TYPES, _INTERACTIONS)
+    params = ranker_params(ranker, asked, catalogue)
+    projected = jax.jit(ranker.bind({"params": params}).project)(catalogue)
+
+    @jax.jit
+    def call(carry):
+        states, before = carry
+        states = states + 1e-9 * jnp.mean(before)  # too little to matter, enough to wait for
+        return states, ranker.apply({"params": params}, asked.replace(states=states), projected)
+
+    def check(carry) -> None:
+        with jax.default_matmul_precision("highest"):
+            alone = asked.replace(items=asked.items[:, 7:8], exists=asked.exists[:, 7:8], signals=asked.signals[:, 7:8])
+            expect_close(
+                "a candidate alone", carry[1][:, 7:8], ranker.apply({"params": params}, alone, projected), 1e-2
+            )
+
+    sizes = (len(NAMES), _INTERACTIONS, HIDDEN, EVENT_TYPES)
+    return Work(
+        call=call,
+        carry=(asked.states, jnp.zeros(())),
+        check=check,
+        unit="users",
+        units_per_call=Q,
+        flops=flops.ranker(Q, C, 0, workload.width, sizes),
+        bytes=4.0 * Q * C * (len(NAMES) + _INTERACTIONS + EVENT_TYPES),
+    )
+
+
+def ranker_params(ranker: Ranker, asked, catalogue) -> dict:
+    """Fresh parameters whose logits are not all alike, as those of an untrained ranker are."""
+    touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
+    params: dict = jax.jit(partial(ranker.init, method=touch))(jax.random.key(0), asked, catalogue)["params"]
+    kernel = jax.random.normal(jax.random.key(1), params["logits"]["kernel"].shape) * 0.1
+    return params | {"logits": params["logits"] | {"kernel": kernel}}
+
+
+def end_to_end(num_users: int) -> Work:
+    """Histories to ranked lists with reasons, on a sample shop: encoder, search, signals, ranker."""
+    world = sample_world(num_users)
+    recommender = recommender_of(world)
+    users = np.arange(world.num_users)
+
+    def call(_):
+        found = list(recommender.recommend(users, k=10))
+        return np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found])
+
+    def check(carry) -> None:
+        some = users[::37]
+        alone = next(iter(recommender.recommend(some, k=10)))
+        expect_close("scores of some users asked alone", carry[1][some], alone.scores, 1e-3)
+        seen = Pairs.history(world.events, users, world.ends(NOW))
+        if any(np.isin(seen.part(u, u + 1).items, carry[0][u]).any() for u in some.tolist()):
+            raise Wrong("something of the history was recommended again")
+
+    return Work(
+        call=call,
+        carry=None,
+        check=check,
+        unit="users",
+        units_per_call=world.num_users,
+        on_host=True,
+        devices=parallel.num_devices(),
+    )
+
+
+def sample_world(num_users: int) -> World:
+    """The sample shop of this many users, through its tables."""
+    folder = Path(tempfile.mkdtemp(prefix="shop-"))
+    write_tables(folder / "tables", num_users=num_users, num_items=max(120, num_users // 10))
+    return prepare(folder / "tables", folder / "world", Config().data, "leave-one-out")
+
+
+def recommender_of(world: World) -> Recommender:
+    """An untrained one: it takes as long as a trained one."""
+    config = Config(
+        model=ModelConfig(width=64, history_length=64, dropout=0.0),
+        train=TrainConfig(tokens_per_step=1024, steps_per_call=1, negatives=0),
+    )
+    model = model_for(config, world)
+    example = training_batches(world, config, world.ends(NOW)).at(0)
+    params: dict = jax.jit(model.init)(jax.random.key(0), example)["params"]
+    recommender = Recommender(world, config, model).use(params)
+    judged = random_judgements(
+        2,
+        4,
+        dataclasses.replace(CATALOGUES["catalogue-1m-tiny"], width=64, items=world.num_items),
+        np.random.default_rng(0),
+    )
+    ranker = Ranker(model.num_event_types, _INTERACTIONS)
+    ranker_parameters = ranker_params(ranker, judged.candidates, jnp.asarray(recommender.catalogue))
+    return recommender.rank_with(Signals.fit(world, world.ends(NOW), CosineSettings()), ranker_parameters)

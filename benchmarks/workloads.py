@@ -1,0 +1,138 @@
+"""Named sizes, each with a `-tiny` twin that a CPU does in a moment, and synthetic data of these sizes.
+
+Sizes are what a name promises: those of a published model or data set where there is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from socialrec_jax.config import Config, ModelConfig, TrainConfig
+from socialrec_jax.data.asking import Asking
+from socialrec_jax.data.batches import TrainingBatches
+from socialrec_jax.data.neighbours import Neighbourhood
+from socialrec_jax.data.world import NO_TIME, Events, Friends
+from socialrec_jax.models.text import GPT2Sizes
+
+EVENT_TYPES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Shoppers' histories and the model that learns from them."""
+
+    name: str
+    users: int
+    items: int
+    mean_length: int  # events a user, geometric above one third of it
+    row_length: int
+    rows: int  # of a step
+    width: int
+    layers: int
+    heads: int
+    negatives: int  # 0 = full softmax
+    dtype: str = "float32"
+    friends: int = 0  # of each user
+
+    def config(self) -> Config:
+        return Config(
+            model=ModelConfig(
+                width=self.width,
+                num_layers=self.layers,
+                num_heads=self.heads,
+                history_length=self.row_length,
+                dropout=0.1,
+                compute_dtype=self.dtype,  # pyright: ignore[reportArgumentType]
+            ),
+            train=TrainConfig(tokens_per_step=self.rows * self.row_length, negatives=self.negatives, steps_per_call=1),
+        )
+
+    def events(self) -> Events:
+        """Popular items are met often (a Zipf law), hours apart."""
+        rng = np.random.default_rng(0)
+        lengths = self.mean_length // 3 + rng.geometric(1.5 / self.mean_length, self.users)
+        offsets = np.concatenate([[0], np.cumsum(np.maximum(lengths, 3))])
+        n = int(offsets[-1])
+        items = (self.items * rng.random(n) ** 3).astype(np.int32)
+        times = 1_000_000 + 3600 * (np.arange(n) - np.repeat(offsets[:-1], np.diff(offsets)))
+        types = rng.integers(0, EVENT_TYPES, n).astype(np.uint8)
+        return Events(offsets, items, times, types, np.ones(n, np.float32))
+
+    def batches(self) -> TrainingBatches:
+        events = self.events()
+        asking = None
+        if self.friends:
+            hood = Neighbourhood(events, self._friends(), events.offsets[1:])
+            asking = Asking(hood, per_row=2, at_request=False)
+        first = int(events.times.min())
+        return TrainingBatches(events, events.offsets[1:], first, self.row_length, self.rows, 0, asking)
+
+    def _friends(self) -> Friends:
+        n = self.users * self.friends
+        rng = np.random.default_rng(1)
+        offsets = np.arange(self.users + 1, dtype=np.int64) * self.friends
+        ids = rng.integers(0, self.users, n).astype(np.int32)
+        return Friends(offsets, ids, np.ones(n, np.float32), np.full(n, NO_TIME))
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    name: str
+    sizes: GPT2Sizes
+    rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """A catalogue to search, and its table of ids to train."""
+
+    name: str
+    items: int
+    width: int
+    queries: int  # of a call
+    ids: int = 8192  # rows of the table that a training step touches
+
+
+@dataclasses.dataclass(frozen=True)
+class FriendGraph:
+    name: str
+    nodes: int
+    edges: int
+    width: int
+
+
+_SEQUENCES = (
+    # SASRec on MovieLens-1M: 6,040 users, 3,416 items, rows of 200, two blocks (Kang and McAuley 2018), width 64.
+    Sequences("sasrec-ml1m", 6040, 3416, 163, 200, 128, 64, 2, 1, 0),
+    # Amazon Beauty as this package trains it: the base preset and what follows from the data.
+    Sequences("beauty-packed", 22363, 12101, 9, 64, 32, 128, 2, 2, 1024),
+    # Long histories of many users, as industrial sequence models read them: 512 events a row.
+    Sequences("dlrmv4-mini", 100_000, 100_000, 200, 512, 64, 512, 8, 8, 4096, "bfloat16"),
+    Sequences("sasrec-ml1m-tiny", 400, 500, 60, 64, 16, 32, 2, 1, 0),
+    Sequences("beauty-packed-tiny", 2000, 1000, 9, 32, 16, 32, 2, 2, 256),
+    Sequences("dlrmv4-mini-tiny", 400, 2000, 200, 256, 4, 64, 2, 2, 256),
+)
+_TEXTS = (
+    Texts("gpt2-small", GPT2Sizes(50257, 1024, 768, 12, 12), 8),
+    Texts("gpt2-small-tiny", GPT2Sizes(1000, 64, 64, 2, 2), 8),
+)
+_CATALOGUES = (
+    Catalogue("catalogue-1m", 1_000_000, 64, 256),
+    Catalogue("catalogue-10m", 10_000_000, 64, 256),
+    Catalogue("catalogue-1m-tiny", 10_000, 32, 64, 1024),
+    Catalogue("catalogue-10m-tiny", 100_000, 32, 64, 1024),
+)
+_GRAPHS = (FriendGraph("gcn-1m-10m", 1_000_000, 10_000_000, 64), FriendGraph("gcn-1m-10m-tiny", 10_000, 100_000, 32))
+
+SEQUENCES = {workload.name: workload for workload in _SEQUENCES}
+TEXTS = {workload.name: workload for workload in _TEXTS}
+CATALOGUES = {workload.name: workload for workload in _CATALOGUES}
+GRAPHS = {workload.name: workload for workload in _GRAPHS}
+TINY = "-tiny"
+
+
+def sized(names: tuple[str, ...], tiny: bool) -> list[str]:
+    """The presets of these names, or their twins."""
+    return [name + TINY * tiny for name in names]
