@@ -24,7 +24,7 @@ from socialrec_jax.models.ranker import HIDDEN, Ranker
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.models.social import SocialGCN, normalised_sum
 from socialrec_jax.models.text import GPT2
-from socialrec_jax.training import rank
+from socialrec_jax.training import rank, small_world
 from socialrec_jax.training.step import Trainer, TrainState, adam, fresh, updated
 from socialrec_jax.training.text import TextTrainer, text_loss
 
@@ -90,8 +90,15 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
     """The same loss in float32 at full precision, on one device, outside of the call that is timed."""
     model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
     plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
+
+    def loss(params: dict) -> jax.Array:
+        word, drawn = plain.randomness(state.step)
+        world = small_world.gather({}, batch, drawn, {})
+        bound = plain.model.bind({"params": params})
+        return plain.loss_sums(bound, world, Noise(word, jnp.asarray(batch.row_ids)))[0].mean()
+
     with jax.default_matmul_precision("highest"):
-        return jax.jit(lambda params: plain.loss_sums({"params": params}, batch, state.step)[0].mean())(state.params)
+        return jax.jit(loss)(state.params)
 
 
 def step_cost(workload: workloads.Sequences, state: TrainState, batch: Batch) -> tuple[float, float]:

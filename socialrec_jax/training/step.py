@@ -162,10 +162,9 @@ class Trainer:
     def _step(self, state: TrainState, shared: tuple, given: Batch | Slots):
         """(state, (loss, lost rows)) after one step."""
         fixed, columns, running_counts = shared
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), state.step))
-        drawn = self._negatives(keys[1], running_counts)
+        word, drawn = self.randomness(state.step, running_counts)
         world = small_world.gather(state.tables, _batch(given, columns), drawn, fixed)
-        model, word = world.model(self.model), jax.random.bits(keys[0])
+        model = world.model(self.model)
 
         def local_loss(learnt: tuple, part: Batch):
             bound = model.bind({"params": put_in(*learnt)} | world.fixed)
@@ -185,6 +184,11 @@ class Trainer:
         }
         state = updated(state, gradients, self.optimizer, self.config.train.ema_decay)
         return state.replace(tables=tables), (item_loss.mean(), parallel.sum_over_devices(world.lost))
+
+    def randomness(self, step: Array, running_counts: Array | None = None) -> tuple[Array, Negatives | None]:
+        """What a step draws: the word that its dropout follows from, and its negatives."""
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
+        return jax.random.bits(keys[0]), self._negatives(keys[1], running_counts)
 
     def _negatives(self, key: Array, running_counts: Array | None) -> Negatives | None:
         M = self.config.train.negatives
