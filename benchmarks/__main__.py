@@ -21,6 +21,8 @@ from benchmarks.suites import SUITES, cases_of
 from socialrec_jax.config import PRESETS
 from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
 
+CONTESTS = ("sequences", "text", "graph")  # of `benchmarks.race`, which is slow to import
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -50,24 +52,30 @@ def main() -> None:
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--suite", choices=(*SUITES, "quality"), required=True)
+    run.add_argument("--suite", choices=(*SUITES, "quality", "peers"), required=True)
     run.add_argument("--out", type=Path, help="folder of the result file; of quality: that keeps the runs")
     run.add_argument("--only", metavar="TEXT", default="", help="cases with this in their name or preset")
     run.add_argument("--tiny", action="store_true", help="the presets' twins for CPUs")
     run.add_argument("--seconds", type=float, default=4.0, help="time for each case, after its least rounds")
     run.add_argument("--price-per-hour", type=float, help="of all devices together: adds the cost of a million units")
-    quality = run.add_argument_group("quality")
+    quality = run.add_argument_group("quality and peers")
     quality.add_argument("--data", type=Path, help="raw tables; without them the embedded sample shop")
     quality.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
     quality.add_argument("--preset", choices=sorted(PRESETS), help="tiny for the sample shop, base for tables")
     quality.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     quality.add_argument("--arms", nargs="+", default=None, help="parts of the quality suite; all of them by default")
+    peers = run.add_argument_group("peers")
+    peers.add_argument(
+        "--peers-python", type=Path, default=Path(".venv-peers/bin/python"), help="where they are installed"
+    )
+    peers.add_argument("--contests", nargs="+", choices=CONTESTS, default=list(CONTESTS))
+    peers.add_argument("--epochs", type=int, default=30, help="of RecTools at most")
     run.set_defaults(action=run_suite)
 
 
 def run_suite(options: argparse.Namespace) -> int:
-    if options.suite == "quality":
-        return quality(options)
+    if options.suite in ("quality", "peers"):
+        return {"quality": quality, "peers": peers}[options.suite](options)
     from benchmarks import runner
     from benchmarks.schema import OK, OUT_OF_MEMORY
 
@@ -110,24 +118,42 @@ def report(options: argparse.Namespace) -> int:
 
 def quality(options: argparse.Namespace) -> int:
     from benchmarks import quality as suite
-    from socialrec_jax import pipeline
     from socialrec_jax.environment import environment
-    from socialrec_jax.run import RunDirectory
 
     arms = options.arms or [*suite.ARMS, suite.STRICT]
-    preset = options.preset or ("base" if options.data else "tiny")
-    config = dataclasses.replace(PRESETS[preset](), split=options.split)
-    folder = options.out or Path(tempfile.mkdtemp(prefix="quality-"))
-    shop = RunDirectory(folder / "shop")
-    with shop.lock():
-        source = options.data or pipeline.sample_tables(shop, 0)
-        world = pipeline.open_world(shop, source, config)
-        shop.write_config(config)
+    world, config, folder = _shop(options)
     results = suite.run_suite(world, config, arms, options.seeds, folder)
     print(suite.table(results))
     record = {"benchmark": "quality", "data": world.manifest["counts"], "split": config.split, "seeds": options.seeds}
     print(json.dumps(record | {"results": results, "environment": environment()}))
     return 0
+
+
+def peers(options: argparse.Namespace) -> int:
+    from benchmarks import race
+    from socialrec_jax.environment import environment
+
+    world, _, folder = _shop(options)
+    rows = race.run(world, folder / "shop", options.peers_python, folder, options.contests, options.epochs)
+    print(race.table(race.with_seconds_to_goal(rows)))
+    record = {"benchmark": "peers", "data": world.manifest["counts"], "environment": environment()}
+    print(json.dumps(record | {"results": race.with_seconds_to_goal(rows)}))
+    return 0
+
+
+def _shop(options: argparse.Namespace):
+    """(World, Config, folder of the runs) of what --data, --split and --preset say."""
+    from socialrec_jax import pipeline
+    from socialrec_jax.run import RunDirectory
+
+    preset = options.preset or ("base" if options.data else "tiny")
+    config = dataclasses.replace(PRESETS[preset](), split=options.split)
+    folder = options.out or Path(tempfile.mkdtemp(prefix=f"{options.suite}-"))
+    shop = RunDirectory(folder / "shop")
+    with shop.lock():
+        world = pipeline.open_world(shop, options.data or pipeline.sample_tables(shop, 0), config)
+        shop.write_config(config)
+    return world, config, folder
 
 
 if __name__ == "__main__":

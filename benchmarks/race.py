@@ -1,7 +1,7 @@
 """The suite `peers`: other systems and ours on the same data and the same cores, in turns, in one run.
 
     python3.11 -m venv .venv-peers && .venv-peers/bin/pip install -r requirements-peers.txt
-    python -m benchmarks run --suite peers --data DIR --out OUT [--peers-python .venv-peers/bin/python]
+    python -m benchmarks run --suite peers --data DIR --out OUT [--contests sequences text graph] [--epochs 30]
 
 Three contests: next items from sequences (RecTools and RecBole SASRec, and our model in plain PyTorch), product text
 (transformers' torch GPT-2), friends (PyTorch Geometric's GCN). Everybody is a process of their own; peers get glibc's

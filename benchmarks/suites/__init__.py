@@ -6,7 +6,7 @@ import importlib
 
 from benchmarks.cases import Case
 
-# A later suite (peers, an ablation ladder) is one more file and one more name here.
+# A later suite (an ablation ladder, say) is one more file and one more name here.
 SUITES = ("smoke", "train", "serve", "input", "scale", "checkpoint", "prepare")
 
 

@@ -91,7 +91,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
     model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
     plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
 
-    def loss(params: dict) -> jax.Array:
+    def loss(params: dict):
         word, drawn = plain.randomness(state.step)
         world = small_world.gather({}, batch, drawn, {})
         bound = plain.model.bind({"params": params})
