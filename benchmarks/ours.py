@@ -33,6 +33,7 @@ from socialrec_jax.run import RunDirectory
 from socialrec_jax.serving.load import RETRIEVER, about
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training.fit import fit
+from socialrec_jax.training.residence import placed
 from socialrec_jax.training.resolve import resolve
 from socialrec_jax.training.text import text_loss
 
@@ -59,7 +60,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     def validate(state) -> dict[str, float]:
         left = [clock() for clock in CLOCKS]
         spent = np.array(left) - began - away
-        metrics = stages.judge_retriever(recommender.use(state.average), queries, VALIDATION).metrics
+        metrics = stages.judge_retriever(recommender.use(state.served), queries, VALIDATION).metrics
         steps.append(int(state.step))
         curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
         away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
@@ -70,7 +71,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         with run.lock(), contextlib.suppress(_Reached):
-            fit(run, RETRIEVER, trainer, batches, validate, about(config, world))
+            fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
     targets = (steps[-1] - steps[0]) * batches.targets_per_epoch / batches.steps_per_epoch
     wall, cpu = (curve[-1][clock] - curve[0][clock] for clock in (0, 1))  # without compilation
     return {
