@@ -1,7 +1,6 @@
 """Strictness for every test: mixed ranks raise, warnings are errors (pyproject.toml), JAX sees one CPU device.
 
-Programs compiled by one test, or by a process that it starts, serve all later ones: half of the suite's time was
-compilation of the same things. The folder goes with the session.
+Programs compiled by one test, or by a process that it starts, serve all later ones. The folder goes with the session.
 """
 
 import atexit

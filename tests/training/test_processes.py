@@ -23,7 +23,7 @@ def launch(command: list, processes: int) -> list[str]:
         port = probe.getsockname()[1]
     places = [environment(port, processes, number) for number in range(processes)]
     started = [subprocess.Popen(command, cwd=ROOT, env=place, **PIPES) for place in places]
-    said = [process.communicate(timeout=240) for process in started]
+    said = [process.communicate(timeout=600) for process in started]
     assert not any(process.returncode for process in started), "\n".join(errors[-3000:] for _, errors in said)
     return [out for out, _ in said]
 
