@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from typing import TypeVar
 
@@ -171,7 +171,7 @@ def map_shares(function: Callable) -> Callable:
     return jax.pmap(function, axis_name=_AXIS, in_axes=(0, None), out_axes=None, devices=jax.local_devices())
 
 
-def prefetch(items: Iterable[Tree], depth: int = 2) -> Iterator[Tree]:
+def prefetch(items: Iterable[Tree], depth: int = 2) -> Generator[Tree]:
     """The same items, made by a thread of their own while the devices work; errors come through.
 
     depth: items that may wait; memory grows with it.

@@ -168,7 +168,7 @@ def _evaluate(
         **{part: {name: judgement.metrics for name, judgement in models.items()} for part, models in judged.items()},
         **_closer_look(world, queries["test"], judged["test"], config.seed),
         "calibration": calibration,
-        "next_event": _next_event(recommender),
+        "next_event": _next_event(recommender, ranker and ranker.signals.actions),
         "train": _speed(standing),
         "environment": environment(),
     }
@@ -187,12 +187,15 @@ def _closer_look(world: World, queries: protocol.Queries, judged: dict[str, prot
     return {"intervals": intervals, "segments": {n: segments.by_segment(j, masks) for n, j in judged.items()}}
 
 
-def _next_event(recommender: Recommender) -> dict:
-    """Per part and event type: how well the next event's type is foretold, beside a regression on counts."""
+def _next_event(recommender: Recommender, counted: CountRegression | None) -> dict:
+    """Per part and event type: how well the next event's type is foretold, beside a regression on counts.
+
+    counted: the one of the training part, where the ranker's signals hold it.
+    """
     world = recommender.world
     if len(world.event_types) == 1:
         return {}
-    regression = CountRegression.fit(world.events, world.ends(VALIDATION), len(world.event_types))
+    regression = counted or CountRegression.fit(world.events, world.ends(VALIDATION), len(world.event_types))
     found = {}
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         users, rows = actions.asked(world, number)

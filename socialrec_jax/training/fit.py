@@ -130,7 +130,7 @@ class _Loop:
                 judging = step % every == 0 or step >= last
                 if judging:
                     self._judge(step, state, progress)
-                received = processes.first_says(lambda signals=signals: signals.received)
+                received = signals.agreed()
                 if judging or received:
                     keep = {self.standing.best_step}
                     self.checkpoints.save(step, state, dataclasses.asdict(self.standing), keep)
@@ -218,6 +218,10 @@ class _SignalWatch:
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def agreed(self) -> int:
+        """What process 0 has received, on all processes: they leave together."""
+        return processes.first_says(lambda: self.received)
 
     def _note(self, signum: int, _frame) -> None:
         self.received = signum

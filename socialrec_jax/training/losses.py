@@ -48,27 +48,23 @@ def next_token(
 def _softmax(rows: Array, table: Array, targets: Array, weights: Array, bound: float | None) -> Sums:
     """Cross-entropy of logits rows . table, of which none exceeds bound; None looks for the greatest."""
     positive = jnp.sum(rows * table[targets], -1)
-    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound))
+    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound, 1))
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _weighted_logsumexp(rows: Array, table: Array, weights: Array, bound: float | None) -> jax.Array:
-    """sum_n weights[n] * log sum_v exp(rows[n] . table[v])."""
-    return _logsumexp_and_gradient(rows, table, weights, bound)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _weighted_logsumexp(rows: Array, table: Array, weights: Array, bound: float | None, devices: int) -> jax.Array:
+    """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over all their tables.
 
-
-def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float | None):
-    """The value and its gradients with respect to rows, table and weights."""
-    logsumexp, rows_gradient, table_gradient = _pass(rows, weights, table, bound, lambda sums: sums)
-    return jnp.sum(logsumexp * weights), (rows_gradient, table_gradient, logsumexp)
-
-
-def _pass(rows: Array, weights: Array, table: Array, bound: float | None, join: Callable):
-    """log sum_v exp(rows[n] . table[v]) [N], and the gradients of its weighted sum by rows [N, D] and table [V, D].
-
-    join adds up the sums [n] over whatever parts the table lies in; without a bound there is one part alone.
+    rows and weights are the same on all of several devices. The gradient is that of the sum over devices by what is
+    here: the gradients by rows differ, and are added where the gather is undone.
     """
+    return _logsumexp_and_gradient(rows, table, weights, bound, devices)[0]
+
+
+def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float | None, devices: int):
+    """The value and its gradients by rows [N, D], table [V, D] and weights [N]; several devices need a bound."""
+    join: Callable = parallel.sum_over_devices if devices > 1 else lambda sums: sums
     N, V, D = len(rows), len(table), rows.shape[1]
     chunk = max(1, min(N, CHUNK_LOGITS // V))
 
@@ -85,7 +81,9 @@ def _pass(rows: Array, weights: Array, table: Array, bound: float | None, join: 
     table_gradient, (rows_gradient, logsumexp) = jax.lax.scan(
         add, jnp.zeros_like(table), (_chunks(rows, chunk), _chunks(weights, chunk))
     )
-    return logsumexp.reshape(-1)[:N], rows_gradient.reshape(-1, D)[:N], table_gradient
+    logsumexp = logsumexp.reshape(-1)[:N]
+    gradients = rows_gradient.reshape(-1, D)[:N], table_gradient, logsumexp / devices
+    return jnp.sum(logsumexp * weights) / devices, gradients
 
 
 def _chunks(x: Array, size: int) -> Array:
@@ -93,29 +91,11 @@ def _chunks(x: Array, size: int) -> Array:
     return jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, size, *x.shape[1:])
 
 
-def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple:
+def _backward(_bound: float | None, _devices: int, gradients: tuple, cotangent: Array) -> tuple:
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
 
 
 _weighted_logsumexp.defvjp(_logsumexp_and_gradient, _backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _shared_logsumexp(rows: Array, table: Array, weights: Array, bound: float, devices: int) -> jax.Array:
-    """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over all their tables.
-
-    rows and weights are the same on all devices. The gradient is that of the sum over devices by what is here: the
-    gradients by rows differ, and are added where the gather is undone.
-    """
-    return _shared_logsumexp_and_gradient(rows, table, weights, bound, devices)[0]
-
-
-def _shared_logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float, devices: int):
-    logsumexp, rows_gradient, table_gradient = _pass(rows, weights, table, bound, parallel.sum_over_devices)
-    return jnp.sum(logsumexp * weights) / devices, (rows_gradient, table_gradient, logsumexp / devices)
-
-
-_shared_logsumexp.defvjp(_shared_logsumexp_and_gradient, lambda _bound, _devices, *saved: _backward(None, *saved))
 
 
 @typed
@@ -137,7 +117,7 @@ def sharded_softmax(
     owned = jnp.where((place >= 0) & (place < len(items)), everybodys, 0)
     positive = jnp.sum(everybody * items[jnp.clip(place, 0, len(items) - 1)], -1)
     devices = len(everybody) // len(users)
-    normaliser = jnp.asarray(_shared_logsumexp(everybody, items, everybodys, 1 / temperature, devices))
+    normaliser = jnp.asarray(_weighted_logsumexp(everybody, items, everybodys, 1 / temperature, devices))
     return Sums(normaliser - jnp.sum(positive * owned), jnp.sum(weights))
 
 
