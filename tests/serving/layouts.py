@@ -5,26 +5,20 @@ python -m tests.serving.layouts FILE --devices N    writes what was found
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import jax
 import numpy as np
+
+from tests import workers
 
 ITEMS, QUERIES, K = 203, 37, 30  # a prime number of items: shares are unequal, and some are smaller than K
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--devices", type=int, required=True)
-    options = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", options.devices)
+    options = workers.options()
     found = {}
     for name, integers in (("ties", True), ("smooth", False)):
         for layout in ("whole", "sharded"):
             found |= {f"{name}/{layout}/{k}": v for k, v in search(integers, layout == "sharded").items()}
-    np.savez(options.file, **found)
+    np.savez(options.place, **found)
 
 
 def search(integers: bool, sharded: bool) -> dict[str, np.ndarray]:

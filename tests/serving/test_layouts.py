@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +9,12 @@ import pytest
 
 from socialrec_jax import parallel
 from socialrec_jax.serving import index
-
-ROOT = Path(__file__).parents[2]
+from tests import workers
 
 
 def searched(devices: int, folder: Path) -> dict[str, np.ndarray]:
-    file = folder / "found.npz"
-    command = [sys.executable, "-m", "tests.serving.layouts", str(file), "--devices", str(devices)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return dict(np.load(file))
+    workers.run("tests.serving.layouts", folder / "found.npz", devices)
+    return dict(np.load(folder / "found.npz"))
 
 
 @pytest.fixture(scope="module")

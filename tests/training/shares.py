@@ -5,11 +5,10 @@ python -m tests.training.shares FILE --devices N    writes loss and gradients
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import jax
 import numpy as np
+
+from tests import workers
 
 USERS, ITEMS, WIDTH, TEMPERATURE = 48, 40, 8, 0.1
 
@@ -24,11 +23,7 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--devices", type=int, required=True)
-    options = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", options.devices)
+    options = workers.options()
 
     from socialrec_jax import parallel
     from socialrec_jax.training import losses
@@ -48,7 +43,7 @@ def main() -> None:
     found = parallel.map_devices(gradients)(0.0, parallel.split_over_devices(problem()))
     (users, items, weights), total, weight = found
     users, items, weights = parallel.join_devices((users, items, weights))
-    np.savez(options.file, users=users, items=items, weights=weights, total=total, weight=weight)
+    np.savez(options.place, users=users, items=items, weights=weights, total=total, weight=weight)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ Eight devices save what they learnt; fewer look whether they can read it. Eight 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from tests import workers
 
 NUM_ROWS, WIDTH, IDS, RATE = 4001, 8, 1024, 0.1
 
@@ -30,11 +31,8 @@ def goals_of(step: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--devices", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
-    options = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", options.devices)
+    options = workers.options(parser)
 
     from socialrec_jax.checkpoint import Checkpoints
     from socialrec_jax.training import embeddings
@@ -42,7 +40,7 @@ def main() -> None:
     def fresh():
         return embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
 
-    checkpoints, start = Checkpoints(options.folder / "saved"), np.asarray(fresh().rows)
+    checkpoints, start = Checkpoints(options.place / "saved"), np.asarray(fresh().rows)
     table, losses, lost = train(fresh(), options.steps, skewed=False)
     seen = {"start": start, "end": np.asarray(table.rows), "losses": losses, "lost": lost}
     if options.devices == 8:
@@ -53,7 +51,7 @@ def main() -> None:
         restored = checkpoints.restore({"table": fresh()})
         assert restored is not None
         seen["restored"] = np.asarray(restored[0]["table"].rows)
-    np.savez(options.folder / f"{options.devices}.npz", **seen)
+    np.savez(options.place / f"{options.devices}.npz", **seen)
 
 
 def train(table, steps: int, skewed: bool):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -27,18 +24,15 @@ from socialrec_jax.stages import judge_retriever, train_retriever, training_batc
 from socialrec_jax.training import embeddings, negatives, small_world
 from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.step import Trainer
+from tests import workers
 from tests.training.tables_worker import NUM_ROWS, RATE, WIDTH, goals_of, ids_of
 from tests.worlds import cyclic_world, random_edges, random_world, with_friends
 
-ROOT = Path(__file__).parents[2]
 STEPS = 50
 
 
 def on_devices(devices: int, folder: Path) -> dict[str, np.ndarray]:
-    command = [sys.executable, "-m", "tests.training.tables_worker", str(folder)]
-    command += ["--devices", str(devices), "--steps", str(STEPS)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
+    workers.run("tests.training.tables_worker", folder, devices, "--steps", str(STEPS), timeout=240)
     return dict(np.load(folder / f"{devices}.npz"))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-STEPS = 50
+from tests.training.conftest import STEPS
+from tests.workers import ROOT
 
 
 def launch(command: list, processes: int) -> list[str]:
@@ -38,9 +38,9 @@ def environment(port: int, processes: int, number: int) -> dict[str, str]:
     return os.environ | cluster | {"JAX_PROCESS_ID": str(number)}
 
 
-def train(run: Path, processes: int, devices: int, steps: int = STEPS) -> list[str]:
+def train(run: Path, processes: int, devices: int) -> list[str]:
     """The digests of the parameters that each process ends with."""
-    worker = [sys.executable, "-m", "tests.training.worker", run, "--steps", steps, "--devices", devices]
+    worker = [sys.executable, "-m", "tests.training.worker", run, "--steps", STEPS, "--devices", devices]
     return [out.splitlines()[-1] for out in launch([str(word) for word in worker], processes)]
 
 
@@ -49,10 +49,8 @@ def result(run: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    run = tmp_path_factory.mktemp("processes") / "alone"
-    train(run, 1, 1)
-    return run
+def alone(run_on):
+    return run_on(1)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +83,10 @@ def test_a_checkpoint_of_eight_devices_goes_on_elsewhere(alone, halfway, process
 
 
 @pytest.fixture(scope="module")
-def halfway(tmp_path_factory):
+def halfway(run_on, tmp_path_factory):
     """A run on eight devices that lost what came after its middle."""
     run = tmp_path_factory.mktemp("processes") / "eight"
-    train(run, 1, 8)
+    shutil.copytree(run_on(8), run)
     steps = sorted(run.glob("checkpoints/retriever/*"), key=lambda step: int(step.name))
     assert len(steps) > 1
     shutil.rmtree(steps[-1])

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
 from socialrec_jax.training import losses
+from tests import workers
 from tests.training.shares import TEMPERATURE, problem
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_a_shared_catalogue_gives_the_full_softmax(devices, tmp_path):
-    file = tmp_path / "found.npz"
-    command = [sys.executable, "-m", "tests.training.shares", str(file), "--devices", str(devices)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = np.load(file)
+    workers.run("tests.training.shares", tmp_path / "found.npz", devices)
+    found = np.load(tmp_path / "found.npz")
     users, items, targets, weights = problem()
 
     def full(users, items, weights):

@@ -13,24 +13,25 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from tests import workers
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--friends", action="store_true", help="give everybody some friends")
-    options = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", options.devices)
+    options = workers.options(parser)
 
     from socialrec_jax import processes
 
     processes.join()
-    state, losses = train(options.run, options.steps, options.friends)
+    state, losses = train(options.place, options.steps, options.friends)
     if processes.is_first():
-        np.save(options.run / "losses.npy", losses)
+        np.save(options.place / "losses.npy", losses)
         leaves = jax.tree.leaves_with_path(state.params)
-        np.savez(options.run / "params.npz", **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+        np.savez(
+            options.place / "params.npz", **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        )
     assert len({digest(state, device) for device in range(options.devices)}) == 1, "replicas drifted apart"
     print("parameters", digest(state.average), digest(state.params), flush=True)
 
