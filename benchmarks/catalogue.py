@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 
 import jax
 import numpy as np
 
+from benchmarks.hardware import peak_resident_bytes
 from socialrec_jax.environment import environment
 from socialrec_jax.serving.index import Index, Pairs, fits_whole, with_fallback
 
@@ -59,7 +59,7 @@ def measure(num_items: int, width: int, num_users: int, k: int) -> dict[str, flo
         "devices": jax.local_device_count(),
         "sharded": index.sharded,
         "catalogue_mb": round(catalogue.nbytes / 1e6),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+        "peak_rss_mb": round(peak_resident_bytes() / 1e6),
         "seconds": round(seconds, 2),
         "ms_per_user": round(1e3 * seconds / searched, 2),
         "gflop_per_second": round(2e-9 * searched * num_items * width / seconds, 2),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.hardware import peak_resident_bytes
 from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
@@ -138,11 +138,10 @@ def huge(num_items: int, calls: int = 3, steps_per_call: int = 4) -> dict[str, f
         state, losses = call(state, stacked)
         found.append(float(np.mean(np.asarray(losses))))
         times.append((time.perf_counter() - began) / steps_per_call)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {
         "items": num_items,
         "table_gb": round(num_items * WIDTH * 4 / 1e9, 2),
-        "peak_gb": round(memory, 2),
+        "peak_gb": round(peak_resident_bytes() / 1e9, 2),
         "step_ms": round(float(np.median(times[1:])) * 1e3, 1),
         "loss": round(found[-1], 3),
     }

@@ -91,6 +91,11 @@ def _best(function, argument, repeats: int = 8) -> float:
     return min(times)
 
 
+def peak_resident_bytes() -> int:
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 class PeakMemory:
     """Peak bytes since it was made: of the process on CPUs (Linux), of the first device elsewhere.
 
@@ -110,6 +115,6 @@ class PeakMemory:
         if not self._on_cpu:
             return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
         if not self._linux:
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            return peak_resident_bytes()
         status = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

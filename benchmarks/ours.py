@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.hardware import peak_resident_bytes
 from benchmarks.quality import without_friends, without_text
 from socialrec_jax import stages
 from socialrec_jax.batch import TextBatch
@@ -167,9 +167,7 @@ def main() -> None:
     function = options.pop("function")
     del options["contest"]
     figures = function(**options)
-    print(
-        json.dumps(figures | {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)})
-    )
+    print(json.dumps(figures | {"peak_memory_mb": round(peak_resident_bytes() / 1e6)}))
 
 
 if __name__ == "__main__":

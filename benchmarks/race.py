@@ -43,13 +43,13 @@ def sequences(world: World, shop: Path, python: Path, folder: Path, epochs: int)
     """SASRec by others, our model in PyTorch, and ours at their width and at the preset's."""
     file = folder / "sequences.npz"
     write_sequences(world, file)
-    rectools = yield_of(python, "rectools_sasrec.py", data=file, epochs=epochs)
+    rectools = theirs(python, "rectools_sasrec.py", data=file, epochs=epochs)
     yield rectools
     goal = rectools.get("validation_ndcg_10", 0)
     yield ours("sequences", shop=shop, width=64, goal=goal)
-    yield yield_of(python, "recbole_sasrec.py", data=file)
-    yield yield_of(python, "torch_twin.py", data=file, width=64)
-    yield yield_of(python, "torch_twin.py", data=file, width=128)
+    yield theirs(python, "recbole_sasrec.py", data=file)
+    yield theirs(python, "torch_twin.py", data=file, width=64)
+    yield theirs(python, "torch_twin.py", data=file, width=128)
     yield ours("sequences", shop=shop, width=128, goal=goal)
 
 
@@ -57,9 +57,9 @@ def text(world: World, shop: Path, python: Path, folder: Path, epochs: int):
     """GPT-2 at width 256, 4 layers, rows of 128 tokens without padding."""
     file = folder / "tokens.npy"
     np.save(file, np.random.default_rng(0).integers(0, _TEXT["vocabulary"], (64, 128)).astype(np.int32))
-    yield yield_of(python, "torch_gpt2.py", tokens=file, **_TEXT)
+    yield theirs(python, "torch_gpt2.py", tokens=file, **_TEXT)
     yield ours("text", tokens=file, **_TEXT)
-    yield yield_of(python, "torch_gpt2.py", tokens=file, **_TEXT, bf16=1)
+    yield theirs(python, "torch_gpt2.py", tokens=file, **_TEXT, bf16=1)
 
 
 def graph(world: World, shop: Path, python: Path, folder: Path, epochs: int):
@@ -69,7 +69,7 @@ def graph(world: World, shop: Path, python: Path, folder: Path, epochs: int):
         write_graph(file, num_nodes, num_edges)
         repeats = 5 if num_edges < 1_000_000 else 2
         for row in (
-            yield_of(python, "pyg_gcn.py", graph=file, repeats=repeats),
+            theirs(python, "pyg_gcn.py", graph=file, repeats=repeats),
             ours("graph", file=file, width=64, repeats=repeats),
         ):
             yield {"workload": name} | row
@@ -106,7 +106,7 @@ def write_graph(file: Path, num_nodes: int, num_edges: int) -> None:
     np.savez(file, weights=weights.astype(np.float32), num_nodes=num_nodes, allow_pickle=False, **ends)
 
 
-def yield_of(python: Path, script: str, **options: object) -> Row:
+def theirs(python: Path, script: str, **options: object) -> Row:
     """What a peer's script found."""
     command = [str(python), str(PEERS / script), *_arguments(options)]
     return _last_line(command, os.environ | _ALLOCATOR) | {"script": script}

@@ -6,6 +6,7 @@ Sizes are what a name promises: those of a published model or data set where the
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Sequences:
     layers: int
     heads: int
     negatives: int  # 0 = full softmax
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     friends: int = 0  # of each user
 
     def config(self) -> Config:
@@ -44,7 +45,7 @@ class Sequences:
                 num_heads=self.heads,
                 history_length=self.row_length,
                 dropout=0.1,
-                compute_dtype=self.dtype,  # pyright: ignore[reportArgumentType]
+                compute_dtype=self.dtype,
             ),
             train=TrainConfig(tokens_per_step=self.rows * self.row_length, negatives=self.negatives, steps_per_call=1),
         )

@@ -98,7 +98,7 @@ def both(name: str) -> Work:
         dtype=workload.dtype,
         devices=parallel.num_devices(),
         wait_share=lambda: sum(waited[2:]) / sum(total[2:]),  # the first two warm up
-        close=supply.close,  # pyright: ignore[reportAttributeAccessIssue]
+        close=supply.close,
     )
 
 

@@ -180,15 +180,7 @@ def social(name: str) -> Work:
     """The graph convolution over one whole graph, gradients included."""
     workload, rng = GRAPHS[name], np.random.default_rng(0)
     N, E, D = workload.nodes, workload.edges, workload.width
-    graph = jraph.GraphsTuple(
-        nodes=jnp.asarray(rng.normal(size=(N, D)) / D**0.5, jnp.float32),
-        edges=jnp.asarray(rng.random(E), jnp.float32),
-        senders=jnp.asarray(rng.integers(0, N, E), jnp.int32),
-        receivers=jnp.asarray(np.sort(rng.integers(0, N, E)), jnp.int32),
-        n_node=jnp.array([N]),
-        n_edge=jnp.array([E]),
-        globals=None,
-    )
+    graph = random_graph(N, E, D, rng)
     model = SocialGCN(D)
     params = jax.jit(model.init)(jax.random.key(0), graph)["params"]
     call = descend(lambda params, graph: jnp.mean(jnp.asarray(model.apply({"params": params}, graph)) ** 2))
@@ -205,6 +197,19 @@ def social(name: str) -> Work:
         units_per_call=E,
         flops=flops.TRAINING * flops.convolution(N, E, D),
         bytes=4 * 2 * 3 * D * (E + N),  # each layer and pass reads a row an edge and writes one a node
+    )
+
+
+def random_graph(N: int, E: int, D: int, rng: np.random.Generator) -> jraph.GraphsTuple:  # noqa: N803
+    """One graph of N nodes [N, D] and E weighted edges, sorted by receiver."""
+    return jraph.GraphsTuple(
+        nodes=jnp.asarray(rng.normal(size=(N, D)) / D**0.5, jnp.float32),
+        edges=jnp.asarray(rng.random(E), jnp.float32),
+        senders=jnp.asarray(rng.integers(0, N, E), jnp.int32),
+        receivers=jnp.asarray(np.sort(rng.integers(0, N, E)), jnp.int32),
+        n_node=jnp.array([N]),
+        n_edge=jnp.array([E]),
+        globals=None,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 import pytest
 
@@ -64,17 +63,10 @@ def test_gpt2_and_its_head():
 
 
 def test_convolution():
+    from benchmarks.suites.train import random_graph
+
     N, E = 500, 1000
-    rng = np.random.default_rng(0)
-    graph = jraph.GraphsTuple(
-        nodes=jnp.zeros((N, WIDTH)),
-        edges=jnp.ones(E),
-        senders=jnp.asarray(rng.integers(0, N, E), jnp.int32),
-        receivers=jnp.asarray(np.sort(rng.integers(0, N, E)), jnp.int32),
-        n_node=jnp.array([N]),
-        n_edge=jnp.array([E]),
-        globals=None,
-    )
+    graph = random_graph(N, E, WIDTH, np.random.default_rng(0))
     model = SocialGCN(WIDTH)
     params = jax.eval_shape(model.init, jax.random.key(0), graph)
     assert counted(model.apply, params, graph) == pytest.approx(flops.convolution(N, E, WIDTH), rel=0.1)
