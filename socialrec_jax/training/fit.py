@@ -130,7 +130,7 @@ class _Loop:
                 judging = step % every == 0 or step >= last
                 if judging:
                     self._judge(step, state, progress)
-                received = signals.agreed()
+                received = _agreed(signals)
                 if judging or received:
                     keep = {self.standing.best_step}
                     self.checkpoints.save(step, state, dataclasses.asdict(self.standing), keep)
@@ -207,6 +207,11 @@ class _Clock:
             self.standing.events += events
 
 
+def _agreed(signals: _SignalWatch) -> int:
+    """The signal that process 0 has received, on all processes: they leave together."""
+    return processes.first_says(lambda: signals.received)
+
+
 class _SignalWatch:
     """Remembers SIGTERM and Ctrl-C until the loop is at a place to leave; a second one ends the process at once."""
 
@@ -218,10 +223,6 @@ class _SignalWatch:
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
-
-    def agreed(self) -> int:
-        """What process 0 has received, on all processes: they leave together."""
-        return processes.first_says(lambda: self.received)
 
     def _note(self, signum: int, _frame) -> None:
         self.received = signum
