@@ -22,7 +22,7 @@ from socialrec_jax.data.world import TEST, VALIDATION, World
 
 PEERS = Path(__file__).parent / "peers"
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
-_TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 6}
+_TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 16}
 GRAPHS = {"gcn-7k-220k": (7_375, 223_562), "gcn-1m-10m": (1_000_000, 10_000_000)}  # nodes, edges; Ciao's size first
 
 Row = dict

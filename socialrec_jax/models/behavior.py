@@ -37,11 +37,11 @@ class BehaviorTransformer(nn.Module):
         if self.num_event_types > 1:
             x = x + nn.Embed(self.num_event_types, c.width, name="event_types")(batch.event_types)
         x = Dropout(c.dropout or 0.0)(x, noise).astype(dtype)
-        mask = causal_mask(batch.segments)
+        x, mask = x.reshape(-1, c.width), causal_mask(batch.segments)
         bias, block = self._bias(batch), nn.remat(GatedBlock) if c.remat else GatedBlock
         for layer in range(c.num_layers):
             x = block(c.num_heads, c.dropout or 0.0, dtype, name=f"block_{layer}")(x, mask, bias[layer], noise)
-        return normalise(nn.Dense(c.width, name="state")(RMSNorm()(x)))
+        return normalise(nn.Dense(c.width, name="state")(RMSNorm()(x))).reshape(items.shape)
 
     def _bias(self, batch: Batch) -> Sequence[Array]:
         """One attention bias [B, H, T, T] a layer, from how many events and how long ago the key was."""

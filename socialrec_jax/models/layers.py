@@ -1,4 +1,8 @@
-"""Parts of the transformer: counter-based dropout, relative biases, the gated block."""
+"""Parts of the transformer: counter-based dropout, relative biases, the gated block.
+
+Blocks keep their stream as rows [N, D], N = B T, and only attention looks at [B, T, ...]: in the gradient of a product
+with a 3-D array, XLA's CPU compiler copies the array transposed first (docs/results.md, "Rows, not blocks").
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def mix(x: Words[Array, "*S"]) -> Words[Array, "*S"]:
 
 
 class Dropout(nn.Module):
-    """Inverted dropout whose mask is a hash of (step, module, row, place in the row).
+    """Inverted dropout whose mask is a hash of (step, module, row, place in the row); x holds noise's rows in order.
 
     `jax.random` costs several times as much on a CPU, and draws by device: here a row keeps its mask wherever it is
     computed, so that n devices equal one even with dropout on.
@@ -47,10 +51,9 @@ class Dropout(nn.Module):
             return x
         site = jnp.uint32(zlib.crc32("/".join(self.path).encode()))
         row_keys = mix(mix(noise.rows.astype(jnp.uint32) ^ site) + noise.key)
-        place = jax.lax.iota(jnp.uint32, x[0].size).reshape((1, *x.shape[1:]))
-        word = mix(place ^ row_keys.reshape((-1, *(1,) * (x.ndim - 1))))
-        keep = word >= jnp.uint32(min(self.rate * 2.0**32, 2.0**32 - 1))
-        return jnp.where(keep, x / (1 - self.rate), 0)
+        place = jax.lax.iota(jnp.uint32, x.size // len(row_keys))[None]
+        keep = mix(place ^ row_keys[:, None]) >= jnp.uint32(min(self.rate * 2.0**32, 2.0**32 - 1))
+        return jnp.where(keep.reshape(x.shape), x / (1 - self.rate), 0)
 
 
 class RMSNorm(nn.Module):
@@ -99,15 +102,15 @@ class Attention(nn.Module):
     @nn.compact
     @typed
     def __call__(
-        self, x: Floats[Array, "B T D"], mask: Bools[Array, "B T T"], bias: Floats[Array, "#B H T T"]
-    ) -> Floats[Array, "B T D"]:
-        head_width = x.shape[-1] // self.num_heads
-        qkv = nn.DenseGeneral((3, self.num_heads, head_width), use_bias=False, dtype=self.dtype, name="qkv")(x)
-        query, key, value = jnp.moveaxis(qkv, 2, 0)
+        self, x: Floats[Array, "N D"], mask: Bools[Array, "B T T"], bias: Floats[Array, "#B H T T"]
+    ) -> Floats[Array, "N D"]:
+        (N, D), (B, T, _) = x.shape, mask.shape
+        qkv = nn.Dense(3 * D, use_bias=False, dtype=self.dtype, name="qkv")(x)
+        query, key, value = jnp.moveaxis(qkv.reshape(B, T, 3, self.num_heads, -1), 2, 0)
         query = RMSNorm(self.dtype, name="query_norm")(query)
         key = RMSNorm(self.dtype, name="key_norm")(key)
         mixed = attend(query, key, value, mask, bias)
-        return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), use_bias=False, dtype=self.dtype, name="out")(mixed)
+        return nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")(mixed.reshape(N, D))
 
 
 class SwiGLU(nn.Module):
@@ -124,7 +127,10 @@ class SwiGLU(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each let in by a sigmoid gate of the stream (LiGR, Borisyuk et al. 2025)."""
+    """Pre-norm attention and feed-forward, each let in by a sigmoid gate of the stream (LiGR, Borisyuk et al. 2025).
+
+    x: the stream as rows [B T, D].
+    """
 
     num_heads: int
     dropout: float

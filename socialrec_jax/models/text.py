@@ -50,12 +50,12 @@ class Attention(nn.Module):
 
     @nn.compact
     @typed
-    def __call__(self, x: Floats[Array, "B L D"], mask: Bools[Array, "B L L"]) -> Floats[Array, "B L D"]:
-        B, L, D = x.shape
+    def __call__(self, x: Floats[Array, "N D"], mask: Bools[Array, "B L L"]) -> Floats[Array, "N D"]:
+        (N, D), (B, L, _) = x.shape, mask.shape
         qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
         query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in jnp.split(qkv, 3, -1))
         mixed = attend(query, key, value, mask)
-        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(mixed.reshape(B, L, D))
+        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(mixed.reshape(N, D))
 
 
 class FeedForward(nn.Module):
@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward."""
+    """Pre-norm attention and feed-forward; x: the stream as rows [B L, D], as in `layers`."""
 
     sizes: GPT2Sizes
 
@@ -98,10 +98,11 @@ class GPT2(nn.Module):
     def __call__(self, tokens: Ints[Array, "B L"], segments: Ints[Array, "B L"]) -> Floats[Array, "B L D"]:
         """segments: 1.. number of the text within its row, 0 = padding."""
         x = self.wte(tokens) + self.wpe(positions(segments))
-        mask = causal_mask(segments)
+        shape, mask = x.shape, causal_mask(segments)
+        x = x.reshape(-1, shape[-1])
         for block in self.h:
             x = block(x, mask)
-        return self.ln_f(x)
+        return self.ln_f(x).reshape(shape)
 
     def logits(self, hidden: Array) -> Array:
         """Scores [..., vocabulary] of the next token."""
