@@ -109,7 +109,11 @@ def text(tokens: Path, width: int, layers: int, heads: int, vocabulary: int, bat
     state, warm = call(state, batches[0])
     losses, began = np.asarray(warm).tolist(), time.perf_counter()
     losses += np.asarray(call(state, batches[1])[1]).tolist()
-    return {"peer": "ours", "tokens_per_second": batches[1].tokens.size / (time.perf_counter() - began), "losses": losses}
+    return {
+        "peer": "ours",
+        "tokens_per_second": batches[1].tokens.size / (time.perf_counter() - began),
+        "losses": losses,
+    }
 
 
 def graph(file: Path, width: int, repeats: int) -> dict:
