@@ -41,19 +41,19 @@ def shop(folder: Path, header: str, *lines: str) -> Path:
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mistakes")
     write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
-    (folder / "shop" / "items.parquet").unlink()  # a run without texts is sooner there
-    command = [
-        sys.executable,
-        "train.py",
-        "--data",
-        folder / "shop",
-        "--run",
-        folder / "run",
-        *TINY,
-        "--train.no-refit",
-    ]
-    subprocess.run([str(part) for part in command], cwd=ROOT, check=True, capture_output=True, timeout=300)
+    for table in ("items", "social"):  # a run without texts and friends is sooner there
+        (folder / "shop" / f"{table}.parquet").unlink()
+    data = ("--data", folder / "shop", "--run", folder / "run")
+    command = [sys.executable, "train.py", *map(str, data), *TINY, "--train.no-refit"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300)
+    (folder / "said.txt").write_text(done.stdout)
     return folder
+
+
+def test_what_the_data_lack_is_said(trained):
+    said = (trained / "said.txt").read_text()
+    assert "no product texts" in said
+    assert "no friends" in said
 
 
 @pytest.mark.parametrize(
