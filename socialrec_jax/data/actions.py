@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import scipy.optimize
 
 from socialrec_jax.data.world import Events
 
@@ -85,5 +84,7 @@ def _fitted(x: np.ndarray, types: np.ndarray, num_event_types: int) -> np.ndarra
         value = -np.mean(np.log(chances[np.arange(len(x)), types] + 1e-12)) + _RIDGE / 2 * np.sum(weights**2)
         return float(value), gradient.reshape(-1)
 
-    fitted = scipy.optimize.minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B")
+    from scipy.optimize import minimize  # takes a second to import
+
+    fitted = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B")
     return fitted.x.reshape(shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.stats
 
 from socialrec_jax.data.world import TEST, VALIDATION, World
 
@@ -30,6 +29,8 @@ def judge(chances: np.ndarray, types: np.ndarray, names: list[str]) -> dict[str,
 
 def area(scores: np.ndarray, truth: np.ndarray) -> float:
     """Area under the ROC curve: the chance that a true one scores above a false one; ties count half."""
-    ranks = scipy.stats.rankdata(scores)
+    from scipy.stats import rankdata  # takes a second to import
+
+    ranks = rankdata(scores)
     positives = truth.sum()
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))

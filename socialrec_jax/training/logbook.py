@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from tensorboardX import SummaryWriter
-
 from socialrec_jax import processes
 from socialrec_jax.run import RunDirectory
 
@@ -20,6 +18,8 @@ class Logbook:
         self.run, self.stage = run, stage
         self.board = None
         if processes.is_first():
+            from tensorboardX import SummaryWriter  # imports torch where there is one: seconds, for who trains alone
+
             run.forget_metrics_after(stage, step)
             self.board = SummaryWriter(str(run.path / "tensorboard" / stage), purge_step=step + 1)
 
