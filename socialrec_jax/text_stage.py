@@ -42,21 +42,21 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     RUN/text/key says of what, and a finished vectors.npy of the same is read.
     """
     texts = product_texts(world.items)
-    if not processes.first_says(lambda: _stands(run, _key(texts, world, config))):
+    processes.first_says(lambda: _forget_others(run, _key(texts, world, config)))
+    if not processes.first_says((run.text / "vectors.npy").exists):
         trained = _trained(run, texts, config)
         processes.first_says(lambda: _write_vectors(run, world, texts, config, trained))
     return np.load(run.text / "vectors.npy")
 
 
-def _stands(run: RunDirectory, key: str) -> bool:
-    """Whether the vectors of this key are there already; what was made of something else is gone after it."""
+def _forget_others(run: RunDirectory, key: str) -> None:
+    """What was made of something else than this key's is gone after it, and the key is there."""
     file = run.text / "key"
     if not (file.exists() and file.read_text() == key):
         for folder in (run.text, run.checkpoints / STAGE):
             shutil.rmtree(folder, ignore_errors=True)
         run.text.mkdir(parents=True)
         write_atomically(file, key)
-    return (run.text / "vectors.npy").exists()
 
 
 def _write_vectors(
