@@ -5,7 +5,6 @@ Style and drawing are those of the report of a run; the page asks the network fo
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import re
 from pathlib import Path
@@ -106,7 +105,7 @@ def _drawings(results: Results) -> str:
     drawings = [plots.latency(salt, measured)]
     if scaled:
         drawings.append(plots.scaling(salt, scaled))
-    peaks = Peaks(**{field.name: results.run.hardware[field.name] for field in dataclasses.fields(Peaks)})
+    peaks = Peaks(**results.run.hardware)
     if peaks.float32 and peaks.bandwidth and any(row.flops and row.bytes for row in measured):
         drawings.append(plots.roofline(salt, measured, peaks))
     return "".join(drawings)
