@@ -33,7 +33,7 @@ class Peaks:
         return self.bfloat16 if dtype == "bfloat16" else self.float32
 
 
-# device_kind: (TFLOP/s of float32 products, TFLOP/s of bfloat16, GB/s of memory, GB/s to other devices one way, source).
+# device_kind: (TFLOP/s of float32 products and of bfloat16, GB/s of memory, GB/s to other devices one way, source).
 # On GPUs JAX multiplies float32 in TF32 by default, which is what the first figure says; TPUs multiply float32 in
 # bfloat16 passes. Figures with sparsity are halved, bidirectional ones too: NVLink 4 says 900 GB/s and 3 says 600, PCIe
 # of 16 lanes 64 (generation 4) and 128 (5). The cards below send over PCIe, whatever bridges may join two of them.

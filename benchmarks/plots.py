@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.gains import Gain
 from benchmarks.hardware import Peaks
-from benchmarks.schema import Row
+from benchmarks.schema import OK, Row
 from socialrec_jax.evaluation.figures import INK, OURS, RIVAL, as_svg, drawing
 
 
@@ -59,6 +60,28 @@ def scaling(salt: str, rows: Sequence[Row]) -> str:
         axis.set_xticks(sorted({row.devices for row in rows}))
         axis.legend(frameon=False)
         return as_svg(figure, "rate by number of devices")
+
+
+def ladder(salt: str, preset: str, gains: Sequence[Gain]) -> str:
+    """Units a second of each rung, a bar each, with its gain over the foot; what was not run has no bar but says so."""
+    with drawing(f"ladder {salt} {preset}", 0.9 + 0.34 * len(gains)) as (figure, axis):
+        places = range(len(gains))
+        rates = [(gain.row.units_per_second or 0) / 1e3 for gain in gains]
+        drawn = axis.barh(places, rates, 0.6, color=OURS)
+        axis.bar_label(drawn, [_gain(gain) for gain in gains], padding=3, fontsize=8, color=INK)
+        axis.set_yticks(places, [gain.row.case for gain in gains], fontsize=8)
+        axis.invert_yaxis()
+        axis.grid(visible=False, axis="y")
+        axis.set_xlim(0, max(rates) * 1.25 or 1)
+        unit = next((gain.row.unit for gain in gains if gain.row.unit), "units")
+        axis.set(xlabel=f"thousand {unit} a second", title=preset)
+        return as_svg(figure, f"{unit} a second of each rung, {preset}")
+
+
+def _gain(gain: Gain) -> str:
+    if gain.over_first is None:
+        return gain.row.status
+    return f"{gain.over_first[1]:.2f}x" + ("" if gain.row.status == OK else f", {gain.row.status}")
 
 
 def _label(row: Row) -> str:

@@ -9,7 +9,7 @@ import html
 import re
 from pathlib import Path
 
-from benchmarks import plots, runner
+from benchmarks import gains, plots, runner
 from benchmarks.hardware import Peaks
 from benchmarks.schema import OK, Results, Row
 from socialrec_jax.evaluation.report import STYLE
@@ -23,7 +23,10 @@ def write(out: Path, files: dict[Path, Results], price_per_hour: float | None = 
     out.parent.mkdir(parents=True, exist_ok=True)
     sections = [_headline(files), _side_by_side(files)]
     for file, results in files.items():
-        sections += [f"<h2>{_text(_name(file, results))}</h2>", _facts(results), _table(results, price_per_hour)]
+        sections += [f"<h2>{_text(_name(file, results))}</h2>", _facts(results)]
+        sections.append(_table(runner.table(results, price_per_hour)))
+        if results.run.suite == "ladder":
+            sections.append(_table(gains.table(results.rows)))
         sections.append(f"<figure><div class=pair>{_drawings(results)}</div>{_CAPTION}</figure>")
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -36,7 +39,8 @@ def write(out: Path, files: dict[Path, Results], price_per_hour: float | None = 
 _CAPTION = (
     "<figcaption>Latency: bars reach the median, whiskers from p10 to p99. Roofline: the line is what the device "
     "could do at most at so many FLOPs a byte, with the closed forms of FLOPs and of the least traffic. Scaling: "
-    "dotted is the ideal.</figcaption>"
+    "dotted is the ideal. Ladder: each rung has all optimisations above it too; the figure is its gain over the first, "
+    "the median over rounds in which the rungs took turns.</figcaption>"
 )
 
 
@@ -90,8 +94,9 @@ def _facts(results: Results) -> str:
     return f"<dl class=facts>{rows}</dl>"
 
 
-def _table(results: Results, price_per_hour: float | None) -> str:
-    head, _, *rows = (line[2:-2].split(" | ") for line in runner.table(results, price_per_hour).splitlines())
+def _table(lines: str) -> str:
+    """A table for people as HTML."""
+    head, _, *rows = (line[2:-2].split(" | ") for line in lines.splitlines())
     body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
     return f"<div class=scroll><table><tr>{_cells('th', head)}</tr>{body}</table></div>"
 
@@ -103,6 +108,8 @@ def _drawings(results: Results) -> str:
     salt = results.run.started + results.run.suite
     scaled = [row for row in measured if _SCALED.fullmatch(row.case)]
     drawings = [plots.latency(salt, measured)]
+    if results.run.suite == "ladder":
+        drawings += [plots.ladder(salt, *ladder) for ladder in gains.ladders(results.rows).items()]
     if scaled:
         drawings.append(plots.scaling(salt, scaled))
     peaks = Peaks(**results.run.hardware)

@@ -22,7 +22,7 @@ from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
 from socialrec_jax.data.batches import Plan, TrainingBatches, cut, windows
 from socialrec_jax.training import fit, residence
-from socialrec_jax.training.step import Trainer
+from socialrec_jax.training.step import Trainer, TrainState
 
 _FOREVER = 1 << 40  # steps
 
@@ -34,7 +34,7 @@ class Rung:
     packed: bool = False  # else one window a row
     sampled: bool = False  # else a softmax over all items
     steps_per_call: int = 1
-    resident: bool = False  # events on the device; else batches from the host
+    resident: bool = False  # packed events on the device; else batches from the host
     tables: tuple[str, ...] = ()  # trained row by row; else by Adam as a whole
     bfloat16: bool = False
 
@@ -89,12 +89,12 @@ def step(workload: Sequences, rung: Rung) -> Work:
     example = batches.at(0)
     state = trainer.init(example)
     expected = train.reference_loss(trainer, state, example)
-    costs = costs_of(workload, trainer, state, example)
+    K, costs = rung.steps_per_call, costs_of(workload, trainer, state, example)
     events = source.targets_per_epoch / source.steps_per_epoch
     if rung.resident:
-        trainer, batches = residence.placed(trainer, batches)
+        trainer, batches = residence.placed(trainer, source)
     call = trainer.compile()
-    supply = fit.calls(batches, 0, _FOREVER, rung.steps_per_call, (0, 1))
+    supply = fit.calls(batches, 0, _FOREVER, K, (0, 1))
     state, losses = call(state, next(supply))
     first = np.asarray(losses)
     return Work(
@@ -102,16 +102,18 @@ def step(workload: Sequences, rung: Rung) -> Work:
         carry=(state, losses),
         check=lambda carry: train.loss_holds(first, expected, carry[1], workload.dtype),
         unit="events",
-        units_per_call=rung.steps_per_call * events,
+        units_per_call=K * events,
         padding_share=1 - events / example.segments.size,
-        **{name: rung.steps_per_call * cost for name, cost in costs.items()},
+        flops=K * costs[0],
+        bytes=K * costs[1],
+        network_bytes=K * costs[2],
         dtype=workload.dtype,
         devices=parallel.num_devices(),
     )
 
 
-def costs_of(workload: Sequences, trainer: Trainer, state, batch: Batch) -> dict[str, float]:
-    """Closed forms of one step; a table that is trained row by row costs what its rows cost."""
+def costs_of(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batch):
+    """(FLOPs, bytes, bytes that each device sends) of one step; a table trained by rows costs what its rows cost."""
     devices, width = parallel.num_devices(), workload.width
     forward, traffic = train.step_cost(workload, state, batch)
     sent = flops.all_reduce_bytes(train.num_parameters(state.params), devices)
@@ -119,7 +121,7 @@ def costs_of(workload: Sequences, trainer: Trainer, state, batch: Batch) -> dict
         rows = rows_of(trainer, batch)
         traffic += flops.row_bytes(rows, width)
         sent += flops.exchange_bytes(rows // devices, width, devices)
-    return {"flops": flops.TRAINING * forward, "bytes": traffic, "network_bytes": sent}
+    return flops.TRAINING * forward, traffic, sent
 
 
 def rows_of(trainer: Trainer, batch: Batch) -> int:

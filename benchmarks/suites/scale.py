@@ -52,6 +52,9 @@ def scaled(name: str, devices: int, weak: bool) -> Work:
         unit="events",
         units_per_call=worker.events,
         padding_share=worker.padding_share,
+        flops=worker.flops,
+        bytes=worker.bytes,
+        network_bytes=worker.network_bytes,
         devices=devices,
         close=worker.close,
     )
@@ -68,6 +71,7 @@ class Worker:
         about = self._answer()
         self.events, self.padding_share = about["events"], about["padding_share"]
         self.first_loss, self.reference = about["first_loss"], about["reference"]
+        self.flops, self.bytes, self.network_bytes = about["flops"], about["bytes"], about["network_bytes"]
 
     def step(self, _: Any) -> float:
         assert self._process.stdin is not None
@@ -97,6 +101,7 @@ def work() -> None:
 
     jax.config.update("jax_num_cpu_devices", options.devices)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(options.devices)))
+    from benchmarks import flops
     from benchmarks.suites import train
 
     workload = dataclasses.replace(SEQUENCES[options.name], rows=options.rows)
@@ -107,7 +112,10 @@ def work() -> None:
     one_device = jax.tree.map(np.asarray, state)
     reference = float(train.reference_loss(trainer, one_device, batch))
     state, losses = call(state, train.as_call(batch))
+    forward, traffic = train.step_cost(workload, state, batch)
+    sent = flops.all_reduce_bytes(train.num_parameters(state.params), options.devices)
     about = {"events": int((batch.segments > 0).sum()), "first_loss": float(losses[0]), "reference": reference}
+    about |= {"flops": flops.TRAINING * forward, "bytes": traffic, "network_bytes": sent}
     print(json.dumps(about | {"padding_share": 1 - about["events"] / batch.segments.size}), flush=True)
     for _ in sys.stdin:
         state, losses = jax.block_until_ready(call(state, train.as_call(batch)))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from benchmarks import flops, workloads
+from benchmarks import flops, updates, workloads
 from benchmarks.cases import Case, Work, Wrong, expect_close
 from benchmarks.workloads import CATALOGUES, EVENT_TYPES, GRAPHS, SEQUENCES, TEXTS
 from socialrec_jax import parallel
@@ -25,7 +25,7 @@ from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.models.social import SocialGCN, normalised_sum
 from socialrec_jax.models.text import GPT2
 from socialrec_jax.training import rank, small_world
-from socialrec_jax.training.step import Trainer, TrainState, adam, fresh, updated
+from socialrec_jax.training.step import Trainer, TrainState
 from socialrec_jax.training.text import TextTrainer, text_loss
 
 _STEPS = 1000  # of the learning-rate schedule: more than will be run
@@ -45,7 +45,8 @@ def cases(tiny: bool) -> list[Case]:
         Case("social", graph, partial(social, graph)),
         Case("text", text, partial(text_step, text)),
         Case("ranker", catalogue, partial(ranker, catalogue)),
-        Case("embedding update", catalogue, partial(embedding_update, catalogue)),
+        Case("embedding update", catalogue, partial(updates.as_a_whole, catalogue), "embedding update"),
+        Case("embedding update by rows", catalogue, partial(updates.by_rows, catalogue), "embedding update"),
     ]
 
 
@@ -247,7 +248,8 @@ def text_step(name: str) -> Work:
         units_per_call=tokens.size,
         padding_share=0.0,
         flops=flops.TRAINING * (forward + flops.softmax(tokens.size, s.vocab_size, s.n_embd)),
-        bytes=flops.adam_bytes(parameters) + flops.activation_bytes(tokens.size, s.n_embd, s.n_layer, 4),
+        bytes=parallel.num_devices() * flops.adam_bytes(parameters)
+        + flops.activation_bytes(tokens.size, s.n_embd, s.n_layer, 4),
         network_bytes=flops.all_reduce_bytes(parameters, parallel.num_devices()),
         devices=parallel.num_devices(),
     )
@@ -290,29 +292,3 @@ def random_judgements(Q: int, C: int, workload: workloads.Catalogue, rng: np.ran
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
     labels[np.arange(Q), rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)] = 1
     return Judged(candidates, labels, np.ones((Q, rank.MEMBERS), np.float32))
-
-
-def embedding_update(name: str) -> Work:
-    """Adam's update of a table of ids of which a step touches a few rows."""
-    workload, rng = CATALOGUES[name], np.random.default_rng(0)
-    V, D, ids = workload.items, workload.width, jnp.asarray(rng.integers(0, workload.items, workload.ids))
-    table = rng.normal(size=(V, D)).astype(np.float32)
-    optimizer = adam(lambda _: jnp.float32(1e-3))
-
-    def update(state, ids):
-        gradient = jax.grad(lambda params: jnp.sum(jnp.tanh(jnp.take(params["ids"], ids, axis=0))))(state.params)
-        return updated(state, gradient, optimizer, ema_decay=0.995)
-
-    call = jax.jit(update, donate_argnums=0)
-    state = call(fresh({"ids": table}, optimizer), ids)
-    first, touched = np.asarray(state.params["ids"][ids[:64]]), np.asarray(ids[:64])
-    expected = table[touched] - 1e-3  # Adam's first step is the rate along the gradient's sign, here +
-    return Work(
-        call=lambda state: call(state, ids),
-        carry=state,
-        check=lambda _: expect_close("the first update", first - table[touched], expected - table[touched], 2e-2),
-        unit="ids",
-        units_per_call=workload.ids,
-        flops=None,
-        bytes=flops.adam_bytes(workload.ids * D),  # of the rows that are touched: what a sparse update would move
-    )
