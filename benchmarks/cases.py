@@ -34,6 +34,7 @@ class Work:
     dtype: str = "float32"
     devices: int = 1
     on_host: bool = False  # files and numpy: no device's ceiling applies
+    peak_memory: Callable[[], int | None] | None = None  # bytes, where the work is done in another process
     wait_share: Callable[[], float] | None = None
     close: Callable[[], None] = lambda: None
 

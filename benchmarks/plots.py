@@ -38,21 +38,21 @@ def roofline(salt: str, rows: Sequence[Row], peaks: Peaks) -> str:
             axis.plot(*point, "o", color=OURS, markersize=4, label=f"{number} {_label(row)}")
             axis.annotate(str(number), point, textcoords="offset points", xytext=(5, 3), fontsize=8)
         axis.set(xscale="log", yscale="log", xlabel="FLOPs a byte of least traffic", ylabel="GFLOP/s of a device")
-        for name, style in {"float32": "-", "bfloat16": "--"}.items():
-            _roof(axis, peaks.flops(name), peaks.bandwidth, linestyle=style, label=f"ceiling, {name}")
+        _roof(axis, peaks.float32, peaks.bandwidth, linestyle="-", label="ceiling, float32")
+        if peaks.bfloat16 and peaks.bfloat16 != peaks.float32:
+            _roof(axis, peaks.bfloat16, peaks.bandwidth, linestyle="--", label="ceiling, bfloat16")
         for side in (axis.xaxis, axis.yaxis):
             _plain_numbers(side)
         figure.legend(loc="outside lower center", frameon=False, fontsize=8, handlelength=1.2, ncols=1)
         return as_svg(figure, "FLOP/s of each case beneath the device's roofline")
 
 
-def _roof(axis, flops: float | None, bandwidth: float, **style: str) -> None:
-    """Bandwidth's slope up to the products' ceiling, a little wider than what is drawn already."""
-    if flops:
-        low, high = axis.get_xlim()
-        ridge = flops / bandwidth
-        places = [min(low, ridge / 3), ridge, max(high, ridge * 3)]
-        axis.plot(places, [places[0] * bandwidth / 1e9, flops / 1e9, flops / 1e9], color=RIVAL, **style)
+def _roof(axis, flops: float, bandwidth: float, **style: str) -> None:
+    """Bandwidth's slope up to the products' ceiling, as wide as what is drawn already, or wider."""
+    low, high = axis.get_xlim()
+    ridge = flops / bandwidth
+    places = [min(low, ridge / 3), ridge, max(high, ridge * 3)]
+    axis.plot(places, [places[0] * bandwidth / 1e9, flops / 1e9, flops / 1e9], color=RIVAL, **style)
 
 
 def scaling(salt: str, rows: Sequence[Row]) -> str:

@@ -56,6 +56,7 @@ def scaled(name: str, devices: int, weak: bool) -> Work:
         bytes=worker.bytes,
         network_bytes=worker.network_bytes,
         devices=devices,
+        peak_memory=lambda: worker.peak_memory,
         close=worker.close,
     )
 
@@ -64,6 +65,7 @@ class Worker:
     """A process that makes a step for each line it is sent."""
 
     def __init__(self, name: str, devices: int, rows: int):
+        self.peak_memory: int | None = None
         command = [sys.executable, "-m", "benchmarks.suites.scale", name, str(devices), str(rows)]
         environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several processes share a device
         pipe = subprocess.PIPE
@@ -77,7 +79,9 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write("step\n")
         self._process.stdin.flush()
-        return self._answer()["loss"]
+        answer = self._answer()
+        self.peak_memory = answer["peak_memory"]
+        return answer["loss"]
 
     def close(self) -> None:
         self._process.communicate()  # closes its input, which ends it
@@ -102,8 +106,10 @@ def work() -> None:
     jax.config.update("jax_num_cpu_devices", options.devices)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(options.devices)))
     from benchmarks import flops
+    from benchmarks.hardware import PeakMemory
     from benchmarks.suites import train
 
+    memory = PeakMemory()
     workload = dataclasses.replace(SEQUENCES[options.name], rows=options.rows)
     batches = workload.batches()
     batch = batches.at(0)
@@ -119,7 +125,7 @@ def work() -> None:
     print(json.dumps(about | {"padding_share": 1 - about["events"] / batch.segments.size}), flush=True)
     for _ in sys.stdin:
         state, losses = jax.block_until_ready(call(state, train.as_call(batch)))
-        print(json.dumps({"loss": float(losses[0])}), flush=True)
+        print(json.dumps({"loss": float(losses[0]), "peak_memory": memory.read()}), flush=True)
 
 
 if __name__ == "__main__":
