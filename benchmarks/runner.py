@@ -25,6 +25,7 @@ from socialrec_jax.environment import environment
 
 _HALF = 0.5  # of a ceiling: above, that is what a case is bound by
 _WAITING = 0.2  # share of the time
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how accelerators say it, and how CPUs do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _checked(one: _Ready, row: Row) -> Row:
 
 def _failure(suite: str, case: Case, error: Exception) -> Row:
     text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return Row(suite=suite, case=case.name, preset=case.preset, status=OUT_OF_MEMORY, reason=text)
     if isinstance(error, NotRun):
         return Row(suite=suite, case=case.name, preset=case.preset, status=NOT_RUN, reason=str(error))

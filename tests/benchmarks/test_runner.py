@@ -47,17 +47,29 @@ def failing(error: BaseException, name: str = "bad") -> Case:
 
 
 def test_rows_of_all_sorts(tmp_path):
-    oom = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+    oom = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room")
+    oom_of_a_cpu = jax.errors.JaxRuntimeError(
+        "INTERNAL: Error dispatching computation: Out of memory allocating 1 bytes."
+    )
     cases = [
         case(),
         failing(oom, "oom"),
+        failing(oom_of_a_cpu, "oom of a CPU"),
         failing(RuntimeError("x"), "failed"),
         case("wrong", check=lambda x: expect_close("tanh", x, x + 1, 1e-6)),
         case("impossible", flops=1e20),
         failing(NotRun("none built"), "later"),
     ]
     results = runner.run_suite("s", cases, QUICK, tmp_path)
-    assert [row.status for row in results.rows] == [OK, OUT_OF_MEMORY, FAILED, WRONG, IMPOSSIBLE, NOT_RUN]
+    assert [row.status for row in results.rows] == [
+        OK,
+        OUT_OF_MEMORY,
+        OUT_OF_MEMORY,
+        FAILED,
+        WRONG,
+        IMPOSSIBLE,
+        NOT_RUN,
+    ]
     assert read(tmp_path / "s.jsonl").rows == results.rows
     row = results.rows[0]
     assert row.compilations
