@@ -90,7 +90,7 @@ def step(workload: Sequences, rung: Rung) -> Work:
     state = trainer.init(example)
     expected = train.reference_loss(trainer, state, example)
     K, costs = rung.steps_per_call, costs_of(workload, trainer, state, example)
-    events = source.targets_per_epoch / source.steps_per_epoch
+    events = batches.targets_per_epoch / batches.steps_per_epoch
     if rung.resident:
         trainer, batches = residence.placed(trainer, source)
     call = trainer.compile()
@@ -134,7 +134,7 @@ def rows_of(trainer: Trainer, batch: Batch) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Padded:
-    """Windows of TrainingBatches one a row, in as many steps an epoch."""
+    """Windows of TrainingBatches, one a row."""
 
     source: TrainingBatches
     plan: Plan
@@ -156,6 +156,7 @@ class Padded:
 
 
 def padded(source: TrainingBatches) -> Padded:
+    """With as many rows a step as make the same number of steps an epoch."""
     events, T, rng = source.events, source.row_length, np.random.default_rng(0)
     starts, lengths = windows(events.starts, np.diff(events.offsets) - 1, T, rng)
     company = rng.permutation(len(starts))
