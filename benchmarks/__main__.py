@@ -76,8 +76,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
 def run_suite(options: argparse.Namespace) -> int:
     if options.suite in ("quality", "peers"):
         return {"quality": quality, "peers": peers}[options.suite](options)
-    from benchmarks import runner
-    from benchmarks.schema import OK, OUT_OF_MEMORY
+    from benchmarks import gains, runner
+    from benchmarks.schema import NOT_RUN, OK, OUT_OF_MEMORY
 
     out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
     effort = runner.Effort(seconds_per_case=options.seconds)
@@ -86,11 +86,13 @@ def run_suite(options: argparse.Namespace) -> int:
         raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
     results = runner.run_suite(options.suite, cases, effort, out)
     print(runner.table(results, options.price_per_hour))
+    if options.suite == "ladder":
+        print(gains.table(results.rows))
     shown = ("case", "preset", "status", "unit", "p50", "spread", "units_per_second", "mfu", "bound_by")
     rows = [{name: getattr(row, name) for name in shown} for row in results.rows]
     file = str(out / f"{options.suite}.jsonl")
     print(json.dumps({"benchmark": options.suite, "file": file, "commit": results.run.commit, "results": rows}))
-    return 0 if all(row.status in (OK, OUT_OF_MEMORY) for row in results.rows) else INTERNAL
+    return 0 if all(row.status in (OK, OUT_OF_MEMORY, NOT_RUN) for row in results.rows) else INTERNAL
 
 
 def compare(options: argparse.Namespace) -> int:

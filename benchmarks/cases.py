@@ -14,6 +14,10 @@ class Wrong(Exception):
     """The timed code computes something else than the reference."""
 
 
+class NotRun(Exception):
+    """There is nothing to measure, and why."""
+
+
 @dataclasses.dataclass
 class Work:
     """Ready to be timed: `call(carry) -> carry`. check(carry) raises Wrong; it sees what the last call returned."""
@@ -26,9 +30,11 @@ class Work:
     padding_share: float | None = None
     flops: float | None = None
     bytes: float | None = None
+    network_bytes: float | None = None  # that each device sends
     dtype: str = "float32"
     devices: int = 1
     on_host: bool = False  # files and numpy: no device's ceiling applies
+    peak_memory: Callable[[], int | None] | None = None  # bytes, where the work is done in another process
     wait_share: Callable[[], float] | None = None
     close: Callable[[], None] = lambda: None
 

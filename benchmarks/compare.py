@@ -43,7 +43,9 @@ def _verdict(key: tuple[str, str], old: Row | None, new: Row | None) -> Verdict:
     if old is None or new is None:
         return Verdict(*key, f"only in {'B' if old is None else 'A'}")
     if OK not in (old.status, new.status) or old.status != new.status:
-        return Verdict(*key, f"{old.status} -> {new.status}", counts=[] if new.status == OK else [new.status])
+        return Verdict(
+            *key, f"{old.status} -> {new.status}", counts=[] if new.status in (OK, old.status) else [new.status]
+        )
     plain = _direction(np.array(old.seconds), np.array(new.seconds))
     steady = _direction(_over_yardstick(old), _over_yardstick(new))
     verdict = plain if plain == steady else SAME

@@ -14,6 +14,7 @@ from socialrec_jax.shapes import Array
 
 TRAINING = 3  # forward, and the gradients of inputs and of weights
 _ADAM_PASSES = 10  # over parameters: gradient written and read; parameter, two moments, average each read and written
+_ROW_PASSES = 4  # over the rows that a step touches: gradient written and read; row read and written
 _ACTIVATIONS = 14  # widths a token and block that a backward pass needs: qkv, mixed, attended, gates, feed-forward
 
 
@@ -60,6 +61,21 @@ def ranker(queries: int, candidates: int, catalogue: int, width: int, sizes: tup
 def adam_bytes(parameters: int) -> float:
     """Least traffic of a float32 step with Adam and an average, the two reads of the passes included."""
     return 4 * (_ADAM_PASSES + 2) * parameters
+
+
+def row_bytes(rows: int, width: int) -> float:
+    """Least traffic of a step on so many rows of a table, row-wise Adagrad's sum and the passes' reads included."""
+    return 4.0 * rows * ((_ROW_PASSES + 2) * width + 2)
+
+
+def all_reduce_bytes(parameters: int, devices: int) -> float:
+    """What each device sends when float32 gradients are added over all of them in a ring."""
+    return 2 * 4 * parameters * (devices - 1) / devices
+
+
+def exchange_bytes(rows: int, width: int, devices: int) -> float:
+    """What each device sends for so many rows of its own: their numbers, the rows to others, gradients back."""
+    return 4 * rows * (1 + 2 * width) * (devices - 1) / devices
 
 
 def activation_bytes(tokens: int, width: int, layers: int, itemsize: int) -> float:

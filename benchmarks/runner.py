@@ -17,14 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import hardware, statistics
-from benchmarks.cases import Case, Work, Wrong
+from benchmarks.cases import Case, NotRun, Work, Wrong
 from benchmarks.hardware import PeakMemory, Peaks
-from benchmarks.schema import FAILED, IMPOSSIBLE, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
+from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
 from benchmarks.timing import Clocked, Compilations, compilations, rounds
 from socialrec_jax.environment import environment
 
 _HALF = 0.5  # of a ceiling: above, that is what a case is bound by
 _WAITING = 0.2  # share of the time
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how accelerators say it, and how CPUs do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ def run_suite(suite: str, cases: Sequence[Case], effort: Effort, out: Path) -> R
         hardware=dataclasses.asdict(ceiling),
     )
     writer, rows = Writer(out / f"{suite}.jsonl", run), []
-    for _, group in itertools.groupby(cases, key=lambda case: case.group or case.name):
+    for _, group in itertools.groupby(cases, key=lambda case: case.group or (case.name, case.preset)):
         for row in _measure(suite, list(group), effort, ceiling):
             writer.write(row)
             rows.append(row)
@@ -77,7 +78,7 @@ def _measure(suite: str, group: list[Case], effort: Effort, ceiling: Peaks) -> I
     for case in group:
         one = _prepare(suite, case)
         if isinstance(one, Row):
-            rows[case.name] = one
+            rows[case] = one
         else:
             ready.append(one)
     try:
@@ -88,7 +89,7 @@ def _measure(suite: str, group: list[Case], effort: Effort, ceiling: Peaks) -> I
     ready.clear()
     gc.collect()  # what the next group needs may need all of the memory
     for case in group:
-        yield rows[case.name]
+        yield rows[case]
 
 
 def _prepare(suite: str, case: Case) -> _Ready | Row:
@@ -103,15 +104,15 @@ def _prepare(suite: str, case: Case) -> _Ready | Row:
         return _failure(suite, case, error)
 
 
-def _timed(suite: str, ready: list[_Ready], effort: Effort, ceiling: Peaks) -> dict[str, Row]:
+def _timed(suite: str, ready: list[_Ready], effort: Effort, ceiling: Peaks) -> dict[Case, Row]:
     try:
         with compilations() as recompiled:
             budget = effort.seconds_per_case * len(ready)
             cases = [one.clocked for one in ready]
             measured = rounds(cases, effort.min_rounds, effort.max_rounds, budget) if cases else []
     except Exception as error:
-        return {one.case.name: _failure(suite, one.case, error) for one in ready}
-    return {one.case.name: _row(suite, one, measured, recompiled.count, ceiling) for one in ready}
+        return {one.case: _failure(suite, one.case, error) for one in ready}
+    return {one.case: _row(suite, one, measured, recompiled.count, ceiling) for one in ready}
 
 
 def _row(suite: str, one: _Ready, yardsticks: list[float], recompilations: int, ceiling: Peaks) -> Row:
@@ -141,9 +142,10 @@ def _row(suite: str, one: _Ready, yardsticks: list[float], recompilations: int, 
         compile_seconds=one.compiled.compile_seconds,
         compilations=one.compiled.count,
         recompilations=recompilations,
-        peak_memory_bytes=one.memory.read(),
+        peak_memory_bytes=work.peak_memory() if work.peak_memory else one.memory.read(),
         flops=work.flops,
         bytes=work.bytes,
+        network_bytes=work.network_bytes,
     )
     return _checked(one, against_ceiling(row, work, ceiling))
 
@@ -171,7 +173,11 @@ def _shares(row: Row, work: Work, ceiling: Peaks) -> Row:
     memory = None
     if work.bytes and ceiling.bandwidth and work.bytes > hardware.CACHE_BYTES:
         memory = work.bytes / row.p50 / (ceiling.bandwidth * _ceilings(work, ceiling))
-    return dataclasses.replace(row, mfu=mfu, bandwidth_share=memory, bound_by=bound_by(mfu, memory, row.wait_share))
+    network = None
+    if work.network_bytes and ceiling.interconnect:
+        network = work.network_bytes / row.p50 / ceiling.interconnect
+    bound = bound_by(mfu, memory, network, row.wait_share)
+    return dataclasses.replace(row, mfu=mfu, bandwidth_share=memory, network_share=network, bound_by=bound)
 
 
 def _ceilings(work: Work, ceiling: Peaks) -> int:
@@ -179,18 +185,20 @@ def _ceilings(work: Work, ceiling: Peaks) -> int:
     return 1 if ceiling.device == "cpu" else work.devices
 
 
-def bound_by(mfu: float | None, memory: float | None, wait_share: float | None) -> str:
-    """What to mend first. launch: neither product nor memory is busy, so it is many small operations."""
+def bound_by(mfu: float | None, memory: float | None, network: float | None, wait_share: float | None) -> str:
+    """What to mend first. launch: neither products nor memory nor network is busy, so it is many small operations."""
     if (wait_share or 0) > _WAITING:
         return "input"
-    if mfu is None and memory is None:
+    known = {"compute": mfu, "memory": memory, "network": network}
+    shares = {name: share for name, share in known.items() if share is not None}
+    if not shares:
         return "n/a"
-    if max(mfu or 0, memory or 0) < _HALF:
-        return "launch"
-    return "compute" if (mfu or 0) >= (memory or 0) else "memory"
+    most = max(shares, key=shares.__getitem__)
+    return most if shares[most] >= _HALF else "launch"
 
 
 def _exceeds(row: Row) -> bool:
+    """Not by the network: switches that add up themselves are sent less than a ring sends."""
     return max(row.mfu or 0, row.bandwidth_share or 0) > 1
 
 
@@ -205,25 +213,27 @@ def _checked(one: _Ready, row: Row) -> Row:
 
 def _failure(suite: str, case: Case, error: Exception) -> Row:
     text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return Row(suite=suite, case=case.name, preset=case.preset, status=OUT_OF_MEMORY, reason=text)
+    if isinstance(error, NotRun):
+        return Row(suite=suite, case=case.name, preset=case.preset, status=NOT_RUN, reason=str(error))
     status = WRONG if isinstance(error, Wrong) else FAILED
     return Row(suite=suite, case=case.name, preset=case.preset, status=status, reason=text)
 
 
 def table(results: Results, price_per_hour: float | None = None) -> str:
     """For people. price_per_hour of all devices together gives the cost of a million units."""
-    head = ["case", "preset", "p50 ms", "p10-p90", "units/s", "padding", "MFU", "memory", "bound by", "compile s"]
-    head += ["peak MB", *(["cost/1M"] if price_per_hour is not None else []), ""]
+    head = ["case", "preset", "p50 ms", "p10-p90", "units/s", "padding", "MFU", "memory", "network"]
+    head += ["bound by", "compile s", "peak MB", *(["cost/1M"] if price_per_hour is not None else []), ""]
     lines = [head, ["---"] * len(head)]
     lines += [_cells(row, price_per_hour) for row in results.rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _cells(row: Row, price_per_hour: float | None) -> list[str]:
-    remark = row.status if row.status != OK else "noisy" if row.noisy else ""
+    remark = {OK: "noisy" * row.noisy, NOT_RUN: f"{NOT_RUN}: {row.reason}"}.get(row.status, row.status)
     if row.p50 is None or row.p10 is None or row.p90 is None or row.units_per_second is None:
-        return [row.case, row.preset, *["n/a"] * (8 + 1 + (price_per_hour is not None)), remark]
+        return [row.case, row.preset, *["n/a"] * (9 + 1 + (price_per_hour is not None)), remark]
     cost = [] if price_per_hour is None else [f"{cost_of_million(row, price_per_hour):.4g}"]
     return [
         row.case,
@@ -231,7 +241,7 @@ def _cells(row: Row, price_per_hour: float | None) -> list[str]:
         f"{row.p50 * 1e3:,.2f}",
         f"{row.p10 * 1e3:,.2f}-{row.p90 * 1e3:,.2f}",
         f"{row.units_per_second:,.0f} {row.unit}",
-        *(share(value) for value in (row.padding_share, row.mfu, row.bandwidth_share)),
+        *(share(value) for value in (row.padding_share, row.mfu, row.bandwidth_share, row.network_share)),
         row.bound_by,
         f"{(row.trace_seconds or 0) + (row.lower_seconds or 0) + (row.compile_seconds or 0):.1f}",
         f"{row.peak_memory_bytes / 1e6:,.0f}" if row.peak_memory_bytes else "n/a",

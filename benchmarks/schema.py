@@ -13,8 +13,10 @@ from pathlib import Path
 from socialrec_jax.errors import BadData, InputMissing
 
 SCHEMA_VERSION = 1
-OK, OUT_OF_MEMORY, WRONG, IMPOSSIBLE, FAILED = "ok", "out of memory", "wrong", "impossible", "failed"
-STATUSES = (OK, OUT_OF_MEMORY, WRONG, IMPOSSIBLE, FAILED)
+OK, OUT_OF_MEMORY, NOT_RUN, WRONG, IMPOSSIBLE, FAILED = (
+    "ok", "out of memory", "not run", "wrong", "impossible", "failed",
+)  # fmt: skip
+STATUSES = (OK, OUT_OF_MEMORY, NOT_RUN, WRONG, IMPOSSIBLE, FAILED)
 BOUNDS = ("compute", "memory", "launch", "input", "network", "host", "n/a")
 
 
@@ -63,8 +65,10 @@ class Row:
     peak_memory_bytes: int | None = None
     flops: float | None = None  # of one call, closed form
     bytes: float | None = None  # the least traffic of one call, closed form
+    network_bytes: float | None = None  # that each device sends in one call, closed form
     mfu: float | None = None
     bandwidth_share: float | None = None
+    network_share: float | None = None
     bound_by: str = "n/a"  # one of BOUNDS
 
 

@@ -109,10 +109,13 @@ _SEQUENCES = (
     Sequences("sasrec-ml1m", 6040, 3416, 163, 200, 128, 64, 2, 1, 0),
     # Amazon Beauty as this package trains it: the base preset and what follows from the data.
     Sequences("beauty-packed", 22363, 12101, 9, 64, 32, 128, 2, 2, 1024),
+    # The same shoppers in a catalogue so large that its table is trained row by row.
+    Sequences("beauty-500k", 22363, 500_000, 9, 64, 32, 128, 2, 2, 1024),
     # Long histories of many users, as industrial sequence models read them: 512 events a row.
     Sequences("dlrmv4-mini", 100_000, 100_000, 200, 512, 64, 512, 8, 8, 4096, "bfloat16"),
     Sequences("sasrec-ml1m-tiny", 400, 500, 60, 64, 16, 32, 2, 1, 0),
     Sequences("beauty-packed-tiny", 2000, 1000, 9, 32, 16, 32, 2, 2, 256),
+    Sequences("beauty-500k-tiny", 2000, 20_000, 9, 32, 16, 32, 2, 2, 256),
     Sequences("dlrmv4-mini-tiny", 400, 2000, 200, 256, 4, 64, 2, 2, 256),
 )
 _TEXTS = (

@@ -6,8 +6,8 @@ import importlib
 
 from benchmarks.cases import Case
 
-# A later suite (an ablation ladder, say) is one more file and one more name here.
-SUITES = ("smoke", "train", "serve", "input", "scale", "checkpoint", "prepare")
+# A later suite is one more file and one more name here.
+SUITES = ("smoke", "train", "serve", "input", "scale", "checkpoint", "prepare", "ladder")
 
 
 def cases_of(suite: str, tiny: bool) -> list[Case]:

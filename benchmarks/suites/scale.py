@@ -52,7 +52,11 @@ def scaled(name: str, devices: int, weak: bool) -> Work:
         unit="events",
         units_per_call=worker.events,
         padding_share=worker.padding_share,
+        flops=worker.flops,
+        bytes=worker.bytes,
+        network_bytes=worker.network_bytes,
         devices=devices,
+        peak_memory=lambda: worker.peak_memory,
         close=worker.close,
     )
 
@@ -61,6 +65,7 @@ class Worker:
     """A process that makes a step for each line it is sent."""
 
     def __init__(self, name: str, devices: int, rows: int):
+        self.peak_memory: int | None = None
         command = [sys.executable, "-m", "benchmarks.suites.scale", name, str(devices), str(rows)]
         environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several processes share a device
         pipe = subprocess.PIPE
@@ -68,12 +73,15 @@ class Worker:
         about = self._answer()
         self.events, self.padding_share = about["events"], about["padding_share"]
         self.first_loss, self.reference = about["first_loss"], about["reference"]
+        self.flops, self.bytes, self.network_bytes = about["flops"], about["bytes"], about["network_bytes"]
 
     def step(self, _: Any) -> float:
         assert self._process.stdin is not None
         self._process.stdin.write("step\n")
         self._process.stdin.flush()
-        return self._answer()["loss"]
+        answer = self._answer()
+        self.peak_memory = answer["peak_memory"]
+        return answer["loss"]
 
     def close(self) -> None:
         self._process.communicate()  # closes its input, which ends it
@@ -97,8 +105,11 @@ def work() -> None:
 
     jax.config.update("jax_num_cpu_devices", options.devices)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(options.devices)))
+    from benchmarks import flops
+    from benchmarks.hardware import PeakMemory
     from benchmarks.suites import train
 
+    memory = PeakMemory()
     workload = dataclasses.replace(SEQUENCES[options.name], rows=options.rows)
     batches = workload.batches()
     batch = batches.at(0)
@@ -107,11 +118,14 @@ def work() -> None:
     one_device = jax.tree.map(np.asarray, state)
     reference = float(train.reference_loss(trainer, one_device, batch))
     state, losses = call(state, train.as_call(batch))
+    forward, traffic = train.step_cost(workload, state, batch)
+    sent = flops.all_reduce_bytes(train.num_parameters(state.params), options.devices)
     about = {"events": int((batch.segments > 0).sum()), "first_loss": float(losses[0]), "reference": reference}
+    about |= {"flops": flops.TRAINING * forward, "bytes": traffic, "network_bytes": sent}
     print(json.dumps(about | {"padding_share": 1 - about["events"] / batch.segments.size}), flush=True)
     for _ in sys.stdin:
         state, losses = jax.block_until_ready(call(state, train.as_call(batch)))
-        print(json.dumps({"loss": float(losses[0])}), flush=True)
+        print(json.dumps({"loss": float(losses[0]), "peak_memory": memory.read()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from benchmarks import flops, workloads
+from benchmarks import flops, updates, workloads
 from benchmarks.cases import Case, Work, Wrong, expect_close
 from benchmarks.workloads import CATALOGUES, EVENT_TYPES, GRAPHS, SEQUENCES, TEXTS
 from socialrec_jax import parallel
@@ -25,11 +25,11 @@ from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.models.social import SocialGCN, normalised_sum
 from socialrec_jax.models.text import GPT2
 from socialrec_jax.training import rank, small_world
-from socialrec_jax.training.step import Trainer, TrainState, adam, fresh, updated
+from socialrec_jax.training.step import Trainer, TrainState
 from socialrec_jax.training.text import TextTrainer, text_loss
 
 _STEPS = 1000  # of the learning-rate schedule: more than will be run
-_FLOAT32, _BFLOAT16 = 1e-3, 5e-2  # how far a loss may lie from its reference
+_FLOAT32, _BFLOAT16 = 1e-3, 1e-2  # how far a loss may lie from its reference
 _RATE = 1e-6  # of plain descent in cases that train a part alone: enough to carry the gradients on
 
 
@@ -45,7 +45,8 @@ def cases(tiny: bool) -> list[Case]:
         Case("social", graph, partial(social, graph)),
         Case("text", text, partial(text_step, text)),
         Case("ranker", catalogue, partial(ranker, catalogue)),
-        Case("embedding update", catalogue, partial(embedding_update, catalogue)),
+        Case("embedding update", catalogue, partial(updates.as_a_whole, catalogue), "embedding update"),
+        Case("embedding update by rows", catalogue, partial(updates.by_rows, catalogue), "embedding update"),
     ]
 
 
@@ -61,17 +62,19 @@ def step(name: str, friends: int = 0) -> Work:
     first = np.asarray(losses)
     events = int((batch.segments > 0).sum())
     forward, traffic = step_cost(workload, state, batch)
+    devices, parameters = parallel.num_devices(), num_parameters(state.params)
     return Work(
         call=lambda carry: call(carry[0], as_call(batch)),
         carry=(state, losses),
-        check=lambda carry: _loss_holds(first, expected, carry[1], workload.dtype),
+        check=lambda carry: loss_holds(first, expected, carry[1], workload.dtype),
         unit="events",
         units_per_call=events,
         padding_share=1 - events / batch.segments.size,
         flops=flops.TRAINING * forward,
         bytes=traffic,
+        network_bytes=flops.all_reduce_bytes(parameters, devices),
         dtype=workload.dtype,
-        devices=parallel.num_devices(),
+        devices=devices,
     )
 
 
@@ -90,19 +93,20 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
     """The same loss in float32 at full precision, on one device, outside of the call that is timed."""
     model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
     plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
+    counts = None if trainer.running_counts is None else jnp.asarray(trainer.running_counts)
 
     def loss(params: dict):
-        word, drawn = plain.randomness(state.step)
+        word, drawn = plain.randomness(state.step, counts)
         world = small_world.gather({}, batch, drawn, {})
         bound = plain.model.bind({"params": params})
         return plain.loss_sums(bound, world, Noise(word, jnp.asarray(batch.row_ids)))[0].mean()
 
     with jax.default_matmul_precision("highest"):
-        return jax.jit(loss)(state.params)
+        return jax.jit(loss)(state.served)  # before the first step: averages are the parameters
 
 
 def step_cost(workload: workloads.Sequences, state: TrainState, batch: Batch) -> tuple[float, float]:
-    """(forward FLOPs, bytes of the step)."""
+    """(forward FLOPs, bytes of the step); each device updates parameters of its own, tables left out."""
     events, pairs = int((batch.segments > 0).sum()), flops.causal_pairs(batch.segments)
     classes = workload.negatives or workload.items
     forward = flops.behavior(events, pairs, workload.width, workload.layers)
@@ -111,14 +115,15 @@ def step_cost(workload: workloads.Sequences, state: TrainState, batch: Batch) ->
         users = batch.friends.users
         forward += flops.convolution(users.size, batch.friends.edges.size, workload.width)
     traffic = flops.activation_bytes(events, workload.width, workload.layers, jnp.dtype(workload.dtype).itemsize)
-    return forward, traffic + flops.adam_bytes(num_parameters(state.params))
+    return forward, traffic + parallel.num_devices() * flops.adam_bytes(num_parameters(state.params))
 
 
 def num_parameters(params: dict) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _loss_holds(first, expected, last, dtype: str = "float32") -> None:
+def loss_holds(first, expected, last, dtype: str = "float32") -> None:
+    """Raise Wrong unless the first loss is the expected one and the last is a number."""
     expect_close("the first loss", np.ravel(first)[0], expected, _BFLOAT16 if dtype == "bfloat16" else _FLOAT32)
     if not np.isfinite(np.asarray(last)).all():
         raise Wrong("the last loss is not finite")
@@ -166,7 +171,7 @@ def behavior(name: str) -> Work:
     return Work(
         call=lambda carry: call(carry[0], batch, items),
         carry=carry,
-        check=lambda carry: _loss_holds(first, expected, carry[1], workload.dtype),
+        check=lambda carry: loss_holds(first, expected, carry[1], workload.dtype),
         unit="events",
         units_per_call=events,
         padding_share=1 - events / batch.segments.size,
@@ -187,7 +192,7 @@ def social(name: str) -> Work:
 
     def check(carry) -> None:
         expect_close("a convolution", *_some_sums(graph, rng.integers(0, N, 64)), tolerance=_FLOAT32)
-        _loss_holds(carry[1], carry[1], carry[1])
+        loss_holds(carry[1], carry[1], carry[1])
 
     return Work(
         call=lambda carry: call(carry[0], graph),
@@ -238,12 +243,14 @@ def text_step(name: str) -> Work:
     return Work(
         call=lambda carry: call(carry[0], as_call(batch)),
         carry=carry,
-        check=lambda carry: _loss_holds(first, expected, carry[1]),
+        check=lambda carry: loss_holds(first, expected, carry[1]),
         unit="tokens",
         units_per_call=tokens.size,
         padding_share=0.0,
         flops=flops.TRAINING * (forward + flops.softmax(tokens.size, s.vocab_size, s.n_embd)),
-        bytes=flops.adam_bytes(parameters) + flops.activation_bytes(tokens.size, s.n_embd, s.n_layer, 4),
+        bytes=parallel.num_devices() * flops.adam_bytes(parameters)
+        + flops.activation_bytes(tokens.size, s.n_embd, s.n_layer, 4),
+        network_bytes=flops.all_reduce_bytes(parameters, parallel.num_devices()),
         devices=parallel.num_devices(),
     )
 
@@ -265,11 +272,12 @@ def ranker(name: str) -> Work:
     return Work(
         call=lambda carry: call(carry[0], as_call(judged)),
         carry=carry,
-        check=lambda carry: _loss_holds(first, expected, carry[1]),
+        check=lambda carry: loss_holds(first, expected, carry[1]),
         unit="candidates",
         units_per_call=Q * C,
         flops=flops.TRAINING * rank.MEMBERS * flops.ranker(Q, C, workload.items, workload.width, sizes),
         bytes=4.0 * catalogue.size + rank.MEMBERS * 4 * 2 * Q * C * (len(NAMES) + I + 2 * HIDDEN),
+        network_bytes=flops.all_reduce_bytes(num_parameters(carry[0].params), parallel.num_devices()),
         devices=parallel.num_devices(),
     )
 
@@ -284,29 +292,3 @@ def random_judgements(Q: int, C: int, workload: workloads.Catalogue, rng: np.ran
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
     labels[np.arange(Q), rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)] = 1
     return Judged(candidates, labels, np.ones((Q, rank.MEMBERS), np.float32))
-
-
-def embedding_update(name: str) -> Work:
-    """Adam's update of a table of ids of which a step touches a few rows."""
-    workload, rng = CATALOGUES[name], np.random.default_rng(0)
-    V, D, ids = workload.items, workload.width, jnp.asarray(rng.integers(0, workload.items, workload.ids))
-    table = rng.normal(size=(V, D)).astype(np.float32)
-    optimizer = adam(lambda _: jnp.float32(1e-3))
-
-    def update(state, ids):
-        gradient = jax.grad(lambda params: jnp.sum(jnp.tanh(jnp.take(params["ids"], ids, axis=0))))(state.params)
-        return updated(state, gradient, optimizer, ema_decay=0.995)
-
-    call = jax.jit(update, donate_argnums=0)
-    state = call(fresh({"ids": table}, optimizer), ids)
-    first, touched = np.asarray(state.params["ids"][ids[:64]]), np.asarray(ids[:64])
-    expected = table[touched] - 1e-3  # Adam's first step is the rate along the gradient's sign, here +
-    return Work(
-        call=lambda state: call(state, ids),
-        carry=state,
-        check=lambda _: expect_close("the first update", first - table[touched], expected - table[touched], 2e-2),
-        unit="ids",
-        units_per_call=workload.ids,
-        flops=None,
-        bytes=flops.adam_bytes(workload.ids * D),  # of the rows that are touched: what a sparse update would move
-    )

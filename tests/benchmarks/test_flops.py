@@ -88,3 +88,13 @@ def test_ranker():
     expected = flops.ranker(Q, C, V, WIDTH, (len(NAMES), I, HIDDEN, EVENT_TYPES))
     found = counted(lambda p, a, c: ranker.apply(p, a, c, method=logits), params, asked, catalogue)
     assert found == pytest.approx(expected, rel=0.15)
+
+
+def test_what_travels():
+    assert flops.all_reduce_bytes(10, 1) == flops.exchange_bytes(10, 8, 1) == 0
+    assert flops.all_reduce_bytes(100, 2) == 400, "a ring of two: half of the sums, then the other half"
+    assert flops.exchange_bytes(100, 8, 4) == 4 * 75 * (1 + 8 + 8), "three quarters of the rows lie elsewhere"
+
+
+def test_rows_move_less_than_tables():
+    assert flops.row_bytes(100, 64) < flops.adam_bytes(100 * 64)

@@ -36,6 +36,18 @@ def test_page(tmp_path, results):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+def test_a_ladder_has_its_bars_and_gains(tmp_path, results):
+    rungs = [
+        dataclasses.replace(MEASURED, case=name, units_per_call=10.0, seconds=[seconds])
+        for name, seconds in (("plain", 2.0), ("+ packing", 1.0))
+    ]
+    climbed = Results(dataclasses.replace(results.run, suite="ladder"), rungs)
+    report.write(tmp_path / "page.html", {tmp_path / "x.jsonl": climbed})
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 2, "ladder and roofline"
+    assert "<td>2.00x</td>" in page
+
+
 def test_a_device_without_ceiling_has_no_roofline(tmp_path, results):
     unknown = dataclasses.replace(results.run, hardware={**HARDWARE, "float32": None, "bandwidth": None})
     report.write(tmp_path / "page.html", {tmp_path / "x.jsonl": dataclasses.replace(results, run=unknown)})

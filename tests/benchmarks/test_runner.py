@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import hardware, runner, timing
-from benchmarks.cases import Case, Work, expect_close
+from benchmarks.cases import Case, NotRun, Work, expect_close
 from benchmarks.compare import SLOWER, compare
 from benchmarks.hardware import Peaks
-from benchmarks.schema import FAILED, IMPOSSIBLE, OK, OUT_OF_MEMORY, WRONG, read
+from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Row, read
 
 QUICK = runner.Effort(min_rounds=16, max_rounds=16, seconds_per_case=1)
 CEILING = Peaks("a device", "a test", 1e15, 1e15, 1e15)
@@ -47,16 +47,29 @@ def failing(error: BaseException, name: str = "bad") -> Case:
 
 
 def test_rows_of_all_sorts(tmp_path):
-    oom = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+    oom = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room")
+    oom_of_a_cpu = jax.errors.JaxRuntimeError(
+        "INTERNAL: Error dispatching computation: Out of memory allocating 1 bytes."
+    )
     cases = [
         case(),
         failing(oom, "oom"),
+        failing(oom_of_a_cpu, "oom of a CPU"),
         failing(RuntimeError("x"), "failed"),
         case("wrong", check=lambda x: expect_close("tanh", x, x + 1, 1e-6)),
         case("impossible", flops=1e20),
+        failing(NotRun("none built"), "later"),
     ]
     results = runner.run_suite("s", cases, QUICK, tmp_path)
-    assert [row.status for row in results.rows] == [OK, OUT_OF_MEMORY, FAILED, WRONG, IMPOSSIBLE]
+    assert [row.status for row in results.rows] == [
+        OK,
+        OUT_OF_MEMORY,
+        OUT_OF_MEMORY,
+        FAILED,
+        WRONG,
+        IMPOSSIBLE,
+        NOT_RUN,
+    ]
     assert read(tmp_path / "s.jsonl").rows == results.rows
     row = results.rows[0]
     assert row.compilations
@@ -64,7 +77,16 @@ def test_rows_of_all_sorts(tmp_path):
     assert row.p10 <= row.p50 <= row.p90 <= row.p99
     assert row.peak_memory_bytes is None or row.peak_memory_bytes > 1e6
     assert len(row.seconds) == len(row.yardstick_seconds) == 16
-    assert "out of memory" in runner.table(results, price_per_hour=2.0)
+    shown = runner.table(results, price_per_hour=2.0)
+    assert "out of memory" in shown
+    assert "not run: none built" in shown
+    assert len({line.count("|") for line in shown.splitlines()}) == 1
+
+
+def test_cases_of_one_name_keep_their_own_rows(tmp_path):
+    cases = [dataclasses.replace(case(units_per_call=n), preset=str(n)) for n in (1, 2)]
+    rows = runner.run_suite("s", cases, QUICK, tmp_path).rows
+    assert [(row.preset, row.units_per_call) for row in rows] == [("1", 1), ("2", 2)]
 
 
 def test_an_interrupt_leaves_what_was_measured(tmp_path):
@@ -98,24 +120,49 @@ def test_seconds_are_those_of_the_work():
 
 
 @pytest.mark.parametrize(
-    ("mfu", "memory", "wait", "expected"),
+    ("mfu", "memory", "network", "wait", "expected"),
     [
-        (0.7, 0.2, None, "compute"),
-        (0.2, 0.7, 0.0, "memory"),
-        (0.1, 0.1, 0.0, "launch"),
-        (0.7, 0.2, 0.5, "input"),
-        (None, None, None, "n/a"),
+        (0.7, 0.2, None, None, "compute"),
+        (0.2, 0.7, 0.1, 0.0, "memory"),
+        (0.6, 0.2, 0.8, 0.0, "network"),
+        (None, None, 0.8, None, "network"),
+        (0.1, 0.1, 0.1, 0.0, "launch"),
+        (0.7, 0.2, 0.8, 0.5, "input"),
+        (None, None, None, None, "n/a"),
     ],
 )
-def test_bound_by(mfu, memory, wait, expected):
-    assert runner.bound_by(mfu, memory, wait) == expected
+def test_bound_by(mfu, memory, network, wait, expected):
+    assert runner.bound_by(mfu, memory, network, wait) == expected
+
+
+def test_the_network_is_judged_where_it_is_known():
+    work = Work(lambda x: x, 0, lambda _: None, "events", 1, network_bytes=6e8, devices=8)
+    row = Row(suite="s", case="c", preset="p", status=OK, p50=1e-3)
+    judged = runner.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
+    assert judged.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
+    assert judged.bound_by == "network"
+    assert judged.status == OK, "switches that add up are sent less than a ring sends: that is no mistake"
+    assert runner.against_ceiling(row, work, CEILING).bound_by == "n/a"
 
 
 def test_devices_are_looked_up_and_never_guessed():
     assert hardware.listed("NVIDIA H100 80GB HBM3").bandwidth == 3350e9
     assert hardware.listed("TPU v5 lite").bfloat16 == 197e12
     assert hardware.listed("TPU v5").bfloat16 == 459e12
-    assert hardware.listed("another").float32 is None
+    assert hardware.listed("NVIDIA H100 80GB HBM3").interconnect == 450e9, "900 GB/s are both ways"
+    assert hardware.listed("TPU v5e") == dataclasses.replace(hardware.listed("TPU v5 lite"), device="TPU v5e")
+    for namesake in ("another", "NVIDIA L40", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA H200 NVL"):
+        assert hardware.listed(namesake) == Peaks(namesake, "n/a: not in the list of data sheets")
+
+
+def test_a_sheet_has_no_figure_out_of_place():
+    for kind in hardware._SHEETS:
+        peaks = hardware.listed(kind)
+        assert peaks.float32
+        assert peaks.bfloat16
+        assert peaks.bandwidth
+        assert peaks.interconnect
+        assert peaks.bfloat16 >= peaks.float32 > peaks.bandwidth > peaks.interconnect > 1e10
 
 
 def test_not_a_number_is_wrong():

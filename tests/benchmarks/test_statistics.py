@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks import statistics
 from benchmarks.compare import FASTER, SAME, SLOWER, compare
-from benchmarks.schema import OK, Results, Row
+from benchmarks.schema import NOT_RUN, OK, Results, Row
 from tests.benchmarks.test_schema import RUN
 
 
@@ -85,3 +85,9 @@ def test_counts_that_grow_are_named_and_times_are_not():
 def test_cases_of_one_run_alone():
     other = Results(RUN, [dataclasses.replace(results(0).rows[0], case="d")])
     assert [v.verdict for v in compare(results(0), other)] == ["only in A", "only in B"]
+
+
+def test_a_case_that_was_never_ok_is_not_worse():
+    row = dataclasses.replace(results(0).rows[0], status=NOT_RUN)
+    assert compare(Results(RUN, [row]), Results(RUN, [row]))[0].counts == []
+    assert compare(results(0), Results(RUN, [row]))[0].counts == [NOT_RUN]
