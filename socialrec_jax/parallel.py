@@ -72,6 +72,22 @@ def within_process(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: multihost_utils.global_array_to_host_local_array(x, mesh, x.sharding.spec), tree)
 
 
+def of_this_process(rows: np.ndarray) -> np.ndarray:
+    """This process's run of rows [N, ...] that are split evenly over all of them, in their order."""
+    number, count = process()
+    return np.split(rows, count)[number]
+
+
+def of_all_processes(tree: Tree) -> Tree:
+    """The inverse: leaves split over devices, [n, ...] on each process, as [N, ...] on every host. Alone: the tree.
+
+    All processes must come here.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(across_processes(tree), tiled=True)
+
+
 def _mesh(devices: list) -> Mesh:
     return Mesh(np.array(devices), (_AXIS,))
 
@@ -147,7 +163,7 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
 
     step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come from sums over
     devices. shared: arrays that no step changes; an argument of the call, since constants of that size would be folded.
-    axes: a prefix of the state that is 0 where the leaves [P, ...] are split over devices instead of being replicated.
+    axes: a prefix of the state, hashable, that is 0 where the leaves [P, ...] are split over devices, not replicated.
     """
 
     def steps(state, shared, batches):
