@@ -19,6 +19,8 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from socialrec_jax import processes
+
 Tree = TypeVar("Tree")
 _AXIS = "devices"
 
@@ -170,8 +172,26 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
         return lax.scan(lambda carry, batch: step(carry, shared, batch), state, batches)
 
     call = jax.pmap(steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0)
-    placed = replicate(shared)
+    call, placed = _begun_together(call), replicate(shared)
     return lambda state, batches: call(state, placed, batches)
+
+
+def _begun_together(call: Callable) -> Callable:
+    """The same call, of which the first waits until all processes have compiled it.
+
+    One may find it in its cache and another not, and collectives on CPUs give up on whoever comes 30 seconds late.
+    """
+    begun = False
+
+    def begin(*arguments):
+        nonlocal begun
+        if not begun and jax.process_count() > 1:
+            call.lower(*arguments).compile()
+            processes.meet()
+        begun = True
+        return call(*arguments)
+
+    return begin
 
 
 def map_devices(function: Callable) -> Callable:
