@@ -35,7 +35,11 @@ def launch(*command, processes: int = 1, devices: int = 1, timeout: int = 120) -
         words = [sys.executable, *(str(word).replace("{process}", str(number)) for word in command)]
         place = os.environ | _place(port, processes, number) | {"JAX_NUM_CPU_DEVICES": str(devices)}
         started.append(subprocess.Popen(words, cwd=ROOT, env=place, **_PIPES))
-    said = [process.communicate(timeout=timeout) for process in started]
+    try:
+        said = [process.communicate(timeout=timeout) for process in started]
+    finally:
+        for process in started:
+            process.kill()
     assert not any(process.returncode for process in started), "\n".join(errors[-3000:] for _, errors in said)
     return [out for out, _ in said]
 

@@ -10,8 +10,6 @@ import pytest
 from tests import workers
 from tests.training.conftest import LENGTH, same
 
-BY_ROWS = ("--friends", "--tables")
-
 
 def train(run: Path, processes: int, devices: int, *options: str) -> Path:
     """The run, trained to its end; its processes end with the same parameters."""
@@ -42,7 +40,7 @@ def together(folder):
 
 @pytest.fixture(scope="module")
 def together_by_rows(folder):
-    return train(folder / "by-rows", 2, 2, *BY_ROWS)
+    return train(folder / "by-rows", 2, 2, "--tables")
 
 
 def test_two_processes_train_as_one_device(run_on, together):
@@ -52,11 +50,11 @@ def test_two_processes_train_as_one_device(run_on, together):
 
 
 def test_two_processes_train_tables_by_rows_as_one_device(run_on, together_by_rows):
-    same(together_by_rows, run_on(1, *BY_ROWS))
+    same(together_by_rows, run_on(1, "--tables"))
 
 
 def test_tables_of_two_processes_go_on_in_one(run_on, together_by_rows, tmp_path):
-    same(train(halfway(together_by_rows, tmp_path / "run"), 1, 4, *BY_ROWS), run_on(1, *BY_ROWS))
+    same(train(halfway(together_by_rows, tmp_path / "run"), 1, 4, "--tables"), run_on(1, "--tables"))
 
 
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (1, 2), (1, 4), (2, 2)])

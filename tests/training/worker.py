@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--evaluations", type=int, default=30)
     parser.add_argument("--friends", action="store_true", help="give everybody some friends")
-    parser.add_argument("--tables", action="store_true", help="train the tables of items and users row by row")
+    parser.add_argument("--tables", action="store_true", help="train items, and users with friends, row by row")
     options = workers.options(parser)
 
     from socialrec_jax import processes
@@ -63,7 +63,7 @@ def train(options: argparse.Namespace):
     if options.friends:
         world = with_friends(world, random_edges(world.num_users, 2000, int(NO_TIME)))
     batches = training_batches(world, config, world.ends(VALIDATION))
-    tables = ("items", "users") if options.tables else ()
+    tables = (("items", "users") if options.friends else ("items",)) if options.tables else ()
     counts = batches.item_counts(world.num_items)
     trainer = Trainer(config, model_for(config, world), options.steps, counts, tables=tables)
 
