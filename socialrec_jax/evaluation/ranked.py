@@ -12,6 +12,7 @@ from socialrec_jax.batch import Candidates
 from socialrec_jax.evaluation.protocol import CUTOFFS, Judgement, Queries, judgement
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.serving.index import UNRANKED
+from socialrec_jax.shapes import Array
 
 _QUERIES_AT_ONCE = 512
 _TARGETS_AT_ONCE = 4096
@@ -74,11 +75,11 @@ class OutOfFold:
         return found
 
 
-def _scores(ranker: Ranker, params: dict, asked: Candidates, projected: jax.Array) -> jax.Array:
+def _scores(ranker: Ranker, params: dict, asked: Candidates, projected: Array) -> Array:
     return scores(ranker.bind({"params": params})(asked, projected), ranker.focus)
 
 
-def _project(ranker: Ranker, params: dict, catalogue: jax.Array) -> jax.Array:
+def _project(ranker: Ranker, params: dict, catalogue: Array) -> Array:
     return ranker.bind({"params": params}).project(catalogue)
 
 

@@ -14,6 +14,7 @@ from socialrec_jax.config import Config, required
 from socialrec_jax.data.batches import cut, lay_out
 from socialrec_jax.data.world import Events
 from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.shapes import Array
 
 _TOKENS_AT_ONCE = 8192  # on all devices
 _QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
@@ -42,7 +43,7 @@ class Encoder:
         self.rows_per_call = per_device * parallel.num_local_devices()
         self._catalogue = jax.jit(functools.partial(_encode_items, model))
         self._encode = parallel.map_devices(functools.partial(_encode_users, model))
-        self._join = parallel.map_devices(functools.partial(_join_friends, model))
+        self._join = parallel.map_devices(functools.partial(_join_trees, model))
         self.types = parallel.map_devices(functools.partial(_next_types, model))
         self.actions = jax.jit(functools.partial(_next_actions, model))
 
@@ -106,21 +107,21 @@ class Encoder:
 # What is compiled, by names that a profile shows.
 
 
-def _encode_items(model: RecommenderModel, variables: dict) -> jax.Array:
+def _encode_items(model: RecommenderModel, variables: dict) -> Array:
     return model.bind(variables).encode_items()
 
 
-def _encode_users(model: RecommenderModel, variables: dict, batch: Batch) -> jax.Array:
+def _encode_users(model: RecommenderModel, variables: dict, batch: Batch) -> Array:
     return model.bind(variables).encode_users(batch)
 
 
-def _join_friends(model: RecommenderModel, variables: dict, part: tuple) -> jax.Array:
+def _join_trees(model: RecommenderModel, variables: dict, part: tuple) -> Array:
     return model.bind(variables).join_friends(*part)
 
 
-def _next_types(model: RecommenderModel, variables: dict, part: tuple) -> jax.Array:
+def _next_types(model: RecommenderModel, variables: dict, part: tuple) -> Array:
     return jax.nn.softmax(model.bind(variables).type_logits(*part))
 
 
-def _next_actions(model: RecommenderModel, variables: dict, states: jax.Array) -> jax.Array:
+def _next_actions(model: RecommenderModel, variables: dict, states: jax.Array) -> Array:
     return jax.nn.softmax(model.bind(variables).action_logits(states))

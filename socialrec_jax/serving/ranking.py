@@ -15,6 +15,7 @@ from socialrec_jax.batch import Candidates
 from socialrec_jax.data.signals import Questions, Signals
 from socialrec_jax.models.ranker import Ranker, measure
 from socialrec_jax.serving.index import Index, Pairs
+from socialrec_jax.shapes import Array
 
 SOURCES = ("history", "bought together", "friends", "trending", "popular")
 POPULAR = SOURCES.index("popular")  # for users of whom nothing is known
@@ -43,7 +44,7 @@ class Ranked:
 def _measures() -> Callable:
     """One for all finders: what is compiled for the ranker's training serves its evaluation too."""
 
-    def measure_candidates(vectors: tuple, asked: tuple) -> tuple[jax.Array, jax.Array]:
+    def measure_candidates(vectors: tuple, asked: tuple) -> tuple[Array, Array]:
         return measure(*asked, *vectors)
 
     return parallel.map_devices(measure_candidates)
@@ -127,7 +128,7 @@ class Ranking:
         return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)
 
 
-def _rank_candidates(ranker: Ranker, shared: tuple[dict, jax.Array], asked: Candidates) -> jax.Array:
+def _rank_candidates(ranker: Ranker, shared: tuple[dict, jax.Array], asked: Candidates) -> Array:
     params, projected = shared
     return ranker.bind({"params": params})(asked, projected)
 
