@@ -31,7 +31,7 @@ from socialrec_jax.models.text import GPT2, GPT2Sizes
 from socialrec_jax.run import RunDirectory
 from socialrec_jax.serving.load import RETRIEVER, about
 from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.training.fit import fit
+from socialrec_jax.training.fit import evaluation_interval, fit
 from socialrec_jax.training.residence import placed
 from socialrec_jax.training.resolve import resolve
 from socialrec_jax.training.text import TextTrainer
@@ -54,13 +54,12 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     trainer = stages.retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
     recommender = Recommender(world, config, trainer.model)
     queries = protocol.held_out(world, VALIDATION)
-    began, away, curve, steps = [clock() for clock in CLOCKS], np.zeros(2), [], []
+    began, away, curve = [clock() for clock in CLOCKS], np.zeros(2), []
 
-    def validate(state) -> dict[str, float]:
+    def validate(params: dict) -> dict[str, float]:
         left = [clock() for clock in CLOCKS]
         spent = np.array(left) - began - away
-        metrics = stages.judge_retriever(recommender.use(state.served), queries, VALIDATION).metrics
-        steps.append(int(state.step))
+        metrics = stages.judge_retriever(recommender.use(params), queries, VALIDATION).metrics
         curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
         away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
         if goal and metrics["ndcg@10"] >= goal and len(curve) > 2:  # a rate needs a span
@@ -71,7 +70,9 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         run = RunDirectory(Path(folder) / "run")
         with run.lock(), contextlib.suppress(_Reached):
             fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
-    targets = (steps[-1] - steps[0]) * batches.targets_per_epoch / batches.steps_per_epoch
+    every = evaluation_interval(trainer.num_steps, train.evaluations, train.steps_per_call)
+    steps = min(len(curve) * every, trainer.num_steps) - every  # from the first validation to the last
+    targets = steps * batches.targets_per_epoch / batches.steps_per_epoch
     wall, cpu = (curve[-1][clock] - curve[0][clock] for clock in (0, 1))  # without compilation
     return {
         "peer": f"ours, width {width}",

@@ -19,6 +19,8 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from socialrec_jax import processes
+
 Tree = TypeVar("Tree")
 _AXIS = "devices"
 
@@ -70,6 +72,22 @@ def within_process(tree: Tree) -> Tree:
         return tree
     mesh = _mesh(jax.devices())
     return jax.tree.map(lambda x: multihost_utils.global_array_to_host_local_array(x, mesh, x.sharding.spec), tree)
+
+
+def of_this_process(rows: np.ndarray) -> np.ndarray:
+    """This process's run of rows [N, ...] that are split evenly over all of them, in their order."""
+    number, count = process()
+    return np.split(rows, count)[number]
+
+
+def of_all_processes(tree: Tree) -> Tree:
+    """The inverse: leaves split over devices, [n, ...] on each process, as [N, ...] on every host. Alone: the tree.
+
+    All processes must come here.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(across_processes(tree), tiled=True)
 
 
 def _mesh(devices: list) -> Mesh:
@@ -147,15 +165,33 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
 
     step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come from sums over
     devices. shared: arrays that no step changes; an argument of the call, since constants of that size would be folded.
-    axes: a prefix of the state that is 0 where the leaves [P, ...] are split over devices instead of being replicated.
+    axes: a prefix of the state, hashable, that is 0 where the leaves [P, ...] are split over devices, not replicated.
     """
 
     def steps(state, shared, batches):
         return lax.scan(lambda carry, batch: step(carry, shared, batch), state, batches)
 
     call = jax.pmap(steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0)
-    placed = replicate(shared)
+    call, placed = _begun_together(call), replicate(shared)
     return lambda state, batches: call(state, placed, batches)
+
+
+def _begun_together(call: Callable) -> Callable:
+    """The same call, of which the first waits until all processes have compiled it.
+
+    One may find it in its cache and another not, and collectives on CPUs give up on whoever comes 30 seconds late.
+    """
+    begun = False
+
+    def begin(*arguments):
+        nonlocal begun
+        if not begun and jax.process_count() > 1:
+            call.lower(*arguments).compile()
+            processes.meet()
+        begun = True
+        return call(*arguments)
+
+    return begin
 
 
 def map_devices(function: Callable) -> Callable:

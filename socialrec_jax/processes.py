@@ -87,10 +87,15 @@ def first_says(find: Callable[[], Any]) -> Any:
     return found
 
 
+def meet() -> None:
+    """Nobody leaves before all are here."""
+    first_says(lambda: None)
+
+
 @contextlib.contextmanager
 def held_by_first(hold: contextlib.AbstractContextManager) -> Iterator[None]:
     """Enter a context on process 0 for all of them."""
     with contextlib.ExitStack() as stack:
         first_says(lambda: stack.enter_context(hold))
         yield
-        first_says(lambda: None)  # nobody leaves before process 0 is done
+        meet()  # process 0 lets go when all are done

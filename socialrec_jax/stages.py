@@ -6,7 +6,6 @@ Each stage goes on from its newest checkpoint and is passed over when it is fini
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -41,7 +40,7 @@ from socialrec_jax.serving.load import (
 from socialrec_jax.serving.ranking import Finder, Ranked
 from socialrec_jax.serving.recommend import Recommender
 from socialrec_jax.training import rank
-from socialrec_jax.training.fit import Standing, fit, whole_calls
+from socialrec_jax.training.fit import Standing, Validate, fit, whole_calls
 from socialrec_jax.training.residence import placed
 from socialrec_jax.training.step import Trainer, TrainState
 
@@ -155,17 +154,15 @@ def rows_per_step(config: Config) -> int:
     return max(1, round(rows / parts)) * parts
 
 
-def validator(
-    world: World, config: Config, trainer: Trainer, texts: np.ndarray
-) -> Callable[[TrainState], dict[str, float]] | None:
-    """Metrics of a state on the validation part; None when the split left nobody to validate on."""
+def validator(world: World, config: Config, trainer: Trainer, texts: np.ndarray) -> Validate | None:
+    """Metrics of parameters on the validation part; None when the split left nobody to validate on."""
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
     recommender = Recommender(world, config, trainer.model, texts)
 
-    def validate(state: TrainState) -> dict[str, float]:
-        return judge_retriever(recommender.use(state.served, trainer.known), queries, VALIDATION).metrics
+    def validate(params: dict) -> dict[str, float]:
+        return judge_retriever(recommender.use(params, trainer.known), queries, VALIDATION).metrics
 
     return validate
 
@@ -220,14 +217,14 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
 
     score = ranked.OutOfFold(ranker, judged.candidates, rank.judge_of(learnt.users, config.seed), catalogue)
 
-    def judge(state: TrainState) -> protocol.Judgement:
-        return ranked.judge_unsorted(np.asarray(judged.candidates.items), score(state.average), learnt, world.num_items)
+    def judge(params: dict) -> protocol.Judgement:
+        return ranked.judge_unsorted(np.asarray(judged.candidates.items), score(params), learnt, world.num_items)
 
-    def validate(state: TrainState) -> dict[str, float]:
-        return judge(state).metrics
+    def validate(params: dict) -> dict[str, float]:
+        return judge(params).metrics
 
     state, _ = fit(run, RANKER, trainer, batches, validate, about(config, world))
-    return TrainedRanker(state.average, signals, judge(state))
+    return TrainedRanker(state.average, signals, judge(state.average))
 
 
 def _signals(run: RunDirectory, world: World, queries: protocol.Queries) -> Signals:

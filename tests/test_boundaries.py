@@ -20,7 +20,7 @@ ROOMS = {  # room -> rooms that it may import
     "shapes": set(),
     "config": {"errors"},
     "batch": {"shapes"},
-    "parallel": LEGEND,
+    "parallel": LEGEND | {"processes"},
     "processes": LEGEND,
     "run": LEGEND,
     "checkpoint": LEGEND | {"parallel", "processes", "run"},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -18,9 +21,9 @@ ROOT = Path(__file__).parents[1]
 JUDGE = ROOT.parent / "shared" / "tools" / "judge.py"
 
 
-def call(*arguments, code: int = 0) -> str:
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def call(*arguments, code: int = 0, **environment: str) -> str:
+    command, place = [sys.executable, *map(str, arguments)], os.environ | environment
+    done = subprocess.run(command, cwd=ROOT, env=place, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout + done.stderr
 
@@ -49,11 +52,24 @@ def walked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("walk")
     write_tables(folder / "shop", num_users=400, num_items=120, events_per_user=12, seed=1)
     leave_without_friends(folder / "shop")
-    call(
+    said = call(
         *("train.py", "--data", folder / "shop", "--run", folder / "run", "--preset", "tiny"),
         *("--train.epochs", 6, "--train.evaluations", 3),
+        JAX_LOG_COMPILES="1",
     )
+    (folder / "said.txt").write_text(said)
     return folder
+
+
+def test_nothing_compiles_twice(walked):
+    """In text, retriever, its validations, ranker, evaluation and refit. JAX calls all that is mapped _fun."""
+    once = ("_encode_items", "_next_actions", "_scores", "_project")
+    compiled = rf"Compiling jit\((_fun|{'|'.join(once)})\) with global shapes and types (.*?)\. Argument"
+    programs = Counter(re.findall(compiled, (walked / "said.txt").read_text()))
+    trainings = [program for program in programs if program[1].startswith("(ShapedArray(int32[]), ")]  # the step
+    assert sum(programs[program] for program in trainings) == len(("text", "retriever", "ranker", "refit"))
+    assert not [program for program, times in programs.items() if times > 1 and program not in trainings]
+    assert [sum(times for (name, _), times in programs.items() if name == one) for one in once] == [1] * len(once)
 
 
 def test_a_run_directory_explains_itself(walked):

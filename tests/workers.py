@@ -1,4 +1,4 @@
-"""Tests on several devices: JAX fixes their number when it starts, so each number is a process of its own.
+"""Tests on several devices: JAX fixes their number when it starts, so each number is a process of its own, or several.
 
 A worker is a module that is run with a place to write to; `run` starts it, `options` is its first line.
 """
@@ -6,6 +6,8 @@ A worker is a module that is run with a place to write to; `run` starts it, `opt
 from __future__ import annotations
 
 import argparse
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +17,42 @@ import jax
 ROOT = Path(__file__).parents[1]
 
 
-def run(module: str, place: Path, devices: int, *more: str, timeout: int = 120) -> None:
-    """Let a worker do its work, which must end well."""
-    command = [sys.executable, "-m", module, str(place), "--devices", str(devices), *more]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stderr[-2000:]
+def run(module: str, place: Path, devices: int, *more: str, processes: int = 1, timeout: int = 120) -> list[str]:
+    """Let a worker do its work in so many processes with so many devices each: see `launch`."""
+    return launch("-m", module, place, "--devices", devices, *more, processes=processes, timeout=timeout)
+
+
+def launch(*command, processes: int = 1, devices: int = 1, timeout: int = 120) -> list[str]:
+    """What each of the processes that run Python's command together prints; all must end well.
+
+    {process} in a word of the command stands for the number of the process.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = []
+    for number in range(processes):
+        words = [sys.executable, *(str(word).replace("{process}", str(number)) for word in command)]
+        place = os.environ | _place(port, processes, number) | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        started.append(subprocess.Popen(words, cwd=ROOT, env=place, **_PIPES))
+    try:
+        said = [process.communicate(timeout=timeout) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert not any(process.returncode for process in started), "\n".join(errors[-3000:] for _, errors in said)
+    return [out for out, _ in said]
+
+
+_PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+
+def _place(port: int, processes: int, number: int) -> dict[str, str]:
+    """What tells a process of its company."""
+    if processes == 1:
+        return {}
+    cluster = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(processes)}
+    return cluster | {"JAX_PROCESS_ID": str(number)}
 
 
 def options(parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:

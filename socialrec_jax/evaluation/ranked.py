@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from socialrec_jax.batch import Candidates
 from socialrec_jax.evaluation.protocol import CUTOFFS, Judgement, Queries, judgement
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.serving.index import UNRANKED
+from socialrec_jax.shapes import Array
 
 _QUERIES_AT_ONCE = 512
 _TARGETS_AT_ONCE = 4096
@@ -55,10 +58,8 @@ class OutOfFold:
     def __init__(self, ranker: Ranker, candidates: Candidates, members: np.ndarray, catalogue: np.ndarray):
         """candidates [Q, C] with the number [Q] of the ranker that judges each; catalogue [V, D]: vectors of items."""
         self.candidates, self.members, self.catalogue = candidates, members, jnp.asarray(catalogue)
-        self._call = jax.jit(
-            lambda params, asked, projected: scores(ranker.bind({"params": params})(asked, projected), ranker.focus)
-        )
-        self._project = jax.jit(lambda params, catalogue: ranker.bind({"params": params}).project(catalogue))
+        self._call = jax.jit(functools.partial(_scores, ranker))
+        self._project = jax.jit(functools.partial(_project, ranker))
 
     def __call__(self, params: dict) -> np.ndarray:
         """Scores [Q, C] by rankers with params [M, ...]; -inf where there is no candidate."""
@@ -72,6 +73,14 @@ class OutOfFold:
                 asked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.candidates)
                 found[rows] = np.where(asked.exists, self._call(member, asked, projected), -np.inf)
         return found
+
+
+def _scores(ranker: Ranker, params: dict, asked: Candidates, projected: Array) -> Array:
+    return scores(ranker.bind({"params": params})(asked, projected), ranker.focus)
+
+
+def _project(ranker: Ranker, params: dict, catalogue: Array) -> Array:
+    return ranker.bind({"params": params}).project(catalogue)
 
 
 def labels(items: np.ndarray, exists: np.ndarray, queries: Queries, types: np.ndarray, num_types: int) -> np.ndarray:

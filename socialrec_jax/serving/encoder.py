@@ -14,6 +14,7 @@ from socialrec_jax.config import Config, required
 from socialrec_jax.data.batches import cut, lay_out
 from socialrec_jax.data.world import Events
 from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.shapes import Array
 
 _TOKENS_AT_ONCE = 8192  # on all devices
 _QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
@@ -29,16 +30,22 @@ def encoder_of(model: RecommenderModel, config: Config) -> Encoder:
 
 
 class Encoder:
-    """Compiled once; variables [tree on all devices] are given with each call."""
+    """The model at work. Compiled once; variables [tree on all devices] are given with each call.
+
+    types: (variables, (states [P, q, k, D], items [P, q, k])) -> [P, q, k, A], how each user would act on each item if
+    it came next. actions: (variables, states [q, D]) -> [q, A], whatever comes next.
+    """
 
     def __init__(self, model: RecommenderModel, config: Config):
         self.model = model
         self.row_length = required(config.model.history_length)
         per_device = max(1, _TOKENS_AT_ONCE // self.row_length // parallel.num_local_devices())
         self.rows_per_call = per_device * parallel.num_local_devices()
-        self._catalogue = jax.jit(lambda variables: model.bind(variables).encode_items())
-        self._encode = parallel.map_devices(lambda variables, batch: model.bind(variables).encode_users(batch))
-        self._join = parallel.map_devices(lambda variables, part: model.bind(variables).join_friends(*part))
+        self._catalogue = jax.jit(functools.partial(_encode_items, model))
+        self._encode = parallel.map_devices(functools.partial(_encode_users, model))
+        self._join = parallel.map_devices(functools.partial(_join_trees, model))
+        self.types = parallel.map_devices(functools.partial(_next_types, model))
+        self.actions = jax.jit(functools.partial(_next_actions, model))
 
     def catalogue(self, variables: dict) -> jax.Array:
         """The item vectors [V, D], on all local devices."""
@@ -95,3 +102,26 @@ class Encoder:
 
     def _encode_rows(self, variables: dict, batch: Batch) -> np.ndarray:
         return parallel.join_devices(self._encode(variables, parallel.split_over_devices(batch)))
+
+
+# What is compiled, by names that a profile shows.
+
+
+def _encode_items(model: RecommenderModel, variables: dict) -> Array:
+    return model.bind(variables).encode_items()
+
+
+def _encode_users(model: RecommenderModel, variables: dict, batch: Batch) -> Array:
+    return model.bind(variables).encode_users(batch)
+
+
+def _join_trees(model: RecommenderModel, variables: dict, part: tuple) -> Array:
+    return model.bind(variables).join_friends(*part)
+
+
+def _next_types(model: RecommenderModel, variables: dict, part: tuple) -> Array:
+    return jax.nn.softmax(model.bind(variables).type_logits(*part))
+
+
+def _next_actions(model: RecommenderModel, variables: dict, states: jax.Array) -> Array:
+    return jax.nn.softmax(model.bind(variables).action_logits(states))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -14,6 +15,7 @@ from socialrec_jax.batch import Candidates
 from socialrec_jax.data.signals import Questions, Signals
 from socialrec_jax.models.ranker import Ranker, measure
 from socialrec_jax.serving.index import Index, Pairs
+from socialrec_jax.shapes import Array
 
 SOURCES = ("history", "bought together", "friends", "trending", "popular")
 POPULAR = SOURCES.index("popular")  # for users of whom nothing is known
@@ -38,6 +40,16 @@ class Ranked:
     sources: np.ndarray  # [q, C] index into SOURCES
 
 
+@functools.cache
+def _measures() -> Callable:
+    """One for all finders: what is compiled for the ranker's training serves its evaluation too."""
+
+    def measure_candidates(vectors: tuple, asked: tuple) -> tuple[Array, Array]:
+        return measure(*asked, *vectors)
+
+    return parallel.map_devices(measure_candidates)
+
+
 class Finder:
     """Finds candidates and looks up what is known of them: host work around an exact search on the devices."""
 
@@ -46,7 +58,6 @@ class Finder:
         self.index, self.signals, self.texts, self.temperature = index, signals, texts, temperature
         self.catalogue = np.asarray(catalogue)
         self._vectors = parallel.replicate((self.catalogue, texts))
-        self._measure = parallel.map_devices(lambda vectors, asked: measure(*asked, *vectors))
 
     def propose(
         self, shared, states: np.ndarray, asked: Questions, seen: Pairs, allowed: np.ndarray | None = None, k: int = 0
@@ -77,7 +88,7 @@ class Finder:
         exists = items >= 0
         items = np.maximum(items, 0)
         profiles = np.asarray(looked.history @ self.texts, np.float32)
-        cosine, text = on_devices(self._measure, self._vectors, (states, profiles, items), self.signals.chunk)
+        cosine, text = on_devices(_measures(), self._vectors, (states, profiles, items), self.signals.chunk)
         retrieval = cosine / self.temperature - normalisers[:, None]
         signals = self.signals.of(looked, items, retrieval, text)
         return Proposed(Candidates(states=states, items=items, exists=exists, signals=signals), sources)
@@ -92,7 +103,7 @@ class Ranking:
         ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
         projected = jax.jit(ranker.bind({"params": params}).project)(jnp.asarray(finder.catalogue))
         self._shared = parallel.replicate((params, projected))
-        self._logits = parallel.map_devices(lambda shared, asked: ranker.bind({"params": shared[0]})(asked, shared[1]))
+        self._logits = parallel.map_devices(functools.partial(_rank_candidates, ranker))
 
     def lists(
         self,
@@ -115,6 +126,11 @@ class Ranking:
         order = np.argsort(-score, axis=1, kind="stable")
         items, score, sources = (np.take_along_axis(x, order, 1) for x in (asked.items, score, proposed.sources))
         return Ranked(items, score, np.take_along_axis(_sigmoid(logits), order[..., None], 1), sources)
+
+
+def _rank_candidates(ranker: Ranker, shared: tuple[dict, jax.Array], asked: Candidates) -> Array:
+    params, projected = shared
+    return ranker.bind({"params": params})(asked, projected)
 
 
 def on_devices(function: Callable, shared, rows, size: int):

@@ -58,8 +58,6 @@ class Recommender:
         self.encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes modules
         sharded = not fits_whole(world.num_items, config.model.width)
         self.index = retrieval_index(config.model.temperature, world.num_items, sharded)
-        self._types = parallel.map_devices(lambda variables, part: _type_shares(model.bind(variables), *part))
-        self._actions = jax.jit(lambda variables, states: jax.nn.softmax(model.bind(variables).action_logits(states)))
 
     @classmethod
     def load(cls, run: Path, as_of: int | str = NOW) -> Recommender:
@@ -215,7 +213,7 @@ class Recommender:
         The geometric mean of the model's and those that counts give: either alone is worse (docs/results.md).
         """
         pad = bucket(len(states), 1) - len(states)
-        chances = np.asarray(self._actions(self.variables, np.pad(states, ((0, pad), (0, 0)))))[: len(states)]
+        chances = np.asarray(self.encoder.actions(self.variables, np.pad(states, ((0, pad), (0, 0)))))[: len(states)]
         if self.ranking is None:
             return chances
         counted = self.ranking.finder.signals.actions.chances(asked.events, asked.users, asked.ends)
@@ -228,8 +226,4 @@ class Recommender:
         pad = bucket(len(states), parallel.num_local_devices()) - len(states)
         states = np.repeat(np.pad(states, ((0, pad), (0, 0)))[:, None], items.shape[1], axis=1)
         parts = parallel.split_over_devices((states, np.pad(items, ((0, pad), (0, 0)))))
-        return parallel.join_devices(self._types(self.variables, parts))[: len(items)]
-
-
-def _type_shares(model: RecommenderModel, states: jax.Array, items: jax.Array) -> jax.Array:
-    return jax.nn.softmax(model.type_logits(states, items))
+        return parallel.join_devices(self.encoder.types(self.variables, parts))[: len(items)]

@@ -32,7 +32,7 @@ _TINY = 1e-30  # a row whose gradients were all zero stays where it is
 
 
 class Table(struct.PyTreeNode):
-    """V rows and what the optimiser remembers of each. Inside a step: this device's share of them."""
+    """V rows and what the optimiser remembers of each: this process's share of them; inside a step, this device's."""
 
     rows: Floats[Array, "V D"]  # the last ones are padding
     squares: Floats[Array, "V"]  # sum of each row's mean squared gradients
@@ -40,8 +40,9 @@ class Table(struct.PyTreeNode):
 
     @property
     def parameter(self) -> Array:
-        """The rows as the model knows them."""
-        return self.rows if len(self.rows) == self.num_rows else self.rows[: self.num_rows]
+        """The rows of all processes as the model knows them; all processes must ask."""
+        rows = parallel.of_all_processes(self.rows)
+        return rows if len(rows) == self.num_rows else rows[: self.num_rows]
 
 
 class Lookup(struct.PyTreeNode):
@@ -56,7 +57,7 @@ class Lookup(struct.PyTreeNode):
 
 
 def fresh(num_rows: int, width: int, deviation: float, key: Array) -> Table:
-    """Normal rows over all local devices, the same on any number of them."""
+    """Normal rows over all devices, the same on any number of them."""
     block = _block_of(num_rows)
 
     def share(key, blocks):
@@ -65,31 +66,31 @@ def fresh(num_rows: int, width: int, deviation: float, key: Array) -> Table:
 
         return jax.lax.map(draw, blocks).reshape(-1, width)
 
-    numbers = np.arange(BLOCKS, dtype=np.int32).reshape(_devices(), -1)
-    return _unlearnt(parallel.as_rows(parallel.map_devices(share)(key, numbers)), num_rows)
+    numbers = _dealt(np.arange(BLOCKS, dtype=np.int32))
+    return _unlearnt(parallel.map_devices(share)(key, numbers), num_rows)
 
 
 def of_parameter(parameter: np.ndarray) -> Table:
     """A table that goes on from rows [V, D] on the host."""
     padding = BLOCKS * _block_of(len(parameter)) - len(parameter)
-    rows = np.pad(parameter, [(0, padding), (0, 0)]).reshape(_devices(), -1, parameter.shape[1])
-    return _unlearnt(parallel.as_rows(rows), len(parameter))
+    return _unlearnt(_dealt(np.pad(parameter, [(0, padding), (0, 0)])), len(parameter))
 
 
-def _unlearnt(rows: Array, num_rows: int) -> Table:
-    squares = np.zeros((_devices(), len(rows) // _devices()), np.float32)
-    return Table(rows, parallel.as_rows(squares), num_rows)
+def _unlearnt(shares: Array | np.ndarray, num_rows: int) -> Table:
+    """A table of rows [P, n, D] on this process's P devices."""
+    squares = np.zeros(shares.shape[:2], np.float32)
+    return Table(*parallel.as_rows((shares, squares)), num_rows)
 
 
 def _block_of(num_rows: int) -> int:
     return -(-num_rows // BLOCKS)
 
 
-def _devices() -> int:
-    devices = parallel.num_devices()
-    if BLOCKS % devices or devices != parallel.num_local_devices():
-        raise UsageError(f"tables this big need one process with 1, 2, 4, 8, 16, 32 or 64 devices, not {devices}")
-    return devices
+def _dealt(rows: np.ndarray) -> np.ndarray:
+    """This process's part of rows [BLOCKS * n, ...], device by device [P, BLOCKS * n / devices, ...]."""
+    if BLOCKS % parallel.num_devices():
+        raise UsageError(f"tables this big need 1, 2, 4, 8, 16, 32 or 64 devices, not {parallel.num_devices()}")
+    return parallel.split_over_devices(parallel.of_this_process(rows))
 
 
 def look_up(table: Table, ids: Ints[Array, "N"]) -> Lookup:

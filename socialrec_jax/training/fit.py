@@ -27,7 +27,7 @@ from socialrec_jax.training.logbook import Logbook
 from socialrec_jax.training.progress import Progress
 from socialrec_jax.training.step import TrainState
 
-Validate = Callable[[TrainState], dict[str, float]]
+Validate = Callable[[dict], dict[str, float]]
 
 
 class Trainer(Protocol):
@@ -85,9 +85,9 @@ def fit(
 ) -> tuple[TrainState, Standing]:
     """Train a stage to its end, from wherever run stands, and return its best state.
 
-    validate: metrics of a state's averaged parameters; the best SELECT_BY is kept. Without it the stage runs all its
-    steps and the last state is the best. about: see Checkpoints. Raises Stopped after a signal, TrainingDiverged on a
-    loss that is not finite.
+    validate: metrics of the parameters that a state would serve; the best SELECT_BY is kept. Without it the stage runs
+    all its steps and the last state is the best. about: see Checkpoints. Raises Stopped after a signal,
+    TrainingDiverged on a loss that is not finite.
     """
     checkpoints = Checkpoints(run.checkpoints / stage, about)
     state, standing = trainer.init(batches.at(0)), Standing()
@@ -158,7 +158,8 @@ class _Loop:
         if validate is None:
             standing.best_step = step
             return
-        metrics = processes.first_says(lambda: validate(state))
+        served = state.served  # of all processes
+        metrics = processes.first_says(lambda: validate(served))
         self.logbook.write(step, **{f"validation_{name}": value for name, value in metrics.items()})
         progress.validated(step, metrics)
         if metrics[SELECT_BY] > standing.best_value:

@@ -42,7 +42,10 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def served(self) -> dict:
-        """What is evaluated and served: averages, and tables as they are, since an average would touch every row."""
+        """What is evaluated and served: averages, and tables as they are, since an average would touch every row.
+
+        All processes must ask, since each holds a part of the tables.
+        """
         return put_in(self.average, {name: table.parameter for name, table in self.tables.items()})
 
 

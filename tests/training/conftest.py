@@ -6,11 +6,26 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import workers
 
-STEPS = 50
+LENGTH = ("--steps", "52", "--evaluations", "2")  # the first is in the middle, and each saves a checkpoint
+
+
+def losses(run: Path) -> np.ndarray:
+    """Of a finished run, a number a call of two steps."""
+    return np.load(run / "losses.npy")
+
+
+def same(one: Path, other: Path) -> None:
+    """Two runs had the same losses and ended with the same parameters."""
+    np.testing.assert_allclose(losses(one), losses(other), rtol=1e-5)
+    params, others = (np.load(run / "params.npz") for run in (one, other))
+    assert params.keys() == others.keys()
+    for name in params:
+        np.testing.assert_allclose(params[name], others[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +35,7 @@ def run_on(tmp_path_factory) -> Callable[..., Path]:
     @functools.cache
     def run(devices: int, *options: str) -> Path:
         folder = tmp_path_factory.mktemp("devices") / "run"
-        workers.run("tests.training.worker", folder, devices, "--steps", str(STEPS), *options, timeout=240)
+        workers.run("tests.training.worker", folder, devices, *LENGTH, *options, timeout=240)
         return folder
 
     return run

@@ -1,7 +1,7 @@
-"""Trains a table on several devices in a process of its own; `test_embeddings.py` looks at what it leaves.
+"""Trains a table on several devices in processes of its own; `test_embeddings.py` looks at what they leave.
 
 python -m tests.training.tables_worker FOLDER --devices N --steps N
-Eight devices save what they learnt; fewer look whether they can read it. Eight also try ids that all have one owner.
+What is learnt is saved, and what others have saved in FOLDER is read. Eight devices also try ids of one owner.
 """
 
 from __future__ import annotations
@@ -34,24 +34,30 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     options = workers.options(parser)
 
+    from socialrec_jax import parallel, processes
     from socialrec_jax.checkpoint import Checkpoints
     from socialrec_jax.training import embeddings
+
+    processes.join()
+    name = f"{parallel.process()[1]}x{options.devices}"
 
     def fresh():
         return embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
 
-    checkpoints, start = Checkpoints(options.place / "saved"), np.asarray(fresh().rows)
-    table, losses, lost = train(fresh(), options.steps, skewed=False)
-    seen = {"start": start, "end": np.asarray(table.rows), "losses": losses, "lost": lost}
-    if options.devices == 8:
-        checkpoints.save(options.steps, {"table": table}, {}, set())
-        table, _, seen["skewed_lost"] = train(fresh(), 1, skewed=True)
-        seen["skewed_end"] = np.asarray(table.rows)
-    else:
-        restored = checkpoints.restore({"table": fresh()})
+    others = processes.first_says(lambda: [folder.name for folder in options.place.glob("?x?")])
+    seen = {"start": np.asarray(fresh().parameter)}
+    for other in others:
+        restored = Checkpoints(options.place / other).restore({"table": fresh()})
         assert restored is not None
-        seen["restored"] = np.asarray(restored[0]["table"].rows)
-    np.savez(options.place / f"{options.devices}.npz", **seen)
+        seen[f"from {other}"] = np.asarray(restored[0]["table"].parameter)
+    table, seen["losses"], seen["lost"] = train(fresh(), options.steps, skewed=False)
+    seen["end"] = np.asarray(table.parameter)
+    Checkpoints(options.place / name).save(options.steps, {"table": table}, {}, set())
+    if options.devices == 8:
+        table, _, seen["skewed_lost"] = train(fresh(), 1, skewed=True)
+        seen["skewed_end"] = np.asarray(table.parameter)
+    if processes.is_first():
+        np.savez(options.place / f"{name}.npz", **seen)
 
 
 def train(table, steps: int, skewed: bool):
@@ -59,18 +65,21 @@ def train(table, steps: int, skewed: bool):
     from socialrec_jax import parallel
     from socialrec_jax.training import embeddings
 
-    def step(state, _, part):
+    def step(table, _, part):
         ids, goals = part
-        found = embeddings.look_up(state["table"], ids)
+        found = embeddings.look_up(table, ids)
         loss, gradients = jax.value_and_grad(lambda r: 0.5 * jnp.sum((r[found.places] - goals) ** 2))(found.rows)
-        table = embeddings.updated(state["table"], found, gradients, jnp.float32(IDS), jnp.float32(RATE))
-        return {"table": table}, parallel.sum_over_devices((loss / IDS, found.lost))
+        table = embeddings.updated(table, found, gradients, jnp.float32(IDS), jnp.float32(RATE))
+        return table, parallel.sum_over_devices((loss / IDS, found.lost))
 
-    parts = [parallel.split_over_devices((ids_of(n, skewed), goals_of(n))) for n in range(steps)]
-    call = parallel.scan_steps(step, axes={"table": 0})
+    def ours(rows: np.ndarray) -> np.ndarray:
+        return parallel.split_over_devices(parallel.of_this_process(rows))
+
+    parts = [(ours(ids_of(n, skewed)), ours(goals_of(n))) for n in range(steps)]
+    call = parallel.scan_steps(step, axes=0)
     batches = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *parts)
-    state, (losses, lost) = call({"table": parallel.as_shares(table)}, batches)
-    return parallel.as_rows(state["table"]), np.asarray(losses), int(np.asarray(lost).sum())
+    table, (losses, lost) = call(parallel.as_shares(table), batches)
+    return parallel.as_rows(table), np.asarray(losses), int(np.asarray(lost).sum())
 
 
 if __name__ == "__main__":
