@@ -52,8 +52,8 @@ def main() -> None:
         ndcg = ndcg_at_10(top, data.held_out[judged])
         curve.append([round(training.wall, 2), round(training.cpu, 2), round(ndcg, 5)])
         print(epoch, *curve[-1], flush=True)
-        best = max(best, ndcg)
-        if max(point[2] for point in curve[-a.patience :]) < best:
+        best = max(point[2] for point in curve)
+        if best > max(point[2] for point in curve[-a.patience :]):
             break
     finish(
         peer="RecTools SASRec",

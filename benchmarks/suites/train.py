@@ -93,7 +93,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
     """The same loss in float32 at full precision, on one device, outside of the call that is timed."""
     model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
     plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
-    counts = None if trainer.running_counts is None else jnp.asarray(trainer.running_counts)
+    counts = jnp.asarray(trainer.running_counts)
 
     def loss(params: dict):
         word, drawn = plain.randomness(state.step, counts)

@@ -20,29 +20,17 @@ class Negatives(struct.PyTreeNode):
     log_expected: Floats[Array, "M"]  # log of how often each is expected among the M
 
 
-def chances(item_counts: np.ndarray) -> Array:
-    """Chance [V] of each item to be drawn."""
-    share = item_counts / max(item_counts.sum(), 1)
-    return jnp.asarray(0.5 * share + 0.5 / len(item_counts), jnp.float32)
-
-
-def draw(key: Array, num_draws: int, item_counts: np.ndarray) -> Negatives:
-    """From a catalogue whose distribution function fits into the program and into float32."""
-    chance = chances(item_counts)
-    ids = jnp.searchsorted(jnp.cumsum(chance), jax.random.uniform(key, (num_draws,))).clip(0, len(chance) - 1)
-    return Negatives(ids, jnp.log(num_draws * chance[ids]))
-
-
 def running_counts(item_counts: np.ndarray) -> Ints[np.ndarray, "V"]:
-    """What `draw_from_many` draws by; counts too large for int32 in all are made coarser."""
+    """What `draw` draws by; counts too large for int32 in all are made coarser."""
     coarser = 1 + int(item_counts.sum()) // np.iinfo(np.int32).max
     return np.cumsum(item_counts // coarser).astype(np.int32)
 
 
-def draw_from_many(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
-    """From a catalogue of any size: in float32 the steps of its distribution function would vanish from 10M items on.
+def draw(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
+    """From a catalogue of any size: a coin decides for a random event's item or for a random item.
 
-    A coin decides for a random event's item or for a random item, so that all that grows with V is one bisection.
+    All that grows with V is one bisection among whole numbers: in float32 the steps of a distribution function vanish
+    from 10M items on.
     """
     V, events = len(running), jnp.maximum(running[-1], 1)
     coin, popular, uniform = jax.random.split(key, 3)

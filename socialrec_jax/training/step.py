@@ -153,9 +153,9 @@ class Trainer:
         return {} if self.texts is None else fixed_variables(self.texts, self.known)
 
     @property
-    def running_counts(self) -> np.ndarray | None:
-        """What negatives are drawn by where items are too many for a list of chances."""
-        return negatives.running_counts(self.item_counts) if "items" in self.big_tables else None
+    def running_counts(self) -> np.ndarray:
+        """What negatives are drawn by [V]: an argument of the step, since a constant of that size would be folded."""
+        return negatives.running_counts(self.item_counts)
 
     @property
     def known(self) -> np.ndarray:
@@ -188,18 +188,11 @@ class Trainer:
         state = updated(state, gradients, self.optimizer, self.config.train.ema_decay)
         return state.replace(tables=tables), (item_loss.mean(), parallel.sum_over_devices(world.lost))
 
-    def randomness(self, step: Array, running_counts: Array | None = None) -> tuple[Array, Negatives | None]:
-        """What a step draws: the word that its dropout follows from, and its negatives."""
+    def randomness(self, step: Array, running_counts: Array) -> tuple[Array, Negatives | None]:
+        """What a step draws: the word that its dropout follows from, and its negatives, if there are any."""
         keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
-        return jax.random.bits(keys[0]), self._negatives(keys[1], running_counts)
-
-    def _negatives(self, key: Array, running_counts: Array | None) -> Negatives | None:
         M = self.config.train.negatives
-        if not M:
-            return None
-        if running_counts is not None:
-            return negatives.draw_from_many(key, M, running_counts)
-        return negatives.draw(key, M, self.item_counts)
+        return jax.random.bits(keys[0]), negatives.draw(keys[1], M, running_counts) if M else None
 
     def loss_sums(self, model: RecommenderModel, world: SmallWorld, noise: Noise) -> tuple[Sums, Sums]:
         """Losses of the local rows: the next item; its event type, with the item known and without."""
