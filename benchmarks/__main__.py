@@ -76,7 +76,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
 def run_suite(options: argparse.Namespace) -> int:
     if options.suite in ("quality", "peers"):
         return {"quality": quality, "peers": peers}[options.suite](options)
-    from benchmarks import gains, runner
+    from benchmarks import gains, listing, runner
     from benchmarks.schema import NOT_RUN, OK, OUT_OF_MEMORY
 
     out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
@@ -85,7 +85,7 @@ def run_suite(options: argparse.Namespace) -> int:
     if not cases:
         raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
     results = runner.run_suite(options.suite, cases, effort, out)
-    print(runner.table(results, options.price_per_hour))
+    print(listing.table(results, options.price_per_hour))
     if options.suite == "ladder":
         print(gains.table(results.rows))
     shown = ("case", "preset", "status", "unit", "p50", "spread", "units_per_second", "mfu", "bound_by")

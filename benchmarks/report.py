@@ -9,7 +9,7 @@ import html
 import re
 from pathlib import Path
 
-from benchmarks import gains, plots, runner
+from benchmarks import gains, listing, plots
 from benchmarks.hardware import Peaks
 from benchmarks.schema import NOT_RUN, OK, Results, Row
 from socialrec_jax.evaluation.report import STYLE
@@ -24,7 +24,7 @@ def write(out: Path, files: dict[Path, Results], price_per_hour: float | None = 
     sections = [_headline(files), _HOW_TO_READ, *_side_by_side(files)]
     for file, results in files.items():
         sections += [f"<h2>{_text(_name(file, results))}</h2>", _facts(results)]
-        sections.append(_table(runner.table(results, price_per_hour)))
+        sections.append(_table(listing.table(results, price_per_hour)))
         if results.run.suite == "ladder":
             sections += ["<h3>What each rung brings</h3>", _table(gains.table(results.rows))]
         sections.append(f"<figure><div class=pair>{_drawings(results)}</div></figure>")

@@ -17,14 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import hardware, statistics
+from benchmarks.bounds import against_ceiling
 from benchmarks.cases import Case, NotRun, Work, Wrong
 from benchmarks.hardware import PeakMemory, Peaks
-from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
+from benchmarks.schema import FAILED, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
 from benchmarks.timing import Clocked, Compilations, compilations, rounds
 from socialrec_jax.environment import environment
 
-_HALF = 0.5  # of a ceiling: above, that is what a case is bound by
-_WAITING = 0.2  # share of the time
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how accelerators say it, and how CPUs do
 
 
@@ -150,58 +149,6 @@ def _row(suite: str, one: _Ready, yardsticks: list[float], recompilations: int, 
     return _checked(one, against_ceiling(row, work, ceiling))
 
 
-def against_ceiling(row: Row, work: Work, ceiling: Peaks) -> Row:
-    """Shares of what the devices can do at most, and what a case is bound by; above 100% it is IMPOSSIBLE.
-
-    A CPU's ceiling was measured, maybe while others had the cores: it is measured once more before it condemns.
-    """
-    if work.on_host:
-        return dataclasses.replace(row, bound_by="host")
-    row = _shares(row, work, ceiling)
-    if _exceeds(row) and ceiling.device == "cpu":
-        row = _shares(row, work, hardware.at_least(ceiling, hardware.measured()))
-    if _exceeds(row):
-        reason = f"{row.mfu or 0:.0%} of the FLOPs, {row.bandwidth_share or 0:.0%} of the bandwidth there are"
-        return dataclasses.replace(row, status=IMPOSSIBLE, reason=reason)
-    return row
-
-
-def _shares(row: Row, work: Work, ceiling: Peaks) -> Row:
-    assert row.p50 is not None
-    peak = ceiling.flops(work.dtype)
-    mfu = work.flops / row.p50 / (peak * _ceilings(work, ceiling)) if work.flops and peak else None
-    memory = None
-    if work.bytes and ceiling.bandwidth and work.bytes > hardware.CACHE_BYTES:
-        memory = work.bytes / row.p50 / (ceiling.bandwidth * _ceilings(work, ceiling))
-    network = None
-    if work.network_bytes and ceiling.interconnect:
-        network = work.network_bytes / row.p50 / ceiling.interconnect
-    bound = bound_by(mfu, memory, network, row.wait_share)
-    return dataclasses.replace(row, mfu=mfu, bandwidth_share=memory, network_share=network, bound_by=bound)
-
-
-def _ceilings(work: Work, ceiling: Peaks) -> int:
-    """Virtual devices share one CPU."""
-    return 1 if ceiling.device == "cpu" else work.devices
-
-
-def bound_by(mfu: float | None, memory: float | None, network: float | None, wait_share: float | None) -> str:
-    """What to mend first. launch: neither products nor memory nor network is busy, so it is many small operations."""
-    if (wait_share or 0) > _WAITING:
-        return "input"
-    known = {"compute": mfu, "memory": memory, "network": network}
-    shares = {name: share for name, share in known.items() if share is not None}
-    if not shares:
-        return "n/a"
-    most = max(shares, key=shares.__getitem__)
-    return most if shares[most] >= _HALF else "launch"
-
-
-def _exceeds(row: Row) -> bool:
-    """Not by the network: switches that add up themselves are sent less than a ring sends."""
-    return max(row.mfu or 0, row.bandwidth_share or 0) > 1
-
-
 def _checked(one: _Ready, row: Row) -> Row:
     try:
         one.work.check(one.clocked.carry)
@@ -219,41 +166,3 @@ def _failure(suite: str, case: Case, error: Exception) -> Row:
         return Row(suite=suite, case=case.name, preset=case.preset, status=NOT_RUN, reason=str(error))
     status = WRONG if isinstance(error, Wrong) else FAILED
     return Row(suite=suite, case=case.name, preset=case.preset, status=status, reason=text)
-
-
-def table(results: Results, price_per_hour: float | None = None) -> str:
-    """For people. price_per_hour of all devices together gives the cost of a million units."""
-    head = ["case", "preset", "p50 ms", "p10-p90", "units/s", "padding", "MFU", "memory", "network"]
-    head += ["bound by", "compile s", "peak MB", *(["cost/1M"] if price_per_hour is not None else []), ""]
-    lines = [head, ["---"] * len(head)]
-    lines += [_cells(row, price_per_hour) for row in results.rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cells(row: Row, price_per_hour: float | None) -> list[str]:
-    remark = {OK: "noisy" * row.noisy, NOT_RUN: f"{NOT_RUN}: {row.reason}"}.get(row.status, row.status)
-    if row.p50 is None or row.p10 is None or row.p90 is None or row.units_per_second is None:
-        return [row.case, row.preset, *["n/a"] * (9 + 1 + (price_per_hour is not None)), remark]
-    cost = [] if price_per_hour is None else [f"{cost_of_million(row, price_per_hour):.4g}"]
-    return [
-        row.case,
-        row.preset,
-        f"{row.p50 * 1e3:,.2f}",
-        f"{row.p10 * 1e3:,.2f}-{row.p90 * 1e3:,.2f}",
-        f"{row.units_per_second:,.0f} {row.unit}",
-        *(share(value) for value in (row.padding_share, row.mfu, row.bandwidth_share, row.network_share)),
-        row.bound_by,
-        f"{(row.trace_seconds or 0) + (row.lower_seconds or 0) + (row.compile_seconds or 0):.1f}",
-        f"{row.peak_memory_bytes / 1e6:,.0f}" if row.peak_memory_bytes else "n/a",
-        *cost,
-        remark,
-    ]
-
-
-def cost_of_million(row: Row, price_per_hour: float) -> float:
-    """In the price's currency."""
-    return price_per_hour / 3600 / (row.units_per_second or 1) * 1e6
-
-
-def share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.1%}"

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 def train(folder: Path, processes: int, devices: int) -> Path:
     run = folder / f"{processes}x{devices}"
     command = ("train.py", "--data", folder / "shop", "--run", run, *SMALL)
-    workers.launch(*command, processes=processes, devices=devices, timeout=600)
+    workers.launch(*command, processes=processes, devices=devices)
     return run
 
 
@@ -53,7 +53,7 @@ def test_two_processes_serve_what_one_serves(folder, together):
     for number in range(2):
         (folder / f"users-{number}.txt").write_text("\n".join(users[number::2]))
     options = ("--users", folder / "users-{process}.txt", "--out", folder / "lists-{process}.parquet")
-    workers.launch("serve.py", "recommend", "--run", together, *options, processes=2, devices=2, timeout=300)
+    workers.launch("serve.py", "recommend", "--run", together, *options, processes=2, devices=2)
     recommend(together, folder / "whole.parquet")
     assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
 

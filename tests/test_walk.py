@@ -16,14 +16,14 @@ import pytest
 
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
+from tests.workers import PATIENCE, ROOT
 
-ROOT = Path(__file__).parents[1]
 JUDGE = ROOT.parent / "shared" / "tools" / "judge.py"
 
 
 def call(*arguments, code: int = 0, **environment: str) -> str:
     command, place = [sys.executable, *map(str, arguments)], os.environ | environment
-    done = subprocess.run(command, cwd=ROOT, env=place, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=place, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout + done.stderr
 

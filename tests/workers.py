@@ -15,14 +15,15 @@ from pathlib import Path
 import jax
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 900  # seconds that a process may take: against those that hang, not those that are slow
 
 
-def run(module: str, place: Path, devices: int, *more: str, processes: int = 1, timeout: int = 120) -> list[str]:
+def run(module: str, place: Path, devices: int, *more: str, processes: int = 1) -> list[str]:
     """Let a worker do its work in so many processes with so many devices each: see `launch`."""
-    return launch("-m", module, place, "--devices", devices, *more, processes=processes, timeout=timeout)
+    return launch("-m", module, place, "--devices", devices, *more, processes=processes)
 
 
-def launch(*command, processes: int = 1, devices: int = 1, timeout: int = 120) -> list[str]:
+def launch(*command, processes: int = 1, devices: int = 1) -> list[str]:
     """What each of the processes that run Python's command together prints; all must end well.
 
     {process} in a word of the command stands for the number of the process.
@@ -36,7 +37,7 @@ def launch(*command, processes: int = 1, devices: int = 1, timeout: int = 120) -
         place = os.environ | _place(port, processes, number) | {"JAX_NUM_CPU_DEVICES": str(devices)}
         started.append(subprocess.Popen(words, cwd=ROOT, env=place, **_PIPES))
     try:
-        said = [process.communicate(timeout=timeout) for process in started]
+        said = [process.communicate(timeout=PATIENCE) for process in started]
     finally:
         for process in started:
             process.kill()

@@ -9,9 +9,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import workloads
+from benchmarks import steps, workloads
 from benchmarks.cases import Case, Work, Wrong
-from benchmarks.suites import train
 from benchmarks.workloads import SEQUENCES
 from socialrec_jax.checkpoint import Checkpoints
 from socialrec_jax.training.step import TrainState
@@ -52,7 +51,7 @@ def load(name: str) -> Work:
 def _state(name: str) -> TrainState:
     workload = SEQUENCES[name]
     batches = workload.batches()
-    return train.trainer_of(workload, batches.item_counts(workload.items)).init(batches.at(0))
+    return steps.trainer_of(workload, batches.item_counts(workload.items)).init(batches.at(0))
 
 
 def _checkpoints() -> Checkpoints:

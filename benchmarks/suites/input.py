@@ -10,9 +10,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from benchmarks import workloads
+from benchmarks import steps, workloads
 from benchmarks.cases import Case, Work, Wrong
-from benchmarks.suites import train
 from benchmarks.workloads import SEQUENCES, Sequences
 from socialrec_jax import parallel
 from socialrec_jax.data.batches import TrainingBatches
@@ -38,7 +37,7 @@ def _workload(name: str) -> Sequences:
 
 def step_alone(name: str) -> Work:
     """On one batch that is made beforehand."""
-    return train.step(name, friends=10)
+    return steps.step(name, friends=10)
 
 
 def loader(name: str) -> Work:
@@ -69,9 +68,9 @@ def both(name: str) -> Work:
     """As in training: the next batch is made while the devices work on this one."""
     workload = _workload(name)
     batches = workload.batches()
-    trainer = train.trainer_of(workload, batches.item_counts(workload.items))
+    trainer = steps.trainer_of(workload, batches.item_counts(workload.items))
     state, step = trainer.init(batches.at(0)), trainer.compile()
-    supply = parallel.prefetch(train.as_call(batches.at(number)) for number in itertools.count())
+    supply = parallel.prefetch(steps.as_call(batches.at(number)) for number in itertools.count())
     waited, total = [], []
 
     def call(carry):

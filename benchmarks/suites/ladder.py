@@ -14,9 +14,8 @@ from typing import NoReturn
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops, workloads
+from benchmarks import flops, steps, workloads
 from benchmarks.cases import Case, NotRun, Work
-from benchmarks.suites import train
 from benchmarks.workloads import SEQUENCES, Sequences
 from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
@@ -84,11 +83,11 @@ def step(workload: Sequences, rung: Rung) -> Work:
     workload = rung.of(workload)
     source = workload.batches()
     batches = source if rung.packed else padded(source)
-    trainer = train.trainer_of(workload, source.item_counts(workload.items))
+    trainer = steps.trainer_of(workload, source.item_counts(workload.items))
     trainer = dataclasses.replace(trainer, tables=rung.tables)
     example = batches.at(0)
     state = trainer.init(example)
-    expected = train.reference_loss(trainer, state, example)
+    expected = steps.reference_loss(trainer, state, example)
     K, costs = rung.steps_per_call, costs_of(workload, trainer, state, example)
     events = batches.targets_per_epoch / batches.steps_per_epoch
     if rung.resident:
@@ -100,7 +99,7 @@ def step(workload: Sequences, rung: Rung) -> Work:
     return Work(
         call=lambda carry: call(carry[0], next(supply)),
         carry=(state, losses),
-        check=lambda carry: train.loss_holds(first, expected, carry[1], workload.dtype),
+        check=lambda carry: steps.loss_holds(first, expected, carry[1], workload.dtype),
         unit="events",
         units_per_call=K * events,
         padding_share=1 - events / example.segments.size,
@@ -115,8 +114,8 @@ def step(workload: Sequences, rung: Rung) -> Work:
 def costs_of(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batch):
     """(FLOPs, bytes, bytes that each device sends) of one step; a table trained by rows costs what its rows cost."""
     devices, width = parallel.num_devices(), workload.width
-    forward, traffic = train.step_cost(workload, state, batch)
-    sent = flops.all_reduce_bytes(train.num_parameters(state.params), devices)
+    forward, traffic = steps.step_cost(workload, state, batch)
+    sent = flops.all_reduce_bytes(steps.num_parameters(state.params), devices)
     if trainer.big_tables:
         rows = rows_of(trainer, batch)
         traffic += flops.row_bytes(rows, width)

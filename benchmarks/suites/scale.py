@@ -105,26 +105,25 @@ def work() -> None:
 
     jax.config.update("jax_num_cpu_devices", options.devices)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(options.devices)))
-    from benchmarks import flops
+    from benchmarks import flops, steps
     from benchmarks.hardware import PeakMemory
-    from benchmarks.suites import train
 
     memory = PeakMemory()
     workload = dataclasses.replace(SEQUENCES[options.name], rows=options.rows)
     batches = workload.batches()
     batch = batches.at(0)
-    trainer = train.trainer_of(workload, batches.item_counts(workload.items))
+    trainer = steps.trainer_of(workload, batches.item_counts(workload.items))
     state, call = trainer.init(batch), trainer.compile()
     one_device = jax.tree.map(np.asarray, state)
-    reference = float(train.reference_loss(trainer, one_device, batch))
-    state, losses = call(state, train.as_call(batch))
-    forward, traffic = train.step_cost(workload, state, batch)
-    sent = flops.all_reduce_bytes(train.num_parameters(state.params), options.devices)
+    reference = float(steps.reference_loss(trainer, one_device, batch))
+    state, losses = call(state, steps.as_call(batch))
+    forward, traffic = steps.step_cost(workload, state, batch)
+    sent = flops.all_reduce_bytes(steps.num_parameters(state.params), options.devices)
     about = {"events": int((batch.segments > 0).sum()), "first_loss": float(losses[0]), "reference": reference}
     about |= {"flops": flops.TRAINING * forward, "bytes": traffic, "network_bytes": sent}
     print(json.dumps(about | {"padding_share": 1 - about["events"] / batch.segments.size}), flush=True)
     for _ in sys.stdin:
-        state, losses = jax.block_until_ready(call(state, train.as_call(batch)))
+        state, losses = jax.block_until_ready(call(state, steps.as_call(batch)))
         print(json.dumps({"loss": float(losses[0]), "peak_memory": memory.read()}), flush=True)
 
 

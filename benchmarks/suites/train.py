@@ -11,25 +11,22 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from benchmarks import flops, updates, workloads
-from benchmarks.cases import Case, Work, Wrong, expect_close
+from benchmarks import flops, steps, updates, workloads
+from benchmarks.cases import Case, Work, expect_close
+from benchmarks.steps import FLOAT32, STEPS, as_call, loss_holds, num_parameters
 from benchmarks.workloads import CATALOGUES, EVENT_TYPES, GRAPHS, SEQUENCES, TEXTS
 from socialrec_jax import parallel
-from socialrec_jax.batch import Batch, Candidates, Judged, TextBatch
+from socialrec_jax.batch import Candidates, Judged, TextBatch
 from socialrec_jax.config import Config
 from socialrec_jax.data.signals import NAMES
 from socialrec_jax.models.behavior import BehaviorTransformer
 from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.ranker import HIDDEN, Ranker
-from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.models.social import SocialGCN, normalised_sum
 from socialrec_jax.models.text import GPT2
-from socialrec_jax.training import rank, small_world
-from socialrec_jax.training.step import Trainer, TrainState
+from socialrec_jax.training import rank
 from socialrec_jax.training.text import TextTrainer, text_loss
 
-_STEPS = 1000  # of the learning-rate schedule: more than will be run
-_FLOAT32, _BFLOAT16 = 1e-3, 1e-2  # how far a loss may lie from its reference
 _RATE = 1e-6  # of plain descent in cases that train a part alone: enough to carry the gradients on
 
 
@@ -40,93 +37,14 @@ def cases(tiny: bool) -> list[Case]:
     )
     return [
         *(Case("behavior", name, partial(behavior, name)) for name in sequences),
-        *(Case("step", name, partial(step, name)) for name in sequences),
-        Case("step with friends", sequences[1], partial(step, sequences[1], friends=10)),
+        *(Case("step", name, partial(steps.step, name)) for name in sequences),
+        Case("step with friends", sequences[1], partial(steps.step, sequences[1], friends=10)),
         Case("social", graph, partial(social, graph)),
         Case("text", text, partial(text_step, text)),
         Case("ranker", catalogue, partial(ranker, catalogue)),
         Case("embedding update", catalogue, partial(updates.as_a_whole, catalogue), "embedding update"),
         Case("embedding update by rows", catalogue, partial(updates.by_rows, catalogue), "embedding update"),
     ]
-
-
-def step(name: str, friends: int = 0) -> Work:
-    """The whole optimiser step of the retriever."""
-    workload = dataclasses.replace(SEQUENCES[name], friends=friends)
-    batches = workload.batches()
-    trainer = trainer_of(workload, batches.item_counts(workload.items))
-    batch = batches.at(0)
-    state, call = trainer.init(batch), trainer.compile()
-    expected = reference_loss(trainer, state, batch)
-    state, losses = call(state, as_call(batch))
-    first = np.asarray(losses)
-    events = int((batch.segments > 0).sum())
-    forward, traffic = step_cost(workload, state, batch)
-    devices, parameters = parallel.num_devices(), num_parameters(state.params)
-    return Work(
-        call=lambda carry: call(carry[0], as_call(batch)),
-        carry=(state, losses),
-        check=lambda carry: loss_holds(first, expected, carry[1], workload.dtype),
-        unit="events",
-        units_per_call=events,
-        padding_share=1 - events / batch.segments.size,
-        flops=flops.TRAINING * forward,
-        bytes=traffic,
-        network_bytes=flops.all_reduce_bytes(parameters, devices),
-        dtype=workload.dtype,
-        devices=devices,
-    )
-
-
-def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> Trainer:
-    config = workload.config()
-    users = workload.users if workload.friends else 0
-    return Trainer(config, RecommenderModel(config.model, workload.items, EVENT_TYPES, users), _STEPS, item_counts)
-
-
-def as_call(batch):
-    """Rows [B, ...] as one step of a device call [P, 1, B / P, ...]."""
-    return jax.tree.map(lambda leaf: leaf[:, None], parallel.split_over_devices(batch))
-
-
-def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Array:
-    """The same loss in float32 at full precision, on one device, outside of the call that is timed."""
-    model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
-    plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
-    counts = jnp.asarray(trainer.running_counts)
-
-    def loss(params: dict):
-        word, drawn = plain.randomness(state.step, counts)
-        world = small_world.gather({}, batch, drawn, {})
-        bound = plain.model.bind({"params": params})
-        return plain.loss_sums(bound, world, Noise(word, jnp.asarray(batch.row_ids)))[0].mean()
-
-    with jax.default_matmul_precision("highest"):
-        return jax.jit(loss)(state.served)  # before the first step: averages are the parameters
-
-
-def step_cost(workload: workloads.Sequences, state: TrainState, batch: Batch) -> tuple[float, float]:
-    """(forward FLOPs, bytes of the step); each device updates parameters of its own, tables left out."""
-    events, pairs = int((batch.segments > 0).sum()), flops.causal_pairs(batch.segments)
-    classes = workload.negatives or workload.items
-    forward = flops.behavior(events, pairs, workload.width, workload.layers)
-    forward += flops.softmax(events, classes, workload.width)
-    if batch.friends is not None:
-        users = batch.friends.users
-        forward += flops.convolution(users.size, batch.friends.edges.size, workload.width)
-    traffic = flops.activation_bytes(events, workload.width, workload.layers, jnp.dtype(workload.dtype).itemsize)
-    return forward, traffic + parallel.num_devices() * flops.adam_bytes(num_parameters(state.params))
-
-
-def num_parameters(params: dict) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def loss_holds(first, expected, last, dtype: str = "float32") -> None:
-    """Raise Wrong unless the first loss is the expected one and the last is a number."""
-    expect_close("the first loss", np.ravel(first)[0], expected, _BFLOAT16 if dtype == "bfloat16" else _FLOAT32)
-    if not np.isfinite(np.asarray(last)).all():
-        raise Wrong("the last loss is not finite")
 
 
 def descend(loss: Callable) -> Callable:
@@ -191,7 +109,7 @@ def social(name: str) -> Work:
     call = descend(lambda params, graph: jnp.mean(jnp.asarray(model.apply({"params": params}, graph)) ** 2))
 
     def check(carry) -> None:
-        expect_close("a convolution", *_some_sums(graph, rng.integers(0, N, 64)), tolerance=_FLOAT32)
+        expect_close("a convolution", *_some_sums(graph, rng.integers(0, N, 64)), tolerance=FLOAT32)
         loss_holds(carry[1], carry[1], carry[1])
 
     return Work(
@@ -233,7 +151,7 @@ def text_step(name: str) -> Work:
     s, shape = workload.sizes, (workload.rows, workload.sizes.n_positions)
     tokens = np.random.default_rng(0).integers(0, s.vocab_size, shape).astype(np.int32)
     batch = TextBatch(tokens, np.ones(shape, np.int32))
-    trainer = TextTrainer(dataclasses.replace(Config()), GPT2(s), _STEPS)
+    trainer = TextTrainer(dataclasses.replace(Config()), GPT2(s), STEPS)
     state, call = trainer.init(batch), trainer.compile()
     with jax.default_matmul_precision("highest"):
         expected = jax.jit(lambda params: text_loss(GPT2(s), params, batch).mean())(state.params)
@@ -261,7 +179,7 @@ def ranker(name: str) -> Work:
     Q, C, I = rank.QUERIES_PER_STEP, 100, 8  # noqa: E741
     judged = random_judgements(Q, C, workload, rng)
     catalogue = rng.normal(size=(workload.items, workload.width)).astype(np.float32)
-    trainer = rank.RankTrainer(Config(), Ranker(EVENT_TYPES, I), _STEPS, catalogue)
+    trainer = rank.RankTrainer(Config(), Ranker(EVENT_TYPES, I), STEPS, catalogue)
     state, call = trainer.init(judged), trainer.compile()
     one = jax.tree.map(lambda leaf: leaf[0], state.params)
     loss = jax.jit(lambda p: trainer.loss_sums(p, jnp.asarray(catalogue), judged, jnp.ones(Q)).mean())

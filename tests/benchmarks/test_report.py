@@ -11,6 +11,7 @@ import pytest
 from benchmarks import report
 from benchmarks.schema import OUT_OF_MEMORY, Results, Row
 from tests.benchmarks.test_schema import ROW, RUN
+from tests.workers import PATIENCE
 
 ENVIRONMENT = {"devices": ["cpu"], "cpu": "a <processor>", "cores": 2, "versions": {"jax": "0"}}
 HARDWARE = {"device": "cpu", "source": "measured", "float32": 1e11, "bfloat16": 1e11, "bandwidth": 1e10}
@@ -56,6 +57,6 @@ def test_a_device_without_ceiling_has_no_roofline(tmp_path, results):
 
 def test_a_missing_file_is_one_line(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "compare", str(tmp_path / "a"), str(tmp_path / "b")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 66
     assert len(done.stderr.splitlines()) == 1

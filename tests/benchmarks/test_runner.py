@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import hardware, runner, timing
+from benchmarks import bounds, hardware, listing, runner, timing
 from benchmarks.cases import Case, NotRun, Work, expect_close
 from benchmarks.compare import SLOWER, compare
 from benchmarks.hardware import Peaks
 from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Row, read
+from tests.workers import PATIENCE
 
 QUICK = runner.Effort(min_rounds=16, max_rounds=16, seconds_per_case=1)
 CEILING = Peaks("a device", "a test", 1e15, 1e15, 1e15)
@@ -77,7 +78,7 @@ def test_rows_of_all_sorts(tmp_path):
     assert row.p10 <= row.p50 <= row.p90 <= row.p99
     assert row.peak_memory_bytes is None or row.peak_memory_bytes > 1e6
     assert len(row.seconds) == len(row.yardstick_seconds) == 16
-    shown = runner.table(results, price_per_hour=2.0)
+    shown = listing.table(results, price_per_hour=2.0)
     assert "out of memory" in shown
     assert "not run: none built" in shown
     assert len({line.count("|") for line in shown.splitlines()}) == 1
@@ -132,17 +133,17 @@ def test_seconds_are_those_of_the_work():
     ],
 )
 def test_bound_by(mfu, memory, network, wait, expected):
-    assert runner.bound_by(mfu, memory, network, wait) == expected
+    assert bounds.bound_by(mfu, memory, network, wait) == expected
 
 
 def test_the_network_is_judged_where_it_is_known():
     work = Work(lambda x: x, 0, lambda _: None, "events", 1, network_bytes=6e8, devices=8)
     row = Row(suite="s", case="c", preset="p", status=OK, p50=1e-3)
-    judged = runner.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
+    judged = bounds.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
     assert judged.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
     assert judged.bound_by == "network"
     assert judged.status == OK, "switches that add up are sent less than a ring sends: that is no mistake"
-    assert runner.against_ceiling(row, work, CEILING).bound_by == "n/a"
+    assert bounds.against_ceiling(row, work, CEILING).bound_by == "n/a"
 
 
 def test_devices_are_looked_up_and_never_guessed():
@@ -188,7 +189,7 @@ def test_the_last_line_of_smoke_is_json(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     last = json.loads(done.stdout.splitlines()[-1])
     rows = read(tmp_path / "smoke.jsonl").rows

@@ -35,7 +35,7 @@ def run_on(tmp_path_factory) -> Callable[..., Path]:
     @functools.cache
     def run(devices: int, *options: str) -> Path:
         folder = tmp_path_factory.mktemp("devices") / "run"
-        workers.run("tests.training.worker", folder, devices, *LENGTH, *options, timeout=240)
+        workers.run("tests.training.worker", folder, devices, *LENGTH, *options)
         return folder
 
     return run

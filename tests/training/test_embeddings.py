@@ -37,7 +37,7 @@ LAYOUTS = [(1, 8), (1, 4), (2, 2), (1, 2), (1, 1)]  # processes x devices of eac
 
 def on_devices(processes: int, devices: int, folder: Path) -> dict[str, np.ndarray]:
     options = ("--steps", str(STEPS))
-    workers.run("tests.training.tables_worker", folder, devices, *options, processes=processes, timeout=240)
+    workers.run("tests.training.tables_worker", folder, devices, *options, processes=processes)
     return dict(np.load(folder / f"{processes}x{devices}.npz"))
 
 

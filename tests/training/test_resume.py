@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.workers import PATIENCE, ROOT
 
 
 def start(run: Path) -> subprocess.Popen:
@@ -20,7 +20,7 @@ def start(run: Path) -> subprocess.Popen:
 
 
 def finish(worker: subprocess.Popen) -> str:
-    out, errors = worker.communicate(timeout=120)
+    out, errors = worker.communicate(timeout=PATIENCE)
     assert worker.returncode == 0, errors[-2000:]
     return out.splitlines()[-1]
 
@@ -55,7 +55,7 @@ def test_a_signal_saves_leaves_and_goes_on(uninterrupted, tmp_path, signum):
     assert worker.stdout is not None
     worker.stdout.readline()
     worker.send_signal(signum)
-    _, errors = worker.communicate(timeout=60)
+    _, errors = worker.communicate(timeout=PATIENCE)
     assert worker.returncode == 1
     assert "Stopped" in errors
     assert "after saving" in errors
