@@ -23,6 +23,13 @@ from tests.worlds import random_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+_LONGEST = ("test_hosts.py", "test_resume.py", "test_walk.py", "test_runner.py", "test_devices.py", "test_focus.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files begin first, so that none of them is what everybody waits for at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
 
 @pytest.fixture
 def world(tmp_path):
