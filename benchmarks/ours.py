@@ -23,7 +23,7 @@ from benchmarks.hardware import peak_resident_bytes
 from benchmarks.quality import without_friends, without_text
 from socialrec_jax import stages
 from socialrec_jax.batch import TextBatch
-from socialrec_jax.config import base
+from socialrec_jax.config import Config, base
 from socialrec_jax.data.world import VALIDATION, World
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.models.propagation import Propagation
@@ -44,12 +44,8 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
 
     The curve holds wall and CPU seconds of all but validation: compilation, batches and saving are ours to pay.
     """
-    world = without_text(without_friends(World.open(shop / "world"), 0), 0)
-    config = base()
-    train = dataclasses.replace(config.train, evaluations=60)
-    config = resolve(
-        dataclasses.replace(config, model=dataclasses.replace(config.model, width=width), train=train), world
-    )
+    world = behavior_alone(World.open(shop / "world"))
+    config = settings(world, width)
     batches = stages.training_batches(world, config, world.ends(VALIDATION))
     trainer = stages.retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
     recommender = Recommender(world, config, trainer.model)
@@ -70,7 +66,8 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         run = RunDirectory(Path(folder) / "run")
         with run.lock(), contextlib.suppress(_Reached):
             fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
-    every = evaluation_interval(trainer.num_steps, train.evaluations, train.steps_per_call)
+    t = config.train
+    every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
     steps = min(len(curve) * every, trainer.num_steps) - every  # from the first validation to the last
     targets = steps * batches.targets_per_epoch / batches.steps_per_epoch
     wall, cpu = (curve[-1][clock] - curve[0][clock] for clock in (0, 1))  # without compilation
@@ -83,6 +80,18 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         "validation_ndcg_10": max(point[2] for point in curve),
         "curve": curve,
     }
+
+
+def behavior_alone(world: World) -> World:
+    """Without texts and friends, which the peers do not read."""
+    return without_text(without_friends(world, 0), 0)
+
+
+def settings(world: World, width: int) -> Config:
+    """The preset at this width, and what follows from the data."""
+    config = base()
+    model, train = dataclasses.replace(config.model, width=width), dataclasses.replace(config.train, evaluations=60)
+    return resolve(dataclasses.replace(config, model=model, train=train), world)
 
 
 class _Reached(Exception):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax.config import required
 from socialrec_jax.data.world import TEST, VALIDATION, World
 
 PEERS = Path(__file__).parent / "peers"
@@ -48,9 +49,23 @@ def sequences(world: World, shop: Path, python: Path, folder: Path, epochs: int)
     goal = rectools.get("validation_ndcg_10", 0)
     yield ours("sequences", shop=shop, width=64, goal=goal)
     yield theirs(python, "recbole_sasrec.py", data=file)
-    yield theirs(python, "torch_twin.py", data=file, width=64)
-    yield theirs(python, "torch_twin.py", data=file, width=128)
+    yield theirs(python, "torch_twin.py", data=file, **twin(world, 64))
+    yield theirs(python, "torch_twin.py", data=file, **twin(world, 128))
     yield ours("sequences", shop=shop, width=128, goal=goal)
+
+
+def twin(world: World, width: int) -> dict[str, float]:
+    """What follows from the data for our model, and thus for its twin."""
+    from benchmarks.ours import behavior_alone, settings
+
+    config = settings(behavior_alone(world), width)
+    m, negatives = config.model, config.train.negatives or 0
+    return {
+        "width": width,
+        "length": required(m.history_length),
+        "dropout": m.dropout or 0.0,
+        "negatives": negatives,
+    }
 
 
 def text(world: World, shop: Path, python: Path, folder: Path, epochs: int):

@@ -1,6 +1,7 @@
 """Our behavior model in plain PyTorch, layer by layer, fed as PyTorch users feed it: one padded row a user.
 
-Same sizes, same sampled softmax, same optimiser; no packing, no compiled loop. A test holds its states against ours.
+Same sizes, same softmax (over all items with `--negatives 0`), same optimiser; no packing, no compiled loop. A test
+holds its states and losses against ours.
 """
 
 from __future__ import annotations
@@ -96,6 +97,12 @@ def sampled_loss(model: Twin, states, targets, negatives, log_expected, temperat
     return (torch.logaddexp(positive, scores.logsumexp(-1)) - positive).mean()
 
 
+def full_loss(model: Twin, states, targets, temperature: float):
+    """Cross-entropy of the target among all items."""
+    scores = (states / temperature) @ functional.normalize(model.items.weight, dim=-1).T
+    return functional.cross_entropy(scores, targets)
+
+
 def padded(data: Sequences, users: np.ndarray, length: int):
     """(items, times, targets) [B, T] and which are real: the last T + 1 events of each user, padded at the right."""
     shape = (len(users), length + 1)
@@ -127,10 +134,13 @@ def main() -> None:
             clock, targets, positions = Clock(), 0, 0
         with clock:
             items, times, following, real = padded(data, rng.choice(learnable, a.batch, replace=False), a.length)
-            negatives = torch.multinomial(chances, a.negatives, replacement=True)
-            states = model(items, times)[real]
-            expected = torch.log(a.negatives * chances[negatives])
-            loss = sampled_loss(model, states, following[real], negatives, expected, 0.07)
+            states, following = model(items, times)[real], following[real]
+            if a.negatives:
+                negatives = torch.multinomial(chances, a.negatives, replacement=True)
+                expected = torch.log(a.negatives * chances[negatives])
+                loss = sampled_loss(model, states, following, negatives, expected, 0.07)
+            else:
+                loss = full_loss(model, states, following, 0.07)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""The PyTorch twin is our behavior model: with our parameters it gives our states."""
+"""The PyTorch twin is our behavior model: with our parameters it gives our states, and of states our loss."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import ModelConfig
 from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.training import losses
 
 torch = pytest.importorskip("torch")
 U, T, V, D, H = 3, 12, 30, 32, 2
@@ -80,3 +81,17 @@ def test_the_twin_has_our_states(twin):
     with torch.no_grad():
         found = model(torch.from_numpy(batch.items).long(), torch.from_numpy(batch.times).long())
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+
+
+def test_the_twin_has_our_loss(twin):
+    rng = np.random.default_rng(2)
+    states, table = (rng.normal(size=(n, D)).astype(np.float32) for n in (20, V))
+    states, unit = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (states, table))
+    targets = rng.integers(0, V, 20)
+    ours = losses.full_softmax(
+        *map(jnp.asarray, (states, unit, targets.astype(np.int32), np.ones(20, np.float32))), 0.07
+    )
+    model = twin.Twin(V, D, 2, H, 0.0)
+    model.items.weight.data = torch.from_numpy(table)
+    found = twin.full_loss(model, torch.from_numpy(states), torch.from_numpy(targets), 0.07)
+    assert found.item() == pytest.approx(float(ours.mean()), rel=1e-5)
