@@ -4,6 +4,8 @@ ACCELERATOR ?= cpu
 VENV ?= .venv
 RUN ?= runs/sample
 BIN = $(VENV)/bin
+# --no-compile: what is imported compiles itself, and much never is
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: train test lint clean
 
@@ -28,11 +30,11 @@ $(VENV)/bin/python:
 
 # ACCELERATOR=cuda13, cuda12 or tpu adds that build of JAX's plugins; cpu needs none.
 $(VENV)/.runtime-$(ACCELERATOR): requirements.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(filter-out cpu,$(ACCELERATOR)),"jax[$(ACCELERATOR)]")
+	$(INSTALL) -r requirements.txt $(if $(filter-out cpu,$(ACCELERATOR)),"jax[$(ACCELERATOR)]")
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime-$(ACCELERATOR)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 clean:
