@@ -14,6 +14,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from socialrec_jax import allocator
+
 _TERA, _GIGA = 1e12, 1e9
 CACHE_BYTES = 256 << 20  # traffic below this may never leave a cache (the largest here: server CPUs): not judged
 
@@ -119,6 +121,7 @@ class PeakMemory:
         self._on_cpu = jax.devices()[0].platform == "cpu"
         self._linux = sys.platform == "linux"
         if self._on_cpu and self._linux:
+            allocator.give_back()
             try:
                 Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to what is resident now
             except OSError:  # not allowed here: the peak of the process so far
