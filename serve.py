@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from socialrec_jax import cli
+from socialrec_jax.allocator import keep_freed_memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ def main() -> None:
 
         raise UsageError(f"unknown task {task}: the tasks are recommend")
     options = cli.parse(Recommend, args=arguments, prog="serve.py recommend", description=Recommend.__doc__)
+    keep_freed_memory()
     cli.prepare_jax(options.run)
     from socialrec_jax.serving.tasks import recommend
 

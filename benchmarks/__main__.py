@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.suites import SUITES, cases_of
+from socialrec_jax.allocator import keep_freed_memory
 from socialrec_jax.config import PRESETS
 from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
 
@@ -76,6 +77,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
 def run_suite(options: argparse.Namespace) -> int:
     if options.suite in ("quality", "peers"):
         return {"quality": quality, "peers": peers}[options.suite](options)
+    if options.suite == "serve":
+        keep_freed_memory()  # as serve.py does
     from benchmarks import gains, listing, runner
     from benchmarks.schema import NOT_RUN, OK, OUT_OF_MEMORY
 

@@ -1,9 +1,9 @@
-"""glibc's allocator, told to keep what is freed.
+"""glibc's allocator, told to keep what is freed: for serving on a CPU.
 
-On a CPU every call of a compiled program takes its scratch memory anew. glibc gives such large pieces back to the
-system, which then maps and clears each page once more: a third of the time of a step on its own (docs/results.md). What
-a thread takes from an arena of its own is given back whatever the settings, and a single arena for all is waited for:
-two are the measured middle.
+Every call of a compiled program takes its scratch memory anew there. glibc gives such large pieces back to the system,
+which then maps and clears each page once more: a fifth of serving's time. What threads take from arenas of their own is
+given back whatever the settings, so there is one for all; small operations wait for it, hence not in training
+(docs/results.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import platform
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # numbers of mallopt(3)
-_SETTINGS = {_ARENA_MAX: 2, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+_SETTINGS = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from socialrec_jax import errors
-from socialrec_jax.allocator import keep_freed_memory
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 
@@ -26,12 +25,11 @@ def parse(target: Any, **options: Any) -> Any:
 
 
 def prepare_jax(run: Path) -> None:
-    """What JAX shall find in the process when it is imported, which must come after this call.
+    """What JAX shall find in the environment when it is imported, which must come after this call.
 
     A program that was compiled for a run stays in RUN/cache/xla, so that going on and serving start at once. JAX's own
     variables, where the user has set them, win; a run that may not be written to is left alone.
     """
-    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
     if os.access(run if run.exists() else run.parent, os.W_OK) or not run.parent.exists():
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(run.absolute() / "cache" / "xla"))

@@ -27,7 +27,7 @@ ROOMS = {  # room -> rooms that it may import
     "pretrained": LEGEND | {"run", "data", "models"},
     "environment": {"parallel"},
     "allocator": set(),
-    "cli": {"errors", "allocator"},
+    "cli": {"errors"},
     "data": LEGEND | {"batch"},
     "models": LEGEND | {"batch"},
     "training": LEGEND | MACHINERY | {"batch", "data", "models"},
