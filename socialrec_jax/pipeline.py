@@ -228,7 +228,8 @@ def finish(run: RunDirectory, report: dict) -> None:
     if not processes.is_first():
         return
     judged = report["targets"]["test"]["new"]
-    table = Table(title=f"test accuracy, {report['split']}, whole catalogue, {judged:,} targets", box=SIMPLE_HEAD)
+    title = f"test accuracy, {report['split']}, whole catalogue, {judged:,} targets"
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("model", no_wrap=True)
     for metric in _SHOWN:
         table.add_column(metric, justify="right", no_wrap=True)
