@@ -59,7 +59,7 @@ def _side_by_side(files: dict[Path, Results]) -> list[str]:
     suites: dict[str, dict[str, Results]] = {}
     for file, results in files.items():
         suites.setdefault(results.run.suite, {})[_name(file, results)] = results
-    tables = [_shared(several) for several in suites.values() if len(several) > 1]
+    tables = [table for several in suites.values() if (table := _shared(several))]
     return [_SIDE_BY_SIDE, *tables] if tables else []
 
 
@@ -72,6 +72,8 @@ _SIDE_BY_SIDE = (
 def _shared(several: dict[str, Results]) -> str:
     cases = [results.by_case() for results in several.values()]
     keys = [key for key in dict.fromkeys(key for rows in cases for key in rows) if sum(key in c for c in cases) > 1]
+    if not keys:
+        return ""
     head = _cells("th", ["case", "preset", *several])
     body = "".join(f"<tr>{_cells('td', [*key, *(_median(rows.get(key)) for rows in cases)])}</tr>" for key in keys)
     return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"

@@ -37,6 +37,12 @@ def test_page(tmp_path, results):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+def test_files_that_share_no_case_have_no_table_of_shared_ones(tmp_path, results):
+    parts = {tmp_path / f"{n}.jsonl": dataclasses.replace(results, rows=results.rows[n : n + 1]) for n in (0, 1)}
+    report.write(tmp_path / "page.html", parts)
+    assert "Side by side" not in (tmp_path / "page.html").read_text()
+
+
 def test_a_ladder_has_its_bars_and_gains(tmp_path, results):
     rungs = [
         dataclasses.replace(MEASURED, case=name, units_per_call=10.0, seconds=[seconds])
