@@ -64,7 +64,7 @@ def scaling(salt: str, rows: Sequence[Row]) -> str:
                 devices = sorted(rates)
                 axis.plot(devices, [rates[n] / rates[1] for n in devices], "o-", color=colour, label=kind, markersize=4)
         most = max(row.devices for row in rows)
-        axis.plot([1, most], [1, most], color=INK, linewidth=0.8, linestyle=":")
+        axis.plot([1, most], [1, most], color=INK, linewidth=0.8, linestyle=":", label="ideal")
         axis.set(xlabel="devices", ylabel="rate over that of one device", ylim=(0, None))
         axis.set_xticks(sorted({row.devices for row in rows}))
         axis.legend(frameon=False)
