@@ -48,7 +48,7 @@ def sequences(world: World, shop: Path, python: Path, folder: Path, epochs: int)
     yield rectools
     goal = rectools.get("validation_ndcg_10", 0)
     yield ours("sequences", shop=shop, width=64, goal=goal)
-    yield theirs(python, "recbole_sasrec.py", data=file)
+    yield theirs(python, "recbole_sasrec.py", data=file, epochs=epochs, goal=goal)
     yield theirs(python, "torch_twin.py", data=file, **twin(world, 64))
     yield theirs(python, "torch_twin.py", data=file, **twin(world, 128))
     yield ours("sequences", shop=shop, width=128, goal=goal)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
-from common import Clock, Sequences, arguments, finish, ndcg_at_10
+from common import Sequences, arguments, finish, trained_to_its_best
 from pytorch_lightning import Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
@@ -40,29 +40,21 @@ def main() -> None:
         n_negatives=a.negatives, batch_size=a.batch, epochs=1, lr=1e-3, get_trainer_func=quiet_trainer,
     )  # fmt: skip
     judged = np.flatnonzero(data.held_out >= 0)
-    training, serving, curve, best = Clock(), Clock(), [], 0.0
-    for epoch in range(1, a.epochs + 1):
-        with training:
-            model.fit_partial(dataset, min_epochs=1, max_epochs=1)
-        with serving:
-            found = model.recommend(judged, dataset, k=10, filter_viewed=True)
+
+    def recommend() -> np.ndarray:
+        found = model.recommend(judged, dataset, k=10, filter_viewed=True)
         top = np.full((len(judged), 10), -1)
         place = np.searchsorted(judged, found[Columns.User].to_numpy())
         top[place, found[Columns.Rank].to_numpy() - 1] = found[Columns.Item]
-        ndcg = ndcg_at_10(top, data.held_out[judged])
-        curve.append([round(training.wall, 2), round(training.cpu, 2), round(ndcg, 5)])
-        print(epoch, *curve[-1], flush=True)
-        best = max(point[2] for point in curve)
-        if best > max(point[2] for point in curve[-a.patience :]):
-            break
+        return top
+
+    def train() -> None:
+        model.fit_partial(dataset, min_epochs=1, max_epochs=1)
+
     finish(
         peer="RecTools SASRec",
-        trained_targets_per_second=data.num_targets * len(curve) / training.wall,
-        trained_targets_per_cpu_second=data.num_targets * len(curve) / training.cpu,
         real_positions=float(np.minimum(np.diff(data.offsets) - 1, a.length).mean() / a.length),
-        users_per_second=len(judged) * len(curve) / serving.wall,
-        validation_ndcg_10=best,
-        curve=curve,
+        **trained_to_its_best(train, recommend, data, a.epochs, a.patience),
     )
 
 
