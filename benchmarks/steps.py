@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from socialrec_jax.training.step import Trainer, TrainState
 
 STEPS = 1000  # of the learning-rate schedule: more than will be run
 FLOAT32, BFLOAT16 = 1e-3, 1e-2  # how far a loss may lie from its reference
+_RATE = 1e-6  # of plain descent in cases that train a part alone: enough to carry the gradients on
 
 
 def step(name: str, friends: int = 0) -> Work:
@@ -54,6 +56,16 @@ def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> Traine
     config = workload.config()
     users = workload.users if workload.friends else 0
     return Trainer(config, RecommenderModel(config.model, workload.items, EVENT_TYPES, users), STEPS, item_counts)
+
+
+def descend(loss: Callable) -> Callable:
+    """(params, loss) -> (params, loss): plain descent, so that every gradient is used and goes on to the next call."""
+
+    def call(params, *inputs):
+        value, gradients = jax.value_and_grad(loss)(params, *inputs)
+        return jax.tree.map(lambda p, g: p - _RATE * g, params, gradients), value
+
+    return jax.jit(call, donate_argnums=0)
 
 
 def as_call(batch):

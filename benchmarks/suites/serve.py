@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops, workloads
+from benchmarks import flops, rankers, workloads
 from benchmarks.cases import Case, Work, Wrong, expect_close
-from benchmarks.suites.train import random_judgements
-from benchmarks.workloads import CATALOGUES, EVENT_TYPES
+from benchmarks.rankers import random_judgements, ranker_params
+from benchmarks.workloads import CATALOGUES
 from socialrec_jax import parallel
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.cooccurrence import CosineSettings
 from socialrec_jax.data.prepare import prepare
-from socialrec_jax.data.signals import NAMES, Signals
+from socialrec_jax.data.signals import Signals
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import NOW, World
-from socialrec_jax.models.ranker import HIDDEN, Ranker
+from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.serving.index import Index, Pairs, with_fallback
 from socialrec_jax.serving.load import model_for
 from socialrec_jax.serving.recommend import Recommender
@@ -30,7 +30,6 @@ from socialrec_jax.stages import training_batches
 
 _TEMPERATURE = 0.07
 _CHECKED = 8  # queries
-_INTERACTIONS = 8
 
 
 def cases(tiny: bool) -> list[Case]:
@@ -39,7 +38,7 @@ def cases(tiny: bool) -> list[Case]:
     users = 300 if tiny else 20_000
     return [
         *searches,
-        Case("rank", names[0], partial(rank, names[0])),
+        Case("rank", names[0], partial(rankers.scoring, names[0])),
         Case("end to end", f"{users} users", partial(end_to_end, users)),
     ]
 
@@ -75,49 +74,6 @@ def search(name: str, k: int) -> Work:
         bytes=4.0 * V * (D * chunks + 2 * Q),  # the catalogue a chunk; scores written and read
         devices=parallel.num_devices(),
     )
-
-
-def rank(name: str) -> Work:
-    """The ranker's logits of 100 candidates a user."""
-    workload, rng = CATALOGUES[name], np.random.default_rng(0)
-    Q, C = workload.queries, 100
-    asked = jax.device_put(random_judgements(Q, C, workload, rng).candidates)
-    catalogue = jnp.asarray(rng.normal(size=(workload.items, workload.width)), jnp.float32)
-    ranker = Ranker(EVENT_TYPES, _INTERACTIONS)
-    params = ranker_params(ranker, asked, catalogue)
-    projected = jax.jit(ranker.bind({"params": params}).project)(catalogue)
-
-    @jax.jit
-    def call(carry):
-        states, before = carry
-        states = states + 1e-9 * jnp.mean(before)  # too little to matter, enough to wait for
-        return states, ranker.apply({"params": params}, asked.replace(states=states), projected)
-
-    def check(carry) -> None:
-        with jax.default_matmul_precision("highest"):
-            alone = asked.replace(items=asked.items[:, 7:8], exists=asked.exists[:, 7:8], signals=asked.signals[:, 7:8])
-            expect_close(
-                "a candidate alone", carry[1][:, 7:8], ranker.apply({"params": params}, alone, projected), 1e-2
-            )
-
-    sizes = (len(NAMES), _INTERACTIONS, HIDDEN, EVENT_TYPES)
-    return Work(
-        call=call,
-        carry=(asked.states, jnp.zeros(())),
-        check=check,
-        unit="users",
-        units_per_call=Q,
-        flops=flops.ranker(Q, C, 0, workload.width, sizes),
-        bytes=4.0 * Q * C * (len(NAMES) + _INTERACTIONS + EVENT_TYPES),
-    )
-
-
-def ranker_params(ranker: Ranker, asked, catalogue) -> dict:
-    """Fresh parameters whose logits are not all alike, as those of an untrained ranker are."""
-    touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
-    params: dict = jax.jit(partial(ranker.init, method=touch))(jax.random.key(0), asked, catalogue)["params"]
-    kernel = jax.random.normal(jax.random.key(1), params["logits"]["kernel"].shape) * 0.1
-    return params | {"logits": params["logits"] | {"kernel": kernel}}
 
 
 def end_to_end(num_users: int) -> Work:
@@ -172,6 +128,6 @@ def recommender_of(world: World) -> Recommender:
         dataclasses.replace(CATALOGUES["catalogue-1m-tiny"], width=64, items=world.num_items),
         np.random.default_rng(0),
     )
-    ranker = Ranker(model.num_event_types, _INTERACTIONS)
+    ranker = Ranker(model.num_event_types, rankers.INTERACTIONS)
     ranker_parameters = ranker_params(ranker, judged.candidates, jnp.asarray(recommender.catalogue))
     return recommender.rank_with(Signals.fit(world, world.ends(NOW), CosineSettings()), ranker_parameters)

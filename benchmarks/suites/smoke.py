@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks import steps
+from benchmarks import graphs, steps
 from benchmarks.cases import Case
 from benchmarks.suites import serve, train
 
@@ -14,7 +14,7 @@ def cases(tiny: bool) -> list[Case]:
     del tiny
     return [
         Case("step", "beauty-packed-tiny", partial(steps.step, "beauty-packed-tiny"), "all"),
-        Case("social", "gcn-1m-10m-tiny", partial(train.social, "gcn-1m-10m-tiny"), "all"),
+        Case("social", "gcn-1m-10m-tiny", partial(graphs.convolution, "gcn-1m-10m-tiny"), "all"),
         Case("text", "gpt2-small-tiny", partial(train.text_step, "gpt2-small-tiny"), "all"),
         Case("search k=10", "catalogue-1m-tiny", partial(serve.search, "catalogue-1m-tiny", 10), "all"),
     ]

@@ -63,7 +63,7 @@ def test_gpt2_and_its_head():
 
 
 def test_convolution():
-    from benchmarks.suites.train import random_graph
+    from benchmarks.graphs import random_graph
 
     N, E = 500, 1000
     graph = random_graph(N, E, WIDTH, np.random.default_rng(0))
@@ -73,7 +73,7 @@ def test_convolution():
 
 
 def test_ranker():
-    from benchmarks.suites.train import random_judgements
+    from benchmarks.rankers import random_judgements
     from benchmarks.workloads import Catalogue
     from socialrec_jax.data.signals import NAMES
 
