@@ -54,7 +54,7 @@ def main() -> None:
 
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--suite", choices=(*SUITES, "quality", "peers"), required=True)
-    run.add_argument("--out", type=Path, help="folder of the result file; of quality: that keeps the runs")
+    run.add_argument("--out", type=Path, help="folder of the result file, and of the runs of quality and peers")
     run.add_argument("--only", metavar="TEXT", default="", help="cases with this in their name or preset")
     run.add_argument("--tiny", action="store_true", help="the presets' twins for CPUs")
     run.add_argument("--seconds", type=float, default=4.0, help="time for each case, after its least rounds")
@@ -123,28 +123,35 @@ def report(options: argparse.Namespace) -> int:
 
 def quality(options: argparse.Namespace) -> int:
     from benchmarks import quality as suite
-    from socialrec_jax.environment import environment
 
     arms = options.arms or [*suite.ARMS, suite.STRICT]
     world, config, folder = _shop(options)
     results = suite.run_suite(world, config, arms, options.seeds, folder)
     print(suite.table(results))
     record = {"benchmark": "quality", "data": world.manifest["counts"], "split": config.split, "seeds": options.seeds}
-    print(json.dumps(record | {"results": results, "environment": environment()}))
+    _write(record | {"results": results}, folder)
     return 0
 
 
 def peers(options: argparse.Namespace) -> int:
     from benchmarks import race
-    from socialrec_jax.environment import environment
 
     world, _, folder = _shop(options)
     rows = race.run(world, folder / "shop", options.peers_python, folder, options.contests, options.epochs)
     rows = race.with_seconds_to_goal(rows)
     print(race.table(rows))
-    record = {"benchmark": "peers", "data": world.manifest["counts"], "environment": environment()}
-    print(json.dumps(record | {"results": rows}))
+    _write({"benchmark": "peers", "data": world.manifest["counts"], "results": rows}, folder)
     return 0
+
+
+def _write(record: dict, folder: Path) -> None:
+    """Print the record as one line, and keep it beside the runs that it is about."""
+    from socialrec_jax.environment import environment
+    from socialrec_jax.run import write_atomically
+
+    line = json.dumps(record | {"environment": environment()})
+    write_atomically(folder / f"{record['benchmark']}.json", line + "\n")
+    print(line)
 
 
 def _shop(options: argparse.Namespace):
