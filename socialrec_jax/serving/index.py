@@ -21,8 +21,9 @@ import numpy as np
 
 from socialrec_jax import parallel
 from socialrec_jax.data.world import Events, ranges
+from socialrec_jax.serving.topk import top_k
 
-_SCORES_AT_ONCE = 1 << 24  # per device: 64 MB
+_SCORES_AT_ONCE = 1 << 26  # per device: 256 MB; a catalogue is read once a chunk, so large chunks are fast
 _WHOLE_BYTES = 1 << 30  # of the catalogue on each device: 4 million items x 64
 UNRANKED = np.iinfo(np.int32).max
 
@@ -167,7 +168,7 @@ class Index:
 
     def _best(self, scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
         """The k best scores and their items [q, k] of the catalogue, given those of this device [q, share]."""
-        best, items = jax.lax.top_k(scores, min(k, self._share))
+        best, items = top_k(scores, min(k, self._share))
         if not self.sharded:
             return best, items
         # top_k takes the earlier of equals: devices in the order of their items keep the order by number.
