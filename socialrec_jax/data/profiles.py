@@ -21,18 +21,20 @@ def recent_items(events: Events, users: np.ndarray, ends: np.ndarray, num_items:
 
 
 def strongest(matrix: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(columns [q, k] int32, values [q, k]) of the k largest positive entries of each row; -1 and 0 where fewer.
+    """(columns [q, k] int32, values [q, k]) of the k largest positive entries of each row, the largest first and among
+    equals the lower column; -1 and 0 where fewer.
 
-    Works on rows padded to the longest one, so that cost follows the entries and not the width of the matrix.
+    Works on rows padded to the longest one, so that cost follows the entries and not the width of the matrix. An entry
+    is one integer of its value's bits and its column: no two are alike, so what is found does not depend on the others.
     """
     counts = np.diff(matrix.indptr)
     width = max(int(counts.max(initial=0)), k)
     place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
     row = np.repeat(np.arange(len(counts)), counts)
-    values, columns = np.zeros((len(counts), width), np.float32), np.full((len(counts), width), -1, np.int32)
-    values[row, place], columns[row, place] = matrix.data, matrix.indices
-    best = (
-        np.argpartition(-values, k - 1, axis=1)[:, :k] if k < width else np.broadcast_to(np.arange(width), values.shape)
-    )
-    found = np.take_along_axis(values, best, 1)
-    return np.where(found > 0, np.take_along_axis(columns, best, 1), -1), np.maximum(found, 0)
+    bits = np.maximum(matrix.data, 0).astype(np.float32).view(np.int32)  # ordered as what is not negative is
+    keys = np.zeros((len(counts), width), np.int64)
+    keys[row, place] = matrix.indices - (bits.astype(np.int64) << 32)
+    keys = np.sort(np.partition(keys, k - 1, axis=1)[:, :k], axis=1)
+    columns = keys & 0xFFFFFFFF
+    values = ((columns - keys) >> 32).astype(np.int32).view(np.float32)
+    return np.where(values > 0, columns, -1).astype(np.int32), values

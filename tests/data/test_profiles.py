@@ -26,18 +26,31 @@ def test_recent_items_decay_with_every_event_before_the_end(decay):
     assert found.dtype == np.float32
 
 
-@pytest.mark.parametrize("k", [1, 3, 20, 50])
-def test_the_strongest_are_the_largest_of_a_sort(k):
-    rng = np.random.default_rng(k)
-    dense = np.where(rng.random((30, 40)) < 0.2, rng.normal(size=(30, 40)), 0).astype(np.float32)
+def rows_of(kind: str, rng) -> np.ndarray:
+    values = rng.normal(size=(30, 40)) if kind == "distinct" else rng.integers(-1, 3, (30, 40))
+    dense = np.where(rng.random((30, 40)) < 0.4, values, 0).astype(np.float32)
     dense[3], dense[4] = 0, -1
+    return dense
+
+
+@pytest.mark.parametrize("kind", ["distinct", "many alike"])
+@pytest.mark.parametrize("k", [1, 3, 20, 50])
+def test_the_strongest_are_those_of_a_sort_in_its_order(kind, k):
+    dense = rows_of(kind, np.random.default_rng(k))
     columns, values = strongest(sparse.csr_array(dense), k)
     assert columns.shape == values.shape == (30, k)
     for row, column, value in zip(dense, columns, values, strict=True):
         order = [c for c in np.argsort(-row, kind="stable")[:k] if row[c] > 0]
-        assert sorted(column[column >= 0]) == sorted(order)
-        np.testing.assert_array_equal(value[column >= 0], row[column[column >= 0]])
-        assert (value[column < 0] == 0).all()
+        np.testing.assert_array_equal(column, order + [-1] * (k - len(order)))
+        np.testing.assert_array_equal(value[: len(order)], row[order])
+        assert (value[len(order) :] == 0).all()
+
+
+def test_a_row_has_the_same_strongest_whatever_stands_beside_it():
+    dense = rows_of("many alike", np.random.default_rng(0))
+    columns, _ = strongest(sparse.csr_array(dense), 5)
+    for number, row in enumerate(dense):
+        np.testing.assert_array_equal(strongest(sparse.csr_array(row[None]), 5)[0][0], columns[number])
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (4, 0), (4, 5)])
