@@ -23,7 +23,7 @@ from socialrec_jax import parallel
 from socialrec_jax.data.world import Events, ranges
 from socialrec_jax.serving.topk import top_k
 
-_SCORES_AT_ONCE = 1 << 26  # per device: 256 MB; a catalogue is read once a chunk, so large chunks are fast
+_SCORES_AT_ONCE = 1 << 25  # per device: 128 MB, three times; a catalogue is read once a chunk, so large ones are fast
 _WHOLE_BYTES = 1 << 30  # of the catalogue on each device: 4 million items x 64
 UNRANKED = np.iinfo(np.int32).max
 
