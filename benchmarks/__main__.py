@@ -80,8 +80,10 @@ def run_suite(options: argparse.Namespace) -> int:
     if options.suite == "serve":
         keep_freed_memory()  # as serve.py does
     from benchmarks import gains, listing, runner
+    from benchmarks.hardware import stay_within_memory
     from benchmarks.schema import NOT_RUN, OK, OUT_OF_MEMORY
 
+    stay_within_memory()
     out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
     effort = runner.Effort(seconds_per_case=options.seconds)
     cases = [case for case in cases_of(options.suite, options.tiny) if options.only in f"{case.name} {case.preset}"]

@@ -111,6 +111,22 @@ def peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def stay_within_memory(share: float = 0.95) -> None:
+    """Let an allocation fail that would take more than this share of what the machine has left (Linux).
+
+    A case that is too large is then a row that says so; the system would kill the process, rows and all.
+    """
+    if sys.platform != "linux":
+        return
+    left = _kilobytes("/proc/meminfo", "MemAvailable") * 1024
+    held = _kilobytes("/proc/self/status", "VmData") * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (held + int(share * left), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def _kilobytes(file: str, name: str) -> int:
+    return next(int(line.split()[1]) for line in Path(file).read_text().splitlines() if line.startswith(f"{name}:"))
+
+
 class PeakMemory:
     """Peak bytes since it was made: of the process on CPUs (Linux), of the first device elsewhere.
 
@@ -132,5 +148,4 @@ class PeakMemory:
             return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
         if not self._linux:
             return peak_resident_bytes()
-        status = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+        return _kilobytes("/proc/self/status", "VmHWM") * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 
 import jax
@@ -15,6 +16,7 @@ from benchmarks.cases import Case, NotRun, Work, expect_close
 from benchmarks.compare import SLOWER, compare
 from benchmarks.hardware import Peaks
 from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Row, read
+from tests import workers
 from tests.workers import PATIENCE
 
 QUICK = runner.Effort(min_rounds=16, max_rounds=16, seconds_per_case=1)
@@ -82,6 +84,27 @@ def test_rows_of_all_sorts(tmp_path):
     assert "out of memory" in shown
     assert "not run: none built" in shown
     assert len({line.count("|") for line in shown.splitlines()}) == 1
+
+
+TOO_LARGE = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import hardware, runner
+from benchmarks.cases import Case
+
+machine = 1024 * int(Path("/proc/meminfo").read_text().split()[1])
+hardware.stay_within_memory()
+cases = [Case("too large", "p", lambda: np.empty(int(0.97 * machine), np.uint8))]
+print(runner.run_suite("s", cases, runner.Effort(), Path(sys.argv[1])).rows[0].status)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may map")
+def test_what_the_system_would_kill_for_is_a_row(tmp_path):
+    assert workers.launch("-c", TOO_LARGE, tmp_path) == [f"{OUT_OF_MEMORY}\n"]
 
 
 def test_cases_of_one_name_keep_their_own_rows(tmp_path):
