@@ -70,7 +70,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
         "--peers-python", type=Path, default=Path(".venv-peers/bin/python"), help="where they are installed"
     )
     peers.add_argument("--contests", nargs="+", choices=CONTESTS, default=list(CONTESTS))
-    peers.add_argument("--epochs", type=int, default=30, help="of RecTools at most")
+    peers.add_argument("--epochs", type=int, default=30, help="of RecTools and RecBole at most")
     run.set_defaults(action=run_suite)
 
 

@@ -111,16 +111,16 @@ def peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def stay_within_memory(share: float = 0.95) -> None:
-    """Let an allocation fail that would take more than this share of what the machine has left (Linux).
+def stay_within_memory() -> None:
+    """Let an allocation fail that would take more than 95% of what the machine has left; on CPUs, with Linux.
 
     A case that is too large is then a row that says so; the system would kill the process, rows and all.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or jax.devices()[0].platform != "cpu":  # drivers of accelerators map what they please
         return
     left = _kilobytes("/proc/meminfo", "MemAvailable") * 1024
     held = _kilobytes("/proc/self/status", "VmData") * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (held + int(share * left), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (held + int(0.95 * left), resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _kilobytes(file: str, name: str) -> int:

@@ -17,7 +17,6 @@ from benchmarks.compare import SLOWER, compare
 from benchmarks.hardware import Peaks
 from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Row, read
 from tests import workers
-from tests.workers import PATIENCE
 
 QUICK = runner.Effort(min_rounds=16, max_rounds=16, seconds_per_case=1)
 CEILING = Peaks("a device", "a test", 1e15, 1e15, 1e15)
@@ -212,7 +211,7 @@ def test_the_last_line_of_smoke_is_json(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=workers.PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     last = json.loads(done.stdout.splitlines()[-1])
     rows = read(tmp_path / "smoke.jsonl").rows
