@@ -13,8 +13,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from socialrec_jax import cli
-from socialrec_jax.allocator import keep_freed_memory
+from socialrec_jax.runtime import cli
+from socialrec_jax.runtime.memory import keep_freed_memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,16 +46,22 @@ class Recommend:
 def main() -> None:
     task, *arguments = sys.argv[1:] or ["--help"]
     if task in ("-h", "--help"):
-        print(__doc__, "\nTasks: recommend. Options of a task: python serve.py recommend --help", sep="")
+        print(
+            __doc__,
+            "\nTasks: recommend. Options of a task: python serve.py recommend --help",
+            sep="",
+        )
         return
     if task != "recommend":
         from socialrec_jax.errors import UsageError
 
         raise UsageError(f"unknown task {task}: the tasks are recommend")
-    options = cli.parse(Recommend, args=arguments, prog="serve.py recommend", description=Recommend.__doc__)
+    options = cli.parse(
+        Recommend, args=arguments, prog="serve.py recommend", description=Recommend.__doc__
+    )
     keep_freed_memory()
     cli.prepare_jax(options.run)
-    from socialrec_jax.serving.tasks import recommend
+    from socialrec_jax.serving.tasks.recommend import recommend
 
     recommend(**{name: value for name, value in vars(options).items() if name != "debug"})
 

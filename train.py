@@ -22,8 +22,8 @@ from typing import Annotated
 
 import tyro
 
-from socialrec_jax import cli
 from socialrec_jax.config import PRESETS, Config
+from socialrec_jax.runtime import cli
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,10 @@ def main() -> None:
     # ---- config: preset or file, then the command line over it
     options, config = read_options(sys.argv[1:])
     cli.prepare_jax(options.run)
-    from socialrec_jax import pipeline, processes, stages
-    from socialrec_jax.run import RunDirectory
-    from socialrec_jax.text_stage import item_features
+    from socialrec_jax.pipeline import pipeline, stages
+    from socialrec_jax.pipeline.text import item_features
+    from socialrec_jax.runtime import processes
+    from socialrec_jax.runtime.run import RunDirectory
 
     # ---- processes: one, or those that the launcher started; process 0 writes for all
     processes.join()
@@ -67,25 +68,35 @@ def main() -> None:
 
         # ---- refit: what serves from now on has learnt from all events
         if config.train.refit:
-            stages.refit(run, world, config, texts, stages.Standings(standing, focus_standing), ranker)
+            stages.refit(
+                run, world, config, texts, stages.Standings(standing, focus_standing), ranker
+            )
         pipeline.finish(run, report)
 
 
 def read_options(arguments: list[str]) -> tuple[Options, Config]:
     """All options, and the configuration in them."""
     start = _starting_point(arguments)
-    default = Options(**{field.name: getattr(start, field.name) for field in dataclasses.fields(Config)})
-    options = cli.parse(Options, args=arguments, default=default, prog="train.py", description=__doc__)
-    return options, Config(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Config)})
+    default = Options(
+        **{field.name: getattr(start, field.name) for field in dataclasses.fields(Config)}
+    )
+    options = cli.parse(
+        Options, args=arguments, default=default, prog="train.py", description=__doc__
+    )
+    return options, Config(
+        **{field.name: getattr(options, field.name) for field in dataclasses.fields(Config)}
+    )
 
 
 def _starting_point(arguments: list[str]) -> Config:
     """What the other options change: RUN's own configuration, a file, or a preset. Read before the full parse."""
-    values = dict(itertools.pairwise(arguments)) | dict(a.split("=", 1) for a in arguments if "=" in a)
+    values = dict(itertools.pairwise(arguments)) | dict(
+        a.split("=", 1) for a in arguments if "=" in a
+    )
     kept = Path(values.get("--run", Options.run), "config.json")
     file = kept if kept.exists() else values.get("--config")
     if file:
-        from socialrec_jax.run import read_config
+        from socialrec_jax.runtime.run import read_config
 
         return read_config(Path(file))
     usual = "base" if "--data" in values else "tiny"

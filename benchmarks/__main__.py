@@ -18,28 +18,36 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.suites import SUITES, cases_of
-from socialrec_jax.allocator import keep_freed_memory
 from socialrec_jax.config import PRESETS
 from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
+from socialrec_jax.runtime.memory import keep_freed_memory
 
 CONTESTS = ("sequences", "text", "graph")  # of `benchmarks.race`, which is slow to import
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True)
     _run_options(commands.add_parser("run", help="run a suite"))
     two = commands.add_parser("compare", help="is B another speed than A?")
     two.add_argument("a", type=Path, metavar="A", help="result file of before")
     two.add_argument("b", type=Path, metavar="B", help="result file of now")
-    two.add_argument("--gate", action="store_true", help="exit 70 when a count (never a time) of B is worse")
+    two.add_argument(
+        "--gate", action="store_true", help="exit 70 when a count (never a time) of B is worse"
+    )
     two.set_defaults(action=compare)
     page = commands.add_parser("report", help="one HTML page about any number of result files")
     page.add_argument("files", type=Path, nargs="+", metavar="FILE")
     page.add_argument("--out", type=Path, required=True, metavar="FILE.html")
-    page.add_argument("--price-per-hour", type=float, help="of all devices together: adds the cost of a million units")
+    page.add_argument(
+        "--price-per-hour",
+        type=float,
+        help="of all devices together: adds the cost of a million units",
+    )
     page.set_defaults(action=report)
     options = parser.parse_args()
     try:
@@ -54,20 +62,39 @@ def main() -> None:
 
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--suite", choices=(*SUITES, "quality", "peers"), required=True)
-    run.add_argument("--out", type=Path, help="folder of the result file, and of the runs of quality and peers")
-    run.add_argument("--only", metavar="TEXT", default="", help="cases with this in their name or preset")
+    run.add_argument(
+        "--out", type=Path, help="folder of the result file, and of the runs of quality and peers"
+    )
+    run.add_argument(
+        "--only", metavar="TEXT", default="", help="cases with this in their name or preset"
+    )
     run.add_argument("--tiny", action="store_true", help="the presets' twins for CPUs")
-    run.add_argument("--seconds", type=float, default=4.0, help="time for each case, after its least rounds")
-    run.add_argument("--price-per-hour", type=float, help="of all devices together: adds the cost of a million units")
+    run.add_argument(
+        "--seconds", type=float, default=4.0, help="time for each case, after its least rounds"
+    )
+    run.add_argument(
+        "--price-per-hour",
+        type=float,
+        help="of all devices together: adds the cost of a million units",
+    )
     quality = run.add_argument_group("quality and peers")
-    quality.add_argument("--data", type=Path, help="raw tables; without them the embedded sample shop")
+    quality.add_argument(
+        "--data", type=Path, help="raw tables; without them the embedded sample shop"
+    )
     quality.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
-    quality.add_argument("--preset", choices=sorted(PRESETS), help="tiny for the sample shop, base for tables")
+    quality.add_argument(
+        "--preset", choices=sorted(PRESETS), help="tiny for the sample shop, base for tables"
+    )
     quality.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    quality.add_argument("--arms", nargs="+", default=None, help="parts of the quality suite; all of them by default")
+    quality.add_argument(
+        "--arms", nargs="+", default=None, help="parts of the quality suite; all of them by default"
+    )
     peers = run.add_argument_group("peers")
     peers.add_argument(
-        "--peers-python", type=Path, default=Path(".venv-peers/bin/python"), help="where they are installed"
+        "--peers-python",
+        type=Path,
+        default=Path(".venv-peers/bin/python"),
+        help="where they are installed",
     )
     peers.add_argument("--contests", nargs="+", choices=CONTESTS, default=list(CONTESTS))
     peers.add_argument("--epochs", type=int, default=30, help="of RecTools and RecBole at most")
@@ -86,18 +113,43 @@ def run_suite(options: argparse.Namespace) -> int:
     stay_within_memory()
     out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
     effort = runner.Effort(seconds_per_case=options.seconds)
-    cases = [case for case in cases_of(options.suite, options.tiny) if options.only in f"{case.name} {case.preset}"]
+    cases = [
+        case
+        for case in cases_of(options.suite, options.tiny)
+        if options.only in f"{case.name} {case.preset}"
+    ]
     if not cases:
         raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
     results = runner.run_suite(options.suite, cases, effort, out)
     print(listing.table(results, options.price_per_hour))
     if options.suite == "ladder":
         print(gains.table(results.rows))
-    shown = ("case", "preset", "status", "unit", "p50", "spread", "units_per_second", "mfu", "bound_by")
+    shown = (
+        "case",
+        "preset",
+        "status",
+        "unit",
+        "p50",
+        "spread",
+        "units_per_second",
+        "mfu",
+        "bound_by",
+    )
     rows = [{name: getattr(row, name) for name in shown} for row in results.rows]
     file = str(out / f"{options.suite}.jsonl")
-    print(json.dumps({"benchmark": options.suite, "file": file, "commit": results.run.commit, "results": rows}))
-    return 0 if all(row.status in (OK, OUT_OF_MEMORY, NOT_RUN) for row in results.rows) else INTERNAL
+    print(
+        json.dumps(
+            {
+                "benchmark": options.suite,
+                "file": file,
+                "commit": results.run.commit,
+                "results": rows,
+            }
+        )
+    )
+    return (
+        0 if all(row.status in (OK, OUT_OF_MEMORY, NOT_RUN) for row in results.rows) else INTERNAL
+    )
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -106,11 +158,20 @@ def compare(options: argparse.Namespace) -> int:
 
     old, new = schema.read(options.a), schema.read(options.b)
     if old.run.config_hash != new.run.config_hash:
-        print("the two runs were not asked the same: other cases or another effort", file=sys.stderr)
+        print(
+            "the two runs were not asked the same: other cases or another effort", file=sys.stderr
+        )
     verdicts = comparing.compare(old, new)
     print(comparing.table(verdicts))
     worse = [verdict for verdict in verdicts if verdict.counts]
-    print(json.dumps({"benchmark": "compare", "results": [dataclasses.asdict(verdict) for verdict in verdicts]}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "compare",
+                "results": [dataclasses.asdict(verdict) for verdict in verdicts],
+            }
+        )
+    )
     return INTERNAL if options.gate and worse else 0
 
 
@@ -118,7 +179,9 @@ def report(options: argparse.Namespace) -> int:
     from benchmarks import report as reporting
     from benchmarks import schema
 
-    reporting.write(options.out, {file: schema.read(file) for file in options.files}, options.price_per_hour)
+    reporting.write(
+        options.out, {file: schema.read(file) for file in options.files}, options.price_per_hour
+    )
     print(json.dumps({"benchmark": "report", "file": str(options.out)}))
     return 0
 
@@ -130,7 +193,12 @@ def quality(options: argparse.Namespace) -> int:
     world, config, folder = _shop(options)
     results = suite.run_suite(world, config, arms, options.seeds, folder)
     print(suite.table(results))
-    record = {"benchmark": "quality", "data": world.manifest["counts"], "split": config.split, "seeds": options.seeds}
+    record = {
+        "benchmark": "quality",
+        "data": world.manifest["counts"],
+        "split": config.split,
+        "seeds": options.seeds,
+    }
     _write(record | {"results": results}, folder)
     return 0
 
@@ -139,7 +207,9 @@ def peers(options: argparse.Namespace) -> int:
     from benchmarks import race
 
     world, _, folder = _shop(options)
-    rows = race.run(world, folder / "shop", options.peers_python, folder, options.contests, options.epochs)
+    rows = race.run(
+        world, folder / "shop", options.peers_python, folder, options.contests, options.epochs
+    )
     rows = race.with_seconds_to_goal(rows)
     print(race.table(rows))
     _write({"benchmark": "peers", "data": world.manifest["counts"], "results": rows}, folder)
@@ -148,8 +218,8 @@ def peers(options: argparse.Namespace) -> int:
 
 def _write(record: dict, folder: Path) -> None:
     """Print the record as one line, and keep it beside the runs that it is about."""
-    from socialrec_jax.environment import environment
-    from socialrec_jax.run import write_atomically
+    from socialrec_jax.runtime.environment import environment
+    from socialrec_jax.runtime.run import write_atomically
 
     line = json.dumps(record | {"environment": environment()})
     write_atomically(folder / f"{record['benchmark']}.json", line + "\n")
@@ -158,8 +228,8 @@ def _write(record: dict, folder: Path) -> None:
 
 def _shop(options: argparse.Namespace):
     """(World, Config, folder of the runs) of what --data, --split and --preset say."""
-    from socialrec_jax import pipeline
-    from socialrec_jax.run import RunDirectory
+    from socialrec_jax.pipeline import pipeline
+    from socialrec_jax.runtime.run import RunDirectory
 
     preset = options.preset or ("base" if options.data else "tiny")
     config = dataclasses.replace(PRESETS[preset](), split=options.split)

@@ -40,7 +40,9 @@ def _shares(row: Row, work: Work, ceiling: Peaks) -> Row:
     if work.network_bytes and ceiling.interconnect:
         network = work.network_bytes / row.p50 / ceiling.interconnect
     bound = bound_by(mfu, memory, network, row.wait_share)
-    return dataclasses.replace(row, mfu=mfu, bandwidth_share=memory, network_share=network, bound_by=bound)
+    return dataclasses.replace(
+        row, mfu=mfu, bandwidth_share=memory, network_share=network, bound_by=bound
+    )
 
 
 def _ceilings(work: Work, ceiling: Peaks) -> int:
@@ -48,7 +50,9 @@ def _ceilings(work: Work, ceiling: Peaks) -> int:
     return 1 if ceiling.device == "cpu" else work.devices
 
 
-def bound_by(mfu: float | None, memory: float | None, network: float | None, wait_share: float | None) -> str:
+def bound_by(
+    mfu: float | None, memory: float | None, network: float | None, wait_share: float | None
+) -> str:
     """What to mend first. launch: neither products nor memory nor network is busy, so it is many small operations."""
     if (wait_share or 0) > _WAITING:
         return "input"

@@ -34,7 +34,9 @@ class Work:
     dtype: str = "float32"
     devices: int = 1
     on_host: bool = False  # files and numpy: no device's ceiling applies
-    peak_memory: Callable[[], int | None] | None = None  # bytes, where the work is done in another process
+    peak_memory: Callable[[], int | None] | None = (
+        None  # bytes, where the work is done in another process
+    )
     wait_share: Callable[[], float] | None = None
     close: Callable[[], None] = lambda: None
 
@@ -56,4 +58,6 @@ def expect_close(name: str, found: Any, expected: Any, tolerance: float) -> None
         scale = max(float(np.max(np.abs(other), initial=0)), 1e-30)
         error = float(np.max(np.abs(one - other), initial=0)) / scale
         if not error <= tolerance:  # also what is not a number
-            raise Wrong(f"{name} differs from the reference by {error:.2g} of its size, {tolerance:.2g} is allowed")
+            raise Wrong(
+                f"{name} differs from the reference by {error:.2g} of its size, {tolerance:.2g} is allowed"
+            )

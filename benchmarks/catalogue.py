@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from benchmarks.hardware import peak_resident_bytes
-from socialrec_jax.environment import environment
-from socialrec_jax.serving.index import Index, Pairs, fits_whole, with_fallback
+from socialrec_jax.inference.index import Index, Pairs, fits_whole, with_fallback
+from socialrec_jax.runtime.environment import environment
 
 _SEEN = 20  # items of each user's history
 _ROWS_AT_ONCE = 1 << 18
@@ -43,7 +43,9 @@ def measure(num_items: int, width: int, num_users: int, k: int) -> dict[str, flo
     """Seconds and bytes of one search; raises AssertionError when its answer is wrong for a user that is checked."""
     rng = np.random.default_rng(0)
     catalogue, users = unit_rows(rng, num_items, width), unit_rows(rng, num_users, width)
-    seen = Pairs(_SEEN * np.arange(num_users + 1), rng.integers(0, num_items, _SEEN * num_users, np.int32))
+    seen = Pairs(
+        _SEEN * np.arange(num_users + 1), rng.integers(0, num_items, _SEEN * num_users, np.int32)
+    )
     index = Index(with_fallback(0.07), num_items, sharded=not fits_whole(num_items, width))
     shared = index.place((catalogue, np.zeros(num_items, np.float32)))
     first = next(index.top(shared, users, seen, k))  # compiles
@@ -76,7 +78,9 @@ def unit_rows(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
     return vectors
 
 
-def _check(catalogue: np.ndarray, user: np.ndarray, seen: np.ndarray, items: np.ndarray, best: np.ndarray) -> None:
+def _check(
+    catalogue: np.ndarray, user: np.ndarray, seen: np.ndarray, items: np.ndarray, best: np.ndarray
+) -> None:
     """One user's answer against a plain sort."""
     scores = catalogue @ user
     scores[seen] = -np.inf

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from socialrec_jax.environment import environment
 from socialrec_jax.models.items import normalise
 from socialrec_jax.models.layers import Dropout, Noise, log_buckets
+from socialrec_jax.runtime.environment import environment
 from socialrec_jax.training.losses import full_softmax
 
 N, V, D, T, H, BUCKETS = 4096, 12101, 128, 64, 4, 32
@@ -38,7 +38,9 @@ def softmax() -> tuple[Callable, Callable, tuple]:
         @partial(jax.checkpoint, prevent_cse=False)
         def add(total, part):
             logits = (part[0] / TEMPERATURE) @ items.T
-            return total + optax.softmax_cross_entropy_with_integer_labels(logits, part[1]).sum(), None
+            return total + optax.softmax_cross_entropy_with_integer_labels(
+                logits, part[1]
+            ).sum(), None
 
         chunks = (users.reshape(-1, 512, D), targets.reshape(-1, 512))
         return jax.lax.scan(add, jnp.zeros(()), chunks)[0]
@@ -74,7 +76,9 @@ def dropout() -> tuple[Callable, Callable, tuple]:
         return jnp.sum(jnp.tanh(jnp.asarray(Dropout(0.5).apply({}, x, noise))))
 
     def textbook(x):
-        return jnp.sum(jnp.tanh(jnp.where(jax.random.bernoulli(jax.random.key(1), 0.5, x.shape), x / 0.5, 0)))
+        return jnp.sum(
+            jnp.tanh(jnp.where(jax.random.bernoulli(jax.random.key(1), 0.5, x.shape), x / 0.5, 0))
+        )
 
     return ours, textbook, (x,)
 
@@ -96,12 +100,20 @@ def compare(make: Callable, repeats: int) -> dict[str, float]:
     times = np.array([[seconds(call, arguments) for call in calls] for _ in range(repeats)])
     low, ratio, high = np.quantile(times[:, 1] / times[:, 0], [0.25, 0.5, 0.75])
     ours_ms, textbook_ms = np.median(times, axis=0) * 1e3
-    figures = {"ours_ms": ours_ms, "textbook_ms": textbook_ms, "ratio": ratio, "ratio_p25": low, "ratio_p75": high}
+    figures = {
+        "ours_ms": ours_ms,
+        "textbook_ms": textbook_ms,
+        "ratio": ratio,
+        "ratio_p25": low,
+        "ratio_p75": high,
+    }
     return {name: round(float(value), 2) for name, value in figures.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats of each pair")
     repeats = parser.parse_args().repeats
     results = {make.__name__: compare(make, repeats) for make in (softmax, relative_bias, dropout)}

@@ -44,7 +44,9 @@ def _verdict(key: tuple[str, str], old: Row | None, new: Row | None) -> Verdict:
         return Verdict(*key, f"only in {'B' if old is None else 'A'}")
     if OK not in (old.status, new.status) or old.status != new.status:
         return Verdict(
-            *key, f"{old.status} -> {new.status}", counts=[] if new.status in (OK, old.status) else [new.status]
+            *key,
+            f"{old.status} -> {new.status}",
+            counts=[] if new.status in (OK, old.status) else [new.status],
         )
     plain = _direction(np.array(old.seconds), np.array(new.seconds))
     steady = _direction(_over_yardstick(old), _over_yardstick(new))
@@ -63,7 +65,11 @@ def _direction(old: np.ndarray, new: np.ndarray) -> str:
     olds, news = statistics.block_medians(old), statistics.block_medians(new)
     ratio, low, high = statistics.ratio_interval(olds, news)
     least = max(np.log1p(_SMALLEST), *(_apart(blocks) for blocks in (olds, news)))
-    if low <= 1 <= high or abs(np.log(ratio)) < least or statistics.mann_whitney(olds, news) > _CHANCE:
+    if (
+        low <= 1 <= high
+        or abs(np.log(ratio)) < least
+        or statistics.mann_whitney(olds, news) > _CHANCE
+    ):
         return SAME
     return SLOWER if ratio > 1 else FASTER
 
@@ -75,7 +81,13 @@ def _apart(blocks: np.ndarray) -> float:
 
 def grown(old: Row, new: Row) -> list[str]:
     """The counts of new that are worse than those of old."""
-    limits = {"compilations": 1.0, "recompilations": 1.0, "flops": 1.0, "bytes": 1.0, "peak_memory_bytes": _MEMORY_ROOM}
+    limits = {
+        "compilations": 1.0,
+        "recompilations": 1.0,
+        "flops": 1.0,
+        "bytes": 1.0,
+        "peak_memory_bytes": _MEMORY_ROOM,
+    }
     pairs = {name: (getattr(old, name), getattr(new, name), room) for name, room in limits.items()}
     return [
         f"{name} {was:,.0f} -> {now:,.0f}"
@@ -85,8 +97,17 @@ def grown(old: Row, new: Row) -> list[str]:
 
 
 def table(verdicts: list[Verdict]) -> str:
-    lines = ["| case | preset | B/A seconds | 99% interval | verdict | counts that grew |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| case | preset | B/A seconds | 99% interval | verdict | counts that grew |",
+        "|---|---|---|---|---|---|",
+    ]
     for v in verdicts:
-        shown = ["n/a", "n/a"] if v.ratio is None else [f"{v.ratio:.3f}", f"{v.low:.3f} to {v.high:.3f}"]
-        lines.append("| " + " | ".join([v.case, v.preset, *shown, v.verdict, ", ".join(v.counts)]) + " |")
+        shown = (
+            ["n/a", "n/a"]
+            if v.ratio is None
+            else [f"{v.ratio:.3f}", f"{v.low:.3f} to {v.high:.3f}"]
+        )
+        lines.append(
+            "| " + " | ".join([v.case, v.preset, *shown, v.verdict, ", ".join(v.counts)]) + " |"
+        )
     return "\n".join(lines)

@@ -20,13 +20,13 @@ import numpy as np
 import optax
 
 from benchmarks.hardware import peak_resident_bytes
-from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.environment import environment
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.training import embeddings
-from socialrec_jax.training.step import Trainer
+from socialrec_jax.runtime import parallel
+from socialrec_jax.runtime.environment import environment
+from socialrec_jax.training import row_adagrad
+from socialrec_jax.training.retriever import Trainer
 
 WIDTH, IDS, SMALL, LARGE = 64, 8192, 10_000, 1_000_000
 
@@ -40,12 +40,18 @@ def row_by_row(num_rows: int) -> Callable:
     """A step on ids [1, 1, IDS]; the table lives in the closure."""
 
     def step(state, _, ids):
-        found = embeddings.look_up(state["table"], ids)
+        found = row_adagrad.look_up(state["table"], ids)
         gradients = jax.grad(lambda rows: loss(rows[found.places]))(found.rows)
-        return {"table": embeddings.updated(state["table"], found, gradients, jnp.float32(1), jnp.float32(0.01))}, ()
+        return {
+            "table": row_adagrad.updated(
+                state["table"], found, gradients, jnp.float32(1), jnp.float32(0.01)
+            )
+        }, ()
 
     call = parallel.scan_steps(step, axes={"table": 0})
-    state = {"table": parallel.as_shares(embeddings.fresh(num_rows, WIDTH, 1.0, jax.random.key(0)))}
+    state = {
+        "table": parallel.as_shares(row_adagrad.fresh(num_rows, WIDTH, 1.0, jax.random.key(0)))
+    }
 
     def run(ids: np.ndarray) -> None:
         nonlocal state
@@ -60,7 +66,9 @@ def dense_adam(num_rows: int) -> Callable:
     optimizer = optax.adam(1e-3)
 
     def step(table, slots, ids):
-        updates, slots = optimizer.update(jax.grad(lambda table: loss(table[ids]))(table), slots, table)
+        updates, slots = optimizer.update(
+            jax.grad(lambda table: loss(table[ids]))(table), slots, table
+        )
         return optax.apply_updates(table, updates), slots
 
     call = jax.jit(step, donate_argnums=(0, 1))
@@ -83,7 +91,11 @@ def popular_ids(num_rows: int, seed: int) -> np.ndarray:
 
 def steps(repeats: int) -> dict[str, float]:
     """Median milliseconds of each way, and the ratios."""
-    ways = {"small": (row_by_row, SMALL), "large": (row_by_row, LARGE), "dense": (dense_adam, LARGE)}
+    ways = {
+        "small": (row_by_row, SMALL),
+        "large": (row_by_row, LARGE),
+        "dense": (dense_adam, LARGE),
+    }
     runs = {name: make(rows) for name, (make, rows) in ways.items()}
     times = {name: [] for name in ways}
     for turn in range(repeats + 2):
@@ -128,11 +140,20 @@ def huge(num_items: int, calls: int = 3, steps_per_call: int = 4) -> dict[str, f
         train=TrainConfig(tokens_per_step=2048, negatives=1024),
     )
     counts = np.random.default_rng(0).zipf(1.5, num_items).clip(0, 10_000)
-    trainer = Trainer(config, RecommenderModel(config.model, num_items, 2), 1000, counts, tables=("items",))
-    state, call, times, found = trainer.init(synthetic_batch(num_items, 32, 64, 0)), trainer.compile(), [], []
+    trainer = Trainer(
+        config, RecommenderModel(config.model, num_items, 2), 1000, counts, tables=("items",)
+    )
+    state, call, times, found = (
+        trainer.init(synthetic_batch(num_items, 32, 64, 0)),
+        trainer.compile(),
+        [],
+        [],
+    )
     for number in range(calls):
         seeds = range(number * steps_per_call, (number + 1) * steps_per_call)
-        batches = [parallel.split_over_devices(synthetic_batch(num_items, 32, 64, seed)) for seed in seeds]
+        batches = [
+            parallel.split_over_devices(synthetic_batch(num_items, 32, 64, seed)) for seed in seeds
+        ]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *batches)
         began = time.perf_counter()
         state, losses = call(state, stacked)
@@ -148,9 +169,13 @@ def huge(num_items: int, calls: int = 3, steps_per_call: int = 4) -> dict[str, f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=9, help="interleaved turns of each way")
-    parser.add_argument("--items", type=int, help="train a whole model on a catalogue of this size instead")
+    parser.add_argument(
+        "--items", type=int, help="train a whole model on a catalogue of this size instead"
+    )
     options = parser.parse_args()
     results = huge(options.items) if options.items else steps(options.repeats)
     for name, value in results.items():

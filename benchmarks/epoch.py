@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from socialrec_jax import cli
+from socialrec_jax.runtime import cli
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,28 +42,32 @@ STEPS = {"full": 8, "small": 400}  # in a turn of each way
 def config_of(size: str, world):
     """The resolved configuration of a model size."""
     from socialrec_jax.config import ModelConfig, TrainConfig, base
-    from socialrec_jax.training.resolve import resolve
+    from socialrec_jax.training.auto_config import resolve
 
     config = base()
     if size == "small":
-        model = ModelConfig(width=16, num_layers=1, num_heads=1, history_length=32, dropout=0.1, social_queries=0)
-        config = dataclasses.replace(config, model=model, train=TrainConfig(tokens_per_step=128, negatives=32))
+        model = ModelConfig(
+            width=16, num_layers=1, num_heads=1, history_length=32, dropout=0.1, social_queries=0
+        )
+        config = dataclasses.replace(
+            config, model=model, train=TrainConfig(tokens_per_step=128, negatives=32)
+        )
     return resolve(config, world)
 
 
 def turn_of(way: Way, trainer, batches, steps: int) -> Callable[[], float]:
     """A function that trains so many steps and returns the seconds; it has compiled already."""
-    from socialrec_jax import parallel
-    from socialrec_jax.training import fit, residence
+    from socialrec_jax.runtime import parallel
+    from socialrec_jax.training import device_data, loop
 
     if way.resident:
-        trainer, batches = residence.placed(trainer, batches)
+        trainer, batches = device_data.placed(trainer, batches)
     call, state = trainer.compile(), trainer.init(batches.at(0))
 
     def turn(number: int = steps) -> float:
         nonlocal state
         began = time.perf_counter()
-        calls = fit.calls(batches, 0, number, way.steps_per_call, (0, 1))
+        calls = loop.calls(batches, 0, number, way.steps_per_call, (0, 1))
         for given in parallel.prefetch(calls) if way.prefetch else calls:
             state, losses = call(state, given)
             np.asarray(losses)  # as the loop of training does, which looks at every loss
@@ -78,7 +82,7 @@ def host_milliseconds(batches) -> dict[str, float]:
     """What the host does for one step, and the kilobytes that it sends."""
     import jax
 
-    from socialrec_jax.training.residence import Dealt
+    from socialrec_jax.training.device_data import Dealt
 
     found = {}
     for name, source in (("batch", batches), ("slots", Dealt(batches))):
@@ -94,36 +98,51 @@ def host_milliseconds(batches) -> dict[str, float]:
 
 def measure(size: str, world, rounds: int) -> dict:
     """Median events/s of every way, and the median and quartiles of its ratio to the first over the rounds."""
-    from socialrec_jax import stages
     from socialrec_jax.data.world import VALIDATION
+    from socialrec_jax.pipeline import stages
 
     config = config_of(size, world)
     batches = stages.training_batches(world, config, world.ends(VALIDATION))
-    trainer = stages.retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
+    trainer = stages.retriever_trainer(
+        world, config, batches, np.zeros((world.num_items, 0), np.float32)
+    )
     turns = [turn_of(way, trainer, batches, STEPS[size]) for way in WAYS.values()]
     seconds = np.array([[turn() for turn in turns] for _ in range(rounds)])
     events = STEPS[size] * batches.targets_per_epoch / batches.steps_per_epoch
     rows = {}
     for number, name in enumerate(WAYS):
         low, ratio, high = np.quantile(seconds[:, 0] / seconds[:, number], [0.25, 0.5, 0.75])
-        rate, step_ms = events / np.median(seconds[:, number]), np.median(seconds[:, number]) / STEPS[size] * 1e3
-        figures = {"events_per_second": rate, "step_ms": step_ms, "ratio": ratio, "p25": low, "p75": high}
+        rate, step_ms = (
+            events / np.median(seconds[:, number]),
+            np.median(seconds[:, number]) / STEPS[size] * 1e3,
+        )
+        figures = {
+            "events_per_second": rate,
+            "step_ms": step_ms,
+            "ratio": ratio,
+            "p25": low,
+            "p75": high,
+        }
         rows[name] = {key: round(float(value), 2) for key, value in figures.items()}
     return {"ways": rows, "host": host_milliseconds(batches)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="raw tables; without them the embedded sample shop")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, help="raw tables; without them the embedded sample shop"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
     parser.add_argument("--sizes", nargs="+", choices=sorted(STEPS), default=sorted(STEPS))
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "benchmark-epoch")
     options = parser.parse_args()
     cli.prepare_jax(options.out)
-    from socialrec_jax import pipeline
     from socialrec_jax.config import base
-    from socialrec_jax.environment import environment
-    from socialrec_jax.run import RunDirectory
+    from socialrec_jax.pipeline import pipeline
+    from socialrec_jax.runtime.environment import environment
+    from socialrec_jax.runtime.run import RunDirectory
 
     run = RunDirectory(options.out)
     with run.lock():

@@ -14,7 +14,9 @@ from socialrec_jax.shapes import Array
 
 TRAINING = 3  # forward, and the gradients of inputs and of weights
 _ADAM_PASSES = 10  # over parameters: gradient written and read; parameter, two moments, average each read and written
-_ROW_PASSES = 4  # over the rows that a step touches: gradient written and read; row read and written
+_ROW_PASSES = (
+    4  # over the rows that a step touches: gradient written and read; row read and written
+)
 _ACTIVATIONS = 14  # widths a token and block that a backward pass needs: qkv, mixed, attended, gates, feed-forward
 
 
@@ -51,7 +53,9 @@ def convolution(nodes: int, edges: int, width: int, layers: int = 2) -> float:
     return layers * (2 * nodes * width**2 + 2 * edges * width)
 
 
-def ranker(queries: int, candidates: int, catalogue: int, width: int, sizes: tuple[int, int, int, int]) -> float:
+def ranker(
+    queries: int, candidates: int, catalogue: int, width: int, sizes: tuple[int, int, int, int]
+) -> float:
     """Forward FLOPs of one ranker; sizes: (signals S, interactions I, hidden H, actions A)."""
     S, I, H, A = sizes  # noqa: E741
     each = I + 2 * (S + I) * H + 2 * H * H + 2 * (S + H) * A

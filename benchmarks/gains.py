@@ -51,7 +51,16 @@ def _rates(row: Row) -> np.ndarray:
 
 def table(rows: Sequence[Row]) -> str:
     """For people: a rung a line."""
-    head = ["preset", "rung", "units/s", "over the foot", "p10-p90", "over the last rung", "p10-p90", ""]
+    head = [
+        "preset",
+        "rung",
+        "units/s",
+        "over the foot",
+        "p10-p90",
+        "over the last rung",
+        "p10-p90",
+        "",
+    ]
     lines = [head, ["---"] * len(head)]
     for preset, gains in ladders(rows).items():
         lines += [[preset, gain.row.case, *_cells(gain)] for gain in gains]

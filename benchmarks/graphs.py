@@ -21,7 +21,9 @@ def convolution(name: str) -> Work:
     graph = random_graph(N, E, D, rng)
     model = SocialGCN(D)
     params = jax.jit(model.init)(jax.random.key(0), graph)["params"]
-    call = descend(lambda params, graph: jnp.mean(jnp.asarray(model.apply({"params": params}, graph)) ** 2))
+    call = descend(
+        lambda params, graph: jnp.mean(jnp.asarray(model.apply({"params": params}, graph)) ** 2)
+    )
 
     def check(carry) -> None:
         expect_close("a convolution", *_some_sums(graph, rng.integers(0, N, 64)), tolerance=FLOAT32)
@@ -34,7 +36,11 @@ def convolution(name: str) -> Work:
         unit="edges",
         units_per_call=E,
         flops=flops.TRAINING * flops.convolution(N, E, D),
-        bytes=4 * 2 * 3 * D * (E + N),  # each layer and pass reads a row an edge and writes one a node
+        bytes=4
+        * 2
+        * 3
+        * D
+        * (E + N),  # each layer and pass reads a row an edge and writes one a node
     )
 
 
@@ -57,4 +63,6 @@ def _some_sums(graph, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found = np.asarray(jax.jit(normalised_sum)(graph, messages))[nodes]
     receivers, heard, own = (np.asarray(x) for x in (graph.receivers, messages, graph.nodes))
     ends = np.searchsorted(receivers, nodes), np.searchsorted(receivers, nodes, side="right")
-    return found, np.stack([own[n] + heard[a:b].sum(0) for n, a, b in zip(nodes, *ends, strict=True)])
+    return found, np.stack(
+        [own[n] + heard[a:b].sum(0) for n, a, b in zip(nodes, *ends, strict=True)]
+    )

@@ -14,10 +14,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from socialrec_jax import allocator
+from socialrec_jax.runtime import memory
 
 _TERA, _GIGA = 1e12, 1e9
-CACHE_BYTES = 256 << 20  # traffic below this may never leave a cache (the largest here: server CPUs): not judged
+CACHE_BYTES = (
+    256 << 20
+)  # traffic below this may never leave a cache (the largest here: server CPUs): not judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,13 @@ _SHEETS = {
     "NVIDIA A100-SXM4-80GB": (156, 312, 2039, 300, "NVIDIA A100 data sheet, 80GB SXM"),
     "NVIDIA A100-PCIE-40GB": (156, 312, 1555, 32, "NVIDIA A100 data sheet, 40GB PCIe"),
     "NVIDIA A100 80GB PCIe": (156, 312, 1935, 32, "NVIDIA A100 data sheet, 80GB PCIe"),
-    "NVIDIA H100 80GB HBM3": (494.7, 989.4, 3350, 450, "NVIDIA H100 data sheet, SXM, without sparsity"),
+    "NVIDIA H100 80GB HBM3": (
+        494.7,
+        989.4,
+        3350,
+        450,
+        "NVIDIA H100 data sheet, SXM, without sparsity",
+    ),
     "NVIDIA H100 PCIe": (378, 756.5, 2000, 64, "NVIDIA H100 data sheet, PCIe, without sparsity"),
     "NVIDIA H200": (494.7, 989.4, 4800, 450, "NVIDIA H200 data sheet, SXM, without sparsity"),
     "NVIDIA L4": (60, 121, 300, 32, "NVIDIA L4 data sheet, without sparsity"),
@@ -72,7 +80,9 @@ def listed(kind: str) -> Peaks:
     if kind not in _SHEETS:
         return Peaks(kind, "n/a: not in the list of data sheets")
     float32, bfloat16, bandwidth, interconnect, source = _SHEETS[kind]
-    return Peaks(kind, source, float32 * _TERA, bfloat16 * _TERA, bandwidth * _GIGA, interconnect * _GIGA)
+    return Peaks(
+        kind, source, float32 * _TERA, bfloat16 * _TERA, bandwidth * _GIGA, interconnect * _GIGA
+    )
 
 
 def measured() -> Peaks:
@@ -90,7 +100,10 @@ def measured() -> Peaks:
 
 def at_least(first: Peaks, second: Peaks) -> Peaks:
     """The higher ceiling of two measurements: another program may have had the cores during one of them."""
-    best = {n: max(getattr(first, n) or 0, getattr(second, n) or 0) for n in ("float32", "bfloat16", "bandwidth")}
+    best = {
+        n: max(getattr(first, n) or 0, getattr(second, n) or 0)
+        for n in ("float32", "bfloat16", "bandwidth")
+    }
     return dataclasses.replace(first, **best)
 
 
@@ -108,7 +121,9 @@ def _best(function, carry, repeats: int = 8) -> float:
 
 def peak_resident_bytes() -> int:
     """The most memory that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def stay_within_memory() -> None:
@@ -116,15 +131,23 @@ def stay_within_memory() -> None:
 
     A case that is too large is then a row that says so; the system would kill the process, rows and all.
     """
-    if sys.platform != "linux" or jax.devices()[0].platform != "cpu":  # drivers of accelerators map what they please
+    if (
+        sys.platform != "linux" or jax.devices()[0].platform != "cpu"
+    ):  # drivers of accelerators map what they please
         return
     left = _kilobytes("/proc/meminfo", "MemAvailable") * 1024
     held = _kilobytes("/proc/self/status", "VmData") * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (held + int(0.95 * left), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (held + int(0.95 * left), resource.getrlimit(resource.RLIMIT_DATA)[1])
+    )
 
 
 def _kilobytes(file: str, name: str) -> int:
-    return next(int(line.split()[1]) for line in Path(file).read_text().splitlines() if line.startswith(f"{name}:"))
+    return next(
+        int(line.split()[1])
+        for line in Path(file).read_text().splitlines()
+        if line.startswith(f"{name}:")
+    )
 
 
 class PeakMemory:
@@ -137,9 +160,11 @@ class PeakMemory:
         self._on_cpu = jax.devices()[0].platform == "cpu"
         self._linux = sys.platform == "linux"
         if self._on_cpu and self._linux:
-            allocator.give_back()
+            memory.give_back()
             try:
-                Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to what is resident now
+                Path("/proc/self/clear_refs").write_text(
+                    "5"
+                )  # sets VmHWM back to what is resident now
             except OSError:  # not allowed here: the peak of the process so far
                 self._linux = False
 

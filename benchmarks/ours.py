@@ -24,19 +24,19 @@ import numpy as np
 from benchmarks.cases import expect_close
 from benchmarks.hardware import peak_resident_bytes
 from benchmarks.quality import without_friends, without_text
-from socialrec_jax import stages
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.world import VALIDATION, World
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.load import RETRIEVER, about
+from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.propagation import Propagation
-from socialrec_jax.models.text import GPT2, GPT2Sizes
-from socialrec_jax.run import RunDirectory
-from socialrec_jax.serving.load import RETRIEVER, about
-from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.training.fit import evaluation_interval, fit
-from socialrec_jax.training.residence import placed
-from socialrec_jax.training.resolve import resolve
+from socialrec_jax.pipeline import stages
+from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.training.auto_config import resolve
+from socialrec_jax.training.device_data import placed
+from socialrec_jax.training.loop import evaluation_interval, fit
 from socialrec_jax.training.text import TextTrainer
 
 CLOCKS = (time.perf_counter, time.process_time)
@@ -50,7 +50,9 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     world = behavior_alone(World.open(shop / "world"))
     config = settings(world, width)
     batches = stages.training_batches(world, config, world.ends(VALIDATION))
-    trainer = stages.retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
+    trainer = stages.retriever_trainer(
+        world, config, batches, np.zeros((world.num_items, 0), np.float32)
+    )
     recommender = Recommender(world, config, trainer.model)
     queries = protocol.held_out(world, VALIDATION)
     began, away, curve = [clock() for clock in CLOCKS], np.zeros(2), []
@@ -71,7 +73,9 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
             fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
     t = config.train
     every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
-    steps = min(len(curve) * every, trainer.num_steps) - every  # from the first validation to the last
+    steps = (
+        min(len(curve) * every, trainer.num_steps) - every
+    )  # from the first validation to the last
     targets = steps * batches.targets_per_epoch / batches.steps_per_epoch
     wall, cpu = (curve[-1][clock] - curve[0][clock] for clock in (0, 1))  # without compilation
     return {
@@ -93,7 +97,10 @@ def behavior_alone(world: World) -> World:
 def settings(world: World, width: int) -> Config:
     """The preset at this width, and what follows from the data."""
     config = base()
-    model, train = dataclasses.replace(config.model, width=width), dataclasses.replace(config.train, evaluations=60)
+    model, train = (
+        dataclasses.replace(config.model, width=width),
+        dataclasses.replace(config.train, evaluations=60),
+    )
     return resolve(dataclasses.replace(config, model=model, train=train), world)
 
 
@@ -111,12 +118,16 @@ def _users_per_second(recommender: Recommender, world: World) -> float:
     return len(users) / (time.perf_counter() - began)
 
 
-def text(tokens: Path, width: int, layers: int, heads: int, vocabulary: int, batch: int, steps: int) -> dict:
+def text(
+    tokens: Path, width: int, layers: int, heads: int, vocabulary: int, batch: int, steps: int
+) -> dict:
     """GPT-2 trained on rows without padding by the text stage's own trainer: two calls of so many steps, one timed."""
     rows = np.load(tokens).astype(np.int32)
     model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads))
     trainer = TextTrainer(base(), model, num_steps=2 * steps)
-    parts = rows[np.arange(2 * steps * batch) % len(rows)].reshape(2, 1, steps, batch, -1)  # calls, devices, steps
+    parts = rows[np.arange(2 * steps * batch) % len(rows)].reshape(
+        2, 1, steps, batch, -1
+    )  # calls, devices, steps
     batches = [TextBatch(tokens=part, segments=np.ones_like(part)) for part in parts]
     state, call = trainer.init(jax.tree.map(lambda leaf: leaf[0, 0], batches[0])), trainer.compile()
     state, warm = call(state, batches[0])
@@ -134,24 +145,36 @@ def graph(file: Path, width: int, repeats: int) -> dict:
     jraph's sum of messages, as friend trees are convolved.
     """
     with np.load(file) as columns:
-        N, edges = int(columns["num_nodes"]), [columns[name] for name in ("senders", "receivers", "weights")]
+        N, edges = (
+            int(columns["num_nodes"]),
+            [columns[name] for name in ("senders", "receivers", "weights")],
+        )
     rng = np.random.default_rng(0)
-    weights = [jnp.asarray(rng.normal(size=(width, width)) * width**-0.5, jnp.float32) for _ in range(2)]
+    weights = [
+        jnp.asarray(rng.normal(size=(width, width)) * width**-0.5, jnp.float32) for _ in range(2)
+    ]
     inputs = weights, jnp.asarray(rng.normal(size=(N, width)), jnp.float32)
-    seconds, gradients = _convolved(operator.matmul, Propagation.of(*edges, num_nodes=N), inputs, repeats)
+    seconds, gradients = _convolved(
+        operator.matmul, Propagation.of(*edges, num_nodes=N), inputs, repeats
+    )
     jraph_seconds, expected = _convolved(_heard, jax.device_put(edges), inputs, repeats)
     expect_close("gradients by sparse rows", gradients, expected, tolerance=1e-3)
     visits = 4 * len(edges[0])
     return {
         "peer": "ours",
-        "edge_visits_per_second": {"sparse rows": visits / seconds, "messages": visits / jraph_seconds},
+        "edge_visits_per_second": {
+            "sparse rows": visits / seconds,
+            "messages": visits / jraph_seconds,
+        },
     }
 
 
 def _heard(edges, states):
     """What each node hears [N, D]: a message an edge, added up by jraph."""
     senders, receivers, weights = edges
-    return jraph.segment_sum(weights[:, None] * states[senders], receivers, len(states), indices_are_sorted=True)
+    return jraph.segment_sum(
+        weights[:, None] * states[senders], receivers, len(states), indices_are_sorted=True
+    )
 
 
 def _convolved(hear, edges, inputs, repeats: int) -> tuple[float, jax.Array]:
@@ -176,7 +199,15 @@ def main() -> None:
         (sequences, {"shop": Path, "width": int, "goal": float}),
         (
             text,
-            {"tokens": Path, "width": int, "layers": int, "heads": int, "vocabulary": int, "batch": int, "steps": int},
+            {
+                "tokens": Path,
+                "width": int,
+                "layers": int,
+                "heads": int,
+                "vocabulary": int,
+                "batch": int,
+                "steps": int,
+            },
         ),
         (graph, {"file": Path, "width": int, "repeats": int}),
     ):

@@ -9,18 +9,22 @@ import numpy as np
 from benchmarks.gains import Gain
 from benchmarks.hardware import Peaks
 from benchmarks.schema import OK, Row
-from socialrec_jax.evaluation.figures import INK, OURS, RIVAL, as_svg, drawing
+from socialrec_jax.reports.figures import INK, OURS, RIVAL, as_svg, drawing
 
 
 def latency(salt: str, rows: Sequence[Row]) -> str:
     """Median seconds of a call from p10 to p99, a point a case, on a logarithmic axis."""
     with drawing(f"latency {salt}", 0.8 + 0.26 * len(rows)) as (figure, axis):
-        low, median, high = (np.array([getattr(row, name) for row in rows]) * 1e3 for name in ("p10", "p50", "p99"))
+        low, median, high = (
+            np.array([getattr(row, name) for row in rows]) * 1e3 for name in ("p10", "p50", "p99")
+        )
         axis.hlines(range(len(rows)), low, high, color=INK, linewidth=0.8)
         axis.plot(median, range(len(rows)), "o", color=OURS, markersize=5)
         axis.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
         axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.set(xscale="log", xlabel="latency of a call (ms)", xlim=(low.min() / 2, high.max() * 2))
+        axis.set(
+            xscale="log", xlabel="latency of a call (ms)", xlim=(low.min() / 2, high.max() * 2)
+        )
         _plain_numbers(axis.xaxis)
         return as_svg(figure, "latency of a call by case")
 
@@ -37,13 +41,20 @@ def roofline(salt: str, rows: Sequence[Row], peaks: Peaks) -> str:
             point = row.flops / row.bytes, rate
             axis.plot(*point, "o", color=OURS, markersize=4, label=f"{number} {_label(row)}")
             axis.annotate(str(number), point, textcoords="offset points", xytext=(5, 3), fontsize=8)
-        axis.set(xscale="log", yscale="log", xlabel="FLOPs a byte of least traffic", ylabel="GFLOP/s of a device")
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel="FLOPs a byte of least traffic",
+            ylabel="GFLOP/s of a device",
+        )
         _roof(axis, peaks.float32, peaks.bandwidth, linestyle="-", label="ceiling, float32")
         if peaks.bfloat16 and peaks.bfloat16 != peaks.float32:
             _roof(axis, peaks.bfloat16, peaks.bandwidth, linestyle="--", label="ceiling, bfloat16")
         for side in (axis.xaxis, axis.yaxis):
             _plain_numbers(side)
-        figure.legend(loc="outside lower center", frameon=False, fontsize=8, handlelength=1.2, ncols=1)
+        figure.legend(
+            loc="outside lower center", frameon=False, fontsize=8, handlelength=1.2, ncols=1
+        )
         return as_svg(figure, "FLOP/s of each case beneath the device's roofline")
 
 
@@ -59,10 +70,19 @@ def scaling(salt: str, rows: Sequence[Row]) -> str:
     """Units a second of N devices over those of one."""
     with drawing(f"scaling {salt}", 3.0) as (figure, axis):
         for kind, colour in (("strong", OURS), ("weak", RIVAL)):
-            rates = {row.devices: row.units_per_second or 0 for row in rows if row.case.startswith(kind)}
+            rates = {
+                row.devices: row.units_per_second or 0 for row in rows if row.case.startswith(kind)
+            }
             if 1 in rates:
                 devices = sorted(rates)
-                axis.plot(devices, [rates[n] / rates[1] for n in devices], "o-", color=colour, label=kind, markersize=4)
+                axis.plot(
+                    devices,
+                    [rates[n] / rates[1] for n in devices],
+                    "o-",
+                    color=colour,
+                    label=kind,
+                    markersize=4,
+                )
         most = max(row.devices for row in rows)
         axis.plot([1, most], [1, most], color=INK, linewidth=0.8, linestyle=":", label="ideal")
         axis.set(xlabel="devices", ylabel="rate over that of one device", ylim=(0, None))

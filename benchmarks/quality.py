@@ -15,16 +15,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from socialrec_jax import pipeline, stages
 from socialrec_jax.config import Config
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.signals import Signals
+from socialrec_jax.data.features.ranker_features import Signals
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.run import RunDirectory
-from socialrec_jax.serving.load import items_with_events
-from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.text_stage import item_features
+from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.load import items_with_events
+from socialrec_jax.pipeline import pipeline, stages
+from socialrec_jax.pipeline.text import item_features
+from socialrec_jax.runtime.run import RunDirectory
 
 METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
 _SHUFFLES = 200
@@ -42,17 +42,29 @@ def with_other_friends(world: World, seed: int) -> World:
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
     once = owners < ids if _is_symmetric(owners, ids) else np.ones(len(ids), bool)
-    src, dst, kept = owners[once], _shuffled_ends(owners[once], ids[once], bool(once.all()), rng), np.flatnonzero(once)
+    src, dst, kept = (
+        owners[once],
+        _shuffled_ends(owners[once], ids[once], bool(once.all()), rng),
+        np.flatnonzero(once),
+    )
     if not once.all():
-        src, dst, kept = np.concatenate([src, dst]), np.concatenate([dst, src]), np.concatenate([kept, kept])
+        src, dst, kept = (
+            np.concatenate([src, dst]),
+            np.concatenate([dst, src]),
+            np.concatenate([kept, kept]),
+        )
     order = np.lexsort((dst, src))
     counts = np.bincount(src, minlength=world.num_users)
     others = (world.friends.weights[kept][order], world.friends.times[kept][order])
-    shuffled = Friends(np.concatenate([[0], np.cumsum(counts)]), dst[order].astype(np.int32), *others)
+    shuffled = Friends(
+        np.concatenate([[0], np.cumsum(counts)]), dst[order].astype(np.int32), *others
+    )
     return dataclasses.replace(world, friends=shuffled)
 
 
-def _shuffled_ends(src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator) -> np.ndarray:
+def _shuffled_ends(
+    src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator
+) -> np.ndarray:
     """dst in a random order that makes nobody a friend of themselves, nor of the same friend twice if that can be."""
     src, dst = src.astype(np.int64), rng.permutation(dst).astype(np.int64)
     for _ in range(_SHUFFLES):
@@ -72,7 +84,8 @@ def without_text(world: World, _seed: int) -> World:
     names = ("titles", "descriptions", "tags", "categories")
     vectors = np.zeros((world.num_items, 0), np.float32)
     return dataclasses.replace(
-        world, items=dataclasses.replace(world.items, vectors=vectors, **dict.fromkeys(names, empty))
+        world,
+        items=dataclasses.replace(world.items, vectors=vectors, **dict.fromkeys(names, empty)),
     )
 
 
@@ -131,9 +144,14 @@ def train_strictly(world: World, config: Config, folder: Path) -> dict:
         known = items_with_events(recommender.world, recommender.world.ends(VALIDATION))
         tested = Recommender(world, recommender.config, recommender.model, recommender.texts)
         tested.use(jax.tree.map(np.asarray, recommender.variables["params"]), known)
-        tested.rank_with(Signals.fit(world, world.ends(VALIDATION), ranker.signals.settings), ranker.serving)
+        tested.rank_with(
+            Signals.fit(world, world.ends(VALIDATION), ranker.signals.settings), ranker.serving
+        )
         parts = {"validation": VALIDATION, "test": TEST}
-        judged = {n: stages.judge_ranker(tested, protocol.held_out(world, p), p)[0] for n, p in parts.items()}
+        judged = {
+            n: stages.judge_ranker(tested, protocol.held_out(world, p), p)[0]
+            for n, p in parts.items()
+        }
     return {name: {"ranker": judgement.metrics} for name, judgement in judged.items()}
 
 
@@ -150,16 +168,23 @@ def one_event_earlier(world: World) -> World:
     return dataclasses.replace(world, events=Events(offsets, **columns), event_splits=earlier)
 
 
-def run_suite(world: World, config: Config, arms: list[str], seeds: list[int], folder: Path) -> dict:
+def run_suite(
+    world: World, config: Config, arms: list[str], seeds: list[int], folder: Path
+) -> dict:
     """{arm: {model: {metric: {mean, deviation, values}}}} on the test part."""
     results = {}
     for arm in arms:
         runs = []
         for seed in seeds:
-            seeded, place = dataclasses.replace(config, seed=seed), folder / f"{arm.replace(' ', '-')}-{seed}"
+            seeded, place = (
+                dataclasses.replace(config, seed=seed),
+                folder / f"{arm.replace(' ', '-')}-{seed}",
+            )
             strict = arm == STRICT
             runs.append(
-                train_strictly(world, seeded, place) if strict else train(ARMS[arm](world, seed), seeded, place)
+                train_strictly(world, seeded, place)
+                if strict
+                else train(ARMS[arm](world, seed), seeded, place)
             )
         results[arm] = {part: summary([r[part] for r in runs]) for part in ("validation", "test")}
     return results
@@ -171,7 +196,9 @@ def summary(runs: list[dict]) -> dict:
         model: {
             metric: {
                 "mean": round(float(np.mean([r[model][metric] for r in runs])), 5),
-                "deviation": round(float(np.std([r[model][metric] for r in runs], ddof=len(runs) > 1)), 5),
+                "deviation": round(
+                    float(np.std([r[model][metric] for r in runs], ddof=len(runs) > 1)), 5
+                ),
                 "values": [round(r[model][metric], 5) for r in runs],
             }
             for metric in METRICS
@@ -198,4 +225,6 @@ def _columns(friends: Friends) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _is_symmetric(owners: np.ndarray, ids: np.ndarray) -> bool:
     """Whether every friendship is stored from both ends."""
     there, back = np.lexsort((ids, owners)), np.lexsort((owners, ids))
-    return bool(np.array_equal(owners[there], ids[back]) and np.array_equal(ids[there], owners[back]))
+    return bool(
+        np.array_equal(owners[there], ids[back]) and np.array_equal(ids[there], owners[back])
+    )

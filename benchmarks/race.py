@@ -24,12 +24,17 @@ from socialrec_jax.data.world import TEST, VALIDATION, World
 PEERS = Path(__file__).parent / "peers"
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 _TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 16}
-GRAPHS = {"gcn-7k-220k": (7_375, 223_562), "gcn-1m-10m": (1_000_000, 10_000_000)}  # nodes, edges; Ciao's size first
+GRAPHS = {
+    "gcn-7k-220k": (7_375, 223_562),
+    "gcn-1m-10m": (1_000_000, 10_000_000),
+}  # nodes, edges; Ciao's size first
 
 Row = dict
 
 
-def run(world: World, shop: Path, python: Path, folder: Path, contests: list[str], epochs: int) -> list[Row]:
+def run(
+    world: World, shop: Path, python: Path, folder: Path, contests: list[str], epochs: int
+) -> list[Row]:
     """A row for each runner: {contest, peer, figures...}, or {contest, peer, status} of one that did not run."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -71,7 +76,9 @@ def twin(world: World, width: int) -> dict[str, float]:
 def text(world: World, shop: Path, python: Path, folder: Path, epochs: int):
     """GPT-2 at width 256, 4 layers, rows of 128 tokens without padding."""
     file = folder / "tokens.npy"
-    np.save(file, np.random.default_rng(0).integers(0, _TEXT["vocabulary"], (64, 128)).astype(np.int32))
+    np.save(
+        file, np.random.default_rng(0).integers(0, _TEXT["vocabulary"], (64, 128)).astype(np.int32)
+    )
     yield theirs(python, "torch_gpt2.py", tokens=file, **_TEXT)
     yield ours("text", tokens=file, **_TEXT)
     yield theirs(python, "torch_gpt2.py", tokens=file, **_TEXT, bf16=1)
@@ -115,10 +122,14 @@ def write_graph(file: Path, num_nodes: int, num_edges: int) -> None:
     popularity = (rng.pareto(1.2, num_edges) * num_nodes / 2000).astype(np.int64) % num_nodes
     senders = rng.permutation(num_nodes)[popularity]
     receivers = np.sort(rng.integers(0, num_nodes, num_edges))
-    degrees = [np.maximum(np.bincount(ends, minlength=num_nodes), 1) for ends in (senders, receivers)]
+    degrees = [
+        np.maximum(np.bincount(ends, minlength=num_nodes), 1) for ends in (senders, receivers)
+    ]
     weights = 1 / np.sqrt(degrees[0][senders] * degrees[1][receivers])
     ends = {"senders": senders.astype(np.int32), "receivers": receivers.astype(np.int32)}
-    np.savez(file, weights=weights.astype(np.float32), num_nodes=num_nodes, allow_pickle=False, **ends)
+    np.savez(
+        file, weights=weights.astype(np.float32), num_nodes=num_nodes, allow_pickle=False, **ends
+    )
 
 
 def theirs(python: Path, script: str, **options: object) -> Row:
@@ -128,7 +139,9 @@ def theirs(python: Path, script: str, **options: object) -> Row:
 
 
 def ours(contest: str, **options: object) -> Row:
-    return _last_line([sys.executable, "-m", "benchmarks.ours", contest, *_arguments(options)], dict(os.environ))
+    return _last_line(
+        [sys.executable, "-m", "benchmarks.ours", contest, *_arguments(options)], dict(os.environ)
+    )
 
 
 def _arguments(options: dict[str, object]) -> list[str]:
@@ -142,7 +155,11 @@ def _last_line(command: list[str], variables: dict[str, str]) -> Row:
         return json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
         output = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        return {"peer": Path(command[1]).stem, "status": "not run", "why": output[-1] if output else str(error)}
+        return {
+            "peer": Path(command[1]).stem,
+            "status": "not run",
+            "why": output[-1] if output else str(error),
+        }
 
 
 def table(rows: list[Row]) -> str:
@@ -158,11 +175,16 @@ def table(rows: list[Row]) -> str:
         "edge_visits_per_second": "edge visits/s",
         "peak_memory_mb": "peak MB",
     }
-    lines = ["| contest | who | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 2) + "|"]
+    lines = [
+        "| contest | who | " + " | ".join(columns.values()) + " |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     for row in rows:
         cells = [_cell(row.get(name, "")) for name in columns]
         who = row["peer"] + (f" ({row['why']})" if "why" in row else "")
-        lines.append(f"| {row.get('workload', row['contest'])} | {who} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {row.get('workload', row['contest'])} | {who} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(lines)
 
 

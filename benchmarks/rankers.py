@@ -12,12 +12,12 @@ from benchmarks import flops
 from benchmarks.cases import Work, expect_close
 from benchmarks.steps import STEPS, as_call, loss_holds, num_parameters
 from benchmarks.workloads import CATALOGUES, EVENT_TYPES, Catalogue
-from socialrec_jax import parallel
 from socialrec_jax.batch import Candidates, Judged
 from socialrec_jax.config import Config
-from socialrec_jax.data.signals import NAMES
+from socialrec_jax.data.features.ranker_features import NAMES
 from socialrec_jax.models.ranker import HIDDEN, Ranker
-from socialrec_jax.training import rank
+from socialrec_jax.runtime import parallel
+from socialrec_jax.training import ranker
 
 CANDIDATES = 100  # of a query
 INTERACTIONS = 8
@@ -26,13 +26,15 @@ INTERACTIONS = 8
 def learning(name: str) -> Work:
     """The step of the three rankers that learn side by side."""
     workload, rng = CATALOGUES[name], np.random.default_rng(0)
-    Q, C, I = rank.QUERIES_PER_STEP, CANDIDATES, INTERACTIONS  # noqa: E741
+    Q, C, I = ranker.QUERIES_PER_STEP, CANDIDATES, INTERACTIONS  # noqa: E741
     judged = random_judgements(Q, C, workload, rng)
     catalogue = rng.normal(size=(workload.items, workload.width)).astype(np.float32)
-    trainer = rank.RankTrainer(Config(), Ranker(EVENT_TYPES, I), STEPS, catalogue)
+    trainer = ranker.RankTrainer(Config(), Ranker(EVENT_TYPES, I), STEPS, catalogue)
     state, call = trainer.init(judged), trainer.compile()
     one = jax.tree.map(lambda leaf: leaf[0], state.params)
-    loss = jax.jit(lambda p: trainer.loss_sums(p, jnp.asarray(catalogue), judged, jnp.ones(Q)).mean())
+    loss = jax.jit(
+        lambda p: trainer.loss_sums(p, jnp.asarray(catalogue), judged, jnp.ones(Q)).mean()
+    )
     with jax.default_matmul_precision("highest"):
         expected = loss(one)
     carry = call(state, as_call(judged))
@@ -43,9 +45,13 @@ def learning(name: str) -> Work:
         check=lambda carry: loss_holds(first, expected, carry[1]),
         unit="candidates",
         units_per_call=Q * C,
-        flops=flops.TRAINING * rank.MEMBERS * flops.ranker(Q, C, workload.items, workload.width, sizes),
-        bytes=4.0 * catalogue.size + rank.MEMBERS * 4 * 2 * Q * C * (len(NAMES) + I + 2 * HIDDEN),
-        network_bytes=flops.all_reduce_bytes(num_parameters(carry[0].params), parallel.num_devices()),
+        flops=flops.TRAINING
+        * ranker.MEMBERS
+        * flops.ranker(Q, C, workload.items, workload.width, sizes),
+        bytes=4.0 * catalogue.size + ranker.MEMBERS * 4 * 2 * Q * C * (len(NAMES) + I + 2 * HIDDEN),
+        network_bytes=flops.all_reduce_bytes(
+            num_parameters(carry[0].params), parallel.num_devices()
+        ),
         devices=parallel.num_devices(),
     )
 
@@ -68,9 +74,16 @@ def scoring(name: str) -> Work:
 
     def check(carry) -> None:
         with jax.default_matmul_precision("highest"):
-            alone = asked.replace(items=asked.items[:, 7:8], exists=asked.exists[:, 7:8], signals=asked.signals[:, 7:8])
+            alone = asked.replace(
+                items=asked.items[:, 7:8],
+                exists=asked.exists[:, 7:8],
+                signals=asked.signals[:, 7:8],
+            )
             expect_close(
-                "a candidate alone", carry[1][:, 7:8], ranker.apply({"params": params}, alone, projected), 1e-2
+                "a candidate alone",
+                carry[1][:, 7:8],
+                ranker.apply({"params": params}, alone, projected),
+                1e-2,
             )
 
     sizes = (len(NAMES), INTERACTIONS, HIDDEN, EVENT_TYPES)
@@ -88,7 +101,9 @@ def scoring(name: str) -> Work:
 def ranker_params(ranker: Ranker, asked, catalogue) -> dict:
     """Fresh parameters whose logits are not all alike, as those of an untrained ranker are."""
     touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
-    params: dict = jax.jit(partial(ranker.init, method=touch))(jax.random.key(0), asked, catalogue)["params"]
+    params: dict = jax.jit(partial(ranker.init, method=touch))(jax.random.key(0), asked, catalogue)[
+        "params"
+    ]
     kernel = jax.random.normal(jax.random.key(1), params["logits"]["kernel"].shape) * 0.1
     return params | {"logits": params["logits"] | {"kernel": kernel}}
 
@@ -102,4 +117,4 @@ def random_judgements(Q: int, C: int, workload: Catalogue, rng: np.random.Genera
     )
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
     labels[np.arange(Q), rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)] = 1
-    return Judged(candidates, labels, np.ones((Q, rank.MEMBERS), np.float32))
+    return Judged(candidates, labels, np.ones((Q, ranker.MEMBERS), np.float32))

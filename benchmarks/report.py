@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks import gains, listing, plots
 from benchmarks.hardware import Peaks
 from benchmarks.schema import NOT_RUN, OK, Results, Row
-from socialrec_jax.evaluation.report import STYLE
-from socialrec_jax.run import write_atomically
+from socialrec_jax.reports.run_report import STYLE
+from socialrec_jax.runtime.run import write_atomically
 
 _SCALED = re.compile(r"(strong|weak) \d+")
 
@@ -46,7 +46,9 @@ _HOW_TO_READ = (
 
 
 def _headline(files: dict[Path, Results]) -> str:
-    devices = {device for results in files.values() for device in results.run.environment["devices"]}
+    devices = {
+        device for results in files.values() for device in results.run.environment["devices"]
+    }
     rows = [row for results in files.values() for row in results.rows]
     failed = sum(row.status not in (OK, NOT_RUN) for row in rows)
     tiles = {"result files": len(files), "cases": len(rows), "cases that are not ok": failed}
@@ -71,11 +73,18 @@ _SIDE_BY_SIDE = (
 
 def _shared(several: dict[str, Results]) -> str:
     cases = [results.by_case() for results in several.values()]
-    keys = [key for key in dict.fromkeys(key for rows in cases for key in rows) if sum(key in c for c in cases) > 1]
+    keys = [
+        key
+        for key in dict.fromkeys(key for rows in cases for key in rows)
+        if sum(key in c for c in cases) > 1
+    ]
     if not keys:
         return ""
     head = _cells("th", ["case", "preset", *several])
-    body = "".join(f"<tr>{_cells('td', [*key, *(_median(rows.get(key)) for rows in cases)])}</tr>" for key in keys)
+    body = "".join(
+        f"<tr>{_cells('td', [*key, *(_median(rows.get(key)) for rows in cases)])}</tr>"
+        for key in keys
+    )
     return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
 
 
@@ -101,7 +110,9 @@ def _facts(results: Results) -> str:
         "ceiling": run.hardware["source"],
         "JAX": run.environment["versions"]["jax"],
     }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts.items())
+    rows = "".join(
+        f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts.items()
+    )
     return f"<dl class=facts>{rows}</dl>"
 
 

@@ -22,7 +22,7 @@ from benchmarks.cases import Case, NotRun, Work, Wrong
 from benchmarks.hardware import PeakMemory, Peaks
 from benchmarks.schema import FAILED, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
 from benchmarks.timing import Clocked, Compilations, compilations, rounds
-from socialrec_jax.environment import environment
+from socialrec_jax.runtime.environment import environment
 
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how accelerators say it, and how CPUs do
 
@@ -58,7 +58,9 @@ def run_suite(suite: str, cases: Sequence[Case], effort: Effort, out: Path) -> R
         hardware=dataclasses.asdict(ceiling),
     )
     writer, rows = Writer(out / f"{suite}.jsonl", run), []
-    for _, group in itertools.groupby(cases, key=lambda case: case.group or (case.name, case.preset)):
+    for _, group in itertools.groupby(
+        cases, key=lambda case: case.group or (case.name, case.preset)
+    ):
         for row in _measure(suite, list(group), effort, ceiling):
             writer.write(row)
             rows.append(row)
@@ -114,7 +116,9 @@ def _timed(suite: str, ready: list[_Ready], effort: Effort, ceiling: Peaks) -> d
     return {one.case: _row(suite, one, measured, recompiled.count, ceiling) for one in ready}
 
 
-def _row(suite: str, one: _Ready, yardsticks: list[float], recompilations: int, ceiling: Peaks) -> Row:
+def _row(
+    suite: str, one: _Ready, yardsticks: list[float], recompilations: int, ceiling: Peaks
+) -> Row:
     work, seconds = one.work, one.clocked.seconds
     p10, p50, p90, p99 = statistics.quantiles(seconds)
     row = Row(
@@ -161,8 +165,12 @@ def _checked(one: _Ready, row: Row) -> Row:
 def _failure(suite: str, case: Case, error: Exception) -> Row:
     text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
-        return Row(suite=suite, case=case.name, preset=case.preset, status=OUT_OF_MEMORY, reason=text)
+        return Row(
+            suite=suite, case=case.name, preset=case.preset, status=OUT_OF_MEMORY, reason=text
+        )
     if isinstance(error, NotRun):
-        return Row(suite=suite, case=case.name, preset=case.preset, status=NOT_RUN, reason=str(error))
+        return Row(
+            suite=suite, case=case.name, preset=case.preset, status=NOT_RUN, reason=str(error)
+        )
     status = WRONG if isinstance(error, Wrong) else FAILED
     return Row(suite=suite, case=case.name, preset=case.preset, status=status, reason=text)

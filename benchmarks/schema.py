@@ -48,7 +48,9 @@ class Row:
     padding_share: float | None = None
     devices: int = 1
     seconds: list[float] = dataclasses.field(default_factory=list)  # a round each, in their order
-    yardstick_seconds: list[float] = dataclasses.field(default_factory=list)  # a fixed piece of work, the same rounds
+    yardstick_seconds: list[float] = dataclasses.field(
+        default_factory=list
+    )  # a fixed piece of work, the same rounds
     p10: float | None = None
     p50: float | None = None
     p90: float | None = None
@@ -99,11 +101,17 @@ def read(path: Path) -> Results:
     try:
         lines = path.read_text().splitlines()
     except (FileNotFoundError, IsADirectoryError):
-        raise InputMissing(f"{path} is no result file; make one with python -m benchmarks run --out DIR") from None
-    parsed = [_parse(line, path, is_last=number == len(lines)) for number, line in enumerate(lines, 1)]
+        raise InputMissing(
+            f"{path} is no result file; make one with python -m benchmarks run --out DIR"
+        ) from None
+    parsed = [
+        _parse(line, path, is_last=number == len(lines)) for number, line in enumerate(lines, 1)
+    ]
     runs = [entry for entry in parsed if isinstance(entry, Run)]
     if len(runs) != 1:
-        raise BadData(f"{path} has {len(runs)} lines that describe a run, not one: it is no result file")
+        raise BadData(
+            f"{path} has {len(runs)} lines that describe a run, not one: it is no result file"
+        )
     return Results(runs[0], [entry for entry in parsed if isinstance(entry, Row)])
 
 
@@ -126,19 +134,27 @@ def _parse(line: str, path: Path, is_last: bool) -> Run | Row | None:
 def validate(kind: type, values: dict, path: Path) -> None:
     """Raise BadData on a field that is missing, unknown or of another type."""
     if kind is Run and values.get("schema_version") != SCHEMA_VERSION:
-        raise BadData(f"{path} has schema version {values.get('schema_version')}, this program reads {SCHEMA_VERSION}")
+        raise BadData(
+            f"{path} has schema version {values.get('schema_version')}, this program reads {SCHEMA_VERSION}"
+        )
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := values.keys() - fields.keys():
         raise BadData(f"{path} has unknown fields {sorted(unknown)}")
     for name, expected in typing.get_type_hints(kind).items():
         field = fields[name]
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
         if name not in values and not required:
             continue
         if not _fits(values.get(name), expected, missing=name not in values):
             raise BadData(f"{path}: {name} is {values.get(name)!r}, not {expected}")
-    if kind is Row and (values["status"] not in STATUSES or values.get("bound_by", "n/a") not in BOUNDS):
-        raise BadData(f"{path}: status {values['status']!r} or bound_by {values.get('bound_by')!r} is unknown")
+    if kind is Row and (
+        values["status"] not in STATUSES or values.get("bound_by", "n/a") not in BOUNDS
+    ):
+        raise BadData(
+            f"{path}: status {values['status']!r} or bound_by {values.get('bound_by')!r} is unknown"
+        )
 
 
 def _fits(value: object, expected, *, missing: bool) -> bool:

@@ -34,7 +34,9 @@ def block_medians(values: np.ndarray, blocks: int = _BLOCKS) -> np.ndarray:
 def ratio_interval(old: np.ndarray, new: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """median(new) / median(old) and its 99% bootstrap interval (ratio, low, high) over blocks."""
     rng = np.random.default_rng(seed)
-    olds, news = (np.median(x[rng.integers(0, len(x), (_RESAMPLES, len(x)))], axis=1) for x in (old, new))
+    olds, news = (
+        np.median(x[rng.integers(0, len(x), (_RESAMPLES, len(x)))], axis=1) for x in (old, new)
+    )
     low, high = np.quantile(news / olds, [0.005, 0.995])
     return float(np.median(new) / np.median(old)), float(low), float(high)
 

@@ -12,12 +12,12 @@ import numpy as np
 from benchmarks import flops, workloads
 from benchmarks.cases import Work, Wrong, expect_close
 from benchmarks.workloads import EVENT_TYPES, SEQUENCES
-from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
 from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.training import small_world
-from socialrec_jax.training.step import Trainer, TrainState
+from socialrec_jax.runtime import parallel
+from socialrec_jax.training import local_vocabulary
+from socialrec_jax.training.retriever import Trainer, TrainState
 
 STEPS = 1000  # of the learning-rate schedule: more than will be run
 FLOAT32, BFLOAT16 = 1e-3, 1e-2  # how far a loss may lie from its reference
@@ -55,7 +55,12 @@ def step(name: str, friends: int = 0) -> Work:
 def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> Trainer:
     config = workload.config()
     users = workload.users if workload.friends else 0
-    return Trainer(config, RecommenderModel(config.model, workload.items, EVENT_TYPES, users), STEPS, item_counts)
+    return Trainer(
+        config,
+        RecommenderModel(config.model, workload.items, EVENT_TYPES, users),
+        STEPS,
+        item_counts,
+    )
 
 
 def descend(loss: Callable) -> Callable:
@@ -81,7 +86,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
 
     def loss(params: dict):
         word, drawn = plain.randomness(state.step, counts)
-        world = small_world.gather({}, batch, drawn, {})
+        world = local_vocabulary.gather({}, batch, drawn, {})
         bound = plain.model.bind({"params": params})
         return plain.loss_sums(bound, world, Noise(word, jnp.asarray(batch.row_ids)))[0].mean()
 
@@ -89,7 +94,9 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
         return jax.jit(loss)(state.served)  # before the first step: averages are the parameters
 
 
-def step_cost(workload: workloads.Sequences, state: TrainState, batch: Batch) -> tuple[float, float]:
+def step_cost(
+    workload: workloads.Sequences, state: TrainState, batch: Batch
+) -> tuple[float, float]:
     """(forward FLOPs, bytes of the step); each device updates parameters of its own, tables left out."""
     events, pairs = int((batch.segments > 0).sum()), flops.causal_pairs(batch.segments)
     classes = workload.negatives or workload.items
@@ -98,8 +105,12 @@ def step_cost(workload: workloads.Sequences, state: TrainState, batch: Batch) ->
     if batch.friends is not None:
         users = batch.friends.users
         forward += flops.convolution(users.size, batch.friends.edges.size, workload.width)
-    traffic = flops.activation_bytes(events, workload.width, workload.layers, jnp.dtype(workload.dtype).itemsize)
-    return forward, traffic + parallel.num_devices() * flops.adam_bytes(num_parameters(state.params))
+    traffic = flops.activation_bytes(
+        events, workload.width, workload.layers, jnp.dtype(workload.dtype).itemsize
+    )
+    return forward, traffic + parallel.num_devices() * flops.adam_bytes(
+        num_parameters(state.params)
+    )
 
 
 def num_parameters(params: dict) -> int:
@@ -108,6 +119,8 @@ def num_parameters(params: dict) -> int:
 
 def loss_holds(first, expected, last, dtype: str = "float32") -> None:
     """Raise Wrong unless the first loss is the expected one and the last is a number."""
-    expect_close("the first loss", np.ravel(first)[0], expected, BFLOAT16 if dtype == "bfloat16" else FLOAT32)
+    expect_close(
+        "the first loss", np.ravel(first)[0], expected, BFLOAT16 if dtype == "bfloat16" else FLOAT32
+    )
     if not np.isfinite(np.asarray(last)).all():
         raise Wrong("the last loss is not finite")

@@ -82,7 +82,9 @@ def yardstick() -> float:
 _SQUARE = np.random.default_rng(0).normal(0, 0.05, (384, 384)).astype(np.float32)
 
 
-def rounds(cases: Sequence[Clocked], min_rounds: int, max_rounds: int, budget_seconds: float) -> list[float]:
+def rounds(
+    cases: Sequence[Clocked], min_rounds: int, max_rounds: int, budget_seconds: float
+) -> list[float]:
     """Time all cases in turn, each round in another order; the yardstick's seconds of each round.
 
     Stops after max_rounds, or after min_rounds once budget_seconds are over.
@@ -90,7 +92,9 @@ def rounds(cases: Sequence[Clocked], min_rounds: int, max_rounds: int, budget_se
     order, rng, measured = list(cases), random.Random(0), []
     yardstick()
     began = time.perf_counter()
-    while len(measured) < min_rounds or (len(measured) < max_rounds and time.perf_counter() - began < budget_seconds):
+    while len(measured) < min_rounds or (
+        len(measured) < max_rounds and time.perf_counter() - began < budget_seconds
+    ):
         rng.shuffle(order)
         before = yardstick()
         for case in order:

@@ -9,9 +9,9 @@ import numpy as np
 from benchmarks import flops
 from benchmarks.cases import Work, expect_close
 from benchmarks.workloads import CATALOGUES, Catalogue
-from socialrec_jax import parallel
-from socialrec_jax.training import embeddings
-from socialrec_jax.training.step import adam, fresh, updated
+from socialrec_jax.runtime import parallel
+from socialrec_jax.training import row_adagrad
+from socialrec_jax.training.retriever import adam, fresh, updated
 
 _RATE, _TOLERANCE = 1e-3, 2e-2  # the tolerance is of the first update against its formula
 
@@ -23,14 +23,18 @@ def as_a_whole(name: str) -> Work:
     optimizer = adam(lambda _: jnp.float32(_RATE))
 
     def update(state, ids):
-        gradient = jax.grad(lambda params: jnp.sum(jnp.tanh(jnp.take(params["ids"], ids, axis=0))))(state.params)
+        gradient = jax.grad(lambda params: jnp.sum(jnp.tanh(jnp.take(params["ids"], ids, axis=0))))(
+            state.params
+        )
         return updated(state, gradient, optimizer, ema_decay=0.995)
 
     call = jax.jit(update, donate_argnums=0)
     state = call(fresh({"ids": table}, optimizer), ids)
     touched = ids[:64]
     moved = np.asarray(state.params["ids"][touched]) - table[touched]
-    expected = np.full_like(moved, -_RATE)  # Adam's first step: the rate against the gradient's sign, here +
+    expected = np.full_like(
+        moved, -_RATE
+    )  # Adam's first step: the rate against the gradient's sign, here +
     return Work(
         call=lambda state: call(state, ids),
         carry=state,
@@ -47,14 +51,16 @@ def by_rows(name: str) -> Work:
     table, ids = table_and_ids(workload)
 
     def step(state, _, ids):
-        found = embeddings.look_up(state["table"], ids)
+        found = row_adagrad.look_up(state["table"], ids)
         gradients = jax.grad(lambda rows: jnp.sum(jnp.tanh(rows[found.places])))(found.rows)
-        moved = embeddings.updated(state["table"], found, gradients, jnp.float32(1), jnp.float32(_RATE))
+        moved = row_adagrad.updated(
+            state["table"], found, gradients, jnp.float32(1), jnp.float32(_RATE)
+        )
         return {"table": moved}, found.lost
 
     steps = parallel.scan_steps(step, axes={"table": 0})
     sent = ids.reshape(parallel.num_local_devices(), 1, -1)
-    state, lost = steps({"table": parallel.as_shares(embeddings.of_parameter(table))}, sent)
+    state, lost = steps({"table": parallel.as_shares(row_adagrad.of_parameter(table))}, sent)
     devices = parallel.num_devices()
     touched, visits = np.unique(ids, return_counts=True)
     moved = np.asarray(state["table"].rows).reshape(-1, workload.width)[touched] - table[touched]

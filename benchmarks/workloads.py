@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.asking import Asking
-from socialrec_jax.data.batches import TrainingBatches
-from socialrec_jax.data.neighbours import Neighbourhood
+from socialrec_jax.data.batching.friend_sampler import Neighbourhood
+from socialrec_jax.data.batching.social_positions import Asking
+from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.data.world import NO_TIME, Events, Friends
-from socialrec_jax.models.text import GPT2Sizes
+from socialrec_jax.models.gpt2 import GPT2Sizes
 
 EVENT_TYPES = 4
 
@@ -47,7 +47,11 @@ class Sequences:
                 dropout=0.1,
                 compute_dtype=self.dtype,
             ),
-            train=TrainConfig(tokens_per_step=self.rows * self.row_length, negatives=self.negatives, steps_per_call=1),
+            train=TrainConfig(
+                tokens_per_step=self.rows * self.row_length,
+                negatives=self.negatives,
+                steps_per_call=1,
+            ),
         )
 
     def events(self) -> Events:
@@ -68,7 +72,9 @@ class Sequences:
             hood = Neighbourhood(events, self._friends(), events.offsets[1:])
             asking = Asking(hood, per_row=2, at_request=False)
         first = int(events.times.min())
-        return TrainingBatches(events, events.offsets[1:], first, self.row_length, self.rows, 0, asking)
+        return TrainingBatches(
+            events, events.offsets[1:], first, self.row_length, self.rows, 0, asking
+        )
 
     def _friends(self) -> Friends:
         n = self.users * self.friends
@@ -128,7 +134,10 @@ _CATALOGUES = (
     Catalogue("catalogue-1m-tiny", 10_000, 32, 64, 1024),
     Catalogue("catalogue-10m-tiny", 100_000, 32, 64, 1024),
 )
-_GRAPHS = (FriendGraph("gcn-1m-10m", 1_000_000, 10_000_000, 64), FriendGraph("gcn-1m-10m-tiny", 10_000, 100_000, 32))
+_GRAPHS = (
+    FriendGraph("gcn-1m-10m", 1_000_000, 10_000_000, 64),
+    FriendGraph("gcn-1m-10m-tiny", 10_000, 100_000, 32),
+)
 
 SEQUENCES = {workload.name: workload for workload in _SEQUENCES}
 TEXTS = {workload.name: workload for workload in _TEXTS}

@@ -16,7 +16,9 @@ class FriendTrees(struct.PyTreeNode):
     """
 
     users: Ints[Array, "*P Q n"]  # -1 = absent
-    items: Ints[Array, "*P Q n r"]  # the node's last items before the moment, newest first; read with exists
+    items: Ints[
+        Array, "*P Q n r"
+    ]  # the node's last items before the moment, newest first; read with exists
     ages: Ints[Array, "*P Q n r"]  # seconds from the item's event to the moment
     exists: Bools[Array, "*P Q n r"]
     edges: Floats[Array, "*P Q m"]  # m = n - 1 normalised weights, 0 = absent
@@ -54,11 +56,15 @@ class Batch(struct.PyTreeNode):
     items: Ints[Array, "*P B T"]  # 0 where padding; read together with segments
     event_types: Ints[Array, "*P B T"]
     times: Ints[Array, "*P B T"]  # seconds since the World's first event
-    request_times: Ints[Array, "*P B T"]  # when the next event is asked for; its own time in training
+    request_times: Ints[
+        Array, "*P B T"
+    ]  # when the next event is asked for; its own time in training
     targets: Ints[Array, "*P B T"]  # the next item
     target_types: Ints[Array, "*P B T"]
     weights: Floats[Array, "*P B T"]  # of the target, 0 = do not learn
-    asked: Ints[Array, "*P B q"] | None = None  # the positions whose state takes in friends, distinct within a row
+    asked: Ints[Array, "*P B q"] | None = (
+        None  # the positions whose state takes in friends, distinct within a row
+    )
     friends: FriendTrees | None = None  # of the asked positions [*P B q]
 
     def check(self) -> None:
@@ -75,7 +81,9 @@ class Batch(struct.PyTreeNode):
             "weights",
         ):
             if getattr(self, name).shape != shape:
-                raise ValueError(f"Batch.{name} has shape {getattr(self, name).shape}, segments have {shape}")
+                raise ValueError(
+                    f"Batch.{name} has shape {getattr(self, name).shape}, segments have {shape}"
+                )
         if self.row_ids.shape != shape[:-1]:
             raise ValueError(f"Batch.row_ids has shape {self.row_ids.shape}, segments have {shape}")
         if ((self.weights > 0) & (self.segments == 0)).any():

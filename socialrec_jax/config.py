@@ -198,9 +198,13 @@ def check(config: Config) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value} is out of range {low}..{high}")
     for name, sizes in (("model", config.model), ("text", config.text)):
         if sizes.width % sizes.num_heads:
-            raise UsageError(f"--{name}.width {sizes.width} is no multiple of --{name}.num-heads {sizes.num_heads}")
+            raise UsageError(
+                f"--{name}.width {sizes.width} is no multiple of --{name}.num-heads {sizes.num_heads}"
+            )
     if config.text.epochs == 0 and not config.text.pretrained:
-        raise UsageError("--text.epochs 0 trains nothing: say with --text.pretrained DIR what to read texts with")
+        raise UsageError(
+            "--text.epochs 0 trains nothing: say with --text.pretrained DIR what to read texts with"
+        )
 
 
 def to_json(config: Config) -> str:
@@ -213,6 +217,10 @@ def from_json(text: str) -> Config:
 
 
 def _build(cls: type, values: dict[str, Any]):
-    sections = {f.name: type(f.default) for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default)}
+    sections = {
+        f.name: type(f.default)
+        for f in dataclasses.fields(cls)
+        if dataclasses.is_dataclass(f.default)
+    }
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return cls(**{k: _build(sections[k], v) if k in sections else v for k, v in values.items()})

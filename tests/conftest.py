@@ -23,7 +23,14 @@ from tests.worlds import random_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-_LONGEST = ("test_hosts.py", "test_resume.py", "test_walk.py", "test_runner.py", "test_devices.py", "test_focus.py")
+_LONGEST = (
+    "test_hosts.py",
+    "test_resume.py",
+    "test_walk.py",
+    "test_runner.py",
+    "test_devices.py",
+    "test_focus.py",
+)
 
 
 def pytest_collection_modifyitems(items):

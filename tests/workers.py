@@ -41,7 +41,9 @@ def launch(*command, processes: int = 1, devices: int = 1) -> list[str]:
     finally:
         for process in started:
             process.kill()
-    assert not any(process.returncode for process in started), "\n".join(errors[-3000:] for _, errors in said)
+    assert not any(process.returncode for process in started), "\n".join(
+        errors[-3000:] for _, errors in said
+    )
     return [out for out, _ in said]
 
 

@@ -61,7 +61,12 @@ def world_of(path: Path, events: Events, num_items: int) -> World:
         user_ids=Strings.of([f"user{u}" for u in range(users)]),
         events=events,
         event_splits=leave_one_out(events),
-        friends=Friends(np.zeros(users + 1, np.int64), nobody, nobody.astype(np.float32), nobody + np.int64(NO_TIME)),
+        friends=Friends(
+            np.zeros(users + 1, np.int64),
+            nobody,
+            nobody.astype(np.float32),
+            nobody + np.int64(NO_TIME),
+        ),
         items=items,
     )
 
@@ -79,7 +84,9 @@ def with_friends(world: World, edges: Iterable[tuple[int, int, float, int]]) -> 
     return dataclasses.replace(world, friends=friends)
 
 
-def random_edges(num_users: int, num_edges: int, since: int | tuple[int, int], seed: int = 0) -> list:
+def random_edges(
+    num_users: int, num_edges: int, since: int | tuple[int, int], seed: int = 0
+) -> list:
     """Different directed, weighted edges; since: the time of all, or a range of times."""
     rng = np.random.default_rng(seed)
     pairs = rng.choice(num_users * num_users, num_edges, replace=False)
@@ -99,15 +106,22 @@ def random_world(path: Path, num_users: int = 60, num_items: int = 40, seed: int
     return world_of(path, events_of(sequences), num_items)
 
 
-def cyclic_world(path: Path, num_users: int = 200, num_items: int = 24, length: int = 8, seed: int = 0) -> World:
+def cyclic_world(
+    path: Path, num_users: int = 200, num_items: int = 24, length: int = 8, seed: int = 0
+) -> World:
     """Each user walks the catalogue with a stride of 1 or 5: only the last two events together tell the next."""
     rng = np.random.default_rng(seed)
     starts, strides = rng.integers(0, num_items, num_users), rng.choice([1, 5], num_users)
-    sequences = [[int((a + n * d) % num_items) for n in range(length)] for a, d in zip(starts, strides, strict=True)]
+    sequences = [
+        [int((a + n * d) % num_items) for n in range(length)]
+        for a, d in zip(starts, strides, strict=True)
+    ]
     return world_of(path, events_of(sequences), num_items)
 
 
-def copying_world(path: Path, num_pairs: int = 300, num_items: int = 30, length: int = 6, seed: int = 0) -> World:
+def copying_world(
+    path: Path, num_pairs: int = 300, num_items: int = 30, length: int = 6, seed: int = 0
+) -> World:
     """Leaders do anything; the follower's next item is what the leader did last before the follower's last event.
 
     Users 0.. lead, users num_pairs.. follow. Leaders go on after their followers, so what is held out of a leader is
@@ -116,7 +130,10 @@ def copying_world(path: Path, num_pairs: int = 300, num_items: int = 30, length:
     rng = np.random.default_rng(seed)
     leads = np.stack([rng.permutation(num_items)[: length + 3] for _ in range(num_pairs)])
     follows = np.stack(
-        [np.append(rng.choice(np.setdiff1d(np.arange(num_items), lead)), lead[: length - 1]) for lead in leads]
+        [
+            np.append(rng.choice(np.setdiff1d(np.arange(num_items), lead)), lead[: length - 1])
+            for lead in leads
+        ]
     )
     events = events_of([*leads.tolist(), *follows.tolist()])
     followers = events.owners >= num_pairs

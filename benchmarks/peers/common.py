@@ -27,7 +27,8 @@ class Sequences:
     def read(cls, file: str) -> Sequences:
         with np.load(file) as columns:
             return cls(
-                *(columns[name] for name in ("offsets", "items", "times", "held_out")), int(columns["num_items"])
+                *(columns[name] for name in ("offsets", "items", "times", "held_out")),
+                int(columns["num_items"]),
             )
 
     @property
@@ -80,7 +81,9 @@ def trained_to_its_best(
             train()
         with serving:
             top = recommend()
-        curve.append([round(training.wall, 2), round(training.cpu, 2), round(ndcg_at_10(top, judged), 5)])
+        curve.append(
+            [round(training.wall, 2), round(training.cpu, 2), round(ndcg_at_10(top, judged), 5)]
+        )
         print(epoch, *curve[-1], flush=True)
         best = max(point[2] for point in curve)
         if 0 < goal <= best or best > max(point[2] for point in curve[-patience:]):
@@ -106,4 +109,7 @@ def finish(**figures) -> None:
     """The last line: figures, peak memory in MB, and what ran."""
     scale = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
-    print(json.dumps(figures | {"peak_memory_mb": round(peak), "python": sys.version.split()[0]}), flush=True)
+    print(
+        json.dumps(figures | {"peak_memory_mb": round(peak), "python": sys.version.split()[0]}),
+        flush=True,
+    )

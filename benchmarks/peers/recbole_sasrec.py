@@ -21,14 +21,27 @@ def write_atomic(data: Sequences, folder: Path) -> None:
     """RecBole's interaction file, the held-out item last."""
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
     for user in range(len(data.offsets) - 1):
-        sequence = [*data.history(user), *([data.held_out[user]] if data.held_out[user] >= 0 else [])]
+        sequence = [
+            *data.history(user),
+            *([data.held_out[user]] if data.held_out[user] >= 0 else []),
+        ]
         lines += [f"{user}\t{item}\t{place}" for place, item in enumerate(sequence)]
     (folder / "exchange").mkdir()
     (folder / "exchange" / "exchange.inter").write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
-    a = arguments(__doc__, data="", width=64, epochs=30, batch=2048, length=50, threads=2, patience=3, goal=0.0)
+    a = arguments(
+        __doc__,
+        data="",
+        width=64,
+        epochs=30,
+        batch=2048,
+        length=50,
+        threads=2,
+        patience=3,
+        goal=0.0,
+    )
     torch.set_num_threads(a.threads)
     logging.disable(logging.CRITICAL)
     data, folder = Sequences.read(a.data), Path(tempfile.mkdtemp())
@@ -58,8 +71,12 @@ def main() -> None:
         top = np.full((len(data.offsets) - 1, 10), -1)
         for interaction, *_ in held_out:
             scores = model.full_sort_predict(interaction).reshape(len(interaction), -1)
-            scores.scatter_(1, interaction["item_id_list"], -torch.inf)  # seen; 0 pads and is nobody's item
-            top[tokens("user_id", interaction["user_id"])] = tokens("item_id", scores.topk(10).indices)
+            scores.scatter_(
+                1, interaction["item_id_list"], -torch.inf
+            )  # seen; 0 pads and is nobody's item
+            top[tokens("user_id", interaction["user_id"])] = tokens(
+                "item_id", scores.topk(10).indices
+            )
         return top[data.held_out >= 0]
 
     def tokens(column: str, numbers: torch.Tensor) -> np.ndarray:

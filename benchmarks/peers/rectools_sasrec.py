@@ -25,13 +25,30 @@ def quiet_trainer(epochs: int = 1) -> Trainer:
 
 def dataset_of(data: Sequences) -> Dataset:
     users = np.repeat(np.arange(len(data.offsets) - 1), np.diff(data.offsets))
-    moments = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(users)), unit="s")  # keeps the files' order
-    table = {Columns.User: users, Columns.Item: data.items, Columns.Weight: 1.0, Columns.Datetime: moments}
+    moments = pd.Timestamp("2000-01-01") + pd.to_timedelta(
+        np.arange(len(users)), unit="s"
+    )  # keeps the files' order
+    table = {
+        Columns.User: users,
+        Columns.Item: data.items,
+        Columns.Weight: 1.0,
+        Columns.Datetime: moments,
+    }
     return Dataset.construct(pd.DataFrame(table))
 
 
 def main() -> None:
-    a = arguments(__doc__, data="", width=64, epochs=30, length=50, negatives=256, batch=128, threads=1, patience=3)
+    a = arguments(
+        __doc__,
+        data="",
+        width=64,
+        epochs=30,
+        length=50,
+        negatives=256,
+        batch=128,
+        threads=1,
+        patience=3,
+    )
     torch.set_num_threads(a.threads)
     data = Sequences.read(a.data)
     dataset = dataset_of(data)

@@ -10,7 +10,16 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 def main() -> None:
     a = arguments(
-        __doc__, tokens="", width=256, layers=4, heads=4, vocabulary=8192, batch=8, steps=6, threads=2, bf16=0
+        __doc__,
+        tokens="",
+        width=256,
+        layers=4,
+        heads=4,
+        vocabulary=8192,
+        batch=8,
+        steps=6,
+        threads=2,
+        bf16=0,
     )
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)

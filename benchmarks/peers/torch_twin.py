@@ -42,11 +42,15 @@ class Block(nn.Module):
         """x [B, T, D], bias [B, H, T, T] with -inf where nothing may be seen."""
         x = x + torch.sigmoid(self.gates[0](x)) * self.dropout(self._attend(self.norms[0](x), bias))
         gate, up = self.widen(self.norms[1](x)).chunk(2, -1)
-        return x + torch.sigmoid(self.gates[1](x)) * self.dropout(self.narrow(functional.silu(gate) * up))
+        return x + torch.sigmoid(self.gates[1](x)) * self.dropout(
+            self.narrow(functional.silu(gate) * up)
+        )
 
     def _attend(self, x, bias):
         B, T, D = x.shape
-        query, key, value = self.qkv(x).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.qkv(x).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        )
         mixed = functional.scaled_dot_product_attention(
             self.query_norm(query), self.key_norm(key), value, attn_mask=bias
         )
@@ -78,7 +82,9 @@ class Twin(nn.Module):
             log_buckets(steps, POSITION_BUCKETS)
         )
         future = torch.full((T, T), float("-inf")).triu(1)
-        for block, bias in zip(self.blocks, both.permute(0, 3, 1, 2).split(self.heads, 1), strict=True):
+        for block, bias in zip(
+            self.blocks, both.permute(0, 3, 1, 2).split(self.heads, 1), strict=True
+        ):
             x = block(x, bias + future)
         return functional.normalize(self.state(self.norm(x)), dim=-1)
 
@@ -108,10 +114,18 @@ def padded(data: Sequences, users: np.ndarray, length: int):
     shape = (len(users), length + 1)
     items, times, real = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, bool)
     for row, user in enumerate(users):
-        begin, end = max(data.offsets[user], data.offsets[user + 1] - length - 1), data.offsets[user + 1]
-        items[row, : end - begin], times[row, : end - begin] = data.items[begin:end], data.times[begin:end]
+        begin, end = (
+            max(data.offsets[user], data.offsets[user + 1] - length - 1),
+            data.offsets[user + 1],
+        )
+        items[row, : end - begin], times[row, : end - begin] = (
+            data.items[begin:end],
+            data.times[begin:end],
+        )
         real[row, : end - begin] = True
-    as_tensors = (torch.from_numpy(x) for x in (items[:, :-1], times[:, :-1], items[:, 1:], real[:, 1:]))
+    as_tensors = (
+        torch.from_numpy(x) for x in (items[:, :-1], times[:, :-1], items[:, 1:], real[:, 1:])
+    )
     return tuple(as_tensors)
 
 
@@ -133,7 +147,9 @@ def main() -> None:
         if step == 2:  # warm
             clock, targets, positions = Clock(), 0, 0
         with clock:
-            items, times, following, real = padded(data, rng.choice(learnable, a.batch, replace=False), a.length)
+            items, times, following, real = padded(
+                data, rng.choice(learnable, a.batch, replace=False), a.length
+            )
             states, following = model(items, times)[real], following[real]
             if a.negatives:
                 negatives = torch.multinomial(chances, a.negatives, replacement=True)

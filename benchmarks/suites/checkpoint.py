@@ -12,14 +12,16 @@ import numpy as np
 from benchmarks import steps, workloads
 from benchmarks.cases import Case, Work, Wrong
 from benchmarks.workloads import SEQUENCES
-from socialrec_jax.checkpoint import Checkpoints
-from socialrec_jax.training.step import TrainState
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.training.retriever import TrainState
 
 
 def cases(tiny: bool) -> list[Case]:
     names = workloads.sized(("beauty-packed", "dlrmv4-mini"), tiny)
     return [
-        Case(kind, name, partial(make, name), name) for name in names for kind, make in (("save", save), ("load", load))
+        Case(kind, name, partial(make, name), name)
+        for name in names
+        for kind, make in (("save", save), ("load", load))
     ]
 
 
@@ -31,7 +33,14 @@ def save(name: str) -> Work:
         checkpoints.save(step, state, {}, keep=set())
         return step + 1
 
-    return Work(call, 0, lambda _: _same(checkpoints.restore(state), state), "bytes", _size(state), on_host=True)
+    return Work(
+        call,
+        0,
+        lambda _: _same(checkpoints.restore(state), state),
+        "bytes",
+        _size(state),
+        on_host=True,
+    )
 
 
 def load(name: str) -> Work:

@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks import steps, workloads
 from benchmarks.cases import Case, Work, Wrong
 from benchmarks.workloads import SEQUENCES, Sequences
-from socialrec_jax import parallel
-from socialrec_jax.data.batches import TrainingBatches
+from socialrec_jax.data.batching.training_batches import TrainingBatches
+from socialrec_jax.runtime import parallel
 
 
 def cases(tiny: bool) -> list[Case]:
@@ -45,7 +45,9 @@ def loader(name: str) -> Work:
     batches = _workload(name).batches()
 
     def check(_) -> None:
-        learnt = sum(float(batches.at(step).weights.sum()) for step in range(batches.steps_per_epoch))
+        learnt = sum(
+            float(batches.at(step).weights.sum()) for step in range(batches.steps_per_epoch)
+        )
         if learnt != batches.targets_per_epoch:
             raise Wrong(f"an epoch has {learnt:.0f} targets, not {batches.targets_per_epoch}")
 

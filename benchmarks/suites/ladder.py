@@ -17,11 +17,11 @@ import numpy as np
 from benchmarks import flops, steps, workloads
 from benchmarks.cases import Case, NotRun, Work
 from benchmarks.workloads import SEQUENCES, Sequences
-from socialrec_jax import parallel
 from socialrec_jax.batch import Batch
-from socialrec_jax.data.batches import Plan, TrainingBatches, cut, windows
-from socialrec_jax.training import fit, residence
-from socialrec_jax.training.step import Trainer, TrainState
+from socialrec_jax.data.batching.training_batches import Plan, TrainingBatches, cut, windows
+from socialrec_jax.runtime import parallel
+from socialrec_jax.training import device_data, loop
+from socialrec_jax.training.retriever import Trainer, TrainState
 
 _FOREVER = 1 << 40  # steps
 
@@ -39,7 +39,9 @@ class Rung:
 
     def of(self, workload: Sequences) -> Sequences:
         negatives = workload.negatives if self.sampled else 0
-        return dataclasses.replace(workload, negatives=negatives, dtype="bfloat16" if self.bfloat16 else "float32")
+        return dataclasses.replace(
+            workload, negatives=negatives, dtype="bfloat16" if self.bfloat16 else "float32"
+        )
 
 
 _SWITCHES = {
@@ -67,7 +69,10 @@ def cases(tiny: bool) -> list[Case]:
         case
         for name in workloads.sized(("beauty-packed", "beauty-500k"), tiny)
         for case in (
-            *(Case(title, name, partial(step, SEQUENCES[name], rung), name) for title, rung in rungs().items()),
+            *(
+                Case(title, name, partial(step, SEQUENCES[name], rung), name)
+                for title, rung in rungs().items()
+            ),
             Case("+ fused attention", name, not_built, name),
         )
     ]
@@ -91,9 +96,9 @@ def step(workload: Sequences, rung: Rung) -> Work:
     K, costs = rung.steps_per_call, costs_of(workload, trainer, state, example)
     events = batches.targets_per_epoch / batches.steps_per_epoch
     if rung.resident:
-        trainer, batches = residence.placed(trainer, source)
+        trainer, batches = device_data.placed(trainer, source)
     call = trainer.compile()
-    supply = fit.calls(batches, 0, _FOREVER, K, (0, 1))
+    supply = loop.calls(batches, 0, _FOREVER, K, (0, 1))
     state, losses = call(state, next(supply))
     first = np.asarray(losses)
     return Work(

@@ -67,13 +67,21 @@ class Worker:
     def __init__(self, name: str, devices: int, rows: int):
         self.peak_memory: int | None = None
         command = [sys.executable, "-m", "benchmarks.suites.scale", name, str(devices), str(rows)]
-        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several processes share a device
+        environment = os.environ | {
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false"
+        }  # several processes share a device
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment
+        )
         about = self._answer()
         self.events, self.padding_share = about["events"], about["padding_share"]
         self.first_loss, self.reference = about["first_loss"], about["reference"]
-        self.flops, self.bytes, self.network_bytes = about["flops"], about["bytes"], about["network_bytes"]
+        self.flops, self.bytes, self.network_bytes = (
+            about["flops"],
+            about["bytes"],
+            about["network_bytes"],
+        )
 
     def step(self, _: Any) -> float:
         assert self._process.stdin is not None
@@ -119,9 +127,15 @@ def work() -> None:
     state, losses = call(state, steps.as_call(batch))
     forward, traffic = steps.step_cost(workload, state, batch)
     sent = flops.all_reduce_bytes(steps.num_parameters(state.params), options.devices)
-    about = {"events": int((batch.segments > 0).sum()), "first_loss": float(losses[0]), "reference": reference}
+    about = {
+        "events": int((batch.segments > 0).sum()),
+        "first_loss": float(losses[0]),
+        "reference": reference,
+    }
     about |= {"flops": flops.TRAINING * forward, "bytes": traffic, "network_bytes": sent}
-    print(json.dumps(about | {"padding_share": 1 - about["events"] / batch.segments.size}), flush=True)
+    print(
+        json.dumps(about | {"padding_share": 1 - about["events"] / batch.segments.size}), flush=True
+    )
     for _ in sys.stdin:
         state, losses = jax.block_until_ready(call(state, steps.as_call(batch)))
         print(json.dumps({"loss": float(losses[0]), "peak_memory": memory.read()}), flush=True)

@@ -15,18 +15,18 @@ from benchmarks import flops, rankers, workloads
 from benchmarks.cases import Case, Work, Wrong, expect_close
 from benchmarks.rankers import random_judgements, ranker_params
 from benchmarks.workloads import CATALOGUES
-from socialrec_jax import parallel
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.cooccurrence import CosineSettings
-from socialrec_jax.data.prepare import prepare
-from socialrec_jax.data.signals import Signals
+from socialrec_jax.data.features.item_knn import CosineSettings
+from socialrec_jax.data.features.ranker_features import Signals
+from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import NOW, World
+from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.index import Index, Pairs, with_fallback
+from socialrec_jax.inference.load import model_for
 from socialrec_jax.models.ranker import Ranker
-from socialrec_jax.serving.index import Index, Pairs, with_fallback
-from socialrec_jax.serving.load import model_for
-from socialrec_jax.serving.recommend import Recommender
-from socialrec_jax.stages import training_batches
+from socialrec_jax.pipeline.stages import training_batches
+from socialrec_jax.runtime import parallel
 
 _TEMPERATURE = 0.07
 _CHECKED = 8  # queries
@@ -34,7 +34,11 @@ _CHECKED = 8  # queries
 
 def cases(tiny: bool) -> list[Case]:
     names = workloads.sized(("catalogue-1m", "catalogue-10m"), tiny)
-    searches = [Case(f"search k={k}", name, partial(search, name, k), name) for name in names for k in (10, 100)]
+    searches = [
+        Case(f"search k={k}", name, partial(search, name, k), name)
+        for name in names
+        for k in (10, 100)
+    ]
     users = 300 if tiny else 20_000
     return [
         *searches,
@@ -58,10 +62,18 @@ def search(name: str, k: int) -> Work:
         scores = states[:_CHECKED] / _TEMPERATURE @ catalogue.T
         order = np.argsort(-scores, axis=1)[:, :k]
         expect_close("the best scores", best[:_CHECKED], np.take_along_axis(scores, order, 1), 2e-3)
-        expect_close("scores of the items", best[:_CHECKED], np.take_along_axis(scores, items[:_CHECKED], 1), 2e-3)
+        expect_close(
+            "scores of the items",
+            best[:_CHECKED],
+            np.take_along_axis(scores, items[:_CHECKED], 1),
+            2e-3,
+        )
 
     def call(_):
-        return tuple(np.concatenate(parts) for parts in zip(*index.top(shared, states, nothing, k), strict=True))
+        return tuple(
+            np.concatenate(parts)
+            for parts in zip(*index.top(shared, states, nothing, k), strict=True)
+        )
 
     chunks = -(-Q // index.queries_per_call)
     return Work(
@@ -130,4 +142,6 @@ def recommender_of(world: World) -> Recommender:
     )
     ranker = Ranker(model.num_event_types, rankers.INTERACTIONS)
     ranker_parameters = ranker_params(ranker, judged.candidates, jnp.asarray(recommender.catalogue))
-    return recommender.rank_with(Signals.fit(world, world.ends(NOW), CosineSettings()), ranker_parameters)
+    return recommender.rank_with(
+        Signals.fit(world, world.ends(NOW), CosineSettings()), ranker_parameters
+    )

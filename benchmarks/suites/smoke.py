@@ -16,5 +16,10 @@ def cases(tiny: bool) -> list[Case]:
         Case("step", "beauty-packed-tiny", partial(steps.step, "beauty-packed-tiny"), "all"),
         Case("social", "gcn-1m-10m-tiny", partial(graphs.convolution, "gcn-1m-10m-tiny"), "all"),
         Case("text", "gpt2-small-tiny", partial(train.text_step, "gpt2-small-tiny"), "all"),
-        Case("search k=10", "catalogue-1m-tiny", partial(serve.search, "catalogue-1m-tiny", 10), "all"),
+        Case(
+            "search k=10",
+            "catalogue-1m-tiny",
+            partial(serve.search, "catalogue-1m-tiny", 10),
+            "all",
+        ),
     ]

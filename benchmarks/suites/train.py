@@ -13,12 +13,12 @@ from benchmarks import flops, graphs, rankers, steps, updates, workloads
 from benchmarks.cases import Case, Work
 from benchmarks.steps import STEPS, as_call, descend, loss_holds, num_parameters
 from benchmarks.workloads import EVENT_TYPES, SEQUENCES, TEXTS
-from socialrec_jax import parallel
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config
-from socialrec_jax.models.behavior import BehaviorTransformer
+from socialrec_jax.models.gpt2 import GPT2
 from socialrec_jax.models.layers import Noise
-from socialrec_jax.models.text import GPT2
+from socialrec_jax.models.sequence import BehaviorTransformer
+from socialrec_jax.runtime import parallel
 from socialrec_jax.training.text import TextTrainer, text_loss
 
 
@@ -34,8 +34,18 @@ def cases(tiny: bool) -> list[Case]:
         Case("social", graph, partial(graphs.convolution, graph)),
         Case("text", text, partial(text_step, text)),
         Case("ranker", catalogue, partial(rankers.learning, catalogue)),
-        Case("embedding update", catalogue, partial(updates.as_a_whole, catalogue), "embedding update"),
-        Case("embedding update by rows", catalogue, partial(updates.by_rows, catalogue), "embedding update"),
+        Case(
+            "embedding update",
+            catalogue,
+            partial(updates.as_a_whole, catalogue),
+            "embedding update",
+        ),
+        Case(
+            "embedding update by rows",
+            catalogue,
+            partial(updates.by_rows, catalogue),
+            "embedding update",
+        ),
     ]
 
 
@@ -44,7 +54,9 @@ def behavior(name: str) -> Work:
     workload = SEQUENCES[name]
     batch = workload.batches().at(0)
     config, width = workload.config().model, workload.width
-    items = jnp.asarray(np.random.default_rng(0).normal(size=(*batch.items.shape, width)) / width**0.5, jnp.float32)
+    items = jnp.asarray(
+        np.random.default_rng(0).normal(size=(*batch.items.shape, width)) / width**0.5, jnp.float32
+    )
     noise = Noise(jnp.uint32(1), jnp.asarray(batch.row_ids))
     towards = jnp.asarray(np.random.default_rng(1).normal(size=items.shape), jnp.float32)
 
@@ -57,7 +69,9 @@ def behavior(name: str) -> Work:
 
         return mean
 
-    params = jax.jit(BehaviorTransformer(config, EVENT_TYPES).init)(jax.random.key(0), batch, items)["params"]
+    params = jax.jit(BehaviorTransformer(config, EVENT_TYPES).init)(
+        jax.random.key(0), batch, items
+    )["params"]
     plain = loss(dataclasses.replace(config, compute_dtype="float32"))
     with jax.default_matmul_precision("highest"):
         expected = jax.jit(plain)(params, batch, items)

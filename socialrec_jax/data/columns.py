@@ -51,7 +51,9 @@ class Strings(Sequence[str]):
 
     @classmethod
     def load(cls, path: Path) -> Strings:
-        return cls(load_column(path.with_suffix(".offsets")), load_column(path.with_suffix(".utf8")))
+        return cls(
+            load_column(path.with_suffix(".offsets")), load_column(path.with_suffix(".utf8"))
+        )
 
     def save(self, path: Path) -> None:
         save_column(path.with_suffix(".offsets"), self.offsets)

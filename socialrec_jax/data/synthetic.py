@@ -34,10 +34,15 @@ BUY = EVENT_TYPES.index("buy")
 TYPE_LOGITS = np.array(  # [type before, type]: a cart is followed by buying, buying by comments
     [[1.6, 0.6, -0.4, -1.2], [0.8, 0.0, 1.6, -1.0], [1.2, 0.2, -0.6, 1.6], [1.6, 0.4, -0.4, -0.8]]
 )
-TYPE_PER_BUDGET = np.array([-0.6, 0.3, 1.2, 0.2])  # who can afford an item buys it, who cannot looks at it
+TYPE_PER_BUDGET = np.array(
+    [-0.6, 0.3, 1.2, 0.2]
+)  # who can afford an item buys it, who cannot looks at it
 
 COLD_ITEM_SHARE, COLD_USER_SHARE, NOISE_EDGE_SHARE = 0.08, 0.02, 0.2
-LATE_ITEM_SHARE, LAST_LAUNCHES = 0.4, 5  # goods that come in the last slices of time, as sought as the best tenth
+LATE_ITEM_SHARE, LAST_LAUNCHES = (
+    0.4,
+    5,
+)  # goods that come in the last slices of time, as sought as the best tenth
 SHORTEST, LONGEST_PER_MEAN = 3, 5  # events of a user: heavy-tailed from 3 to five times the mean
 INTERESTS, COMMUNITY_SIZE, FRIENDSHIPS = 4, 40, 4
 PATIENCE = 4  # refused ideas before a shopper turns to taste, and from taste to anything
@@ -74,28 +79,45 @@ class Catalogue:
     """V items sorted by shelf; a shelf is one step of the project of one (topic, brand)."""
 
     shelves: np.ndarray  # [V] project * NUM_KINDS + step, rising
-    kinds: np.ndarray  # [V] which kind of goods that step is; the order of kinds differs from topic to topic
+    kinds: (
+        np.ndarray
+    )  # [V] which kind of goods that step is; the order of kinds differs from topic to topic
     prices: np.ndarray  # [V]
     begins: np.ndarray  # [shelves + 1] shelf s owns rows begins[s]:begins[s + 1]
-    mass: np.ndarray  # [slices, V + 1] running popularity, going on from slice to slice; what is not out adds none
+    mass: (
+        np.ndarray
+    )  # [slices, V + 1] running popularity, going on from slice to slice; what is not out adds none
 
     @property
     def num_projects(self) -> int:
         return (len(self.begins) - 1) // NUM_KINDS
 
-    def draw(self, rng: np.random.Generator, first: np.ndarray, last: np.ndarray, times: np.ndarray) -> np.ndarray:
+    def draw(
+        self, rng: np.random.Generator, first: np.ndarray, last: np.ndarray, times: np.ndarray
+    ) -> np.ndarray:
         """One item [n] by its popularity at the time from each range of shelves first..last - 1 [n]."""
         slices = _slices(times)
         low, high = self.mass[slices, self.begins[first]], self.mass[slices, self.begins[last]]
-        found = np.searchsorted(self.mass.reshape(-1), low + rng.random(len(low)) * (high - low), "right") - 1
+        found = (
+            np.searchsorted(
+                self.mass.reshape(-1), low + rng.random(len(low)) * (high - low), "right"
+            )
+            - 1
+        )
         found -= slices * self.mass.shape[1]
-        return np.clip(found, self.begins[first], self.begins[last] - 1)  # rounding may reach the next shelf
+        return np.clip(
+            found, self.begins[first], self.begins[last] - 1
+        )  # rounding may reach the next shelf
 
-    def draw_project(self, rng, projects: np.ndarray, times: np.ndarray, count: int = 1) -> np.ndarray:
+    def draw_project(
+        self, rng, projects: np.ndarray, times: np.ndarray, count: int = 1
+    ) -> np.ndarray:
         """One item [n] from each of `projects` [n], or of the `count` projects that begin there."""
         return self.draw(rng, projects * NUM_KINDS, (projects + count) * NUM_KINDS, times)
 
-    def follow(self, rng, items: np.ndarray, before: np.ndarray, bought: np.ndarray, times: np.ndarray) -> np.ndarray:
+    def follow(
+        self, rng, items: np.ndarray, before: np.ndarray, bought: np.ndarray, times: np.ndarray
+    ) -> np.ndarray:
         """The planted successors: one or two steps on by the kind of the item before, three after buying."""
         strides = np.where(bought, 3, 1 + self.kinds[before] % 2)
         projects, steps = np.divmod(self.shelves[items], NUM_KINDS)
@@ -119,7 +141,9 @@ class People:
         """Real friends seen from both ends in CSR form: offsets [U + 1], friends, since."""
         ends = np.concatenate([self.edges[self.real], self.edges[self.real][:, ::-1]])
         order = np.argsort(ends[:, 0], kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(ends[:, 0], minlength=len(self.lengths)))])
+        offsets = np.concatenate(
+            [[0], np.cumsum(np.bincount(ends[:, 0], minlength=len(self.lengths)))]
+        )
         return offsets, ends[order, 1], np.tile(self.since[self.real], 2)[order]
 
 
@@ -135,19 +159,29 @@ class Timeline:
 class Shoppers:
     """Users who fill their time with items; `shop` moves some of them on by one event."""
 
-    def __init__(self, rng: np.random.Generator, catalogue: Catalogue, people: People, timeline: Timeline):
+    def __init__(
+        self, rng: np.random.Generator, catalogue: Catalogue, people: People, timeline: Timeline
+    ):
         self.rng, self.catalogue, self.people, self.times = rng, catalogue, people, timeline.times
         self.starts = np.cumsum(people.lengths) - people.lengths
         self.offsets, self.friends, self.since = people.friendships()
-        self.taken = np.full((len(people.lengths), people.lengths.max() + 1), -1, np.int32)  # [U, longest + 1] items
+        self.taken = np.full(
+            (len(people.lengths), people.lengths.max() + 1), -1, np.int32
+        )  # [U, longest + 1] items
         self.done = np.zeros(len(people.lengths), np.int64)
         self.last_types = np.zeros(len(people.lengths), np.int64)
 
     def shop(self, users: np.ndarray, times: np.ndarray, paused: np.ndarray) -> np.ndarray:
         """The next event's type [n] of each user; the item goes to `taken`."""
-        within, after = (np.cumsum(shares)[:-1] for shares in (SHARES_WITHIN_PROJECT, SHARES_AFTER_PAUSE))
+        within, after = (
+            np.cumsum(shares)[:-1] for shares in (SHARES_WITHIN_PROJECT, SHARES_AFTER_PAUSE)
+        )
         chance = self.rng.random(len(users))
-        causes = np.where(paused, np.searchsorted(after, chance, "right"), np.searchsorted(within, chance, "right"))
+        causes = np.where(
+            paused,
+            np.searchsorted(after, chance, "right"),
+            np.searchsorted(within, chance, "right"),
+        )
         items = self._new_items(users, times, causes)
         afford = np.clip(self.people.budgets[users] - np.log(self.catalogue.prices[items]), -2, 2)
         logits = TYPE_LOGITS[self.last_types[users]] + afford[:, None] * TYPE_PER_BUDGET
@@ -161,9 +195,14 @@ class Shoppers:
         items, waiting, attempt = np.full(len(users), -1), np.arange(len(users)), 0
         while len(waiting):
             ideas = self._ideas(users[waiting], times[waiting], causes[waiting])
-            had = (self.taken[users[waiting], : self.done[users].max() + 1] == ideas[:, None]).any(1)
+            had = (self.taken[users[waiting], : self.done[users].max() + 1] == ideas[:, None]).any(
+                1
+            )
             items[waiting[~had]] = ideas[~had]
-            waiting, attempt = waiting[had], attempt + 1  # no idea is -1, which counts as had: the next place is -1
+            waiting, attempt = (
+                waiting[had],
+                attempt + 1,
+            )  # no idea is -1, which counts as had: the next place is -1
             if attempt in (PATIENCE, 2 * PATIENCE):
                 causes[waiting] = TASTE if attempt == PATIENCE else NOISE
         return items
@@ -194,19 +233,33 @@ class Shoppers:
             return np.full(len(users), -1)
         counts = self.offsets[users + 1] - self.offsets[users]
         edges = self.offsets[users] + (self.rng.random(len(users)) * counts).astype(np.int64)
-        edges = np.minimum(edges, len(self.friends) - 1)  # whoever has no friends gets an edge that `known` refuses
+        edges = np.minimum(
+            edges, len(self.friends) - 1
+        )  # whoever has no friends gets an edge that `known` refuses
         friends, lags = self.friends[edges], self.rng.geometric(0.4, len(users))
         places = np.maximum(self.done[friends] - lags, 0)
         rows = np.minimum(self.starts[friends] + places, len(self.times) - 1)
-        known = (counts > 0) & (self.done[friends] >= lags) & (self.times[rows] < times) & (self.since[edges] < times)
+        known = (
+            (counts > 0)
+            & (self.done[friends] >= lags)
+            & (self.times[rows] < times)
+            & (self.since[edges] < times)
+        )
         items = self.taken[friends, places]
         before = self.taken[friends, np.maximum(places - 1, 0)]
-        next_items = self.catalogue.follow(self.rng, items, before, np.zeros(len(users), bool), times)
+        next_items = self.catalogue.follow(
+            self.rng, items, before, np.zeros(len(users), bool), times
+        )
         return np.where(known, np.where(self.rng.random(len(users)) < 0.25, next_items, items), -1)
 
 
 def write_tables(
-    folder: Path, *, num_users: int = 2000, num_items: int = 600, events_per_user: int = 20, seed: int = 0
+    folder: Path,
+    *,
+    num_users: int = 2000,
+    num_items: int = 600,
+    events_per_user: int = 20,
+    seed: int = 0,
 ) -> None:
     """Write events, social, items and users as parquet into folder; the same arguments give the same bytes.
 
@@ -220,23 +273,49 @@ def write_tables(
         )
     rng = np.random.default_rng(seed)
     catalogue = _catalogue(rng, num_items)
-    longest = min(LONGEST_PER_MEAN * events_per_user, num_items // 2)  # half the items stay new to everybody
+    longest = min(
+        LONGEST_PER_MEAN * events_per_user, num_items // 2
+    )  # half the items stay new to everybody
     people = _people(rng, num_users, catalogue.num_projects, events_per_user, longest)
     timeline = _timeline(rng, people.lengths)
     items, types = _live(rng, catalogue, people, timeline)
-    user_ids, item_ids = rng.permutation(num_users), rng.permutation(num_items)  # numbers tell nothing
+    user_ids, item_ids = (
+        rng.permutation(num_users),
+        rng.permutation(num_items),
+    )  # numbers tell nothing
     order = np.argsort(timeline.times, kind="stable")
     folder.mkdir(parents=True, exist_ok=True)
-    log = {"u": user_ids[timeline.users], "i": item_ids[items], "timestamp": timeline.times, "t": types}
+    log = {
+        "u": user_ids[timeline.users],
+        "i": item_ids[items],
+        "timestamp": timeline.times,
+        "t": types,
+    }
     log = {name: column[order] for name, column in log.items()}
     names = f"({list(EVENT_TYPES)})[t + 1] as event_type"
-    _write(folder / "events.parquet", log, f"""'u' || u as "user", 'i' || i as item, timestamp, {names}""")
-    edges = {"a": user_ids[people.edges[:, 0]], "b": user_ids[people.edges[:, 1]], "timestamp": people.since}
+    _write(
+        folder / "events.parquet",
+        log,
+        f"""'u' || u as "user", 'i' || i as item, timestamp, {names}""",
+    )
+    edges = {
+        "a": user_ids[people.edges[:, 0]],
+        "b": user_ids[people.edges[:, 1]],
+        "timestamp": people.since,
+    }
     edges["weight"] = 1.0 + rng.poisson(np.where(people.real, 3, 1))  # how often the two talk
     _write(folder / "social.parquet", edges, "'u' || a as src, 'u' || b as dst, weight, timestamp")
-    _write(folder / "items.parquet", {"i": item_ids, **_texts(rng, catalogue)}, "'i' || i as item, * exclude (i)")
+    _write(
+        folder / "items.parquet",
+        {"i": item_ids, **_texts(rng, catalogue)},
+        "'i' || i as item, * exclude (i)",
+    )
     homes = f"({list(REGIONS)})[home + 1] as region, ({list(LANGUAGES)})[home + 1] as language"
-    _write(folder / "users.parquet", {"u": user_ids, "home": people.homes}, f"""'u' || u as "user", {homes}""")
+    _write(
+        folder / "users.parquet",
+        {"u": user_ids, "home": people.homes},
+        f"""'u' || u as "user", {homes}""",
+    )
 
 
 def _catalogue(rng: np.random.Generator, num_items: int) -> Catalogue:
@@ -246,7 +325,9 @@ def _catalogue(rng: np.random.Generator, num_items: int) -> Catalogue:
     walks = rng.permuted(np.tile(np.arange(NUM_KINDS), (NUM_TOPICS, 1)), axis=1)
     kinds = walks[shelves // NUM_KINDS % NUM_TOPICS, shelves % NUM_KINDS]
     popularity = (1.0 + rng.permutation(num_items)) ** -1.1
-    spare = np.flatnonzero(shelves[:-1] == shelves[1:])  # the last of a shelf stays warm: no shelf is empty
+    spare = np.flatnonzero(
+        shelves[:-1] == shelves[1:]
+    )  # the last of a shelf stays warm: no shelf is empty
     cold, rest = np.split(rng.permutation(spare), [int(COLD_ITEM_SHARE * num_items)])
     popularity[cold] = 0
     late, slices = rest[: int(LATE_ITEM_SHARE * num_items)], np.arange(HORIZON // SLICE + 2)
@@ -264,7 +345,9 @@ def _catalogue(rng: np.random.Generator, num_items: int) -> Catalogue:
     )
 
 
-def _people(rng: np.random.Generator, num_users: int, num_projects: int, events_per_user: int, longest: int) -> People:
+def _people(
+    rng: np.random.Generator, num_users: int, num_projects: int, events_per_user: int, longest: int
+) -> People:
     num_communities = max(1, num_users // COMMUNITY_SIZE)
     community = np.sort(rng.integers(num_communities, size=num_users))
     fame = (1.0 + rng.permutation(num_projects)) ** -0.5
@@ -273,7 +356,9 @@ def _people(rng: np.random.Generator, num_users: int, num_projects: int, events_
     lengths = rng.lognormal(np.log(events_per_user) - 0.32, 0.8, num_users)
     lengths = np.clip(lengths.round(), SHORTEST, longest).astype(np.int64)
     lengths[rng.permutation(num_users)[: int(np.ceil(COLD_USER_SHARE * num_users))]] = 0
-    home = np.where(rng.random(num_users) < 0.8, rng.integers(4, size=num_communities)[community], 0)
+    home = np.where(
+        rng.random(num_users) < 0.8, rng.integers(4, size=num_communities)[community], 0
+    )
     edges, real = _edges(rng, np.searchsorted(community, np.arange(num_communities + 1)), community)
     return People(
         interests=np.where(rng.random((num_users, INTERESTS)) < 0.75, shared[community], own),
@@ -286,7 +371,9 @@ def _people(rng: np.random.Generator, num_users: int, num_projects: int, events_
     )
 
 
-def _edges(rng: np.random.Generator, begins: np.ndarray, community: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _edges(
+    rng: np.random.Generator, begins: np.ndarray, community: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Friendships [E, 2], each once, most of them in one's community, and which of them are real [E]."""
     src = np.repeat(np.arange(len(community)), rng.geometric(1 / FRIENDSHIPS, len(community)))
     low, high = begins[community[src]], begins[community[src] + 1]
@@ -304,7 +391,9 @@ def _timeline(rng: np.random.Generator, lengths: np.ndarray) -> Timeline:
     starts = np.cumsum(lengths) - lengths
     place = np.arange(len(users)) - starts[users]
     paused = (rng.random(len(users)) < PAUSE_SHARE) | (place == 0)
-    rest = np.where(paused & (place > 0), 0.1 + rng.exponential(size=len(users)), 0)  # in a unit of each user's own
+    rest = np.where(
+        paused & (place > 0), 0.1 + rng.exponential(size=len(users)), 0
+    )  # in a unit of each user's own
     busy = np.where(paused, 0, rng.exponential(600, len(users)))  # seconds
     last_rest = 0.1 + rng.exponential(size=len(lengths))
     joined = rng.random(len(lengths)) * 0.7 * HORIZON
@@ -312,9 +401,13 @@ def _timeline(rng: np.random.Generator, lengths: np.ndarray) -> Timeline:
     elapsed = np.cumsum(rest * unit[users] + busy)
     active = joined[users] + elapsed - elapsed[starts[users]]
     share_of_day = np.cumsum([0, *ACTIVITY_BY_HOUR]) / sum(ACTIVITY_BY_HOUR)
-    clock = np.interp(active % DAY / DAY, share_of_day, np.arange(25) / 24)  # even time is bent into days with nights
+    clock = np.interp(
+        active % DAY / DAY, share_of_day, np.arange(25) / 24
+    )  # even time is bent into days with nights
     times = FIRST_TIME + ((active // DAY + clock) * DAY).astype(np.int64)
-    return Timeline(users=users, times=times + place, paused=paused)  # the place parts events of one second
+    return Timeline(
+        users=users, times=times + place, paused=paused
+    )  # the place parts events of one second
 
 
 def _live(rng: np.random.Generator, catalogue: Catalogue, people: People, timeline: Timeline):
@@ -327,11 +420,15 @@ def _live(rng: np.random.Generator, catalogue: Catalogue, people: People, timeli
     slices = _slices(timeline.times)
     rows = np.arange(len(slices))
     opens = np.append(True, (np.diff(slices) != 0) | (np.diff(timeline.users) != 0))
-    waves = slices * (people.lengths.max() + 1) + rows - np.maximum.accumulate(np.where(opens, rows, 0))
+    waves = (
+        slices * (people.lengths.max() + 1) + rows - np.maximum.accumulate(np.where(opens, rows, 0))
+    )
     order = np.argsort(waves, kind="stable")
     types = np.empty(len(rows), np.uint8)
     for wave in np.split(order, np.flatnonzero(np.diff(waves[order])) + 1):
-        types[wave] = shoppers.shop(timeline.users[wave], timeline.times[wave], timeline.paused[wave])
+        types[wave] = shoppers.shop(
+            timeline.users[wave], timeline.times[wave], timeline.paused[wave]
+        )
     return shoppers.taken[shoppers.taken >= 0], types
 
 
@@ -345,9 +442,13 @@ def _texts(rng: np.random.Generator, catalogue: Catalogue) -> dict[str, np.ndarr
     topics, kinds = ([row.split("|") for row in words] for words in (TOPICS, KINDS))
     languages = rng.choice(4, len(catalogue.kinds), p=[0.4, 0.25, 0.15, 0.2])
     projects, rows = catalogue.shelves // NUM_KINDS, []
-    for project, kind, language in zip(projects.tolist(), catalogue.kinds.tolist(), languages.tolist(), strict=True):
+    for project, kind, language in zip(
+        projects.tolist(), catalogue.kinds.tolist(), languages.tolist(), strict=True
+    ):
         brand, topic = divmod(project, NUM_TOPICS)
-        brand = (SYLLABLES[brand * 7 % 60] + SYLLABLES[brand // 60 % 60] + SYLLABLES[brand * 11 % 60]).title()
+        brand = (
+            SYLLABLES[brand * 7 % 60] + SYLLABLES[brand // 60 % 60] + SYLLABLES[brand * 11 % 60]
+        ).title()
         words = {"topic": topics[language][topic], "kind": kinds[language][kind], "brand": brand}
         title = "{brand} {topic} {kind}".format(**words) + f" {EMOJI[topic]}" * (kind == 0)
         tags = f"{topics[0][topic]}|{kinds[0][kind]}|{brand}"

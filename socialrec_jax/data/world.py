@@ -26,7 +26,9 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
-def first_at_or_after(times: np.ndarray, starts: np.ndarray, stops: np.ndarray, moments: np.ndarray) -> np.ndarray:
+def first_at_or_after(
+    times: np.ndarray, starts: np.ndarray, stops: np.ndarray, moments: np.ndarray
+) -> np.ndarray:
     """First row of each sorted slice times[start:stop] [Q] that is not before its moment; stop where all are.
 
     A bisection of all slices at once, which needs no key column of users and times together.
@@ -136,7 +138,9 @@ class World:
             return np.asarray(self.events.offsets[1:])
         if as_of in (VALIDATION, TEST):
             return self.events.starts + self.events.count_before(self.event_splits < as_of)
-        return self.events.ends_before(np.arange(self.num_users), np.full(self.num_users, as_of, np.int64))
+        return self.events.ends_before(
+            np.arange(self.num_users), np.full(self.num_users, as_of, np.int64)
+        )
 
     def moments(self, as_of: int | str = NOW) -> np.ndarray:
         """When each user is asked [U], unix seconds: of others, what is strictly older may be known.
@@ -158,7 +162,10 @@ class World:
     @functools.cached_property
     def _after_all(self) -> int:
         """A second after the last event or friendship."""
-        return 1 + max((int(times.max()) for times in (self.events.times, self.friends.times) if len(times)), default=0)
+        return 1 + max(
+            (int(times.max()) for times in (self.events.times, self.friends.times) if len(times)),
+            default=0,
+        )
 
     @classmethod
     def open(cls, path: Path) -> World:
@@ -185,11 +192,18 @@ class World:
 
 def _load(table: type, folder: Path):
     fields = dataclasses.fields(table)
-    return table(**{f.name: (Strings.load if f.type == "Strings" else load_column)(folder / f.name) for f in fields})
+    return table(
+        **{
+            f.name: (Strings.load if f.type == "Strings" else load_column)(folder / f.name)
+            for f in fields
+        }
+    )
 
 
 def _save(table, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for field in dataclasses.fields(table):
         column = getattr(table, field.name)
-        column.save(folder / field.name) if isinstance(column, Strings) else save_column(folder / field.name, column)
+        column.save(folder / field.name) if isinstance(column, Strings) else save_column(
+            folder / field.name, column
+        )

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sparse
 
-from socialrec_jax.data.cooccurrence import CosineSettings, ItemCosine
-from socialrec_jax.data.neighbours import Neighbourhood
-from socialrec_jax.data.popularity import recent_popularity
-from socialrec_jax.data.profiles import strongest
-from socialrec_jax.data.signals import Questions, friends_had
+from socialrec_jax.data.batching.friend_sampler import Neighbourhood
+from socialrec_jax.data.features.item_knn import CosineSettings, ItemCosine
+from socialrec_jax.data.features.popularity import recent_popularity
+from socialrec_jax.data.features.ranker_features import Questions, friends_had
+from socialrec_jax.data.features.recent_items import strongest
 from socialrec_jax.data.world import Events, World, ranges
 
 _CHOICES = {
@@ -67,11 +67,15 @@ class UserNeighbours:
     def fit(cls, world: World, ends: np.ndarray) -> UserNeighbours:
         """Count the rows before ends [U]."""
         users = np.arange(world.num_users)
-        neighbourhood = Neighbourhood(world.events, world.friends, ends) if len(world.friends.ids) else None
+        neighbourhood = (
+            Neighbourhood(world.events, world.friends, ends) if len(world.friends.ids) else None
+        )
         histories = _histories(world.events, users, ends, world.num_items)
         return cls(histories, world.num_items, neighbourhood, NeighbourSettings())
 
-    def scores(self, events: Events, users: np.ndarray, ends: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    def scores(
+        self, events: Events, users: np.ndarray, ends: np.ndarray, moments: np.ndarray
+    ) -> np.ndarray:
         """Scores [q, V] float32 of users who did what lies before ends [q] and are asked at moments [q]."""
         num_users, num_items = len(self.histories.indptr) - 1, self.num_items
         s = self.settings
@@ -80,16 +84,22 @@ class UserNeighbours:
         similar.data[similar.indices == np.repeat(users, np.diff(similar.indptr))] = 0
         who, likeness = strongest(similar, min(s.neighbours, num_users))
         row = np.repeat(np.arange(len(users)), np.sum(who >= 0, axis=1))
-        nearest = sparse.csr_array((likeness[who >= 0], (row, who[who >= 0])), (len(users), num_users))
+        nearest = sparse.csr_array(
+            (likeness[who >= 0], (row, who[who >= 0])), (len(users), num_users)
+        )
         scores = sparse.csr_array(nearest @ self.histories).toarray()
         if self.neighbourhood and (s.likeness or s.friendship):
             asked = Questions(events, users, ends, moments, self.neighbourhood)
-            friends, _, alike = friends_had(asked, self.neighbourhood.deeds(users, moments), num_items)
+            friends, _, alike = friends_had(
+                asked, self.neighbourhood.deeds(users, moments), num_items
+            )
             scores = scores + s.friendship * friends + s.likeness * alike
         return scores
 
 
-def _histories(events: Events, users: np.ndarray, ends: np.ndarray, num_items: int) -> sparse.csr_array:
+def _histories(
+    events: Events, users: np.ndarray, ends: np.ndarray, num_items: int
+) -> sparse.csr_array:
     """What users had before rows ends [q], as rows [q, V] of length 1."""
     lengths = ends - events.offsets[users]
     items = events.items[ranges(events.offsets[users], lengths)]
@@ -107,13 +117,17 @@ _NEIGHBOUR_CHOICES = {
 }
 
 
-def tune_neighbours(world: World, ends: np.ndarray, validate: Callable[[UserNeighbours], float]) -> UserNeighbours:
+def tune_neighbours(
+    world: World, ends: np.ndarray, validate: Callable[[UserNeighbours], float]
+) -> UserNeighbours:
     """The settings that validate best, one after another."""
     best = UserNeighbours.fit(world, ends)
     value = validate(best)
     for name, choices in _NEIGHBOUR_CHOICES.items():
         for choice in choices[1:] if name == "neighbours" or best.neighbourhood else ():
-            candidate = dataclasses.replace(best, settings=dataclasses.replace(best.settings, **{name: choice}))
+            candidate = dataclasses.replace(
+                best, settings=dataclasses.replace(best.settings, **{name: choice})
+            )
             if (candidate_value := validate(candidate)) > value:
                 best, value = candidate, candidate_value
     return best

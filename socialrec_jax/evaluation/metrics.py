@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def per_query(ranks: np.ndarray, offsets: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, np.ndarray]:
+def per_query(
+    ranks: np.ndarray, offsets: np.ndarray, cutoffs: tuple[int, ...]
+) -> dict[str, np.ndarray]:
     """Metrics [Q] of each query whose targets have ranks[offsets[q]:offsets[q + 1]], at each cutoff k.
 
     hr: 1 if a target is in the top k. recall: share of the targets that are. precision: share of the top k that are

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from socialrec_jax import parallel
 from socialrec_jax.data.world import NOW, TEST, TRAIN, VALIDATION, World, ranges
 from socialrec_jax.evaluation import metrics
-from socialrec_jax.serving.index import Index, Pairs, dense_index, shared_index
+from socialrec_jax.inference.index import Index, Pairs, dense_index, shared_index
+from socialrec_jax.runtime import parallel
 
 CUTOFFS = (10, 20)
 
@@ -25,7 +25,9 @@ class Queries:
 
     users: np.ndarray  # [Q] int64
     ends: np.ndarray  # [Q] int64, exclusive row into the World's events
-    moments: np.ndarray  # [Q] int64, unix seconds: of friends, only what is strictly older may be known
+    moments: (
+        np.ndarray
+    )  # [Q] int64, unix seconds: of friends, only what is strictly older may be known
     seen: Pairs
     targets: Pairs  # M new items of the held-out part
     target_rows: np.ndarray  # [M] int64, the event of each target
@@ -57,7 +59,9 @@ class Queries:
         """At most `size` random queries, in their order."""
         if size >= len(self):
             return self
-        return self.part(np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False)))
+        return self.part(
+            np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False))
+        )
 
 
 def held_out(world: World, part: int, focus: Sequence[int] = ()) -> Queries:
@@ -70,7 +74,9 @@ def held_out(world: World, part: int, focus: Sequence[int] = ()) -> Queries:
     if focus:
         paying = np.isin(events.types[rows], focus)
         users, rows = users[paying], rows[paying]
-    is_new = _first_of_each(users, events.items[rows], world.num_items) & ~_seen_before(world, begins, users, rows)
+    is_new = _first_of_each(users, events.items[rows], world.num_items) & ~_seen_before(
+        world, begins, users, rows
+    )
     users, rows = users[is_new], rows[is_new]
     judged, counts = np.unique(users, return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -82,7 +88,9 @@ def held_out(world: World, part: int, focus: Sequence[int] = ()) -> Queries:
         targets=Pairs(offsets, np.asarray(events.items[rows])),
         target_rows=rows,
         dropped=int((~is_new).sum()),
-        item_counts=np.bincount(events.items[world.event_splits == TRAIN], minlength=world.num_items),
+        item_counts=np.bincount(
+            events.items[world.event_splits == TRAIN], minlength=world.num_items
+        ),
     )
 
 
@@ -93,12 +101,16 @@ def _first_of_each(users: np.ndarray, items: np.ndarray, num_items: int) -> np.n
     return first
 
 
-def _seen_before(world: World, begins: np.ndarray, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _seen_before(
+    world: World, begins: np.ndarray, users: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
     """True where the event's item stands in its user's history before `begins`."""
     judged = np.unique(users)
     history = Pairs.history(world.events, judged, begins[judged])
     owners = np.repeat(judged, np.diff(history.offsets))
-    return np.isin(users * world.num_items + world.events.items[rows], owners * world.num_items + history.items)
+    return np.isin(
+        users * world.num_items + world.events.items[rows], owners * world.num_items + history.items
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +129,9 @@ def judge(index: Index, shared, query_vectors: np.ndarray, queries: Queries) -> 
     return judgement(ranks, top, queries, index.num_items)
 
 
-def judge_scorer(scores: Callable[[Queries], np.ndarray], queries: Queries, num_items: int) -> Judgement:
+def judge_scorer(
+    scores: Callable[[Queries], np.ndarray], queries: Queries, num_items: int
+) -> Judgement:
     """Rank by scores(some queries [q]) -> [q, V], chunk by chunk."""
     index, k = dense_index(num_items), min(max(CUTOFFS), num_items)
     parts = []
@@ -131,7 +145,9 @@ def judge_scorer(scores: Callable[[Queries], np.ndarray], queries: Queries, num_
 def judge_popularity(popularity: np.ndarray, queries: Queries) -> Judgement:
     """Rank by one list of scores [V] for everybody."""
     index = shared_index(len(popularity))
-    return judge(index, parallel.replicate(popularity), np.zeros((len(queries), 1), np.float32), queries)
+    return judge(
+        index, parallel.replicate(popularity), np.zeros((len(queries), 1), np.float32), queries
+    )
 
 
 def judgement(ranks: np.ndarray, top: np.ndarray, queries: Queries, num_items: int) -> Judgement:

@@ -31,13 +31,20 @@ def segments(world: World, queries: Queries) -> dict[str, np.ndarray]:
         "tied in time": tied,
     }
     if friends.any():
-        masks |= {"no friends": friends == 0, "1-5 friends": (friends > 0) & (friends <= 5), "6+ friends": friends > 5}
+        masks |= {
+            "no friends": friends == 0,
+            "1-5 friends": (friends > 0) & (friends <= 5),
+            "6+ friends": friends > 5,
+        }
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def by_segment(judgement: Judgement, masks: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """{segment: {n, hr@10, ndcg@10}}."""
     return {
-        name: {"n": int(mask.sum()), **{metric: float(judgement.per_query[metric][mask].mean()) for metric in _SHOWN}}
+        name: {
+            "n": int(mask.sum()),
+            **{metric: float(judgement.per_query[metric][mask].mean()) for metric in _SHOWN},
+        }
         for name, mask in masks.items()
     }

@@ -27,13 +27,17 @@ class ItemTower(nn.Module):
         shape = (self.num_items, self.width)
         self.ids = self.param("ids", nn.initializers.normal(self.width**-0.5), shape)
         if self.text_width:
-            self.texts = self.variable("fixed", "texts", jnp.zeros, (self.num_items, self.text_width))
+            self.texts = self.variable(
+                "fixed", "texts", jnp.zeros, (self.num_items, self.text_width)
+            )
             self.known = self.variable("fixed", "known", jnp.ones, (self.num_items,), bool)
             self.project = nn.Dense(self.width, use_bias=False, name="project")
             self.gate = self.param("gate", nn.initializers.ones, ())
 
     @typed
-    def __call__(self, items: Ints[Array, "*S"], noise: Noise | None = None) -> Floats[Array, "*S D"]:
+    def __call__(
+        self, items: Ints[Array, "*S"], noise: Noise | None = None
+    ) -> Floats[Array, "*S D"]:
         """Vectors of some items."""
         ids = jnp.take(self.ids, items, axis=0)
         if not self.text_width:

@@ -122,7 +122,9 @@ class SwiGLU(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         D = x.shape[-1]
-        gate, up = jnp.split(nn.Dense(2 * self.expansion * D, use_bias=False, dtype=self.dtype, name="in")(x), 2, -1)
+        gate, up = jnp.split(
+            nn.Dense(2 * self.expansion * D, use_bias=False, dtype=self.dtype, name="in")(x), 2, -1
+        )
         return nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")(nn.silu(gate) * up)
 
 
@@ -138,7 +140,9 @@ class GatedBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, bias: Array, noise: Noise | None) -> Array:
-        attended = Attention(self.num_heads, self.dtype, name="attention")(RMSNorm(self.dtype)(x), mask, bias)
+        attended = Attention(self.num_heads, self.dtype, name="attention")(
+            RMSNorm(self.dtype)(x), mask, bias
+        )
         x = x + self._gate("attention_gate", x) * Dropout(self.dropout)(attended, noise)
         transformed = SwiGLU(dtype=self.dtype, name="feed_forward")(RMSNorm(self.dtype)(x))
         return x + self._gate("feed_forward_gate", x) * Dropout(self.dropout)(transformed, noise)

@@ -24,11 +24,20 @@ class Propagation(struct.PyTreeNode):
 
     @classmethod
     def of(
-        cls, senders: Ints[Array, "E"], receivers: Ints[Array, "E"], weights: Floats[Array, "E"], num_nodes: int
+        cls,
+        senders: Ints[Array, "E"],
+        receivers: Ints[Array, "E"],
+        weights: Floats[Array, "E"],
+        num_nodes: int,
     ) -> Propagation:
         """P[receiver, sender] = weight; several edges between the same two add up."""
-        senders, receivers, weights = (np.asarray(column) for column in (senders, receivers, weights))
-        return cls(_rows(receivers, senders, weights, num_nodes), _rows(senders, receivers, weights, num_nodes))
+        senders, receivers, weights = (
+            np.asarray(column) for column in (senders, receivers, weights)
+        )
+        return cls(
+            _rows(receivers, senders, weights, num_nodes),
+            _rows(senders, receivers, weights, num_nodes),
+        )
 
     def __matmul__(self, states: Floats[Array, "N D"]) -> Floats[Array, "N D"]:
         """What each node hears; gradients flow to states, not to weights."""
@@ -37,8 +46,14 @@ class Propagation(struct.PyTreeNode):
 
 def _rows(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, num_nodes: int) -> sparse.BCSR:
     order = np.lexsort((columns, rows))
-    begins = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_nodes))]).astype(np.int32)
-    entries = jnp.asarray(values[order], jnp.float32), jnp.asarray(columns[order], jnp.int32), jnp.asarray(begins)
+    begins = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_nodes))]).astype(
+        np.int32
+    )
+    entries = (
+        jnp.asarray(values[order], jnp.float32),
+        jnp.asarray(columns[order], jnp.int32),
+        jnp.asarray(begins),
+    )
     return sparse.BCSR(entries, shape=(num_nodes, num_nodes))
 
 

@@ -37,7 +37,9 @@ class Ranker(nn.Module):
         return self.item(catalogue)
 
     @typed
-    def __call__(self, asked: Candidates, projected: Floats[Array, "V I"]) -> Floats[Array, "Q C A"]:
+    def __call__(
+        self, asked: Candidates, projected: Floats[Array, "V I"]
+    ) -> Floats[Array, "Q C A"]:
         """Log-odds that the user's next event is of type a and on candidate c."""
         told = self.standardise(asked.signals)
         interaction = nn.relu(self.user(asked.states)[:, None] * projected[asked.items])

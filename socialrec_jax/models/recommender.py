@@ -8,9 +8,9 @@ from flax import linen as nn
 
 from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import ModelConfig
-from socialrec_jax.models.behavior import BehaviorTransformer
 from socialrec_jax.models.items import ItemTower, normalise
 from socialrec_jax.models.layers import Noise
+from socialrec_jax.models.sequence import BehaviorTransformer
 from socialrec_jax.models.social import AGGREGATORS, SocialState
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
@@ -31,7 +31,9 @@ class RecommenderModel(nn.Module):
         self.types = TypeHead(self.num_event_types)
         self.actions = ActionHead(self.num_event_types)
         if self.num_users:
-            self.social = SocialState(self.num_users, c.width, AGGREGATORS[c.social_aggregation], c.dropout or 0.0)
+            self.social = SocialState(
+                self.num_users, c.width, AGGREGATORS[c.social_aggregation], c.dropout or 0.0
+            )
 
     def encode_users(self, batch: Batch, noise: Noise | None = None) -> Floats[Array, "B T D"]:
         """The user's state after each event; friends are part of it where the batch asks for them."""
@@ -40,7 +42,9 @@ class RecommenderModel(nn.Module):
             return states
         asked = jnp.take_along_axis(states, batch.asked[..., None], axis=1)
         rows = jnp.arange(len(states))[:, None]
-        return states.at[rows, batch.asked].set(self.join_friends(asked, batch.friends, noise), unique_indices=True)
+        return states.at[rows, batch.asked].set(
+            self.join_friends(asked, batch.friends, noise), unique_indices=True
+        )
 
     def join_friends(
         self, states: Floats[Array, "*S D"], trees: FriendTrees, noise: Noise | None = None
@@ -55,7 +59,9 @@ class RecommenderModel(nn.Module):
         """The catalogue."""
         return self.items.catalogue(noise)
 
-    def type_logits(self, users: Floats[Array, "*S D"], items: Ints[Array, "*S"]) -> Floats[Array, "*S A"]:
+    def type_logits(
+        self, users: Floats[Array, "*S D"], items: Ints[Array, "*S"]
+    ) -> Floats[Array, "*S A"]:
         """How the user would act on each item, given that it is the next one."""
         return self.types(users, self.items(items))
 
@@ -81,7 +87,9 @@ class TypeHead(nn.Module):
 
     @nn.compact
     @typed
-    def __call__(self, users: Floats[Array, "*S D"], items: Floats[Array, "*S D"]) -> Floats[Array, "*S A"]:
+    def __call__(
+        self, users: Floats[Array, "*S D"], items: Floats[Array, "*S D"]
+    ) -> Floats[Array, "*S A"]:
         scale = users.shape[-1] ** 0.5  # unit vectors would start with tiny logits
         together = jnp.concatenate([users, items, users * items * scale], axis=-1) * scale
         return nn.Dense(self.num_event_types)(together)

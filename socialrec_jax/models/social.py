@@ -51,7 +51,9 @@ AGGREGATORS: dict[str, Aggregator] = {"sum": normalised_sum, "mean": mean, "max"
 
 
 def _sum(graph: Graph, values: Floats[Array, "E *S"]) -> Floats[Array, "N *S"]:
-    return jraph.segment_sum(jnp.asarray(values), graph.receivers, len(graph.nodes), indices_are_sorted=True)
+    return jraph.segment_sum(
+        jnp.asarray(values), graph.receivers, len(graph.nodes), indices_are_sorted=True
+    )
 
 
 class SocialGCN(nn.Module):
@@ -70,7 +72,9 @@ class SocialGCN(nn.Module):
         for layer in range(NUM_LAYERS):
             messages = graph.edges[:, None] * states[-1][graph.senders]
             heard = self.aggregate(graph._replace(nodes=states[-1]), messages)
-            states.append(nn.gelu(nn.Dense(self.width, use_bias=False, name=f"theta_{layer}")(heard)))
+            states.append(
+                nn.gelu(nn.Dense(self.width, use_bias=False, name=f"theta_{layer}")(heard))
+            )
         return sum(states[1:], states[0]) / len(states)
 
     def _likeness(self, graph: Graph) -> Floats[Array, "E"]:
@@ -95,10 +99,16 @@ class UserFeatures(nn.Module):
     @nn.compact
     @typed
     def __call__(
-        self, users: Ints[Array, "*S"], items: Floats[Array, "*S r D"], ages: Ints[Array, "*S r"], exists: Array
+        self,
+        users: Ints[Array, "*S"],
+        items: Floats[Array, "*S r D"],
+        ages: Ints[Array, "*S r"],
+        exists: Array,
     ) -> Floats[Array, "*S D"]:
         """users: -1 is nobody in particular; items: vectors of recent items; exists [*S, r]: which of them are real."""
-        table = self.param("users", nn.initializers.normal(0.1 * self.width**-0.5), (self.num_users, self.width))
+        table = self.param(
+            "users", nn.initializers.normal(0.1 * self.width**-0.5), (self.num_users, self.width)
+        )
         own = jnp.where((users >= 0)[..., None], jnp.take(table, jnp.maximum(users, 0), axis=0), 0)
         by_age = self.param("age", nn.initializers.zeros, (AGE_BUCKETS,))
         weights = jnp.where(exists, jnp.exp(by_age[log_buckets(ages, AGE_BUCKETS)]), 0)
@@ -116,14 +126,20 @@ class SocialState(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, trees: FriendTrees, items: Floats[Array, "*S n r D"], noise: Noise | None) -> Array:
+    def __call__(
+        self, trees: FriendTrees, items: Floats[Array, "*S n r D"], noise: Noise | None
+    ) -> Array:
         """[*S, D]; zeros without friends, and at the start of training: a useless graph costs nothing."""
-        nodes = UserFeatures(self.num_users, self.width, name="features")(trees.users, items, trees.ages, trees.exists)
+        nodes = UserFeatures(self.num_users, self.width, name="features")(
+            trees.users, items, trees.ages, trees.exists
+        )
         nodes = Dropout(self.dropout)(nodes, noise)
         states = SocialGCN(self.width, self.aggregate, name="convolution")(graph_of(trees, nodes))
         roots = states.reshape(nodes.shape)[..., 0, :]
         gate = self.param("gate", nn.initializers.zeros, (self.width,))
-        added = nn.Dense(self.width, use_bias=False, name="out")(roots) * gate.reshape((1,) * (roots.ndim - 1) + (-1,))
+        added = nn.Dense(self.width, use_bias=False, name="out")(roots) * gate.reshape(
+            (1,) * (roots.ndim - 1) + (-1,)
+        )
         return jnp.where(jnp.any(trees.edges > 0, axis=-1, keepdims=True), added, 0)
 
 
@@ -134,7 +150,9 @@ def graph_of(trees: FriendTrees, nodes: Floats[Array, "*S n D"]) -> jraph.Graphs
     """
     a, b = trees.fan_out
     n, Q = nodes.shape[-2], int(np.prod(nodes.shape[:-2]))
-    parents = np.concatenate([np.zeros(a, np.int32), np.repeat(np.arange(1, a + 1, dtype=np.int32), b)])
+    parents = np.concatenate(
+        [np.zeros(a, np.int32), np.repeat(np.arange(1, a + 1, dtype=np.int32), b)]
+    )
     first = jnp.arange(Q, dtype=jnp.int32)[:, None] * n
     return jraph.GraphsTuple(
         nodes=nodes.reshape(Q * n, nodes.shape[-1]),

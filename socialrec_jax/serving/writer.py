@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 
 from socialrec_jax.errors import DiskError, InputMissing, UsageError
-from socialrec_jax.run import replacing
+from socialrec_jax.runtime.run import replacing
 
 _FORMATS = {".parquet": "(format parquet, compression zstd)", ".jsonl": "(format json)"}
 
@@ -28,7 +28,10 @@ class TableWriter:
         Strings as numpy's fixed-width type, which DuckDB takes for an enum: hence the cast. Of object arrays it would
         ask pandas, which is not there, value by value.
         """
-        select = ", ".join(f'"{n}"::varchar as "{n}"' if v.dtype.kind == "U" else f'"{n}"' for n, v in columns.items())
+        select = ", ".join(
+            f'"{n}"::varchar as "{n}"' if v.dtype.kind == "U" else f'"{n}"'
+            for n, v in columns.items()
+        )
         self.database.register("chunk", columns)
         verb = "insert into result" if self.rows else "create table result as"
         self.database.execute(f"{verb} select {select} from chunk")

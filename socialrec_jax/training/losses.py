@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from socialrec_jax import parallel
 from socialrec_jax.batch import Sums
+from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
-CHUNK_LOGITS = 1 << 22  # logits that exist at once: 16 MB, the fastest size on CPUs and enough for accelerators
+CHUNK_LOGITS = (
+    1 << 22
+)  # logits that exist at once: 16 MB, the fastest size on CPUs and enough for accelerators
 
 
 @typed
@@ -39,13 +41,18 @@ def full_softmax(
 
 @typed
 def next_token(
-    hidden: Floats[Array, "N D"], table: Floats[Array, "V D"], targets: Ints[Array, "N"], weights: Floats[Array, "N"]
+    hidden: Floats[Array, "N D"],
+    table: Floats[Array, "V D"],
+    targets: Ints[Array, "N"],
+    weights: Floats[Array, "N"],
 ) -> Sums:
     """Cross-entropy of the next token over the vocabulary; logits are hidden . table."""
     return _softmax(hidden, table, targets, weights, None)
 
 
-def _softmax(rows: Array, table: Array, targets: Array, weights: Array, bound: float | None) -> Sums:
+def _softmax(
+    rows: Array, table: Array, targets: Array, weights: Array, bound: float | None
+) -> Sums:
     """Cross-entropy of logits rows . table, of which none exceeds bound; None looks for the greatest."""
     positive = jnp.sum(rows * table[targets], -1)
     normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound, 1))
@@ -53,7 +60,9 @@ def _softmax(rows: Array, table: Array, targets: Array, weights: Array, bound: f
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _weighted_logsumexp(rows: Array, table: Array, weights: Array, bound: float | None, devices: int) -> jax.Array:
+def _weighted_logsumexp(
+    rows: Array, table: Array, weights: Array, bound: float | None, devices: int
+) -> jax.Array:
     """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over all their tables.
 
     rows and weights are the same on all of several devices. The gradient is that of the sum over devices by what is
@@ -62,7 +71,9 @@ def _weighted_logsumexp(rows: Array, table: Array, weights: Array, bound: float 
     return _logsumexp_and_gradient(rows, table, weights, bound, devices)[0]
 
 
-def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: float | None, devices: int):
+def _logsumexp_and_gradient(
+    rows: Array, table: Array, weights: Array, bound: float | None, devices: int
+):
     """The value and its gradients by rows [N, D], table [V, D] and weights [N]; several devices need a bound."""
     join: Callable = parallel.sum_over_devices if devices > 1 else lambda sums: sums
     N, V, D = len(rows), len(table), rows.shape[1]
@@ -76,7 +87,10 @@ def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: fl
         sums = join(jnp.sum(exponentials, -1))
         scale = (some_weights / sums)[:, None]
         rows_gradient = (exponentials @ table) * scale
-        return table_gradient + exponentials.T @ (some_rows * scale), (rows_gradient, jnp.log(sums) + shift)
+        return table_gradient + exponentials.T @ (some_rows * scale), (
+            rows_gradient,
+            jnp.log(sums) + shift,
+        )
 
     table_gradient, (rows_gradient, logsumexp) = jax.lax.scan(
         add, jnp.zeros_like(table), (_chunks(rows, chunk), _chunks(weights, chunk))
@@ -88,7 +102,9 @@ def _logsumexp_and_gradient(rows: Array, table: Array, weights: Array, bound: fl
 
 def _chunks(x: Array, size: int) -> Array:
     """Rows [N, ...] as [chunks, size, ...], the last chunk filled with zeros."""
-    return jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, size, *x.shape[1:])
+    return jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)).reshape(
+        -1, size, *x.shape[1:]
+    )
 
 
 def _backward(_bound: float | None, _devices: int, gradients: tuple, cotangent: Array) -> tuple:
@@ -112,12 +128,16 @@ def sharded_softmax(
     returned is the loss. Gradients are those of that sum and stay where users and items live: they are not to be
     added over devices. What travels: the users once to everybody, a number a user and chunk, and their gradients back.
     """
-    everybody, wanted, everybodys = parallel.gather_over_devices((users / temperature, targets, weights))
+    everybody, wanted, everybodys = parallel.gather_over_devices(
+        (users / temperature, targets, weights)
+    )
     place = wanted - parallel.device_number() * len(items)
     owned = jnp.where((place >= 0) & (place < len(items)), everybodys, 0)
     positive = jnp.sum(everybody * items[jnp.clip(place, 0, len(items) - 1)], -1)
     devices = len(everybody) // len(users)
-    normaliser = jnp.asarray(_weighted_logsumexp(everybody, items, everybodys, 1 / temperature, devices))
+    normaliser = jnp.asarray(
+        _weighted_logsumexp(everybody, items, everybodys, 1 / temperature, devices)
+    )
     return Sums(normaliser - jnp.sum(positive * owned), jnp.sum(weights))
 
 
@@ -147,7 +167,9 @@ def sampled_softmax(
 
 
 @typed
-def next_type(logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Floats[Array, "N"]) -> Sums:
+def next_type(
+    logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Floats[Array, "N"]
+) -> Sums:
     """Cross-entropy of how the user acts on the next item, given the item."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, types)
     return Sums(jnp.sum(losses * weights), jnp.sum(weights))
@@ -155,14 +177,19 @@ def next_type(logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Fl
 
 @typed
 def listwise(
-    scores: Floats[Array, "Q C"], labels: Floats[Array, "Q C"], exists: Bools[Array, "Q C"], weights: Floats[Array, "Q"]
+    scores: Floats[Array, "Q C"],
+    labels: Floats[Array, "Q C"],
+    exists: Bools[Array, "Q C"],
+    weights: Floats[Array, "Q"],
 ) -> Sums:
     """Cross-entropy of what happened among the candidates, shared between them where it was several.
 
     A query none of whose candidates came true teaches nothing about their order and has no part in it.
     """
     scores = jnp.where(exists, scores, -1e9)
-    losses = jax.nn.logsumexp(scores, -1) - jnp.sum(labels * scores, -1) / jnp.maximum(jnp.sum(labels, -1), 1)
+    losses = jax.nn.logsumexp(scores, -1) - jnp.sum(labels * scores, -1) / jnp.maximum(
+        jnp.sum(labels, -1), 1
+    )
     weights = weights * jnp.any(labels > 0, -1)
     return Sums(jnp.sum(losses * weights), jnp.sum(weights))
 

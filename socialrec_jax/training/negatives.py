@@ -34,8 +34,12 @@ def draw(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
     """
     V, events = len(running), jnp.maximum(running[-1], 1)
     coin, popular, uniform = jax.random.split(key, 3)
-    by_event = jnp.searchsorted(running, jax.random.randint(popular, (num_draws,), 0, events), side="right")
+    by_event = jnp.searchsorted(
+        running, jax.random.randint(popular, (num_draws,), 0, events), side="right"
+    )
     by_item = jax.random.randint(uniform, (num_draws,), 0, V)
-    ids = jnp.where(jax.random.bernoulli(coin, 0.5, (num_draws,)), jnp.minimum(by_event, V - 1), by_item)
+    ids = jnp.where(
+        jax.random.bernoulli(coin, 0.5, (num_draws,)), jnp.minimum(by_event, V - 1), by_item
+    )
     counts = running[ids] - jnp.where(ids > 0, running[ids - 1], 0)
     return Negatives(ids, jnp.log(num_draws * (0.5 * counts / events + 0.5 / V)))

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from socialrec_jax import parallel
 from socialrec_jax.batch import Sums, TextBatch
 from socialrec_jax.config import Config
-from socialrec_jax.models.text import GPT2
+from socialrec_jax.models.gpt2 import GPT2
+from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Floats
 from socialrec_jax.training.losses import next_token
-from socialrec_jax.training.step import TrainState, adam, fresh, updated, warmup_cosine
+from socialrec_jax.training.retriever import TrainState, adam, fresh, updated, warmup_cosine
 
 # Of --train.learning-rate, so that lowering that one mends a training of text that diverged, too.
 _RATE_SHARE = 0.5
@@ -52,12 +52,16 @@ class TextTrainer:
         """The call (state, batches [P, K, B, L]) -> (state, losses [K])."""
         return parallel.scan_steps(self._step)
 
-    def _step(self, state: TrainState, _shared, batch: TextBatch) -> tuple[TrainState, Floats[Array, ""]]:
+    def _step(
+        self, state: TrainState, _shared, batch: TextBatch
+    ) -> tuple[TrainState, Floats[Array, ""]]:
         def local_loss(params):
             loss = text_loss(self.model, params, batch)
             return loss.total, loss
 
-        gradients, loss = parallel.sum_over_devices(jax.grad(local_loss, has_aux=True)(state.params))
+        gradients, loss = parallel.sum_over_devices(
+            jax.grad(local_loss, has_aux=True)(state.params)
+        )
         gradients = jax.tree.map(lambda g: g / jnp.maximum(loss.weight, 1), gradients)
         return updated(state, gradients, self.optimizer, self.config.train.ema_decay), loss.mean()
 
@@ -69,4 +73,6 @@ def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
     follows = batch.segments == jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
     weights = (follows & (batch.segments > 0)).astype(jnp.float32)
     table = params["wte"]["embedding"]
-    return next_token(hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1), weights.reshape(-1))
+    return next_token(
+        hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1), weights.reshape(-1)
+    )

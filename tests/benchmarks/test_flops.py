@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import flops
 from benchmarks.workloads import EVENT_TYPES, SEQUENCES
-from socialrec_jax.models.behavior import BehaviorTransformer
+from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.ranker import HIDDEN, Ranker
+from socialrec_jax.models.sequence import BehaviorTransformer
 from socialrec_jax.models.social import SocialGCN
-from socialrec_jax.models.text import GPT2, GPT2Sizes
 
 WIDTH, LAYERS, ROWS, LENGTH = 128, 2, 4, 64
 
@@ -69,13 +69,15 @@ def test_convolution():
     graph = random_graph(N, E, WIDTH, np.random.default_rng(0))
     model = SocialGCN(WIDTH)
     params = jax.eval_shape(model.init, jax.random.key(0), graph)
-    assert counted(model.apply, params, graph) == pytest.approx(flops.convolution(N, E, WIDTH), rel=0.1)
+    assert counted(model.apply, params, graph) == pytest.approx(
+        flops.convolution(N, E, WIDTH), rel=0.1
+    )
 
 
 def test_ranker():
     from benchmarks.rankers import random_judgements
     from benchmarks.workloads import Catalogue
-    from socialrec_jax.data.signals import NAMES
+    from socialrec_jax.data.features.ranker_features import NAMES
 
     Q, C, I, V = 16, 50, 8, 300  # noqa: E741
     asked = random_judgements(Q, C, Catalogue("", V, WIDTH, Q), np.random.default_rng(0)).candidates
@@ -84,7 +86,9 @@ def test_ranker():
     def logits(ranker, asked, catalogue):
         return ranker(asked, ranker.project(catalogue))
 
-    params = jax.eval_shape(lambda k: ranker.init(k, asked, catalogue, method=logits), jax.random.key(0))
+    params = jax.eval_shape(
+        lambda k: ranker.init(k, asked, catalogue, method=logits), jax.random.key(0)
+    )
     expected = flops.ranker(Q, C, V, WIDTH, (len(NAMES), I, HIDDEN, EVENT_TYPES))
     found = counted(lambda p, a, c: ranker.apply(p, a, c, method=logits), params, asked, catalogue)
     assert found == pytest.approx(expected, rel=0.15)
@@ -92,8 +96,12 @@ def test_ranker():
 
 def test_what_travels():
     assert flops.all_reduce_bytes(10, 1) == flops.exchange_bytes(10, 8, 1) == 0
-    assert flops.all_reduce_bytes(100, 2) == 400, "a ring of two: half of the sums, then the other half"
-    assert flops.exchange_bytes(100, 8, 4) == 4 * 75 * (1 + 8 + 8), "three quarters of the rows lie elsewhere"
+    assert flops.all_reduce_bytes(100, 2) == 400, (
+        "a ring of two: half of the sums, then the other half"
+    )
+    assert flops.exchange_bytes(100, 8, 4) == 4 * 75 * (1 + 8 + 8), (
+        "three quarters of the rows lie elsewhere"
+    )
 
 
 def test_rows_move_less_than_tables():

@@ -65,7 +65,9 @@ def test_a_rung_learns_and_holds_its_reference():
     clocked.warm_up()
     work.check(clocked.carry)
     source = workload.batches()
-    assert work.units_per_call == source.targets_per_epoch / source.steps_per_epoch, "real events alone"
+    assert work.units_per_call == source.targets_per_epoch / source.steps_per_epoch, (
+        "real events alone"
+    )
 
 
 def test_what_is_not_built_is_a_row():
@@ -77,10 +79,19 @@ def test_what_is_not_built_is_a_row():
 
 def test_gains_are_of_rounds():
     nothing = Row(suite="ladder", case="d", preset="p", status=NOT_RUN, reason="none built")
-    rows = [rung("a", [1.0, 2, 3]), rung("b", [0.5, 1, 1.5]), rung("c", [2.0, 4, 6], units=200), nothing]
+    rows = [
+        rung("a", [1.0, 2, 3]),
+        rung("b", [0.5, 1, 1.5]),
+        rung("c", [2.0, 4, 6], units=200),
+        nothing,
+    ]
     found = gains.ladders(rows)["p"]
-    assert [gain.over_first and gain.over_first[1] for gain in found] == pytest.approx([1, 2, 1, None])
-    assert [gain.over_last and gain.over_last[1] for gain in found] == pytest.approx([1, 2, 0.5, None])
+    assert [gain.over_first and gain.over_first[1] for gain in found] == pytest.approx(
+        [1, 2, 1, None]
+    )
+    assert [gain.over_last and gain.over_last[1] for gain in found] == pytest.approx(
+        [1, 2, 0.5, None]
+    )
     assert "not run: none built" in gains.table(rows).splitlines()[-1]
     drawn = plots.ladder("salt", "p", found)
     assert "2.00x" in drawn

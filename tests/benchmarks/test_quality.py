@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks import quality
 from socialrec_jax.config import Config, ModelConfig, TextConfig, TrainConfig
-from socialrec_jax.data.tokenizer import product_texts
+from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.data.world import VALIDATION, World
 from socialrec_jax.evaluation import baselines
-from socialrec_jax.training import rank
+from socialrec_jax.training import ranker
 from tests.worlds import random_edges, random_world, with_friends, with_texts
 
 USERS = 60
@@ -22,7 +22,9 @@ USERS = 60
 def edges_of(world: World) -> list[tuple[int, int, float, int]]:
     f = world.friends
     owners = np.repeat(np.arange(world.num_users), np.diff(f.offsets))
-    return list(zip(*(column.tolist() for column in (owners, f.ids, f.weights, f.times)), strict=True))
+    return list(
+        zip(*(column.tolist() for column in (owners, f.ids, f.weights, f.times)), strict=True)
+    )
 
 
 @pytest.fixture(params=["both ends", "one end", "crowded"])
@@ -61,8 +63,14 @@ def test_other_friends_are_as_many_and_others(social, seed):
 def test_an_arm_without_friends_or_texts_has_none_and_keeps_the_rest(world):
     world = with_friends(world, random_edges(USERS, 90, 1000))
     full = with_texts(world, titles=["red lamp"] * 40, tags=["a|b"] * 40)
-    lonely, mute, bare = (quality.ARMS[arm](full, 0) for arm in ("no friends", "no text", "behavior only"))
-    for changed, friends, text in ((lonely, False, True), (mute, True, False), (bare, False, False)):
+    lonely, mute, bare = (
+        quality.ARMS[arm](full, 0) for arm in ("no friends", "no text", "behavior only")
+    )
+    for changed, friends, text in (
+        (lonely, False, True),
+        (mute, True, False),
+        (bare, False, False),
+    ):
         assert bool(edges_of(changed)) == friends
         assert len(changed.friends.offsets) == USERS + 1
         assert any(product_texts(changed.items)) == text
@@ -70,7 +78,10 @@ def test_an_arm_without_friends_or_texts_has_none_and_keeps_the_rest(world):
         assert changed.events is full.events
     assert quality.ARMS["all"](full, 0) is full
     fixed = dataclasses.replace(full.items, vectors=np.ones((40, 3), np.float32))
-    assert quality.without_text(dataclasses.replace(full, items=fixed), 0).items.vectors.shape == (40, 0)
+    assert quality.without_text(dataclasses.replace(full, items=fixed), 0).items.vectors.shape == (
+        40,
+        0,
+    )
 
 
 def test_without_order_the_same_was_done_in_another_order(world):
@@ -80,7 +91,12 @@ def test_without_order_the_same_was_done_in_another_order(world):
     changed = quality.without_order(world, 1)
 
     def did(w: World, begin: int, end: int) -> list[tuple]:
-        return list(zip(*(getattr(w.events, n)[begin:end].tolist() for n in ("items", "types", "values")), strict=True))
+        return list(
+            zip(
+                *(getattr(w.events, n)[begin:end].tolist() for n in ("items", "types", "values")),
+                strict=True,
+            )
+        )
 
     for start, end, stop in zip(world.events.starts, ends, world.events.offsets[1:], strict=True):
         assert Counter(did(changed, start, end)) == Counter(did(world, start, end))
@@ -95,7 +111,11 @@ def test_without_order_the_same_was_done_in_another_order(world):
 def test_a_summary_is_mean_deviation_and_values_over_the_seeds():
     rng = np.random.default_rng(0)
     runs = [
-        {model: {m: float(rng.random()) for m in quality.METRICS} for model in ("ranker", "popular")} for _ in "123"
+        {
+            model: {m: float(rng.random()) for m in quality.METRICS}
+            for model in ("ranker", "popular")
+        }
+        for _ in "123"
     ]
     found = quality.summary(runs)
     for model, metrics in found.items():
@@ -111,7 +131,10 @@ def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     monkeypatch.setattr(baselines, "_CHOICES", {})
     monkeypatch.setattr(baselines, "_NEIGHBOUR_CHOICES", {})
     monkeypatch.setattr(rank, "steps_for", lambda _: 16)
-    facts = {"counts": {"users": USERS, "items": 40, "events": len(world.events.items)}, "time_max": 2_000_000}
+    facts = {
+        "counts": {"users": USERS, "items": 40, "events": len(world.events.items)},
+        "time_max": 2_000_000,
+    }
     world = dataclasses.replace(world, manifest=world.manifest | facts)
     config = Config(
         model=ModelConfig(width=16, num_heads=2, num_layers=1, history_length=8, dropout=0.1),
@@ -124,8 +147,14 @@ def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     assert [path.parent.name for path in logs] == ["all-0", "no-order-0"]
     for arm in arms:
         for part in ("validation", "test"):
-            assert {"ranker", "retriever", "item cosine", "user neighbours"} <= results[arm][part].keys()
-            assert all(0 <= figures["mean"] <= 1 for m in results[arm][part].values() for figures in m.values())
+            assert {"ranker", "retriever", "item cosine", "user neighbours"} <= results[arm][
+                part
+            ].keys()
+            assert all(
+                0 <= figures["mean"] <= 1
+                for m in results[arm][part].values()
+                for figures in m.values()
+            )
     assert results["all"]["test"]["popular"] == results["no order"]["test"]["popular"]
     assert results["all"]["test"]["item cosine"] != results["no order"]["test"]["item cosine"]
     assert quality.run_suite(world, config, ["all"], [0], folder) == {"all": results["all"]}

@@ -20,12 +20,21 @@ def test_peers_train_on_the_training_part_and_are_judged_by_the_event_after_it(t
         offsets, items, held_out = (columns[name] for name in ("offsets", "items", "held_out"))
     ends, stops = world.ends(VALIDATION), world.ends(TEST)
     for user, start in enumerate(world.events.starts):
-        assert items[offsets[user] : offsets[user + 1]].tolist() == world.events.items[start : ends[user]].tolist()
-        assert held_out[user] == (world.events.items[ends[user]] if stops[user] > ends[user] else -1)
+        assert (
+            items[offsets[user] : offsets[user + 1]].tolist()
+            == world.events.items[start : ends[user]].tolist()
+        )
+        assert held_out[user] == (
+            world.events.items[ends[user]] if stops[user] > ends[user] else -1
+        )
 
 
 def test_the_goal_is_what_the_first_curve_reached_at_best():
-    rows = [{"curve": [[1, 1, 0.2], [2, 2, 0.5], [3, 3, 0.4]]}, {"curve": [[7, 9, 0.3], [8, 10, 0.6]]}, {"peer": "x"}]
+    rows = [
+        {"curve": [[1, 1, 0.2], [2, 2, 0.5], [3, 3, 0.4]]},
+        {"curve": [[7, 9, 0.3], [8, 10, 0.6]]},
+        {"peer": "x"},
+    ]
     first, second, without = race.with_seconds_to_goal(rows)
     assert (first["seconds_to_goal"], second["seconds_to_goal"]) == (2, 8)
     assert "seconds_to_goal" not in without
@@ -47,5 +56,7 @@ def test_both_of_our_convolutions_are_timed_and_agree(tmp_path, num_edges):
 
 def test_our_language_model_learns_what_the_race_asks_for(tmp_path):
     np.save(tmp_path / "tokens.npy", np.random.default_rng(0).integers(0, 40, (8, 16)))
-    row = ours.text(tmp_path / "tokens.npy", width=16, layers=1, heads=2, vocabulary=40, batch=4, steps=20)
+    row = ours.text(
+        tmp_path / "tokens.npy", width=16, layers=1, heads=2, vocabulary=40, batch=4, steps=20
+    )
     assert row["losses"][-1] < row["losses"][0]

@@ -14,14 +14,25 @@ from tests.benchmarks.test_schema import ROW, RUN
 from tests.workers import PATIENCE
 
 ENVIRONMENT = {"devices": ["cpu"], "cpu": "a <processor>", "cores": 2, "versions": {"jax": "0"}}
-HARDWARE = {"device": "cpu", "source": "measured", "float32": 1e11, "bfloat16": 1e11, "bandwidth": 1e10}
-MEASURED = dataclasses.replace(ROW, p10=0.9, p50=1.0, p90=1.2, p99=1.3, units_per_second=10.0, flops=1e9, bytes=1e8)
+HARDWARE = {
+    "device": "cpu",
+    "source": "measured",
+    "float32": 1e11,
+    "bfloat16": 1e11,
+    "bandwidth": 1e10,
+}
+MEASURED = dataclasses.replace(
+    ROW, p10=0.9, p50=1.0, p90=1.2, p99=1.3, units_per_second=10.0, flops=1e9, bytes=1e8
+)
 
 
 @pytest.fixture
 def results():
     rows = [dataclasses.replace(MEASURED, case=f"strong {n}", devices=n) for n in (1, 2)]
-    rows += [MEASURED, Row(suite="s", case="huge", preset="p", status=OUT_OF_MEMORY, reason="no room")]
+    rows += [
+        MEASURED,
+        Row(suite="s", case="huge", preset="p", status=OUT_OF_MEMORY, reason="no room"),
+    ]
     return Results(dataclasses.replace(RUN, environment=ENVIRONMENT, hardware=HARDWARE), rows)
 
 
@@ -38,7 +49,10 @@ def test_page(tmp_path, results):
 
 
 def test_files_that_share_no_case_have_no_table_of_shared_ones(tmp_path, results):
-    parts = {tmp_path / f"{n}.jsonl": dataclasses.replace(results, rows=results.rows[n : n + 1]) for n in (0, 1)}
+    parts = {
+        tmp_path / f"{n}.jsonl": dataclasses.replace(results, rows=results.rows[n : n + 1])
+        for n in (0, 1)
+    }
     report.write(tmp_path / "page.html", parts)
     assert "Side by side" not in (tmp_path / "page.html").read_text()
 
@@ -56,13 +70,24 @@ def test_a_ladder_has_its_bars_and_gains(tmp_path, results):
 
 
 def test_a_device_without_ceiling_has_no_roofline(tmp_path, results):
-    unknown = dataclasses.replace(results.run, hardware={**HARDWARE, "float32": None, "bandwidth": None})
-    report.write(tmp_path / "page.html", {tmp_path / "x.jsonl": dataclasses.replace(results, run=unknown)})
+    unknown = dataclasses.replace(
+        results.run, hardware={**HARDWARE, "float32": None, "bandwidth": None}
+    )
+    report.write(
+        tmp_path / "page.html", {tmp_path / "x.jsonl": dataclasses.replace(results, run=unknown)}
+    )
     assert (tmp_path / "page.html").read_text().count("<svg") == 2
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "compare", str(tmp_path / "a"), str(tmp_path / "b")]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "compare",
+        str(tmp_path / "a"),
+        str(tmp_path / "b"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 66
     assert len(done.stderr.splitlines()) == 1

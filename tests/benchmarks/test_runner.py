@@ -164,7 +164,9 @@ def test_the_network_is_judged_where_it_is_known():
     judged = bounds.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
     assert judged.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
     assert judged.bound_by == "network"
-    assert judged.status == OK, "switches that add up are sent less than a ring sends: that is no mistake"
+    assert judged.status == OK, (
+        "switches that add up are sent less than a ring sends: that is no mistake"
+    )
     assert bounds.against_ceiling(row, work, CEILING).bound_by == "n/a"
 
 
@@ -173,8 +175,15 @@ def test_devices_are_looked_up_and_never_guessed():
     assert hardware.listed("TPU v5 lite").bfloat16 == 197e12
     assert hardware.listed("TPU v5").bfloat16 == 459e12
     assert hardware.listed("NVIDIA H100 80GB HBM3").interconnect == 450e9, "900 GB/s are both ways"
-    assert hardware.listed("TPU v5e") == dataclasses.replace(hardware.listed("TPU v5 lite"), device="TPU v5e")
-    for namesake in ("another", "NVIDIA L40", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA H200 NVL"):
+    assert hardware.listed("TPU v5e") == dataclasses.replace(
+        hardware.listed("TPU v5 lite"), device="TPU v5e"
+    )
+    for namesake in (
+        "another",
+        "NVIDIA L40",
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA H200 NVL",
+    ):
         assert hardware.listed(namesake) == Peaks(namesake, "n/a: not in the list of data sheets")
 
 

@@ -14,7 +14,9 @@ RUN = Run(
     suite="smoke", started="2026-01-01T00:00:00+00:00", command="c", commit=None, config_hash="0",
     environment={"devices": ["cpu"]}, hardware={"device": "cpu"},
 )  # fmt: skip
-ROW = Row(suite="smoke", case="step", preset="tiny", status=OK, seconds=[1.0, 2], p50=1.5, compilations=3)
+ROW = Row(
+    suite="smoke", case="step", preset="tiny", status=OK, seconds=[1.0, 2], p50=1.5, compilations=3
+)
 
 
 @pytest.fixture
@@ -38,7 +40,14 @@ def test_a_torn_last_line_costs_only_itself(file):
 
 @pytest.mark.parametrize(
     "change",
-    [{"status": "fine"}, {"p50": "fast"}, {"seconds": ["1"]}, {"speed": 3}, {"bound_by": "luck"}, {"noisy": 1}],
+    [
+        {"status": "fine"},
+        {"p50": "fast"},
+        {"seconds": ["1"]},
+        {"speed": 3},
+        {"bound_by": "luck"},
+        {"noisy": 1},
+    ],
 )
 def test_a_field_that_is_no_field_is_named(file, change):
     lines = file.read_text().splitlines()

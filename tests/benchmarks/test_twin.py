@@ -75,7 +75,9 @@ def test_the_twin_has_our_states(twin):
     shapes = jax.eval_shape(ours.init, jax.random.key(0), batch)["params"]
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: rng.normal(0.2, 0.4, leaf.shape).astype(np.float32), shapes)
-    expected = np.asarray(ours.bind({"params": params}).encode_users(jax.tree.map(jnp.asarray, batch)))
+    expected = np.asarray(
+        ours.bind({"params": params}).encode_users(jax.tree.map(jnp.asarray, batch))
+    )
     model = twin.Twin(V, D, 2, H, 0.0).eval()
     _carry_over(params, model)
     with torch.no_grad():

@@ -56,7 +56,9 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
         write_tables(tmp_path / name, seed=seed, **SMALL)
     for table in TABLES:
-        one, again, other = ((tmp_path / n / f"{table}.parquet").read_bytes() for n in ("one", "again", "other"))
+        one, again, other = (
+            (tmp_path / n / f"{table}.parquet").read_bytes() for n in ("one", "again", "other")
+        )
         assert one == again
         assert one != other
 
@@ -75,8 +77,17 @@ def test_tables_have_the_columns_of_the_contract(shop):
 def test_every_reference_leads_somewhere(shop):
     people = 'select "user" from {users}'
     assert number(shop, 'select count(*) from {events} where "user" not in (' + people + ")") == 0
-    assert number(shop, f"select count(*) from {{social}} where src not in ({people}) or dst not in ({people})") == 0
-    assert number(shop, "select count(*) from {events} where item not in (select item from {items})") == 0
+    assert (
+        number(
+            shop,
+            f"select count(*) from {{social}} where src not in ({people}) or dst not in ({people})",
+        )
+        == 0
+    )
+    assert (
+        number(shop, "select count(*) from {events} where item not in (select item from {items})")
+        == 0
+    )
     assert number(shop, 'select count(*) - count(distinct "user") from {users}') == 0
     assert number(shop, "select count(*) - count(distinct item) from {items}") == 0
     assert number(shop, "select count(*) from {social} where src = dst") == 0
@@ -105,12 +116,20 @@ def test_cold_items_and_cold_users_exist(shop):
     cold = "select avg((item not in (select item from {events}))::int) from {items}"
     assert 0.08 < number(shop, cold) < 0.25
     newcomers = 'select count(*) from {users} where "user" not in (select "user" from {events})'
-    assert number(shop, newcomers + ' and "user" in (select src from {social} union select dst from {social})') > 0
+    assert (
+        number(
+            shop,
+            newcomers + ' and "user" in (select src from {social} union select dst from {social})',
+        )
+        > 0
+    )
 
 
 def test_many_goods_come_late_and_sell(log):
     """Text alone tells what they are good for: nearly nobody had them in what a model may learn from."""
-    items, first = np.unique(log["item"][np.argsort(log["timestamp"], kind="stable")], return_index=True)
+    items, first = np.unique(
+        log["item"][np.argsort(log["timestamp"], kind="stable")], return_index=True
+    )
     born = np.sort(log["timestamp"])[first]
     late = items[born > np.quantile(log["timestamp"], 0.85)]
     assert 0.2 < len(late) / len(items) < 0.5
@@ -134,7 +153,9 @@ def test_pauses_are_short_or_long(log):
     assert np.quantile(gaps, 0.9) > 50 * np.quantile(gaps, 0.3)
 
 
-def accuracy_of_what_usually_follows(log: dict[str, np.ndarray], next_step: np.ndarray, context: np.ndarray) -> float:
+def accuracy_of_what_usually_follows(
+    log: dict[str, np.ndarray], next_step: np.ndarray, context: np.ndarray
+) -> float:
     """Share of the even users' events whose step is the one that most often follows its context among odd users."""
     seen: dict[int, Counter] = {}
     odd = log["person"] % 2 == 1
@@ -149,7 +170,9 @@ def steps_and_contexts(log: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray
     """(events with two before them, rows [n, 3]: (topic, kind) now, that of the last event, kind of the one before)."""
     whole = log["person"][2:] == log["person"][:-2]
     step, kind = log["step"], log["kind"]
-    return {"person": log["person"][2:][whole]}, np.stack([step[2:], step[1:-1], kind[:-2]], axis=1)[whole]
+    return {"person": log["person"][2:][whole]}, np.stack(
+        [step[2:], step[1:-1], kind[:-2]], axis=1
+    )[whole]
 
 
 def test_what_comes_next_follows_from_the_order_of_the_last_two(log):
@@ -178,7 +201,10 @@ def copied(log: dict[str, np.ndarray], friends: list[set[int]]) -> float:
     for person, item, time in zip(log["person"], log["item"], log["timestamp"], strict=True):
         had.setdefault(int(item), []).append((int(person), int(time)))
     hits = [
-        any(other in friends[log["person"][end]] and time < log["timestamp"][end] for other, time in had[int(item)])
+        any(
+            other in friends[log["person"][end]] and time < log["timestamp"][end]
+            for other, time in had[int(item)]
+        )
         for end, item in zip(ends, log["item"][ends], strict=True)
         if friends[log["person"][end]]
     ]

@@ -11,7 +11,11 @@ from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 
 def test_a_slice_as_of_a_time_holds_the_events_strictly_before_it(world):
     events = world.events
-    for as_of in (int(events.times.min()), int(np.median(events.times)), int(events.times.max()) + 1):
+    for as_of in (
+        int(events.times.min()),
+        int(np.median(events.times)),
+        int(events.times.max()) + 1,
+    ):
         ends = world.ends(as_of)
         for user in range(world.num_users):
             start, end = events.offsets[user : user + 2]

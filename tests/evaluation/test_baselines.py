@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from socialrec_jax.data import cooccurrence
-from socialrec_jax.data.cooccurrence import CosineSettings, ItemCosine
-from socialrec_jax.data.popularity import recent_popularity
+from socialrec_jax.data.features import item_knn
+from socialrec_jax.data.features.item_knn import CosineSettings, ItemCosine
+from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.world import VALIDATION
 from socialrec_jax.evaluation import baselines, protocol
 from tests.worlds import cyclic_world, events_of
@@ -37,7 +37,10 @@ def test_item_cosine_equals_the_dense_reference(world, settings):
     scores = fitted.scores(world.events, users, ends)
     for user in users:
         recent = world.events.items[world.events.offsets[user] : ends[user]][::-1]
-        expected = sum((settings.history_decay**age * dense[item] for age, item in enumerate(recent)), np.zeros(40))
+        expected = sum(
+            (settings.history_decay**age * dense[item] for age, item in enumerate(recent)),
+            np.zeros(40),
+        )
         np.testing.assert_allclose(scores[user], expected, rtol=1e-4, atol=1e-6)
 
 
@@ -47,7 +50,9 @@ def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
     dense = dense_cosine(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
     kept = fitted.similarity.toarray()
     assert (np.count_nonzero(kept, axis=1) <= 3).all()
-    np.testing.assert_allclose(np.sort(kept, 1)[:, -3:], np.sort(dense, 1)[:, -3:], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        np.sort(kept, 1)[:, -3:], np.sort(dense, 1)[:, -3:], rtol=1e-5, atol=1e-7
+    )
 
 
 def test_held_out_events_change_nothing(world):
@@ -55,11 +60,16 @@ def test_held_out_events_change_nothing(world):
     hidden = world.events.items.copy()
     hidden[np.arange(len(hidden)) >= ends[world.events.owners]] = 0
     changed = type(world.events)(
-        world.events.offsets, hidden, *[getattr(world.events, n) for n in ("times", "types", "values")]
+        world.events.offsets,
+        hidden,
+        *[getattr(world.events, n) for n in ("times", "types", "values")],
     )
     for fit in (baselines.popular, recent_popularity):
         np.testing.assert_array_equal(fit(world.events, ends, 40), fit(changed, ends, 40))
-    a, b = (ItemCosine.fit(e, ends, 40, CosineSettings()).similarity.toarray() for e in (world.events, changed))
+    a, b = (
+        ItemCosine.fit(e, ends, 40, CosineSettings()).similarity.toarray()
+        for e in (world.events, changed)
+    )
     np.testing.assert_array_equal(a, b)
 
 
@@ -72,7 +82,9 @@ def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
         return protocol.judge_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
 
     tuned, settings = baselines.tune_cosine(world.events, ends, world.num_items, value)
-    assert value(tuned) > value(ItemCosine.fit(world.events, ends, world.num_items, CosineSettings()))
+    assert value(tuned) > value(
+        ItemCosine.fit(world.events, ends, world.num_items, CosineSettings())
+    )
     assert settings.reverse < 1, "the planted walks have a direction"
 
 

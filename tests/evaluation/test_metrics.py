@@ -57,8 +57,13 @@ def test_ir_measures_agrees(ranked):
     for query, (begin, end) in enumerate(itertools.pairwise(offsets)):
         named = {int(r): f"target{i}" for i, r in enumerate(ranks[begin:end]) if r < HUGE}
         judged += [ir_measures.Qrel(str(query), f"target{i}", 1) for i in range(end - begin)]
-        run += [ir_measures.ScoredDoc(str(query), named.get(r, f"other{r}"), -float(r)) for r in range(1, 31)]
-    theirs = ir_measures.calc_aggregate([nDCG @ 10, P @ 10, R @ 10, RR @ 10, Success @ 10], judged, run)
+        run += [
+            ir_measures.ScoredDoc(str(query), named.get(r, f"other{r}"), -float(r))
+            for r in range(1, 31)
+        ]
+    theirs = ir_measures.calc_aggregate(
+        [nDCG @ 10, P @ 10, R @ 10, RR @ 10, Success @ 10], judged, run
+    )
     ours = metrics.summarise(metrics.per_query(ranks, offsets, (10,)))
     names = {
         nDCG @ 10: "ndcg@10",
@@ -73,7 +78,9 @@ def test_ir_measures_agrees(ranked):
 
 def test_hand_made():
     values = metrics.per_query(np.array([1, 11, 2]), np.array([0, 2, 3]), (10,))
-    assert values["ndcg@10"].tolist() == pytest.approx([1 / (1 + 1 / math.log2(3)), 1 / math.log2(3)])
+    assert values["ndcg@10"].tolist() == pytest.approx(
+        [1 / (1 + 1 / math.log2(3)), 1 / math.log2(3)]
+    )
     assert values["recall@10"].tolist() == [0.5, 1.0]
     assert values["precision@10"].tolist() == [0.1, 0.1]
     assert values["mrr@10"].tolist() == [1.0, 0.5]

@@ -19,7 +19,9 @@ def test_leave_one_out_holds_out_the_last_and_sees_all_before(world):
     for q, user in enumerate(queries.users):
         history = world.events.items[world.events.offsets[user] : world.events.offsets[user + 1]]
         assert queries.targets.items[q] == history[-1]
-        np.testing.assert_array_equal(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])], history[:-1])
+        np.testing.assert_array_equal(
+            queries.seen.items[slice(*queries.seen.offsets[q : q + 2])], history[:-1]
+        )
 
 
 def test_items_that_were_had_before_are_dropped_and_counted(tmp_path):
@@ -50,13 +52,19 @@ def test_scorers_and_popularity_are_judged_alike(world):
     popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
     queries = protocol.held_out(world, TEST)
     alike = protocol.judge_popularity(popularity, queries)
-    scored = protocol.judge_scorer(lambda q: np.tile(popularity, (len(q), 1)), queries, world.num_items)
+    scored = protocol.judge_scorer(
+        lambda q: np.tile(popularity, (len(q), 1)), queries, world.num_items
+    )
     np.testing.assert_array_equal(alike.ranks, scored.ranks)
     assert alike.metrics == scored.metrics
 
 
 def test_ranks_are_those_of_the_naive_definition(world):
-    scores = np.random.default_rng(1).integers(0, 9, (world.num_users, world.num_items)).astype(np.float32)
+    scores = (
+        np.random.default_rng(1)
+        .integers(0, 9, (world.num_users, world.num_items))
+        .astype(np.float32)
+    )
     queries = protocol.held_out(world, TEST)
     judged = protocol.judge_scorer(lambda q: scores[q.users], queries, world.num_items)
     for q, (user, target) in enumerate(zip(queries.users, queries.targets.items, strict=True)):
@@ -84,5 +92,7 @@ def test_segments_part_the_queries(tmp_path):
     assert "no friends" not in masks, "a World without friends has no such segments"
     judged = protocol.judge_popularity(np.arange(40, dtype=np.float32), queries)
     shown = segments.by_segment(judged, masks)
-    whole = sum(shown[name]["n"] * shown[name]["hr@10"] for name in ("short histories", "long histories"))
+    whole = sum(
+        shown[name]["n"] * shown[name]["hr@10"] for name in ("short histories", "long histories")
+    )
     assert whole / len(queries) == pytest.approx(judged.metrics["hr@10"])

@@ -29,9 +29,14 @@ def test_it_is_jax_own_attention_with_its_gradients(inputs, biased):
 
     def theirs(query, key, value, bias):
         kwargs = {"bias": bias} if biased else {}
-        return jnp.sum(jnp.sin(jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], **kwargs)))
+        return jnp.sum(
+            jnp.sin(jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], **kwargs))
+        )
 
-    found = [jax.value_and_grad(way, argnums=(0, 1, 2, 3))(query, key, value, bias) for way in (ours, theirs)]
+    found = [
+        jax.value_and_grad(way, argnums=(0, 1, 2, 3))(query, key, value, bias)
+        for way in (ours, theirs)
+    ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *found)
 
 
@@ -39,7 +44,9 @@ def test_packed_windows_do_not_see_each_other(inputs):
     query, key, value, segments, bias = inputs
     packed = attend(query, key, value, causal_mask(segments), bias)[0, 7:12]
     part, own = (slice(0, 1), slice(7, 12)), jnp.ones((1, 5), jnp.int32)
-    alone = attend(query[part], key[part], value[part], causal_mask(own), bias[:1, :, 7:12, 7:12])[0]
+    alone = attend(query[part], key[part], value[part], causal_mask(own), bias[:1, :, 7:12, 7:12])[
+        0
+    ]
     np.testing.assert_allclose(packed, alone, rtol=1e-5, atol=1e-6)
 
 

@@ -71,7 +71,9 @@ def test_training_drops_a_tenth_of_the_ids_anew_at_every_step(tower):
 @pytest.mark.parametrize("word", [None, 7])
 def test_a_lookup_is_a_row_of_the_catalogue(tower, word):
     items = np.random.default_rng(0).integers(0, V, (30, 20))
-    np.testing.assert_allclose(lookup(tower, items, word), catalogue(tower, word)[items], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        lookup(tower, items, word), catalogue(tower, word)[items], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_vectors_have_length_one(tower):
@@ -87,7 +89,12 @@ def test_without_texts_an_item_is_its_id_in_training_too():
     assert fixed_variables(np.zeros((V, 0), np.float32), KNOWN) == {}
     bound, ids = module.bind(variables), np.asarray(variables["params"]["ids"])
     expected = ids / np.linalg.norm(ids, axis=1, keepdims=True)
-    for found in (bound.catalogue(), bound.catalogue(noise(1)), bound(jnp.arange(V)), bound(jnp.arange(V), noise(1))):
+    for found in (
+        bound.catalogue(),
+        bound.catalogue(noise(1)),
+        bound(jnp.arange(V)),
+        bound(jnp.arange(V), noise(1)),
+    ):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -98,4 +105,6 @@ def test_an_item_without_id_and_text_has_a_finite_gradient(tower):
     def loss(params):
         return jnp.sum(module.bind({"params": params, "fixed": fixed}).catalogue()[:, 0])
 
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(loss)(variables["params"])))
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(loss)(variables["params"]))
+    )

@@ -51,11 +51,14 @@ def test_the_mask_of_a_packed_row():
         [0, 0, 1, 1, 0],
         [0, 0, 0, 0, 1],  # padding sees itself, so that its softmax is finite
     ]
-    np.testing.assert_array_equal(causal_mask(jnp.array([[1, 1, 2, 2, 0]]))[0], np.array(expected, bool))
+    np.testing.assert_array_equal(
+        causal_mask(jnp.array([[1, 1, 2, 2, 0]]))[0], np.array(expected, bool)
+    )
 
 
 @pytest.mark.parametrize(
-    ("distance", "bucket"), [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (127, 7), (2**31 - 1, 9), (-5, 0)]
+    ("distance", "bucket"),
+    [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (127, 7), (2**31 - 1, 9), (-5, 0)],
 )
 def test_log_buckets(distance, bucket):
     assert int(log_buckets(jnp.array(distance), 10)) == bucket
@@ -64,4 +67,6 @@ def test_log_buckets(distance, bucket):
 def test_zero_has_a_finite_direction():
     gradient = jax.grad(lambda x: normalise(x).sum())(jnp.zeros((2, 3)))
     assert np.isfinite(gradient).all()
-    np.testing.assert_allclose(np.linalg.norm(normalise(jnp.full((1, 8), 1e-3)), axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(normalise(jnp.full((1, 8), 1e-3)), axis=-1), 1, rtol=1e-5
+    )

@@ -24,7 +24,9 @@ def graph():
 def test_it_equals_the_dense_product(graph):
     propagation, dense = graph
     states = np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
-    np.testing.assert_allclose(jax.jit(lambda p, h: p @ h)(propagation, states), dense @ states, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(lambda p, h: p @ h)(propagation, states), dense @ states, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_gradients_equal_the_dense_ones(graph):
@@ -34,8 +36,12 @@ def test_gradients_equal_the_dense_ones(graph):
     def loss(product, h):
         return jnp.sum(jnp.tanh(product(jnp.tanh(product(h)))))
 
-    found = jax.jit(lambda p, h: jax.grad(lambda h: loss(lambda x: p @ x, h))(h))(propagation, states)
-    np.testing.assert_allclose(found, jax.grad(lambda h: loss(lambda x: dense @ x, h))(states), rtol=1e-4, atol=1e-5)
+    found = jax.jit(lambda p, h: jax.grad(lambda h: loss(lambda x: p @ x, h))(h))(
+        propagation, states
+    )
+    np.testing.assert_allclose(
+        found, jax.grad(lambda h: loss(lambda x: dense @ x, h))(states), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_nobody_knows_nobody():

@@ -28,7 +28,9 @@ def problem():
     )
     ranker, catalogue = Ranker(A, interactions=2), rng.normal(size=(V, D)).astype(np.float32)
     touch = lambda r, a, c: r(a, r.project(c))  # noqa: E731
-    params = jax.jit(lambda key: ranker.init(key, asked, catalogue, method=touch)["params"])(jax.random.key(0))
+    params = jax.jit(lambda key: ranker.init(key, asked, catalogue, method=touch)["params"])(
+        jax.random.key(0)
+    )
     moved = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
     return ranker, params, moved, asked, catalogue
 
@@ -53,7 +55,10 @@ def test_a_candidate_is_scored_alone(problem):
     asked = problem[3]
     together = logits(problem, asked)
     alone = [
-        logits(problem, jax.tree.map(lambda x, c=c: x if x.ndim == 2 and x.shape[1] == D else x[:, [c]], asked))
+        logits(
+            problem,
+            jax.tree.map(lambda x, c=c: x if x.ndim == 2 and x.shape[1] == D else x[:, [c]], asked),
+        )
         for c in range(C)
     ]
     np.testing.assert_allclose(np.concatenate(alone, 1), together, rtol=1e-5, atol=1e-5)
@@ -63,7 +68,9 @@ def test_a_candidate_is_scored_alone(problem):
 def test_order_padding_and_other_queries_change_nothing(problem):
     asked, together = problem[3], logits(problem, problem[3])
     order = np.random.default_rng(1).permutation(C)
-    shuffled = asked.replace(**{n: getattr(asked, n)[:, order] for n in ("items", "exists", "signals")})
+    shuffled = asked.replace(
+        **{n: getattr(asked, n)[:, order] for n in ("items", "exists", "signals")}
+    )
     np.testing.assert_allclose(logits(problem, shuffled), together[:, order], rtol=1e-5, atol=1e-5)
     longer = asked.replace(
         items=np.pad(asked.items, ((0, 0), (0, 4))),
@@ -87,7 +94,9 @@ def test_user_item_and_signals_all_matter(problem):
 
 
 def test_a_fresh_ranker_says_the_same_of_all(problem):
-    np.testing.assert_array_equal(logits(problem, problem[3], problem[1]), np.full((Q, C, A), module._RARE))
+    np.testing.assert_array_equal(
+        logits(problem, problem[3], problem[1]), np.full((Q, C, A), module._RARE)
+    )
 
 
 def test_what_is_usual_is_not_learnt_and_outliers_are_cut():
@@ -105,7 +114,9 @@ def test_what_is_usual_is_not_learnt_and_outliers_are_cut():
 def test_gradients_reach_everything_that_is_learnt(problem):
     ranker, _, moved, asked, catalogue = problem
 
-    gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.square(call(ranker)(params, asked, catalogue)))))(moved)
+    gradients = jax.jit(
+        jax.grad(lambda params: jnp.sum(jnp.square(call(ranker)(params, asked, catalogue))))
+    )(moved)
     for name, part in gradients.items():
         for leaf in jax.tree.leaves(part):
             assert np.isfinite(leaf).all()
@@ -119,8 +130,12 @@ def test_measures_are_dot_products():
     )
     items = rng.integers(0, V, (Q, C))
     retrieval, text = measure(states, profiles, items, catalogue, texts)
-    np.testing.assert_allclose(retrieval, np.take_along_axis(states @ catalogue.T, items, 1), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(text, np.take_along_axis(profiles @ texts.T, items, 1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        retrieval, np.take_along_axis(states @ catalogue.T, items, 1), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        text, np.take_along_axis(profiles @ texts.T, items, 1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_candidates_are_sorted_by_any_action():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import PRESETS, ModelConfig
-from socialrec_jax.data.batches import cut, lay_out
+from socialrec_jax.data.batching.training_batches import cut, lay_out
 from socialrec_jax.models.recommender import RecommenderModel
 from tests.worlds import events_of
 
@@ -27,7 +27,9 @@ def model_and_params():
     model = RecommenderModel(CONFIG, num_items=20, num_event_types=2)
     params = jax.jit(model.init)(jax.random.key(0), batch_of(SEQUENCES)[0])["params"]
     # Biases start at zero: move every parameter, so that a leak through any of them shows.
-    return model, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    return model, jax.tree.map(
+        lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params
+    )
 
 
 def states(model, params, batch):
@@ -41,7 +43,9 @@ def last_states(model, params, sequences, row_length=8):
 
 def test_changing_the_future_moves_no_earlier_state(model_and_params):
     batch, _ = batch_of([[1, 2, 3, 4, 5, 6, 7, 8]])
-    changed = batch.replace(items=batch.items.copy(), event_types=batch.event_types.copy(), times=batch.times.copy())
+    changed = batch.replace(
+        items=batch.items.copy(), event_types=batch.event_types.copy(), times=batch.times.copy()
+    )
     changed.items[0, 5:], changed.event_types[0, 5:] = 19, 1 - changed.event_types[0, 5:]
     changed.times[0, 5:] += 10_000_000
     before, after = states(*model_and_params, batch), states(*model_and_params, changed)
@@ -51,8 +55,14 @@ def test_changing_the_future_moves_no_earlier_state(model_and_params):
 
 def test_the_target_and_its_time_are_not_seen(model_and_params):
     batch, _ = batch_of(SEQUENCES)
-    other = batch.replace(targets=batch.targets * 0, target_types=batch.target_types * 0, request_times=batch.times + 9)
-    np.testing.assert_array_equal(states(*model_and_params, batch), states(*model_and_params, other))
+    other = batch.replace(
+        targets=batch.targets * 0,
+        target_types=batch.target_types * 0,
+        request_times=batch.times + 9,
+    )
+    np.testing.assert_array_equal(
+        states(*model_and_params, batch), states(*model_and_params, other)
+    )
 
 
 def test_request_time_is_seen_when_asked_for():
@@ -107,7 +117,9 @@ def test_presets_have_the_shapes_they_say(preset):
     out = jax.eval_shape(lambda p: model.bind({"params": p}).encode_users(batch), shapes)
     assert out.shape == (*batch.segments.shape, config.width)
     assert out.dtype == jnp.float32, "states are float32 whatever the blocks compute in"
-    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes)), "master weights are float32"
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes)), (
+        "master weights are float32"
+    )
 
 
 def test_bfloat16_blocks_are_close_to_float32(model_and_params):

@@ -14,7 +14,9 @@ from socialrec_jax.models.social import AGGREGATORS, SocialGCN, SocialState, gra
 D = 6
 
 
-def graph_from(rng: np.random.Generator, num_nodes: int = 12, num_edges: int = 40) -> jraph.GraphsTuple:
+def graph_from(
+    rng: np.random.Generator, num_nodes: int = 12, num_edges: int = 40
+) -> jraph.GraphsTuple:
     """Random directed, weighted edges without repeats, sorted by receiver; some have weight 0."""
     pairs = np.sort(rng.choice(num_nodes * num_nodes, num_edges, replace=False))
     weights = rng.uniform(0.2, 2, num_edges) * (rng.random(num_edges) < 0.8)
@@ -33,7 +35,9 @@ def gcn(name: str, graph, seed: int = 0):
     """(module, params away from their start)."""
     module = SocialGCN(D, AGGREGATORS[name])
     params = module.init(jax.random.key(seed), graph)
-    return module, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    return module, jax.tree.map(
+        lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params
+    )
 
 
 def dense(name: str, graph, params) -> np.ndarray:
@@ -62,7 +66,9 @@ def dense(name: str, graph, params) -> np.ndarray:
 def test_each_aggregation_equals_dense_algebra(name, seed):
     graph = graph_from(np.random.default_rng(seed))
     module, params = gcn(name, graph)
-    np.testing.assert_allclose(jax.jit(module.apply)(params, graph), dense(name, graph, params), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(
+        jax.jit(module.apply)(params, graph), dense(name, graph, params), rtol=2e-4, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)
@@ -74,7 +80,9 @@ def test_padding_absent_edges_and_numbering_change_nothing(name):
     padded = jraph.pad_with_graphs(graph, 20, 60, 3)
     np.testing.assert_allclose(module.apply(params, padded)[:12], plain, rtol=1e-5, atol=1e-6)
     real = graph.edges > 0
-    fewer = graph._replace(edges=graph.edges[real], senders=graph.senders[real], receivers=graph.receivers[real])
+    fewer = graph._replace(
+        edges=graph.edges[real], senders=graph.senders[real], receivers=graph.receivers[real]
+    )
     np.testing.assert_allclose(module.apply(params, fewer), plain, rtol=1e-5, atol=1e-6)
     number = rng.permutation(12)
     order = np.argsort(number[graph.receivers], kind="stable")
@@ -91,7 +99,8 @@ def test_padding_absent_edges_and_numbering_change_nothing(name):
 def test_nodes_without_edges_and_zero_nodes_have_finite_gradients(name):
     graph = graph_from(np.random.default_rng(0))
     graph = graph._replace(
-        edges=np.where(graph.receivers < 6, 0, graph.edges), nodes=graph.nodes * (np.arange(12) % 3 > 0)[:, None]
+        edges=np.where(graph.receivers < 6, 0, graph.edges),
+        nodes=graph.nodes * (np.arange(12) % 3 > 0)[:, None],
     )
     module, params = gcn(name, graph)
 
@@ -102,7 +111,9 @@ def test_nodes_without_edges_and_zero_nodes_have_finite_gradients(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradients)))
 
 
-def random_trees(rng: np.random.Generator, queries: int, fan_out=(3, 2), recent: int = 4) -> FriendTrees:
+def random_trees(
+    rng: np.random.Generator, queries: int, fan_out=(3, 2), recent: int = 4
+) -> FriendTrees:
     n = 1 + fan_out[0] * (1 + fan_out[1])
     there = np.ones((queries, n), bool)
     there[:, 1:4] = rng.random((queries, 3)) < 0.7
@@ -133,7 +144,9 @@ def test_what_is_absent_is_not_read():
     items = rng.normal(size=(*trees.items.shape, D)).astype(np.float32)
     module = SocialState(30, D, AGGREGATORS["sum"], dropout=0.0)
     params = module.init(jax.random.key(0), trees, items, None)
-    assert not np.asarray(module.apply(params, trees, items, None)).any(), "a closed gate adds nothing"
+    assert not np.asarray(module.apply(params, trees, items, None)).any(), (
+        "a closed gate adds nothing"
+    )
     params = jax.tree.map(lambda p: p + 0.5, params)
     state = np.asarray(module.apply(params, trees, items, None))
     assert not state[0].any(), "whoever has no friends gets nothing"

@@ -11,7 +11,12 @@ import pytest
 
 from tests import workers
 
-LENGTH = ("--steps", "52", "--evaluations", "2")  # the first is in the middle, and each saves a checkpoint
+LENGTH = (
+    "--steps",
+    "52",
+    "--evaluations",
+    "2",
+)  # the first is in the middle, and each saves a checkpoint
 
 
 def losses(run: Path) -> np.ndarray:

@@ -19,13 +19,18 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     users, items = rng.normal(size=(USERS, WIDTH)), rng.normal(size=(ITEMS, WIDTH))
     users, items = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (users, items))
     weights = rng.random(USERS) * (rng.random(USERS) > 0.2)
-    return users.astype(np.float32), items.astype(np.float32), rng.integers(0, ITEMS, USERS), weights.astype(np.float32)
+    return (
+        users.astype(np.float32),
+        items.astype(np.float32),
+        rng.integers(0, ITEMS, USERS),
+        weights.astype(np.float32),
+    )
 
 
 def main() -> None:
     options = workers.options()
 
-    from socialrec_jax import parallel
+    from socialrec_jax.runtime import parallel
     from socialrec_jax.training import losses
 
     losses.CHUNK_LOGITS = 100  # many chunks, the last not full

@@ -34,15 +34,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     options = workers.options(parser)
 
-    from socialrec_jax import parallel, processes
-    from socialrec_jax.checkpoint import Checkpoints
-    from socialrec_jax.training import embeddings
+    from socialrec_jax.runtime import parallel, processes
+    from socialrec_jax.runtime.checkpoint import Checkpoints
+    from socialrec_jax.training import row_adagrad
 
     processes.join()
     name = f"{parallel.process()[1]}x{options.devices}"
 
     def fresh():
-        return embeddings.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
+        return row_adagrad.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
 
     others = processes.first_says(lambda: [folder.name for folder in options.place.glob("?x?")])
     seen = {"start": np.asarray(fresh().parameter)}
@@ -62,14 +62,16 @@ def main() -> None:
 
 def train(table, steps: int, skewed: bool):
     """(the table, losses, lost rows) after so many steps of one call."""
-    from socialrec_jax import parallel
-    from socialrec_jax.training import embeddings
+    from socialrec_jax.runtime import parallel
+    from socialrec_jax.training import row_adagrad
 
     def step(table, _, part):
         ids, goals = part
-        found = embeddings.look_up(table, ids)
-        loss, gradients = jax.value_and_grad(lambda r: 0.5 * jnp.sum((r[found.places] - goals) ** 2))(found.rows)
-        table = embeddings.updated(table, found, gradients, jnp.float32(IDS), jnp.float32(RATE))
+        found = row_adagrad.look_up(table, ids)
+        loss, gradients = jax.value_and_grad(
+            lambda r: 0.5 * jnp.sum((r[found.places] - goals) ** 2)
+        )(found.rows)
+        table = row_adagrad.updated(table, found, gradients, jnp.float32(IDS), jnp.float32(RATE))
         return table, parallel.sum_over_devices((loss / IDS, found.lost))
 
     def ours(rows: np.ndarray) -> np.ndarray:

@@ -32,17 +32,24 @@ def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_log
     users, items, targets, weights = problem
     with jax.checking_leaks():
         ours = jax.value_and_grad(
-            lambda u, i, w: losses.full_softmax(u, i, targets, w, TEMPERATURE).total, argnums=(0, 1, 2)
+            lambda u, i, w: losses.full_softmax(u, i, targets, w, TEMPERATURE).total,
+            argnums=(0, 1, 2),
         )(users, items, weights)
-    reference = jax.value_and_grad(lambda u, i, w: dense(u, i, targets, w), argnums=(0, 1, 2))(users, items, weights)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), ours, reference)
+    reference = jax.value_and_grad(lambda u, i, w: dense(u, i, targets, w), argnums=(0, 1, 2))(
+        users, items, weights
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), ours, reference
+    )
 
 
 def test_full_softmax_never_holds_tokens_times_catalogue():
     N, V, D = 2048, 20_000, 16
     shapes = (jax.ShapeDtypeStruct((N, D), jnp.float32), jax.ShapeDtypeStruct((V, D), jnp.float32))
     targets, weights = jnp.zeros(N, jnp.int32), jnp.ones(N)
-    step = jax.grad(lambda u, i: losses.full_softmax(u, i, targets, weights, TEMPERATURE).total, argnums=(0, 1))
+    step = jax.grad(
+        lambda u, i: losses.full_softmax(u, i, targets, weights, TEMPERATURE).total, argnums=(0, 1)
+    )
     memory = jax.jit(step).lower(*shapes).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 0.5 * N * V * 4
 
@@ -64,14 +71,23 @@ def test_a_negative_that_is_the_target_does_not_count(problem):
     users, items, targets, _ = problem
     negatives = targets[:1]
     loss = losses.sampled_softmax(
-        users[:1], items[targets[:1]], items[negatives], targets[:1], negatives, jnp.zeros(1), jnp.ones(1), TEMPERATURE
+        users[:1],
+        items[targets[:1]],
+        items[negatives],
+        targets[:1],
+        negatives,
+        jnp.zeros(1),
+        jnp.ones(1),
+        TEMPERATURE,
     )
     assert float(loss.total) == pytest.approx(0, abs=1e-6)
 
 
 def test_weight_zero_learns_nothing(problem):
     users, items, targets, weights = problem
-    gradient = jax.grad(lambda u: losses.full_softmax(u, items, targets, weights, TEMPERATURE).total)(users)
+    gradient = jax.grad(
+        lambda u: losses.full_softmax(u, items, targets, weights, TEMPERATURE).total
+    )(users)
     assert (np.asarray(gradient)[np.asarray(weights) == 0] == 0).all()
 
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax import parallel
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import NO_TIME, VALIDATION
-from socialrec_jax.serving.load import model_for
-from socialrec_jax.stages import rows_per_step, training_batches
+from socialrec_jax.inference.load import model_for
+from socialrec_jax.pipeline.stages import rows_per_step, training_batches
+from socialrec_jax.runtime import parallel
 from socialrec_jax.training import losses
-from socialrec_jax.training.fit import calls
-from socialrec_jax.training.step import Trainer
+from socialrec_jax.training.loop import calls
+from socialrec_jax.training.retriever import Trainer
 from tests.worlds import random_edges, random_world, with_friends
 
 PLAIN = Config(
@@ -27,7 +27,9 @@ PLAIN = Config(
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return with_friends(random_world(tmp_path_factory.mktemp("world")), random_edges(60, 200, int(NO_TIME)))
+    return with_friends(
+        random_world(tmp_path_factory.mktemp("world")), random_edges(60, 200, int(NO_TIME))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,9 @@ def changed(**settings) -> Config:
     model = {name: value for name, value in settings.items() if hasattr(PLAIN.model, name)}
     train = {name: value for name, value in settings.items() if name not in model}
     return dataclasses.replace(
-        PLAIN, model=dataclasses.replace(PLAIN.model, **model), train=dataclasses.replace(PLAIN.train, **train)
+        PLAIN,
+        model=dataclasses.replace(PLAIN.model, **model),
+        train=dataclasses.replace(PLAIN.train, **train),
     )
 
 
@@ -60,7 +64,9 @@ def test_saving_memory_learns_the_same(world, plain, settings):
     np.testing.assert_allclose(loss, plain[1], rtol=1e-5)
     assert jax.tree.structure(state.params) == jax.tree.structure(plain[0].params)
     # The moments are sums of gradients; the parameters' own steps are Adam's, which amplify rounding.
-    for ours, theirs in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(plain[0].opt_state), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(state.opt_state), jax.tree.leaves(plain[0].opt_state), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -72,7 +78,9 @@ def test_every_part_of_a_step_has_as_many_rows():
 
 def test_half_precision_keeps_weights_moments_and_sums_whole(world, plain):
     state, loss = trained(world, changed(compute_dtype="bfloat16"))
-    assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.average))} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.average))} == {
+        jnp.dtype("float32")
+    }
     moments = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
     assert moments == {jnp.dtype("float32"), jnp.dtype("int32")}, "int32 counts steps"
     assert loss.dtype == np.float32

@@ -46,7 +46,9 @@ def together_by_rows(folder):
 def test_two_processes_train_as_one_device(run_on, together):
     same(together, run_on(1))
     lines = (together / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == len((run_on(1) / "metrics.jsonl").read_text().splitlines()), "process 0 alone writes"
+    assert len(lines) == len((run_on(1) / "metrics.jsonl").read_text().splitlines()), (
+        "process 0 alone writes"
+    )
 
 
 def test_two_processes_train_tables_by_rows_as_one_device(run_on, together_by_rows):
@@ -54,7 +56,9 @@ def test_two_processes_train_tables_by_rows_as_one_device(run_on, together_by_ro
 
 
 def test_tables_of_two_processes_go_on_in_one(run_on, together_by_rows, tmp_path):
-    same(train(halfway(together_by_rows, tmp_path / "run"), 1, 4, "--tables"), run_on(1, "--tables"))
+    same(
+        train(halfway(together_by_rows, tmp_path / "run"), 1, 4, "--tables"), run_on(1, "--tables")
+    )
 
 
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (1, 2), (1, 4), (2, 2)])

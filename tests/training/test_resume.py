@@ -16,7 +16,9 @@ from tests.workers import PATIENCE, ROOT
 
 def start(run: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.training.worker", str(run)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(worker: subprocess.Popen) -> str:

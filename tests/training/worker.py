@@ -20,10 +20,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--evaluations", type=int, default=30)
     parser.add_argument("--friends", action="store_true", help="give everybody some friends")
-    parser.add_argument("--tables", action="store_true", help="train items, and users with friends, row by row")
+    parser.add_argument(
+        "--tables", action="store_true", help="train items, and users with friends, row by row"
+    )
     options = workers.options(parser)
 
-    from socialrec_jax import processes
+    from socialrec_jax.runtime import processes
 
     processes.join()
     state, losses = train(options)
@@ -32,10 +34,13 @@ def main() -> None:
         np.save(options.place / "losses.npy", losses)
         leaves = jax.tree.leaves_with_path((state.params, served))
         np.savez(
-            options.place / "params.npz", **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+            options.place / "params.npz",
+            **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
         )
     replicas = state.replace(tables={})  # which are split
-    assert len({digest(replicas, device) for device in range(options.devices)}) == 1, "replicas drifted apart"
+    assert len({digest(replicas, device) for device in range(options.devices)}) == 1, (
+        "replicas drifted apart"
+    )
     print("parameters", digest(state.average), digest(state.params), flush=True)
 
 
@@ -46,17 +51,20 @@ def train(options: argparse.Namespace):
 
     from socialrec_jax.config import Config, ModelConfig, TrainConfig
     from socialrec_jax.data.world import NO_TIME, VALIDATION
-    from socialrec_jax.run import RunDirectory
-    from socialrec_jax.serving.load import model_for
-    from socialrec_jax.stages import training_batches
-    from socialrec_jax.training.fit import fit
-    from socialrec_jax.training.step import Trainer
+    from socialrec_jax.inference.load import model_for
+    from socialrec_jax.pipeline.stages import training_batches
+    from socialrec_jax.runtime.run import RunDirectory
+    from socialrec_jax.training.loop import fit
+    from socialrec_jax.training.retriever import Trainer
     from tests.worlds import cyclic_world, random_edges, with_friends
 
     config = Config(
         model=ModelConfig(width=16, num_layers=1, num_heads=2, history_length=8, dropout=0.2),
         train=TrainConfig(
-            tokens_per_step=256, steps_per_call=2, evaluations=options.evaluations, negatives=8 if options.tables else 0
+            tokens_per_step=256,
+            steps_per_call=2,
+            evaluations=options.evaluations,
+            negatives=8 if options.tables else 0,
         ),
     )
     world = cyclic_world(options.place / "world")

@@ -1,0 +1,88 @@
+"""Product text as numbers: what is known of a product in one text, and a byte-level BPE learnt from those texts.
+
+Bytes are the alphabet, so every language and every emoji has tokens and decodes to itself; nothing is unknown.
+`transformers` is imported where it is needed, because it takes most of a second and only this stage asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from socialrec_jax.data.world import Items
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, EOS = "<pad>", "<eos>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Tokens of V texts in CSR form: text i is tokens[offsets[i] : offsets[i + 1]]."""
+
+    offsets: np.ndarray  # [V + 1] int64
+    tokens: np.ndarray  # [N] int32
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+def product_texts(items: Items) -> list[str]:
+    """One text [V] a product: title, category, tags and description, one a line; "" where nothing is known."""
+    tags = [", ".join(filter(None, listed.split("|"))) for listed in items.tags.tolist()]
+    columns = (items.titles.tolist(), items.categories.tolist(), tags, items.descriptions.tolist())
+    return [
+        "\n".join(part for part in map(str.strip, parts) if part)
+        for parts in zip(*columns, strict=True)
+    ]
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most `vocabulary` tokens, the same for the same texts; at least 258 for the bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        bos_token=EOS,
+        clean_up_tokenization_spaces=False,  # decoding gives back every byte, " ," included
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer that `save_pretrained`, ours or Hugging Face's, wrote to folder."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int) -> Texts:
+    """The tokens of all texts; a text that is not empty ends with <eos> and is cut so that this end fits max_tokens.
+
+    Texts are never padded here: a padded call would change what the tokenizer saves.
+    """
+    end = tokenizer.eos_token_id
+    encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    rows = [
+        [*encoding.ids[: max_tokens - 1], end] if encoding.ids else [] for encoding in encodings
+    ]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    return Texts(offsets, np.array([token for row in rows for token in row], np.int32))

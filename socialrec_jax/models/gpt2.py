@@ -1,0 +1,172 @@
+"""Product text: GPT-2 over packed texts, parameter for parameter the one of Hugging Face.
+
+The parameters are those of `transformers`' GPT-2 under its own names (see `to_hugging_face`), so that a model trained
+here opens there, and a published GPT-2 can be the start of one here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from socialrec_jax.models.attention import attend, causal_mask
+from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
+
+_PREFIX = "transformer."
+_INITIAL = nn.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class GPT2Sizes:
+    """The fields of a GPT-2's config.json that decide what it computes, under their names there."""
+
+    vocab_size: int
+    n_positions: int  # tokens of the longest text
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_inner: int | None = None  # width of the feed-forward, 4 * n_embd by default
+    layer_norm_epsilon: float = 1e-5
+
+
+@typed
+def positions(segments: Ints[Array, "B L"]) -> Ints[Array, "B L"]:
+    """0, 1, 2, ... from the first token of each packed text on."""
+    place = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
+    begins = jnp.diff(segments, axis=1, prepend=-1) != 0
+    return place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention within each text."""
+
+    num_heads: int
+
+    @nn.compact
+    @typed
+    def __call__(
+        self, x: Floats[Array, "N D"], mask: Bools[Array, "B L L"]
+    ) -> Floats[Array, "N D"]:
+        (N, D), (B, L, _) = x.shape, mask.shape
+        qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
+        query, key, value = (
+            part.reshape(B, L, self.num_heads, -1) for part in jnp.split(qkv, 3, -1)
+        )
+        mixed = attend(query, key, value, mask)
+        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(mixed.reshape(N, D))
+
+
+class FeedForward(nn.Module):
+    """Two layers around GPT-2's tanh approximation of GELU."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        hidden = nn.gelu(
+            nn.Dense(self.width, kernel_init=_INITIAL, name="c_fc")(x), approximate=True
+        )
+        return nn.Dense(x.shape[-1], kernel_init=_INITIAL, name="c_proj")(hidden)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward; x: the stream as rows [B L, D], as in `layers`."""
+
+    sizes: GPT2Sizes
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        s = self.sizes
+        x = x + Attention(s.n_head, name="attn")(
+            nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")(x), mask
+        )
+        feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, name="mlp")
+        return x + feed_forward(nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")(x))
+
+
+class GPT2(nn.Module):
+    """Hidden states of packed texts; `logits` reads the next token off them with the embedding's own table."""
+
+    sizes: GPT2Sizes
+
+    def setup(self) -> None:
+        s = self.sizes
+        self.wte = nn.Embed(s.vocab_size, s.n_embd, embedding_init=_INITIAL)
+        self.wpe = nn.Embed(s.n_positions, s.n_embd, embedding_init=_INITIAL)
+        self.h = [Block(s) for _ in range(s.n_layer)]
+        self.ln_f = nn.LayerNorm(s.layer_norm_epsilon)
+
+    @typed
+    def __call__(
+        self, tokens: Ints[Array, "B L"], segments: Ints[Array, "B L"]
+    ) -> Floats[Array, "B L D"]:
+        """segments: 1.. number of the text within its row, 0 = padding."""
+        x = self.wte(tokens) + self.wpe(positions(segments))
+        shape, mask = x.shape, causal_mask(segments)
+        x = x.reshape(-1, shape[-1])
+        for block in self.h:
+            x = block(x, mask)
+        return self.ln_f(x).reshape(shape)
+
+    def logits(self, hidden: Array) -> Array:
+        """Scores [..., vocabulary] of the next token."""
+        return self.wte.attend(hidden)
+
+
+def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict:
+    """Parameters from the tensors of a GPT2LMHeadModel or GPT2Model.
+
+    Its Conv1D kernels are (in, out) already. Attention masks that old files carry are constants, and the head is the
+    embedding's table: neither is a parameter.
+    """
+    named = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    dropped = (".attn.bias", ".attn.masked_bias", "lm_head.weight")
+    return unflatten_dict(
+        {_path(name): tensor for name, tensor in named.items() if not name.endswith(dropped)}
+    )
+
+
+def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
+    """The tensors of a GPT2LMHeadModel, the inverse of from_hugging_face."""
+    return {_name(path): np.asarray(leaf) for path, leaf in _flat(params).items()}
+
+
+def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
+    """The shape of each of Hugging Face's tensors by its name; nothing is computed."""
+    texts = jax.ShapeDtypeStruct((1, sizes.n_positions), jnp.int32)
+    params: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), texts, texts)["params"]
+    return {_name(path): leaf.shape for path, leaf in _flat(params).items()}
+
+
+def _flat(params: dict) -> dict[tuple[str, ...], Any]:
+    return cast(dict, flatten_dict(params))
+
+
+def _path(name: str) -> tuple[str, ...]:
+    """h.0.ln_1.weight -> (h_0, ln_1, scale)."""
+    *modules, leaf = name.split(".")
+    if modules[0] == "h":
+        modules = [f"h_{modules[1]}", *modules[2:]]
+    if leaf == "weight":
+        leaf = (
+            "embedding"
+            if modules[-1] in ("wte", "wpe")
+            else "scale"
+            if modules[-1].startswith("ln_")
+            else "kernel"
+        )
+    return *modules, leaf
+
+
+def _name(path: tuple[str, ...]) -> str:
+    """The inverse of _path."""
+    *modules, leaf = path
+    return _PREFIX + ".".join([*modules, "bias" if leaf == "bias" else "weight"]).replace(
+        "h_", "h.", 1
+    )

@@ -1,0 +1,62 @@
+"""The regression on counts: it learns what counts can tell, of the past alone, and comes back from a file."""
+
+import numpy as np
+import pytest
+
+from socialrec_jax.data.features.next_type import CountRegression
+from socialrec_jax.data.world import Events
+from tests.worlds import events_of
+
+
+@pytest.fixture(scope="module")
+def habits() -> Events:
+    """Users of two kinds: the even ones only view, the odd ones view and buy in turn."""
+    types = [[0] * 8 if user % 2 == 0 else [0, 1] * 4 for user in range(40)]
+    return events_of(types)
+
+
+def test_habits_are_learnt(habits):
+    regression = CountRegression.fit(habits, habits.offsets[1:], 2)
+    chances = regression.chances(habits, np.arange(40), habits.offsets[1:])
+    assert (chances[::2, 0] > 0.95).all()
+    last_was_a_purchase = chances[1::2]
+    assert (last_was_a_purchase[:, 0] > 0.9).all()
+    earlier = regression.chances(habits, np.arange(40), habits.offsets[1:] - 1)
+    assert (earlier[1::2, 1] > 0.7).all()
+
+
+def test_chances_sum_to_one_even_without_history(habits):
+    regression = CountRegression.fit(habits, habits.offsets[1:], 2)
+    chances = regression.chances(habits, np.arange(40), habits.starts)
+    assert np.isfinite(chances).all()
+    np.testing.assert_allclose(chances.sum(1), 1)
+
+
+def test_the_future_changes_nothing(habits):
+    ends = habits.starts + 4
+    before = CountRegression.fit(habits, ends, 2).chances(habits, np.arange(40), ends)
+    later = np.arange(len(habits.items)) >= ends[habits.owners]
+    turned = Events(
+        habits.offsets,
+        habits.items,
+        habits.times,
+        np.where(later, 1 - habits.types, habits.types),
+        habits.values,
+    )
+    after = CountRegression.fit(turned, ends, 2).chances(turned, np.arange(40), ends)
+    np.testing.assert_array_equal(before, after)
+
+
+def test_nothing_to_learn_from_is_no_opinion(habits):
+    regression = CountRegression.fit(habits, habits.starts, 2)
+    np.testing.assert_array_equal(
+        regression.chances(habits, np.arange(3), habits.offsets[1:4]), 0.5
+    )
+
+
+def test_it_comes_back_from_its_file(habits, tmp_path):
+    regression = CountRegression.fit(habits, habits.offsets[1:], 2)
+    regression.save(tmp_path / "actions.npz")
+    again = CountRegression.load(tmp_path / "actions.npz")
+    asked = (habits, np.arange(40), habits.offsets[1:])
+    np.testing.assert_array_equal(again.chances(*asked), regression.chances(*asked))

@@ -1,0 +1,189 @@
+"""Reading raw tables: every kind of file says the same, every bad row is found, every mistake is one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from socialrec_jax.data.prepare import rejects, staging
+from socialrec_jax.data.prepare.readers import sources_under
+from socialrec_jax.errors import BadData, InputMissing
+
+
+def read(path: Path, table: str = "events"):
+    """(good rows, rejects) of one table."""
+    scratch = path.parent / ".scratch"
+    scratch.mkdir(exist_ok=True)
+    (scratch / "scratch.duckdb").unlink(missing_ok=True)
+    with staging.scratch(scratch) as con:
+        staged = staging.stage(con, table, sources_under(path))
+        good = con.execute(f"SELECT * EXCLUDE (row, bad, raw) FROM {table} ORDER BY row").fetchall()
+        return good, list(rejects.found(con, staged))
+
+
+def times(path: Path) -> list[int | None]:
+    return [row[-1] for row in read(path)[0]]
+
+
+def csv_of(folder: Path, *stamps: str) -> Path:
+    path = folder / "events.csv"
+    path.write_text("user,item,timestamp\n" + "".join(f"u,i,{stamp}\n" for stamp in stamps))
+    return path
+
+
+def test_lines_of_bad_csv_rows_count_header_blank_lines_and_breaks_in_quotes(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text(
+        'user,item,ts,value,note\nu1,a,1,,"two\nlines"\n\n,a,2,,\nu1,a,nan,,\nu1,a\nu1,a,3,,,x\nu1,a,soon,,\nu1,a,4,much,\n'
+    )
+    good, bad = read(path)
+    assert len(good) == 1
+    assert [(row.line, row.column, row.value) for row in bad if row.column != "ts"] == [
+        (5, "user", None),
+        (6, "timestamp", "nan"),
+        (8, None, "u1,a,3,,,x"),
+        (9, "timestamp", "soon"),
+        (10, "value", "much"),
+    ]
+    assert [(row.line, row.value) for row in bad if row.column == "ts"] == [(7, "u1,a")]
+    assert all(row.file == str(path) and row.table == "events" and row.reason for row in bad)
+
+
+def test_lines_of_bad_rows_in_each_part_of_a_folder(tmp_path):
+    folder = tmp_path / "events"
+    folder.mkdir()
+    for part in "ab":
+        duckdb.execute(
+            "COPY (SELECT 'u' AS user, nullif('i' || range, 'i2') AS item, range AS time FROM range(5)) "
+            f"TO '{folder}/{part}.parquet'"
+        )
+    (folder / "c.jsonl").write_text(
+        '{"user": 1, "item": 2, "ts": 3}\n\n{"user": 1,\n{"user": [1], "item": 2, "ts": 3}\n'
+    )
+    (folder / "_SUCCESS").write_text("")
+    good, bad = read(folder)
+    assert [row[1] for row in good] == ["i0", "i1", "i3", "i4"] * 2 + ["2"]
+    assert [(Path(row.file).name, row.line, row.column) for row in bad] == [
+        ("a.parquet", 3, "item"),
+        ("b.parquet", 3, "item"),
+        ("c.jsonl", 3, None),
+        ("c.jsonl", 4, "user"),
+    ]
+
+
+def test_one_moment_in_every_spelling_is_one_time(tmp_path):
+    moments = [
+        "1577872800",
+        "1577872800.9",
+        "1.5778728e9",
+        "2020-01-01T10:00:00Z",
+        "2020-01-01 12:00:00+02:00",
+    ]
+    assert times(csv_of(tmp_path, *moments)) == [1577872800] * len(moments)
+    for digits in ("000", "000000", "000000000"):
+        assert times(csv_of(tmp_path, "1577872800" + digits, "1577872801" + digits)) == [
+            1577872800,
+            1577872801,
+        ]
+
+
+@pytest.mark.parametrize(
+    "kind", ["DATE", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR"]
+)
+def test_typed_parquet_times(tmp_path, kind):
+    path = tmp_path / "events.parquet"
+    duckdb.execute(f"SET TimeZone='UTC'; COPY (SELECT 1 u, '2020-01-01'::{kind} t, 2 i) TO '{path}'".replace(" u,", " uid,").replace(" t,", " ts,").replace(" i)", " sku)"))  # fmt: skip  # noqa: E501
+    assert times(path) == [1577836800]
+
+
+def test_a_table_speaks_one_unit_of_time(tmp_path):
+    good, bad = read(csv_of(tmp_path, "1577872800", "1577872801", "1577872800000"))
+    assert len(good) == 2
+    assert [(row.line, row.column) for row in bad] == [(4, "timestamp")]
+
+
+def test_blank_times_are_unknown_and_impossible_ones_bad(tmp_path):
+    good, bad = read(csv_of(tmp_path, "", " ", "5", "inf", "-inf", "NaN", "1e300", "32/13/2020"))
+    assert [row[-1] for row in good] == [None, None, 5]
+    assert [row.line for row in bad] == [5, 6, 7, 8, 9]
+
+
+def test_ids_are_kept_as_they_are_written(tmp_path):
+    path = tmp_path / "events.jsonl"
+    lines = [{"user": 7, "item": "007", "ts": 1}, {"user": "É|é", "item": "a,b", "ts": 2}]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    assert [row[:2] for row in read(path)[0]] == [("7", "007"), ("É|é", "a,b")]
+
+
+def test_synonyms_match_without_case_and_punctuation(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("User ID;Product_Id;DateTime;Rating\nu;i;5;2.5\n")
+    assert read(path)[0] == [("u", "i", 5.0, 0, None, 2.5, 5)]
+
+
+def test_vectors_of_items_are_joined_and_must_be_equally_long(tmp_path):
+    path = tmp_path / "items.jsonl"
+    rows = [
+        {"item": 1, "image_vector": [1, 2], "more": [3]},
+        {"item": 2, "image_vector": [1], "more": [3]},
+        {"item": 3, "price": None},
+        {"item": 4, "image_vector": [1, "x"], "more": [3]},
+        {"item": 5, "image_vector": [4, 5], "more": [6]},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    good, bad = read(path, "items")
+    assert [(row[0], row[-1]) for row in good] == [("1", [1, 2, 3]), ("3", None), ("5", [4, 5, 6])]
+    assert [(row.line, row.column) for row in bad] == [(2, "vector"), (4, "image_vector")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("events.csv", b"", "empty"),
+        ("events.csv", b"user,item\n1,2\n", "timestamp"),
+        ("events.csv", b"user,user,timestamp\n1,2,3\n", "repeated"),
+        ("events.csv", b'user,item,ts\n1,2,3\n1,"2,3\n1,2,4\n', "quote"),
+        ("events.parquet", b"PAR1 rubbish", "whole"),
+        ("events.csv.gz", b"no gzip", "whole"),
+        ("events.csv.gz", gzip.compress(b"user,item,ts\n" + b"1,2,3\n" * 9999)[:-20], "whole"),
+        ("events.csv.zst", b"no zstd", "whole"),
+        ("events.jsonl", b"[1, 2]\n", "JSON object"),
+        ("events.jsonl", b'{"user": [1], "item": 2, "ts": 3}\n', "user"),
+        ("events.xlsx", b"x", "unknown kind"),
+    ],
+)
+def test_an_unreadable_file_is_one_line(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadData, match=says) as error:
+        read(tmp_path / name)
+    assert "\n" not in str(error.value)
+    assert name in str(error.value)
+
+
+def test_a_truncated_zstandard_file_is_noticed(tmp_path):
+    path = tmp_path / "events.csv.zst"
+    duckdb.execute(
+        f"COPY (SELECT range AS user, hash(range) AS item, range AS ts FROM range(99999)) TO '{path}'"
+    )
+    assert len(read(path)[0]) == 99999
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BadData, match="whole"):
+        read(path)
+
+
+def test_a_column_of_the_wrong_type_names_the_columns_found(tmp_path):
+    path = tmp_path / "events.parquet"
+    duckdb.execute(f"COPY (SELECT [1] AS user, 2 AS item, 3 AS timestamp) TO '{path}'")
+    with pytest.raises(BadData, match=r"user \(INTEGER\[\]\), item \(INTEGER\)"):
+        read(path)
+
+
+def test_missing_paths(tmp_path):
+    (tmp_path / "events").mkdir()
+    for path in (tmp_path / "events", tmp_path / "events.csv"):
+        with pytest.raises(InputMissing):
+            read(path)

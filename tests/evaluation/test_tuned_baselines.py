@@ -1,0 +1,78 @@
+"""Like-minded users and friends are counted as the formula says, from what was known at the moment."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from socialrec_jax.data.world import TEST, VALIDATION
+from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.baselines import NeighbourSettings, UserNeighbours, tune_neighbours
+from socialrec_jax.evaluation.tuned_baselines import fit_rivals
+from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, questions, shop
+
+
+def unit_histories(world, ends) -> np.ndarray:
+    had = np.zeros((USERS, ITEMS))
+    for user in range(USERS):
+        had[user, world.events.items[world.events.offsets[user] : ends[user]]] = 1
+    return had / np.maximum(np.linalg.norm(had, axis=1, keepdims=True), 1e-12)
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize(
+    "settings", [NeighbourSettings(4), NeighbourSettings(100), NeighbourSettings(100, 2.0, 0.3)]
+)
+def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
+    world = shop(tmp_path, repeats)
+    fitted = dataclasses.replace(
+        UserNeighbours.fit(world, world.ends(VALIDATION)), settings=settings
+    )
+    asked = dataclasses.replace(questions(world, TEST), neighbourhood=fitted.neighbourhood)
+    found = fitted.scores(world.events, asked.users, asked.ends, asked.moments)
+    kept = unit_histories(world, world.ends(VALIDATION))
+    cosines = unit_histories(world, asked.ends) @ kept.T
+    np.fill_diagonal(cosines, 0)
+    ordered = np.sort(cosines, axis=1)[:, ::-1]
+    k = min(settings.neighbours, USERS - 1)
+    clear = ordered[:, k - 1] > ordered[:, k] + 1e-6 if k < USERS - 1 else np.ones(USERS, bool)
+    assert clear.sum() > 3, "users without a tie at the last neighbour"
+    expected = np.where(cosines >= ordered[:, [k - 1]], cosines, 0) @ kept
+    friends = friends_by_loops(world, asked, 50, 100)
+    expected += settings.friendship * np.expm1(friends["friends who had it"])
+    expected += settings.likeness * friends["like-minded friends"]
+    np.testing.assert_allclose(found[clear], expected[clear], rtol=1e-4, atol=1e-5)
+
+
+def test_tuning_keeps_what_validates_best(tmp_path):
+    world = shop(tmp_path)
+    wanted = NeighbourSettings(30, 5.0, 0.05)
+
+    def value(candidate) -> float:
+        return sum(
+            getattr(candidate.settings, f.name) == getattr(wanted, f.name)
+            for f in dataclasses.fields(wanted)
+        )
+
+    assert tune_neighbours(world, world.ends(VALIDATION), value).settings == wanted
+
+
+def test_without_friends_there_is_no_setting_of_friends(world):
+    found = tune_neighbours(
+        world, world.ends(VALIDATION), lambda c: c.settings.friendship + c.settings.likeness
+    )
+    assert found.settings == NeighbourSettings()
+
+
+@pytest.mark.parametrize("friends", [False, True])
+def test_rivals_say_whether_they_use_friends_and_judge_queries(tmp_path, world, friends):
+    world = shop(tmp_path) if friends else world
+    nobody = protocol.held_out(world, VALIDATION).part(np.arange(0))
+    rivals = fit_rivals(world, nobody)
+    name = "user neighbours" + (" and friends" if friends else "")
+    assert set(rivals) == {"popular", "recently popular", "item cosine", name}
+    queries = protocol.held_out(world, TEST)
+    for judge in rivals.values():
+        assert len(judge(queries).ranks) == len(queries.target_rows)

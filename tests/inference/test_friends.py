@@ -1,0 +1,287 @@
+"""Friends enter a user's scores with what they did before the moment, and with nothing else."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from socialrec_jax.config import Config, ModelConfig
+from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION, World
+from socialrec_jax.evaluation import protocol
+from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.load import model_for
+from socialrec_jax.pipeline.stages import training_batches
+from tests.worlds import events_of, leave_one_out, random_edges, random_world, with_friends
+
+FIRST, USERS = 1_000_000, 60
+MOMENT = FIRST + 6 * 3600
+SPAN = (FIRST - 20_000, FIRST + 40_000)
+ALL = np.arange(USERS)
+
+
+def config_of(**settings) -> Config:
+    return Config(
+        model=ModelConfig(
+            width=16, num_heads=2, num_layers=1, history_length=16, dropout=0.0, **settings
+        ),
+        train=dataclasses.replace(Config().train, tokens_per_step=128),
+    )
+
+
+def random_params(world: World, config: Config) -> dict:
+    """Parameters away from their start, an open gate among them."""
+    model, batch = (
+        model_for(config, world),
+        training_batches(world, config, world.ends(VALIDATION)).at(0),
+    )
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+    return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+
+
+COMPILED: dict[tuple, Recommender] = {}
+
+
+def recommender(world: World, params: dict, config: Config) -> Recommender:
+    """One of those that are compiled already, given another World."""
+    model = model_for(config, world)
+    like = COMPILED.setdefault((config, model.num_users), Recommender(world, config, model))
+    found = copy.copy(like)
+    found.world = world
+    return found.use(params)
+
+
+@pytest.fixture(scope="module")
+def social(tmp_path_factory):
+    """(World, params): sparse friendships, a third of them of unknown age."""
+    world = random_world(tmp_path_factory.mktemp("world"), USERS)
+    edges = random_edges(USERS, 90, SPAN)
+    edges = [(u, f, w, int(NO_TIME) if n % 3 == 0 else t) for n, (u, f, w, t) in enumerate(edges)]
+    world = with_friends(world, edges)
+    return world, random_params(world, config_of())
+
+
+def states(
+    world: World, params: dict, as_of: int | str = MOMENT, users: np.ndarray = ALL, **settings
+) -> np.ndarray:
+    return recommender(world, params, config_of(**settings)).states(
+        world.events,
+        users,
+        world.ends(as_of)[users],
+        moments=world.moments(as_of)[users],
+        as_of=as_of,
+    )
+
+
+def scores(world: World, params: dict, as_of: int | str) -> np.ndarray:
+    """Scores [U, V] as they are served."""
+    table = np.zeros((world.num_users, world.num_items))
+    for part in recommender(world, params, config_of()).recommend(
+        np.arange(world.num_users), k=world.num_items, as_of=as_of, repeats=True
+    ):
+        np.put_along_axis(table[part.users[0] : part.users[-1] + 1], part.items, part.scores, 1)
+    return table
+
+
+def edges_of(world: World) -> list[tuple]:
+    f = world.friends
+    users = np.repeat(ALL, np.diff(f.offsets))
+    return list(
+        zip(users.tolist(), f.ids.tolist(), f.weights.tolist(), f.times.tolist(), strict=True)
+    )
+
+
+def with_times(world: World, times: np.ndarray) -> World:
+    return dataclasses.replace(world, events=dataclasses.replace(world.events, times=times))
+
+
+def test_a_closed_gate_equals_a_model_without_friends(social):
+    world, params = social
+    shut = params | {"social": params["social"] | {"gate": np.zeros(16, np.float32)}}
+    without = {name: part for name, part in params.items() if name != "social"}
+    alone = states(world, without, social_queries=0)
+    np.testing.assert_allclose(states(world, shut), alone, atol=1e-6)
+    assert np.abs(states(world, params) - alone).max() > 0.1
+
+
+def test_what_happens_at_or_after_the_moment_changes_no_score(social):
+    world, params = social
+    rng = np.random.default_rng(0)
+    before = scores(world, params, MOMENT)
+    for _ in range(3):
+        times = world.events.times.copy()
+        later = times >= MOMENT
+        owners = world.events.owners[later]
+        moved = MOMENT + rng.integers(0, 50_000, later.sum())
+        times[later] = moved[np.lexsort((moved, owners))]
+        edges = [
+            (u, f, w, t if t < MOMENT else int(rng.integers(MOMENT, SPAN[1])))
+            for u, f, w, t in edges_of(world)
+        ]
+        np.testing.assert_array_equal(
+            scores(with_friends(with_times(world, times), edges), params, MOMENT), before
+        )
+
+
+@pytest.mark.parametrize("as_of", [MOMENT, TEST])
+def test_what_a_friend_did_before_the_moment_changes_scores(social, as_of):
+    world, params = social
+    moments, ends = world.moments(as_of), world.ends(as_of)
+
+    def last(user: int, friend: int) -> int:
+        return (
+            min(world.events.ends_before(np.array([friend]), moments[[user]])[0], ends[friend]) - 1
+        )
+
+    old = ((u, f) for u, f, _, t in edges_of(world) if t < moments[u])
+    user, friend = next((u, f) for u, f in old if last(u, f) >= world.events.offsets[f])
+    row = last(user, friend)
+    earlier = world.events.times.copy()
+    earlier[world.events.offsets[friend] : row + 1] -= 1_000_000
+    items = world.events.items.copy()
+    items[row] = (items[row] + 1) % world.num_items
+    other = dataclasses.replace(world, events=dataclasses.replace(world.events, items=items))
+    before = scores(world, params, as_of)[user]
+    for changed in (with_times(world, earlier), other):
+        assert np.abs(scores(changed, params, as_of)[user] - before).max() > 1e-4
+
+
+def test_held_out_events_of_friends_are_never_seen(social):
+    world, params = social
+    for part in (VALIDATION, TEST):
+        hidden = world.event_splits >= part
+        items = np.where(hidden, (world.events.items + 7) % world.num_items, world.events.items)
+        other = dataclasses.replace(world, events=dataclasses.replace(world.events, items=items))
+        np.testing.assert_array_equal(scores(other, params, part), scores(world, params, part))
+        late = dataclasses.replace(world, manifest=world.manifest | {"split": "time"})
+        other = dataclasses.replace(other, manifest=late.manifest)
+        np.testing.assert_array_equal(scores(other, params, part), scores(late, params, part))
+
+
+def test_strangers_change_nothing(social):
+    world, params = social
+    before = states(world, params)
+    edges = edges_of(world)
+    near = [{u} | {f for v, f, *_ in edges if v == u} for u in ALL]
+    near = [set().union(*(near[f] for f in near[u])) for u in ALL]
+    x = min(ALL, key=lambda user: sum(user in some for some in near))
+    y = next(u for u in ALL if u not in near[x] and len(near[u]) > 1)
+    more = states(with_friends(world, [*edges, (int(x), int(y), 1.0, int(NO_TIME))]), params)
+    far = np.array([x not in some for some in near])
+    assert far.sum() > USERS // 2
+    np.testing.assert_allclose(more[far], before[far], atol=1e-6)
+    assert np.abs(more[x] - before[x]).max() > 1e-3
+
+
+def test_a_user_without_ties_changes_nothing(social):
+    world, params = social
+    before = states(world, params)
+    e = world.events
+    events = dataclasses.replace(
+        e,
+        offsets=np.append(e.offsets, e.offsets[-1] + 2),
+        **{
+            name: np.append(getattr(e, name), getattr(e, name)[-2:])
+            for name in ("items", "times", "types", "values")
+        },
+    )
+    larger = with_friends(
+        dataclasses.replace(
+            world,
+            events=events,
+            event_splits=leave_one_out(events),
+            user_ids=type(world.user_ids).of(["u"] * 61),
+        ),
+        edges_of(world),
+    )
+    features = params["social"]["features"]
+    table = np.concatenate([features["users"], np.ones((1, 16), np.float32)])
+    params = params | {"social": params["social"] | {"features": features | {"users": table}}}
+    np.testing.assert_allclose(states(larger, params), before, atol=1e-6)
+
+
+def test_direction_weight_and_age_of_a_friendship_matter(social):
+    world, params = social
+    edges = edges_of(world)
+    before = states(world, params)
+    others = {
+        "direction": [(f, u, w, t) for u, f, w, t in edges],
+        "weight": [(u, f, w * (1 + 3 * (f % 2)), t) for u, f, w, t in edges],
+        "age": [(u, f, w, MOMENT) for u, f, w, t in edges],
+    }
+    for name, changed in others.items():
+        assert np.abs(states(with_friends(world, changed), params) - before).max() > 1e-3, name
+
+
+@pytest.mark.parametrize("request_time", [False, True])
+def test_training_equals_serving_where_training_asks(social, request_time):
+    world, _ = social
+    config = config_of(request_time=request_time)
+    params = random_params(world, config)
+    # Step 0 draws as serving does.
+    model, batch = (
+        model_for(config, world),
+        training_batches(world, config, world.ends(VALIDATION)).at(0),
+    )
+    encode = jax.jit(lambda batch: model.bind({"params": params}).encode_users(batch))
+    trained = np.asarray(encode(batch))
+    rows, queries = np.nonzero(batch.friends.users[..., 0] >= 0)
+    columns = batch.asked[rows, queries]
+    users, items = batch.users[rows, columns], batch.items[rows, columns]
+    starts, stops = world.events.offsets[users], world.events.offsets[users + 1]
+    ends = np.array(
+        [
+            a + list(world.events.items[a:b]).index(i) + 1
+            for a, b, i in zip(starts, stops, items, strict=True)
+        ]
+    )
+    asked = world.events.times[ends] if request_time else None
+    moments = world.events.times[ends] if request_time else world.events.times[ends - 1]
+    served = recommender(world, params, config)
+    found = served.states(world.events, users, ends, asked, moments=moments, as_of=VALIDATION)
+    np.testing.assert_allclose(found, trained[rows, columns], atol=2e-5)
+    plain = encode(batch.replace(asked=None, friends=None))
+    assert np.abs(found - np.asarray(plain)[rows, columns]).max() > 1e-2
+
+
+def test_evaluation_asks_as_serving_does(social):
+    world, _ = social
+    for part in (VALIDATION, TEST):
+        queries = protocol.held_out(world, part)
+        np.testing.assert_array_equal(queries.moments, world.moments(part)[queries.users])
+        first = queries.target_rows[queries.targets.offsets[:-1]]
+        assert (queries.moments <= world.events.times[first]).all()
+
+
+def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
+    events = events_of([[1, 2, 3, 4], [5, 6, 7], [], []])
+    world = dataclasses.replace(
+        random_world(tmp_path, 4), events=events, event_splits=leave_one_out(events)
+    )
+    world = with_friends(world, [(2, 0, 1.0, int(NO_TIME)), (1, 0, 1.0, int(NO_TIME))])
+    found = states(world, random_params(world, config_of()), NOW, np.arange(4))
+    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1, 0, 0], abs=1e-3)
+
+
+def test_whom_the_world_does_not_know_has_no_friends(social):
+    world, params = social
+    served = recommender(world, params, config_of())
+    strangers = dataclasses.replace(world.events)
+    found = served.states(strangers, ALL, world.ends())
+    without = {name: part for name, part in params.items() if name != "social"}
+    np.testing.assert_allclose(found, states(world, without, NOW, social_queries=0), atol=1e-6)
+    with pytest.raises(ValueError, match="moments"):
+        served.states(world.events, ALL, world.ends())
+
+
+def test_a_model_without_friends_has_nothing_social(social, tmp_path):
+    world, _ = social
+    for config, some in (
+        (config_of(social_queries=0), world),
+        (config_of(), random_world(tmp_path)),
+    ):
+        assert "social" not in random_params(some, config)
+        assert training_batches(some, config, some.ends(VALIDATION)).at(0).friends is None

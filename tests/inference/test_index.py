@@ -1,0 +1,97 @@
+"""Top-k is exact, ranks count ties against us, masks hold, and chunks change nothing."""
+
+import numpy as np
+import pytest
+
+from socialrec_jax.inference import index as index_module
+from socialrec_jax.inference.index import UNRANKED, Index, Pairs, dense_index, with_fallback
+from socialrec_jax.runtime import parallel
+
+
+def pairs(lists):
+    lengths = np.array([len(entry) for entry in lists])
+    flat = [item for entry in lists for item in entry]
+    return Pairs(np.concatenate([[0], np.cumsum(lengths)]), np.array(flat, np.int32))
+
+
+@pytest.fixture(params=[1 << 24, 1 << 8], ids=["one chunk", "many chunks"])
+def scored(request, monkeypatch):
+    monkeypatch.setattr(index_module, "_SCORES_AT_ONCE", request.param)
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 12, (37, 30)).astype(np.float32)  # integers: plenty of ties
+    seen = [list(rng.permutation(30)[: rng.integers(0, 9)]) for _ in range(37)]
+    return scores, seen
+
+
+def masked(scores, seen):
+    scores = scores.copy()
+    for row, items in enumerate(seen):
+        scores[row, items] = -np.inf
+    return scores
+
+
+def test_top_is_exact(scored):
+    scores, seen = scored
+    parts = list(dense_index(30).top(parallel.replicate(0.0), scores, pairs(seen), 5))
+    best = np.concatenate([part[1] for part in parts])
+    items = np.concatenate([part[0] for part in parts])
+    expected = masked(scores, seen)
+    np.testing.assert_array_equal(best, -np.sort(-expected, axis=1)[:, :5])
+    np.testing.assert_array_equal(np.take_along_axis(expected, items, 1), best)
+    total = np.concatenate([part[2] for part in parts])
+    np.testing.assert_allclose(total, np.log(np.exp(expected).sum(1)), rtol=1e-5)
+
+
+def test_top_among_allowed_items_only(scored):
+    scores, seen = scored
+    allowed = np.zeros(30, bool)
+    allowed[[3, 4, 5]] = True
+    for items, best, _ in dense_index(30).top(
+        parallel.replicate(0.0), scores, pairs(seen), 5, allowed
+    ):
+        assert set(items[np.isfinite(best)]) <= {3, 4, 5}
+
+
+def test_ranks_count_ties_against_us(scored):
+    scores, seen = scored
+    rng = np.random.default_rng(1)
+    targets = [list(rng.permutation(30)[: rng.integers(1, 4)]) for _ in range(37)]
+    ranks, top = dense_index(30).ranks(
+        parallel.replicate(0.0), scores, pairs(seen), pairs(targets), 3
+    )
+    expected, at = masked(scores, seen), 0
+    for row, items in enumerate(targets):
+        for item in items:
+            own = expected[row, item]
+            others = np.delete(expected[row], item)
+            assert ranks[at] == (UNRANKED if np.isinf(own) else 1 + (others >= own).sum())
+            at += 1
+    assert at == len(ranks)
+    assert top.shape == (37, 3)
+
+
+def test_scores_that_are_no_numbers_earn_nothing():
+    scores = np.full((1, 4), np.nan, np.float32)
+    ranks, _ = dense_index(4).ranks(parallel.replicate(0.0), scores, pairs([[]]), pairs([[2]]), 2)
+    assert ranks.tolist() == [UNRANKED]
+
+
+def test_a_user_without_history_gets_the_fallback():
+    catalogue = np.eye(4, dtype=np.float32)
+    fallback = np.array([0, 3, 1, 2], np.float32)
+    users = np.array([[0, 0, 0, 0], [0, 0, 1, 0]], np.float32)
+    index = Index(with_fallback(0.1), 4)
+    (items, *_), *_ = index.top(
+        parallel.replicate((catalogue, fallback)), users, pairs([[], []]), 4
+    )
+    assert items[0].tolist() == [1, 3, 2, 0]
+    assert items[1, 0] == 2
+
+
+def test_history_is_what_lies_before_the_query(world):
+    users = np.array([3, 0])
+    seen = Pairs.history(world.events, users, world.ends()[users] - 1)
+    start, end = world.events.offsets[3:5]
+    np.testing.assert_array_equal(
+        seen.items[: seen.offsets[1]], world.events.items[start : end - 1]
+    )

@@ -1,0 +1,225 @@
+"""Candidates are what they promise to be, lists are in order, and what is served is what was judged."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from socialrec_jax.config import Config, ModelConfig, TrainConfig
+from socialrec_jax.data.features import ranker_features as signals_module
+from socialrec_jax.data.features.item_knn import CosineSettings
+from socialrec_jax.data.features.popularity import recent_popularity
+from socialrec_jax.data.features.ranker_features import NAMES, Signals
+from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
+from socialrec_jax.evaluation import protocol
+from socialrec_jax.inference import reranker
+from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.index import Pairs
+from socialrec_jax.inference.load import model_for
+from socialrec_jax.inference.reranker import POPULAR, SOURCES
+from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.pipeline import stages
+from tests.worlds import events_of, random_edges, with_friends, with_texts, world_of
+
+USERS, ITEMS, NOBODY = 60, 80, np.arange(0, 60, 12)
+SHORT = {"history": 6, "bought together": 5, "friends": 4, "trending": 3}
+MODEL = ModelConfig(
+    width=16, num_heads=2, num_layers=1, history_length=16, dropout=0.0, social_queries=0
+)
+CONFIG = Config(model=MODEL, train=TrainConfig(tokens_per_step=128))
+
+
+def shop(folder):
+    """A World with friends and texts, in which every twelfth user has done nothing yet."""
+    rng = np.random.default_rng(0)
+    lengths = np.where(np.isin(np.arange(USERS), NOBODY), 0, rng.integers(3, 12, USERS))
+    world = world_of(
+        folder, events_of([rng.permutation(ITEMS)[:n].tolist() for n in lengths]), ITEMS
+    )
+    world = with_friends(world, random_edges(USERS, 200, int(NO_TIME)))
+    titles = [f"{('red', 'blue')[i % 2]} {('lamp', 'shoe', 'hat')[i % 3]}" for i in range(ITEMS)]
+    return with_texts(world, titles=titles)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A Recommender with random parameters of retriever and ranker."""
+    world = shop(tmp_path_factory.mktemp("world"))
+    texts = np.random.default_rng(1).normal(size=(ITEMS, 4)).astype(np.float32)
+    model = model_for(CONFIG, world, 4)
+    batch = stages.training_batches(world, CONFIG, world.ends(VALIDATION)).at(0)
+
+    rng = np.random.default_rng(2)
+
+    def moved(params):
+        return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
+
+    params = moved(jax.jit(model.init)(jax.random.key(0), batch)["params"])
+    made = Recommender(world, CONFIG, model, texts).use(params)
+    finder = made.candidates_by(Signals.fit(world, world.ends(VALIDATION), CosineSettings()))
+    asked = propose(made, finder)[0].candidates
+    touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
+    ranker, catalogue = Ranker(2, interactions=2), np.asarray(made.catalogue)
+    fresh = jax.jit(lambda key: ranker.init(key, asked, catalogue, method=touch)["params"])(
+        jax.random.key(0)
+    )
+    told = asked.signals[asked.exists]
+    usual = {"standardise": {"center": told.mean(0), "scale": told.std(0) + 1e-3}}
+    return made.rank_with(finder.signals, moved(fresh) | usual)
+
+
+def question(made: Recommender, part: int = VALIDATION):
+    """All users' states and questions as they stood before a part, and what they have had."""
+    world, users = made.world, np.arange(USERS)
+    ends, moments = world.ends(part), world.moments(part)
+    states = made.states(world.events, users, ends, moments=moments, as_of=part)
+    asked = made.questions(world.events, users, ends, moments, part)
+    return states, asked, Pairs.history(world.events, users, ends)
+
+
+def propose(made: Recommender, finder=None, part: int = VALIDATION, **options):
+    finder = finder or made.ranking.finder
+    return list(finder.propose(made.shared(part), *question(made, part), **options))
+
+
+def joined(parts) -> tuple[np.ndarray, ...]:
+    """(items, exists, signals, sources) of all users."""
+    leaves = [
+        (*(getattr(p.candidates, n) for n in ("items", "exists", "signals")), p.sources)
+        for p in parts
+    ]
+    return tuple(np.concatenate(column) for column in zip(*leaves, strict=True))
+
+
+def lists(made: Recommender, part: int = VALIDATION, **options) -> reranker.Ranked:
+    parts = list(made.ranking.lists(made.shared(part), *question(made, part), **options))
+    return reranker.Ranked(
+        *(np.concatenate(c) for c in zip(*(dataclasses.astuple(p) for p in parts), strict=True))
+    )
+
+
+@pytest.mark.parametrize("k", [0, 20, ITEMS])
+@pytest.mark.parametrize("some", [False, True], ids=["all", "allowed"])
+def test_candidates_are_new_allowed_different_and_enough(served, monkeypatch, k, some):
+    monkeypatch.setattr(ranking, "PER_LIST", SHORT)
+    allowed = np.arange(ITEMS) % 3 == 0
+    items, exists, _, _ = joined(propose(served, k=k, allowed=allowed if some else None))
+    seen = question(served)[2]
+    for user in range(USERS):
+        mine = items[user, exists[user]].tolist()
+        had = set(seen.items[seen.offsets[user] : seen.offsets[user + 1]].tolist())
+        possible = {i for i in range(ITEMS) if i not in had and (allowed[i] or not some)}
+        assert len(set(mine)) == len(mine)
+        assert set(mine) <= possible
+        assert len(mine) >= min(max(k, SHORT["history"]), len(possible))
+
+
+def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
+    monkeypatch.setattr(ranking, "PER_LIST", SHORT)
+    states, asked, seen = question(served)
+    items, exists, _, sources = joined(propose(served))
+    finder = served.ranking.finder
+    index_parts = finder.index.top(served.shared(VALIDATION), states, seen, SHORT["history"])
+    proposals = {"history": np.concatenate([part[0] for part in index_parts])}
+    proposals |= finder.signals.proposals(finder.signals.look_up(asked), SHORT)
+    for user in range(USERS):
+        had = set(seen.items[seen.offsets[user] : seen.offsets[user + 1]].tolist())
+        expected = {}
+        for name, found in proposals.items():
+            for item in set(found[user].tolist()) - had - {-1}:
+                expected.setdefault(
+                    item, POPULAR if user in NOBODY and name == "history" else SOURCES.index(name)
+                )
+        on = exists[user]
+        assert (
+            dict(zip(items[user, on].tolist(), sources[user, on].tolist(), strict=True)) == expected
+        )
+    assert {SOURCES[s] for s in np.unique(sources[exists])} == {*SHORT, "popular"}, (
+        "every list names something first"
+    )
+
+
+def test_retrieval_and_text_are_those_of_the_vectors(served):
+    states, asked, seen = question(served)
+    items, exists, signals, _ = joined(propose(served))
+    scores = states @ np.asarray(served.catalogue).T / CONFIG.model.temperature
+    unknown = ~states.any(1)
+    scores[unknown] = recent_popularity(served.world.events, asked.ends, ITEMS)
+    for user in range(USERS):
+        scores[user, seen.items[seen.offsets[user] : seen.offsets[user + 1]]] = -np.inf
+    log_chance = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    found = signals[..., NAMES.index("log-probability under the retriever")]
+    on = exists & ~unknown[:, None]
+    np.testing.assert_allclose(
+        found[on], np.take_along_axis(log_chance, items, 1)[on], rtol=1e-3, atol=1e-3
+    )
+    history = served.ranking.finder.signals.look_up(asked).history.toarray()
+    text = np.take_along_axis(history @ served.texts @ served.texts.T, items, 1)
+    np.testing.assert_allclose(signals[..., -1][exists], text[exists], rtol=1e-3, atol=1e-3)
+
+
+def test_lists_are_sorted_and_what_does_not_exist_comes_last(served, monkeypatch):
+    monkeypatch.setattr(ranking, "PER_LIST", SHORT)
+    found, (items, exists, _, sources) = lists(served), joined(propose(served))
+    assert (np.isfinite(found.scores).sum(1) == exists.sum(1)).all()
+    assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
+    assert (np.isneginf(found.scores).sum(1) > 0).any()
+    assert ((found.chances >= 0) & (found.chances <= 1)).all()
+    for user in np.setdiff1d(np.arange(USERS), NOBODY):
+        on = np.isfinite(found.scores[user])
+        ranked = dict(
+            zip(found.items[user, on].tolist(), found.sources[user, on].tolist(), strict=True)
+        )
+        proposed = zip(
+            items[user, exists[user]].tolist(), sources[user, exists[user]].tolist(), strict=True
+        )
+        assert ranked == dict(proposed)
+
+
+def test_who_has_no_history_is_offered_what_is_popular(served):
+    items, exists, _, sources = joined(propose(served))
+    popularity = recent_popularity(served.world.events, served.world.ends(VALIDATION), ITEMS)
+    for user in NOBODY:
+        np.testing.assert_allclose(
+            popularity[items[user, :30]], np.sort(popularity)[::-1][:30], rtol=1e-6
+        )
+        assert (sources[user, :30] == POPULAR).all()
+    known = np.setdiff1d(np.arange(USERS), NOBODY)
+    assert (sources[known][exists[known]] != POPULAR).all()
+
+
+def test_chunks_and_company_change_nothing(served, monkeypatch):
+    whole = lists(served)
+    monkeypatch.setattr(signals_module, "_CELLS_AT_ONCE", 7 * ITEMS)
+    for a, b in zip(dataclasses.astuple(whole), dataclasses.astuple(lists(served)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", [VALIDATION, TEST])
+def test_recommendations_are_in_the_order_that_was_judged(served, part):
+    queries = protocol.held_out(served.world, part)
+    ranks = stages.judge_ranker(served, queries, part)[0].ranks
+    (served_lists,) = served.recommend(queries.users, k=10, as_of=part)
+    for items, target, rank in zip(served_lists.items, queries.targets.items, ranks, strict=True):
+        places = np.flatnonzero(items == target)
+        assert places.tolist() == ([rank - 1] if rank <= 10 else [])
+    assert (ranks <= 10).any()
+
+
+def test_repeats_may_be_asked_for(served):
+    users = np.setdiff1d(np.arange(USERS), NOBODY)
+    (found,) = served.recommend(users, k=ITEMS, repeats=True)
+    assert (np.sort(found.items, axis=1) == np.arange(ITEMS)).all()
+
+
+def test_strangers_are_ranked_by_their_own_history_without_friends(served):
+    strangers = events_of([[1, 2, 3], [], [4]])
+    (found,) = served.recommend(np.arange(3), k=10, events=strangers)
+    assert not set(found.items[0]) & {1, 2, 3}
+    assert SOURCES.index("friends") not in found.sources
+    np.testing.assert_array_equal((found.sources == POPULAR).all(1), [False, True, False])
+    (again,) = served.recommend(np.array([2]), k=10, events=strangers)
+    np.testing.assert_array_equal(again.items[0], found.items[2])

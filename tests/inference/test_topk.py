@@ -1,0 +1,49 @@
+"""The k largest through blocks are those of a sort, in its order."""
+
+import jax
+import numpy as np
+import pytest
+
+from socialrec_jax.inference.topk import top_k
+
+
+def by_sorting(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Higher scores first, among equals the earlier place."""
+    places = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, places, axis=1), places
+
+
+SCORES = {
+    "distinct": lambda rng, shape: rng.normal(size=shape),
+    "few levels": lambda rng, shape: rng.integers(0, 4, shape),
+    "all alike": lambda rng, shape: np.zeros(shape),
+    "nearly all masked": lambda rng, shape: np.where(
+        rng.random(shape) < 0.001, rng.integers(0, 3, shape), -np.inf
+    ),
+    "the best at the end": lambda rng, shape: np.arange(shape[1]) // 3 + np.zeros(shape),
+}
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("k", [1, 3, 10])
+@pytest.mark.parametrize(
+    "num_items", [12, 10_240, 10_271]
+)  # too few for blocks, whole blocks, a rest
+def test_scores_and_places_are_those_of_a_sort(kind, k, num_items):
+    scores = SCORES[kind](np.random.default_rng(0), (4, num_items)).astype(np.float32)
+    best, places = jax.jit(top_k, static_argnums=1)(scores, k)
+    expected, where = by_sorting(scores, k)
+    np.testing.assert_array_equal(best, expected)
+    np.testing.assert_array_equal(places, where)
+
+
+def test_what_is_ranked_shrinks_by_a_block():
+    """No whole row is ranked: the two that are have the maxima of blocks and k blocks."""
+    ranked = [
+        equation.invars[0].aval.shape[1]
+        for equation in jax.make_jaxpr(lambda scores: top_k(scores, 10))(
+            np.zeros((2, 32_000), np.float32)
+        ).eqns
+        if equation.primitive.name == "top_k"
+    ]
+    assert ranked == [1000, 320]

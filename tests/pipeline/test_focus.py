@@ -1,0 +1,70 @@
+"""--train.focus: what is learnt, judged and recommended are the events that pay."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from socialrec_jax.config import tiny
+from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.world import TEST, World
+from socialrec_jax.errors import UsageError
+from socialrec_jax.evaluation import protocol
+from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.load import FOCUS, REFIT_FOCUS, focus_of
+from socialrec_jax.pipeline import pipeline, stages
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.run import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def focused(tmp_path_factory) -> tuple[RunDirectory, World]:
+    """A small finished run on what is bought, without texts."""
+    folder = tmp_path_factory.mktemp("focus")
+    write_tables(folder / "shop", num_users=300, num_items=100, events_per_user=12, seed=2)
+    (folder / "shop" / "items.parquet").unlink()
+    run = RunDirectory(folder / "run")
+    config = tiny()
+    train = dataclasses.replace(config.train, focus=("buy",), epochs=2, evaluations=2)
+    with run.lock():
+        config = dataclasses.replace(config, train=train)
+        world = pipeline.open_world(run, folder / "shop", config)
+        config = pipeline.resolve_config(run, config, world)
+        none = np.zeros((world.num_items, 0), np.float32)
+        state, standing = stages.train_retriever(run, world, config, none)
+        state, focus = stages.focus_retriever(run, world, config, none, state)
+        ranker = stages.train_ranker(run, stages.recommender_of(world, config, none, state))
+        stages.refit(run, world, config, none, stages.Standings(standing, focus), ranker)
+    return run, world
+
+
+def test_the_focused_model_is_fine_tuned_judged_and_refitted(focused):
+    run, world = focused
+    assert Checkpoints(run.checkpoints / FOCUS).best_step()
+    assert Checkpoints(run.checkpoints / REFIT_FOCUS).best_step()
+    bought = protocol.held_out(world, TEST, focus_of(run.config(), world))
+    types = world.events.types[bought.target_rows]
+    assert len(bought)
+    assert {world.event_types[t] for t in np.unique(types)} == {"buy"}
+
+
+@pytest.mark.parametrize("as_of", [TEST, "now"])
+def test_recommendations_are_sorted_by_what_pays(focused, as_of):
+    run, world = focused
+    recommender = Recommender.load(run.path, as_of)
+    parts = list(recommender.recommend(np.arange(50), k=10, as_of=as_of))
+    buys = np.concatenate(
+        [part.type_probabilities[..., world.event_types.index("buy")] for part in parts]
+    )
+    assert np.all(np.diff(buys, axis=1) <= 1e-7)
+
+
+def test_an_unknown_event_type_is_named(focused):
+    run, world = focused
+    config = dataclasses.replace(
+        run.config(), train=dataclasses.replace(run.config().train, focus=("purchase",))
+    )
+    with pytest.raises(UsageError, match="the event types here are"):
+        focus_of(config, world)

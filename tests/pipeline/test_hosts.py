@@ -1,0 +1,81 @@
+"""A whole train.py in two processes of two devices ends as in one of four, and serve.py in two says what one says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.world import World
+from socialrec_jax.serving.tasks.recommend import recommend
+from tests import workers
+
+SMALL = (
+    *(
+        "--preset",
+        "tiny",
+        "--model.width",
+        16,
+        "--model.num-layers",
+        1,
+        "--model.social-queries",
+        0,
+    ),
+    *("--text.width", 16, "--text.num-layers", 1, "--text.vocabulary", 300),
+    *("--train.epochs", 1, "--train.evaluations", 1),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosts")
+    write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
+    return folder
+
+
+def train(folder: Path, processes: int, devices: int) -> Path:
+    run = folder / f"{processes}x{devices}"
+    command = ("train.py", "--data", folder / "shop", "--run", run, *SMALL)
+    workers.launch(*command, processes=processes, devices=devices)
+    return run
+
+
+@pytest.fixture(scope="module")
+def together(folder):
+    """The run of two processes."""
+    return train(folder, 2, 2)
+
+
+def test_two_processes_report_what_one_reports(folder, together):
+    ours, theirs = (
+        json.loads((run / "report.json").read_text()) for run in (together, train(folder, 1, 4))
+    )
+    for part in ("validation", "test"):
+        assert ours[part].keys() == theirs[part].keys()
+        for model, metrics in theirs[part].items():
+            assert ours[part][model] == pytest.approx(metrics, abs=1e-3), f"{model} on {part}"
+
+
+def test_two_processes_serve_what_one_serves(folder, together):
+    users = World.open(together / "world").user_ids.tolist()
+    for number in range(2):
+        (folder / f"users-{number}.txt").write_text("\n".join(users[number::2]))
+    options = (
+        "--users",
+        folder / "users-{process}.txt",
+        "--out",
+        folder / "lists-{process}.parquet",
+    )
+    workers.launch("serve.py", "recommend", "--run", together, *options, processes=2, devices=2)
+    recommend(together, folder / "whole.parquet")
+    assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
+
+
+def lists(files: Path) -> list[tuple]:
+    with duckdb.connect() as database:
+        return database.execute(
+            f"select user_id, rank, item_id from '{files}' order by all"
+        ).fetchall()

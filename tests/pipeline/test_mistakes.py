@@ -1,0 +1,177 @@
+"""Every mistake of a user is one line, the contract's exit code, no traceback, and nothing half-written."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from socialrec_jax.data.synthetic import write_tables
+from tests.workers import PATIENCE, ROOT
+
+TINY = ("--preset", "tiny", "--train.epochs", "1", "--train.evaluations", "1")
+
+
+def fails(code: int, *arguments) -> str:
+    """The one line on standard error of a call that exits with code."""
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    return done.stderr.strip()
+
+
+def fails_in_one_line(code: int, *arguments) -> str:
+    said = fails(code, *arguments)
+    assert len(said.splitlines()) == 1, said
+    return said
+
+
+def shop(folder: Path, header: str, *lines: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "events.csv").write_text("\n".join([header, *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mistakes")
+    write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
+    for table in ("items", "social"):  # a run without texts and friends is sooner there
+        (folder / "shop" / f"{table}.parquet").unlink()
+    data = ("--data", folder / "shop", "--run", folder / "run")
+    command = [sys.executable, "train.py", *map(str, data), *TINY, "--train.no-refit"]
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=PATIENCE
+    )
+    (folder / "said.txt").write_text(done.stdout)
+    return folder
+
+
+def test_what_the_data_lack_is_said(trained):
+    said = (trained / "said.txt").read_text()
+    assert "no product texts" in said
+    assert "no friends" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "header", "lines", "expected"),
+    [
+        (65, "user,timestamp", ["1,1"], "item"),
+        (65, "user,item,timestamp", [], "events"),
+        (65, "user,item,timestamp", ["1,2,nan", "1,3,nan", "2,2,5"], "timestamp"),
+        (65, "user,item,timestamp", ["1,2,yesterday", "1,3,4", "2,2,5"], "timestamp"),
+        (65, "user,item", ["1,2"], "timestamp"),
+        (64, "user,item,timestamp", ["1,2,3", "2,3,4"], "nothing to learn"),
+    ],
+    ids=[
+        "missing column",
+        "empty file",
+        "NaN times",
+        "words for times",
+        "no times",
+        "one event a user",
+    ],
+)
+def test_bad_tables(tmp_path, code, header, lines, expected):
+    data = shop(tmp_path / "shop", header, *lines)
+    assert expected in fails_in_one_line(
+        code, "train.py", "--data", data, "--run", tmp_path / "run", *TINY
+    )
+    assert not list((tmp_path / "run").glob("checkpoints/*")), "nothing was trained"
+    assert not list(tmp_path.rglob("*.partial")), "nothing is half-written"
+
+
+def test_missing_data_and_missing_run(tmp_path, trained):
+    assert "nowhere" in fails_in_one_line(
+        66, "train.py", "--data", tmp_path / "nowhere", "--run", tmp_path / "run"
+    )
+    out = tmp_path / "out.parquet"
+    assert "no run directory" in fails_in_one_line(
+        66, "serve.py", "recommend", "--run", tmp_path / "no", "--out", out
+    )
+    missing = tmp_path / "nofolder" / "out.parquet"
+    fails_in_one_line(66, "serve.py", "recommend", "--run", trained / "run", "--out", missing)
+
+
+def test_options_are_checked_with_a_suggestion(tmp_path):
+    assert "--model.width" in fails(64, "train.py", "--model.widht", 8)
+    assert "--model.width" in fails(64, "train.py", "--model.width", "broad")
+    run = ("--run", tmp_path / "run")
+    assert "16..1024" in fails_in_one_line(64, "train.py", *run, "--model.width", 1)
+    assert "num-heads" in fails_in_one_line(64, "train.py", *run, "--model.width", 33)
+    assert "recommend" in fails_in_one_line(64, "serve.py", "recomend", *run)
+
+
+def test_a_run_keeps_its_data_and_its_settings(tmp_path, trained):
+    other = shop(tmp_path / "other", "user,item,timestamp", *[f"1,{i},{i}" for i in range(9)])
+    assert "other data" in fails_in_one_line(
+        65, "train.py", "--data", other, "--run", trained / "run"
+    )
+    said = fails_in_one_line(64, "train.py", "--run", trained / "run", "--model.width", 48)
+    assert "--model.width" in said
+
+
+def test_a_locked_run_is_left_alone(trained):
+    with (trained / "run" / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "in use by process" in fails_in_one_line(75, "train.py", "--run", trained / "run")
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "expected"),
+    [
+        (64, ("--k", "10000"), "catalogue"),
+        (64, ("--k", "0"), "catalogue"),
+        (65, ("--allow", "{unknown}"), "unknown"),
+        (65, ("--users", "{unknown}"), "unknown"),
+        (66, ("--block", "nowhere.txt"), "nowhere.txt"),
+        (64, ("--as-of", "someday"), "someday"),
+        (64, ("--users", "{unknown}", "--histories", "{unknown}"), "--histories"),
+        (66, ("--histories", "nowhere"), "nowhere"),
+    ],
+)
+def test_serve_mistakes(tmp_path, trained, code, options, expected):
+    (tmp_path / "unknown.txt").write_text("no-such-thing\n")
+    options = [option.replace("{unknown}", str(tmp_path / "unknown.txt")) for option in options]
+    out = tmp_path / "out.parquet"
+    said = fails_in_one_line(
+        code, "serve.py", "recommend", "--run", trained / "run", "--out", out, *options
+    )
+    assert expected in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["unknown.txt"], (
+        "nothing half-written"
+    )
+
+
+def test_an_output_that_is_no_table(tmp_path, trained):
+    said = fails_in_one_line(
+        64, "serve.py", "recommend", "--run", trained / "run", "--out", tmp_path / "out.xlsx"
+    )
+    assert ".parquet" in said
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, trained):
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    for manifest in run.glob("checkpoints/*/*/MANIFEST.json"):
+        file = max(
+            (f for f in manifest.parent.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size
+        )
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    said = fails(74, "train.py", "--run", run)
+    assert "no whole checkpoint" in said.splitlines()[-1]
+    fails(66, "serve.py", "recommend", "--run", run, "--out", tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize(
+    "words", [["train.py"], ["serve.py"], ["serve.py", "recommend"]], ids=" ".join
+)
+def test_help_answers_at_once_and_without_jax(words):
+    command = [sys.executable, "-X", "importtime", *words, "--help"]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+    assert " jax" not in said.stderr, "its import takes seconds"

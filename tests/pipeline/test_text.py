@@ -1,0 +1,133 @@
+"""The text stage: it learns, resumes, is made once, and follows from its inputs alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from socialrec_jax.config import Config, TextConfig, TrainConfig, check
+from socialrec_jax.data.columns import Strings
+from socialrec_jax.errors import UsageError
+from socialrec_jax.pipeline import text
+from socialrec_jax.pipeline.text import item_features
+from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.training import loop
+from socialrec_jax.training.auto_config import resolve_text
+
+CONFIG = Config(
+    text=TextConfig(
+        width=16, num_layers=1, max_tokens=16, vocabulary=300, epochs=20, vector_width=6
+    ),
+    train=TrainConfig(steps_per_call=2, evaluations=2, learning_rate=2e-2),
+)
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch):
+    monkeypatch.setattr(text_stage, "_TOKENS_PER_STEP", 128)
+
+
+@pytest.fixture
+def shop(world):
+    """A World of red, blue and green lamps and shoes; every eighth product has no text."""
+    words = [
+        f"{('red', 'blue', 'green')[i % 3]} {('lamp', 'shoe')[i % 2]}"
+        for i in range(world.num_items)
+    ]
+    titles = ["" if i % 8 == 7 else text for i, text in enumerate(words)]
+    return dataclasses.replace(
+        world, items=dataclasses.replace(world.items, titles=Strings.of(titles))
+    )
+
+
+def losses(run: RunDirectory) -> list[float]:
+    lines = map(json.loads, run.metrics.read_text().splitlines())
+    return [line["loss"] for line in lines if line["stage"] == "text"]
+
+
+def test_training_lowers_the_loss_and_happens_once(shop, tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path / "run")
+    vectors = item_features(run, shop, CONFIG)
+    assert vectors.shape == (40, 6)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.arange(40) % 8 != 7, atol=1e-5)
+    assert np.mean(losses(run)[-3:]) < 0.6 * losses(run)[0]
+    monkeypatch.setattr(text_stage, "fit", None)
+    np.testing.assert_array_equal(item_features(run, shop, CONFIG), vectors)
+
+
+def test_an_interrupted_stage_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
+    whole, broken = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "broken")
+    expected = item_features(whole, shop, CONFIG)
+    monkeypatch.setattr(fit, "_SignalWatch", SignalAtOnce)
+    with pytest.raises(loop.Stopped):
+        item_features(broken, shop, CONFIG)
+    monkeypatch.undo()
+    monkeypatch.setattr(text_stage, "_TOKENS_PER_STEP", 128)
+    np.testing.assert_array_equal(item_features(broken, shop, CONFIG), expected)
+    assert losses(broken) == losses(whole)
+
+
+class SignalAtOnce:
+    """What the loop sees of a SIGTERM."""
+
+    received = 15
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_other_texts_make_other_vectors_in_the_same_place(shop, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    short = dataclasses.replace(CONFIG, text=dataclasses.replace(CONFIG.text, epochs=2))
+    before = item_features(run, shop, short)
+    items = dataclasses.replace(shop.items, categories=Strings.of(["new"] * 40))
+    after = item_features(run, dataclasses.replace(shop, items=items), short)
+    assert np.linalg.norm(before[7]) == 0
+    assert np.linalg.norm(after[7]) > 0.99
+
+
+def test_a_pretrained_model_is_taken_as_it_is_or_trained_on(shop, tmp_path):
+    first = RunDirectory(tmp_path / "first")
+    vectors = item_features(first, shop, CONFIG)
+    folder = str(first.text)
+    as_it_is = dataclasses.replace(
+        CONFIG, text=TextConfig(pretrained=folder, epochs=0, vector_width=6)
+    )
+    np.testing.assert_allclose(
+        item_features(RunDirectory(tmp_path / "second"), shop, as_it_is), vectors, atol=1e-5
+    )
+    on = dataclasses.replace(as_it_is, text=dataclasses.replace(as_it_is.text, epochs=2))
+    item_features(RunDirectory(tmp_path / "third"), shop, on)
+    assert losses(RunDirectory(tmp_path / "third"))[0] < 0.7 * losses(first)[0]
+
+
+def test_fixed_vectors_are_further_columns(shop, tmp_path):
+    fixed = np.random.default_rng(0).normal(size=(40, 9)).astype(np.float32)
+    fixed[3] = 0
+    items = dataclasses.replace(shop.items, vectors=fixed)
+    short = dataclasses.replace(CONFIG, text=dataclasses.replace(CONFIG.text, epochs=2))
+    both = item_features(
+        RunDirectory(tmp_path / "both"), dataclasses.replace(shop, items=items), short
+    )
+    assert both.shape == (40, 12)
+    assert both[3, :6].any()
+    assert not both[3, 6:].any()
+    np.testing.assert_allclose(np.linalg.norm(np.delete(both, 3, 0)[:, 6:], axis=1), 1, atol=1e-5)
+
+
+def test_a_world_that_says_nothing_has_no_features(world, tmp_path):
+    assert item_features(RunDirectory(tmp_path), world, CONFIG).shape == (40, 0)
+
+
+def test_sizes_follow_from_the_amount_of_text(shop):
+    resolved = resolve_text(TextConfig(), shop.items)
+    assert (resolved.vocabulary, resolved.epochs) == (1024, 8)
+    with pytest.raises(UsageError, match="pretrained"):
+        check(Config(text=TextConfig(epochs=0)))

@@ -1,0 +1,231 @@
+"""The whole walk: tables -> World -> steps -> checkpoint -> report -> recommendations, and all of them agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.world import World
+from tests.workers import PATIENCE, ROOT
+
+JUDGE = ROOT.parent / "shared" / "tools" / "judge.py"
+
+
+def call(*arguments, code: int = 0, **environment: str) -> str:
+    command, place = [sys.executable, *map(str, arguments)], os.environ | environment
+    done = subprocess.run(
+        command, cwd=ROOT, env=place, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+def rows(query: str) -> list[tuple]:
+    with duckdb.connect() as database:
+        return database.execute(query).fetchall()
+
+
+def some_users(shop: Path) -> str:
+    """A query for fifty shoppers with events."""
+    return f"""select distinct "user" from '{shop / "events.parquet"}' order by 1 limit 50"""
+
+
+def leave_without_friends(shop: Path) -> None:
+    """Take the friendships of some users away."""
+    some, edges = some_users(shop), shop / "social.parquet"
+    rows(f"""copy (select * from '{edges}' where src not in ({some}) and dst not in ({some}))
+             to '{shop / "fewer.parquet"}'""")
+    (shop / "fewer.parquet").replace(edges)
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A finished run on a small synthetic shop."""
+    folder = tmp_path_factory.mktemp("walk")
+    write_tables(folder / "shop", num_users=400, num_items=120, events_per_user=12, seed=1)
+    leave_without_friends(folder / "shop")
+    said = call(
+        *("train.py", "--data", folder / "shop", "--run", folder / "run", "--preset", "tiny"),
+        *("--train.epochs", 6, "--train.evaluations", 3),
+        JAX_LOG_COMPILES="1",
+    )
+    (folder / "said.txt").write_text(said)
+    return folder
+
+
+def test_nothing_compiles_twice(walked):
+    """In text, retriever, its validations, ranker, evaluation and refit. JAX calls all that is mapped _fun."""
+    once = ("_encode_items", "_next_actions", "_scores", "_project")
+    compiled = (
+        rf"Compiling jit\((_fun|{'|'.join(once)})\) with global shapes and types (.*?)\. Argument"
+    )
+    programs = Counter(re.findall(compiled, (walked / "said.txt").read_text()))
+    trainings = [
+        program for program in programs if program[1].startswith("(ShapedArray(int32[]), ")
+    ]  # the step
+    assert sum(programs[program] for program in trainings) == len(
+        ("text", "retriever", "ranker", "refit")
+    )
+    assert not [
+        program for program, times in programs.items() if times > 1 and program not in trainings
+    ]
+    assert [sum(times for (name, _), times in programs.items() if name == one) for one in once] == [
+        1
+    ] * len(once)
+
+
+def test_a_run_directory_explains_itself(walked):
+    run = walked / "run"
+    report = json.loads((run / "report.json").read_text())
+    assert {
+        "data",
+        "split",
+        "seed",
+        "validation",
+        "test",
+        "train",
+        "environment",
+        "segments",
+    } <= report.keys()
+    rivals = {"popular", "recently popular", "item cosine", "user neighbours and friends"}
+    assert set(report["test"]) == {"ranker", "retriever"} | rivals
+    assert set(report["calibration"]) == {"view", "cart", "buy", "comment"}
+    assert set(report["next_event"]["test"]) == {"model", "regression on counts"}
+    assert report["train"]["trained_events_per_second"] > 0
+    assert (run / "report.html").read_text().startswith("<!DOCTYPE html>")
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert any("loss" in line for line in steps)
+    assert any("validation_ndcg@10" in line for line in steps)
+    assert list(run.glob("checkpoints/retriever/*/MANIFEST.json"))
+
+
+@pytest.fixture(scope="module")
+def recommended(walked):
+    """Recommendations as of the test part, judged against it."""
+    out = walked / "test.parquet"
+    call(
+        "serve.py", "recommend", "--run", walked / "run", "--out", out, "--as-of", "test", "--k", 20
+    )
+    return out
+
+
+def held_out(walked) -> tuple[World, list[tuple[str, str]]]:
+    """(World, (user, item) of every test event whose item the user had not had before)."""
+    world = World.open(walked / "run" / "world")
+    pairs = []
+    for user in range(world.num_users):
+        start, end = world.events.offsets[user : user + 2]
+        items, splits = world.events.items[start:end], world.event_splits[start:end]
+        had = set(items[splits < 2].tolist())
+        pairs += [
+            (world.user_ids[user], world.items.ids[i])
+            for i in items[splits == 2]
+            if int(i) not in had
+        ]
+    return world, pairs
+
+
+def test_what_is_served_is_what_was_judged(walked, recommended):
+    report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
+    ranks = {(u, i): r for u, i, r in rows(f"select user_id, item_id, rank from '{recommended}'")}
+    _, pairs = held_out(walked)
+    found = np.array([ranks.get(pair, 10**9) for pair in pairs])
+    assert np.mean(found <= 10) == pytest.approx(report["hr@10"], abs=1e-4)
+    assert np.mean(np.where(found <= 10, 1 / np.log2(found + 1.0), 0)) == pytest.approx(
+        report["ndcg@10"], abs=1e-4
+    )
+    assert np.mean(found <= 20) == pytest.approx(report["hr@20"], abs=1e-4)
+
+
+@pytest.mark.skipif(
+    not JUDGE.exists(), reason="the independent judge lies outside the repository and is absent"
+)
+def test_the_independent_judge_agrees(walked, recommended, tmp_path):
+    report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
+    _, pairs = held_out(walked)
+    with duckdb.connect() as database:
+        database.execute('create table held ("user" varchar, item varchar)')
+        database.executemany("insert into held values (?, ?)", pairs)
+        database.execute(f"copy held to '{tmp_path / 'held.parquet'}'")
+    judged = json.loads(call(JUDGE, recommended, tmp_path / "held.parquet"))["all"]
+    for name in ("hr@10", "ndcg@10", "recall@10", "precision@10", "mrr@10", "hr@20", "ndcg@20"):
+        assert judged[name] == pytest.approx(report[name], abs=1e-4), name
+
+
+def test_now_recommends_new_items_to_everybody(walked):
+    out = walked / "now.parquet"
+    call("serve.py", "recommend", "--run", walked / "run", "--out", out)
+    world = World.open(walked / "run" / "world")
+    assert rows(f"select count(distinct user_id), min(rank), max(rank) from '{out}'") == [
+        (world.num_users, 1, 10)
+    ]
+    events = walked / "shop" / "events.parquet"
+    repeated = f"""select count(*) from '{out}' r join '{events}' e
+                   on r.user_id = e."user"::varchar and r.item_id = e.item::varchar"""
+    assert rows(repeated) == [(0,)], "history is masked"
+    assert rows(
+        f"select count(*) from '{out}' where not (p_view between 0 and 1) or reasons is null"
+    ) == [(0,)]
+    sources = dict(rows(f"select source, count(distinct user_id) from '{out}' group by source"))
+    assert sources["popular"] == int((np.diff(world.events.offsets) == 0).sum()), (
+        "users without events are served too"
+    )
+
+
+def test_unseen_users_with_the_same_history_and_no_friends_get_the_same(walked):
+    events, unseen, out = (
+        walked / "shop" / "events.parquet",
+        walked / "unseen",
+        walked / "unseen.jsonl",
+    )
+    unseen.mkdir()
+    rows(f"""copy (select 'new' || "user" as "user", * exclude ("user") from '{events}'
+             where "user" in ({some_users(walked / "shop")}))
+             to '{unseen / "events.parquet"}'""")
+    call("serve.py", "recommend", "--run", walked / "run", "--out", out, "--histories", unseen)
+    call("serve.py", "recommend", "--run", walked / "run", "--out", walked / "all.parquet")
+    differing = f"""select count(*), sum((abs(a.score - b.score) > 1e-4)::int), sum((a.item_id <> b.item_id)::int)
+                    from '{out}' a join '{walked / "all.parquet"}' b
+                    on a.user_id = 'new' || b.user_id and a.rank = b.rank"""
+    assert rows(differing) == [(500, 0, 0)]
+
+
+def test_allow_lists_users_and_repeats(walked, tmp_path):
+    world = World.open(walked / "run" / "world")
+    allowed, users = [world.items.ids[i] for i in range(5)], [world.user_ids[u] for u in (7, 3)]
+    (tmp_path / "allow.txt").write_text("\n".join(allowed))
+    (tmp_path / "block.txt").write_text(allowed[0])
+    (tmp_path / "users.txt").write_text("\n".join(users))
+    out = tmp_path / "out.parquet"
+    options = (
+        "--allow",
+        tmp_path / "allow.txt",
+        "--block",
+        tmp_path / "block.txt",
+        "--users",
+        tmp_path / "users.txt",
+    )
+    call("serve.py", "recommend", "--run", walked / "run", "--out", out, *options, "--repeats")
+    assert {item for (item,) in rows(f"select item_id from '{out}'")} == set(allowed[1:])
+    assert rows(
+        f"select user_id, count(*) from '{out}' group by 1, rank // 10 order by min(rank), 1 desc"
+    )
+    assert [user for (user,) in rows(f"select user_id from '{out}' where rank = 1")] == users
+
+
+def test_resuming_a_finished_run_trains_nothing_and_reports_the_same(walked):
+    before = json.loads((walked / "run" / "report.json").read_text())
+    said = call("train.py", "--run", walked / "run")
+    after = json.loads((walked / "run" / "report.json").read_text())
+    assert before["test"] == after["test"]
+    assert not any(f"{stage}  step" in said for stage in ("text", "retriever", "ranker", "refit"))

@@ -1,0 +1,52 @@
+"""Memory that is freed and taken again is not mapped again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tests.workers import PATIENCE, ROOT
+
+KEEP = "from socialrec_jax.allocator import give_back, keep_freed_memory; keep_freed_memory()"
+TURNS = """
+import resource
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(10_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+RESIDENT = """
+np.ones(10_000_000)
+for _ in range(2):
+    print(open("/proc/self/statm").read().split()[1])
+    give_back()
+"""
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
+
+def said(*lines: str, **variables: str) -> list[int]:
+    """The numbers that a program prints which no MALLOC_ variables but these reach."""
+    place = {
+        name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
+    } | variables
+    command = [sys.executable, "-c", "\n".join(["import numpy as np", *lines])]
+    done = subprocess.run(
+        command, cwd=ROOT, env=place, check=True, capture_output=True, timeout=PATIENCE
+    )
+    return [int(number) for number in done.stdout.split()]
+
+
+def test_freed_memory_is_kept_unless_the_user_says_otherwise():
+    (mapped,) = said(TURNS)
+    assert said(KEEP, TURNS)[0] < mapped / 10, "80 MB that were freed are there to be taken again"
+    assert said(KEEP, TURNS, MALLOC_ARENA_MAX="8")[0] > mapped / 2
+
+
+def test_kept_memory_can_be_given_back():
+    kept, left = said(KEEP, RESIDENT)
+    assert left < kept - 15_000, "80 MB are 19,531 pages"

@@ -1,0 +1,74 @@
+"""Events on the devices or on the host: the same batches and the same training, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from socialrec_jax.config import Config, ModelConfig, TrainConfig
+from socialrec_jax.data.batching.training_batches import fill
+from socialrec_jax.data.world import NO_TIME, VALIDATION
+from socialrec_jax.inference.load import model_for
+from socialrec_jax.pipeline.stages import training_batches
+from socialrec_jax.runtime import parallel
+from socialrec_jax.training.device_data import Dealt, describe, placed
+from socialrec_jax.training.loop import Batches, calls
+from socialrec_jax.training.retriever import Trainer
+from tests.worlds import random_edges, random_world, with_friends
+
+CONFIG = Config(
+    model=ModelConfig(width=16, num_layers=1, history_length=8, dropout=0.2),
+    train=TrainConfig(tokens_per_step=64, steps_per_call=4, negatives=0),
+)
+
+
+@pytest.fixture
+def batches(tmp_path):
+    """Of a World with friends whose clock runs far beyond 32 bits."""
+    world = with_friends(random_world(tmp_path), random_edges(60, 200, int(NO_TIME)))
+    late = dataclasses.replace(world.events, times=world.events.times + 2**40)
+    world.manifest["time_min"] = int(late.times.min())
+    world = dataclasses.replace(world, events=late)
+    return training_batches(world, CONFIG, world.ends(VALIDATION))
+
+
+def assert_same(ours, theirs) -> None:
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert jax.tree.map(lambda leaf: leaf.dtype, ours) == jax.tree.map(
+        lambda leaf: leaf.dtype, theirs
+    )
+
+
+def test_a_device_cuts_the_batches_that_the_host_cuts(batches):
+    columns, on_device = parallel.replicate(batches.columns()), jax.jit(fill)
+    for step in range(2 * batches.steps_per_epoch):  # the last of an epoch has rows of padding
+        assert_same(on_device(Dealt(batches).at(step), columns), batches.at(step))
+
+
+def trained(trainer: Trainer, batches: Batches):
+    """(parameters, losses) after three calls."""
+    call, state, losses = trainer.compile(), trainer.init(batches.at(0)), []
+    for given in calls(batches, 0, 12, 4, (0, 1)):
+        state, loss = call(state, given)
+        losses.append(np.asarray(loss))
+    return jax.tree.map(np.asarray, state.params), np.concatenate(losses)
+
+
+def test_training_on_columns_changes_no_bit(tmp_path, batches):
+    world = with_friends(random_world(tmp_path / "again"), random_edges(60, 200, int(NO_TIME)))
+    trainer = Trainer(CONFIG, model_for(CONFIG, world), 12, batches.item_counts(world.num_items))
+    on_devices, dealt = placed(trainer, batches)
+    assert isinstance(dealt, Dealt)
+    ours, theirs = trained(on_devices, dealt), trained(trainer, batches)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_events_that_do_not_fit_are_streamed(batches, monkeypatch):
+    assert describe(1_000_000).startswith("on each device: 13.0 MB, budget")
+    monkeypatch.setattr(parallel, "memory_for_data", lambda: 100)
+    trainer = object()
+    assert placed(trainer, batches) == (trainer, batches)
+    assert describe(1_000_000).startswith("streamed from the host")
