@@ -32,7 +32,9 @@ class Recommend:
     histories: Path | None = None
     """Raw event tables of users that the run never saw, as for train.py --data."""
     as_of: str = "now"
-    """What may be seen: now (all events), validation or test (before that split), or an ISO time or unix seconds."""
+    """What may be seen: now (all events), validation or test (before that split), or an ISO time or
+    unix seconds.
+    """
     allow: Path | None = None
     """File of item ids: recommend only these."""
     block: Path | None = None

@@ -44,34 +44,45 @@ def main() -> None:
     # ---- config: preset or file, then the command line over it
     options, config = read_options(sys.argv[1:])
     cli.prepare_jax(options.run)
-    from socialrec_jax.pipeline import pipeline, stages
+    from socialrec_jax.pipeline.console import finish
+    from socialrec_jax.pipeline.evaluate import evaluate
+    from socialrec_jax.pipeline.focus import focus_retriever
+    from socialrec_jax.pipeline.ranker import train_ranker
+    from socialrec_jax.pipeline.refit import RetrieverProgress, refit
+    from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+    from socialrec_jax.pipeline.run import prepared
     from socialrec_jax.pipeline.text import item_features
     from socialrec_jax.runtime import processes
     from socialrec_jax.runtime.run import RunDirectory
 
     # ---- processes: one, or those that the launcher started; process 0 writes for all
-    processes.join()
+    processes.initialize()
     run = RunDirectory(options.run)
-    with processes.held_by_first(run.lock()):
+    with processes.held_by_main(run.lock()):
         # ---- data: raw tables -> World
-        world, config = pipeline.prepared(run, options.source, config)
+        world, config = prepared(run, options.source, config)
 
         # ---- train: each stage from wherever it stands
         texts = item_features(run, world, config)
-        retriever, standing = stages.train_retriever(run, world, config, texts)
-        retriever, focus_standing = stages.focus_retriever(run, world, config, texts, retriever)
-        recommender = stages.recommender_of(world, config, texts, retriever)
-        ranker = stages.train_ranker(run, recommender)
+        retriever, progress = train_retriever(run, world, config, texts)
+        retriever, focus_standing = focus_retriever(run, world, config, texts, retriever)
+        recommender = recommender_of(world, config, texts, retriever)
+        ranker = train_ranker(run, recommender)
 
         # ---- evaluate: everything once on the test part
-        report = pipeline.evaluate(run, recommender, standing, ranker)
+        report = evaluate(run, recommender, progress, ranker)
 
         # ---- refit: what serves from now on has learnt from all events
         if config.train.refit:
-            stages.refit(
-                run, world, config, texts, stages.Standings(standing, focus_standing), ranker
+            refit(
+                run,
+                world,
+                config,
+                texts,
+                RetrieverProgress(progress, focus_standing),
+                ranker,
             )
-        pipeline.finish(run, report)
+        finish(run, report)
 
 
 def read_options(arguments: list[str]) -> tuple[Options, Config]:
@@ -89,7 +100,9 @@ def read_options(arguments: list[str]) -> tuple[Options, Config]:
 
 
 def _starting_point(arguments: list[str]) -> Config:
-    """What the other options change: RUN's own configuration, a file, or a preset. Read before the full parse."""
+    """What the other options change: RUN's own configuration, a file, or a preset. Read before the
+    full parse.
+    """
     values = dict(itertools.pairwise(arguments)) | dict(
         a.split("=", 1) for a in arguments if "=" in a
     )

@@ -1,11 +1,13 @@
-"""`python -m benchmarks run|compare|report`: how fast, how good, and is it another speed than before?
+"""`python -m benchmarks run|compare|report`: how fast, how good, and is it another speed than
+before?
 
     python -m benchmarks run --suite train --tiny --out results
     python -m benchmarks compare old/train.jsonl new/train.jsonl
     python -m benchmarks report results/*.jsonl --out report.html
 
-The last line printed is one JSON object. Exit codes: those of the programs (docs/contracts.md); `run` ends with 70 when
-a case was wrong, failed or beat the hardware, `compare` with 70 when a count that CI gates on grew.
+The last line printed is one JSON object. Exit codes: those of the programs (docs/contracts.md);
+`run` ends with 70 when a case was wrong, failed or beat the hardware, `compare` with 70 when a
+count that CI gates on grew.
 """
 
 from __future__ import annotations
@@ -228,7 +230,7 @@ def _write(record: dict, folder: Path) -> None:
 
 def _shop(options: argparse.Namespace):
     """(World, Config, folder of the runs) of what --data, --split and --preset say."""
-    from socialrec_jax.pipeline import pipeline
+    from socialrec_jax.pipeline.run import open_world, sample_tables
     from socialrec_jax.runtime.run import RunDirectory
 
     preset = options.preset or ("base" if options.data else "tiny")
@@ -236,7 +238,7 @@ def _shop(options: argparse.Namespace):
     folder = options.out or Path(tempfile.mkdtemp(prefix=f"{options.suite}-"))
     shop = RunDirectory(folder / "shop")
     with shop.lock():
-        world = pipeline.open_world(shop, options.data or pipeline.sample_tables(shop, 0), config)
+        world = open_world(shop, options.data or sample_tables(shop, 0), config)
         shop.write_config(config)
     return world, config, folder
 

@@ -14,9 +14,11 @@ _WAITING = 0.2  # share of the time
 
 
 def against_ceiling(row: Row, work: Work, ceiling: Peaks) -> Row:
-    """Shares of what the devices can do at most, and what a case is bound by; above 100% it is IMPOSSIBLE.
+    """Shares of what the devices can do at most, and what a case is bound by; above 100% it is
+    IMPOSSIBLE.
 
-    A CPU's ceiling was measured, maybe while others had the cores: it is measured once more before it condemns.
+    A CPU's ceiling was measured, maybe while others had the cores: it is measured once more before
+    it condemns.
     """
     if work.on_host:
         return dataclasses.replace(row, bound_by="host")
@@ -53,7 +55,9 @@ def _ceilings(work: Work, ceiling: Peaks) -> int:
 def bound_by(
     mfu: float | None, memory: float | None, network: float | None, wait_share: float | None
 ) -> str:
-    """What to mend first. launch: neither products nor memory nor network is busy, so it is many small operations."""
+    """What to mend first. launch: neither products nor memory nor network is busy, so it is many
+    small operations.
+    """
     if (wait_share or 0) > _WAITING:
         return "input"
     known = {"compute": mfu, "memory": memory, "network": network}

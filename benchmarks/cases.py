@@ -1,4 +1,6 @@
-"""What a suite gives to the runner: cases, each a question with a name, and the work that answers it."""
+"""What a suite gives to the runner: cases, each a question with a name, and the work that answers
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class NotRun(Exception):
 
 @dataclasses.dataclass
 class Work:
-    """Ready to be timed: `call(carry) -> carry`. check(carry) raises Wrong; it sees what the last call returned."""
+    """Ready to be timed: `call(carry) -> carry`. check(carry) raises Wrong; it sees what the last
+    call returned.
+    """
 
     call: Callable[[Any], Any]
     carry: Any
@@ -43,7 +47,9 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One row of the result. Cases of one group are measured in turn, so that they may be compared with each other."""
+    """One row of the result. Cases of one group are measured in turn, so that they may be compared
+    with each other.
+    """
 
     name: str
     preset: str

@@ -2,9 +2,10 @@
 
     python -m benchmarks.catalogue [--items 10000000] [--width 64] [--users 64] [--k 100]
 
-A random catalogue in the form that serves, searched by the index that serves: scores of all items, seen ones masked,
-top k, log-sum-exp. The ceilings are memory: bytes of the catalogue, and the process's peak. On one device the index
-holds the catalogue once; on several that are too small for it, each holds its share. The last line is one JSON object.
+A random catalogue in the form that serves, searched by the index that serves: scores of all items,
+seen ones masked, top k, log-sum-exp. The ceilings are memory: bytes of the catalogue, and the
+process's peak. On one device the index holds the catalogue once; on several that are too small for
+it, each holds its share. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import jax
 import numpy as np
 
 from benchmarks.hardware import peak_resident_bytes
-from socialrec_jax.inference.index import Index, Pairs, fits_whole, with_fallback
+from socialrec_jax.data.csr import Pairs
+from socialrec_jax.inference.index import Index, fits_whole, with_fallback
 from socialrec_jax.runtime.environment import environment
 
 _SEEN = 20  # items of each user's history
@@ -40,7 +42,9 @@ def main() -> None:
 
 
 def measure(num_items: int, width: int, num_users: int, k: int) -> dict[str, float]:
-    """Seconds and bytes of one search; raises AssertionError when its answer is wrong for a user that is checked."""
+    """Seconds and bytes of one search; raises AssertionError when its answer is wrong for a user
+    that is checked.
+    """
     rng = np.random.default_rng(0)
     catalogue, users = unit_rows(rng, num_items, width), unit_rows(rng, num_users, width)
     seen = Pairs(

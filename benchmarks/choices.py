@@ -1,9 +1,11 @@
-"""Do the hand-written pieces earn their place? Each against the library's or the textbook's way, in one run.
+"""Do the hand-written pieces earn their place? Each against the library's or the textbook's way, in
+one run.
 
     python -m benchmarks.choices [--repeats 7]
 
-Times are gradients at the sizes of the base preset on Beauty (4,096 events, 12,101 items, width 128, windows of 64).
-The two ways take turns; a ratio is textbook over ours, above 1 means that ours is faster.
+Times are gradients at the sizes of the base preset on Beauty (4,096 events, 12,101 items, width
+128, windows of 64). The two ways take turns; a ratio is textbook over ours, above 1 means that ours
+is faster.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import Dropout, Noise, log_buckets
+from socialrec_jax.models.layers import log_buckets
 from socialrec_jax.runtime.environment import environment
 from socialrec_jax.training.losses import full_softmax
 
@@ -70,10 +73,10 @@ def relative_bias() -> tuple[Callable, Callable, tuple]:
 def dropout() -> tuple[Callable, Callable, tuple]:
     """Dropout: a hash of row and place against jax.random.bernoulli with the default generator."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(N // T, T, D)), jnp.float32)
-    noise = Noise(jnp.uint32(1), jnp.arange(N // T, dtype=jnp.int32))
+    dropout_rng = DropoutRng(jnp.uint32(1), jnp.arange(N // T, dtype=jnp.int32))
 
     def ours(x):
-        return jnp.sum(jnp.tanh(jnp.asarray(Dropout(0.5).apply({}, x, noise))))
+        return jnp.sum(jnp.tanh(jnp.asarray(Dropout(0.5).apply({}, x, dropout_rng))))
 
     def textbook(x):
         return jnp.sum(
@@ -90,7 +93,9 @@ def seconds(call: Callable, arguments: tuple) -> float:
 
 
 def compare(make: Callable, repeats: int) -> dict[str, float]:
-    """Median milliseconds of both ways, and the median and quartiles of their ratio over interleaved repeats."""
+    """Median milliseconds of both ways, and the median and quartiles of their ratio over
+    interleaved repeats.
+    """
     ours, textbook, arguments = make()
     everything = tuple(range(len(arguments)))
     calls = [jax.jit(jax.value_and_grad(function, everything)) for function in (ours, textbook)]

@@ -1,9 +1,10 @@
 """Is B another speed than A? Says "no difference" unless everything speaks for one.
 
-A difference must show in plain seconds and in seconds over the yardstick's of the same run (which takes out what other
-programs did to the machine between the two runs), in the same direction, in all of: the 99% bootstrap interval of the
-ratio of medians, a Mann-Whitney test of block medians at 1%, and a size above both 5% and how far the blocks of
-one run lie apart. Counts (compilations, FLOPs, bytes, peak memory) need no statistics: CI gates on them alone.
+A difference must show in plain seconds and in seconds over the yardstick's of the same run (which
+takes out what other programs did to the machine between the two runs), in the same direction, in
+all of: the 99% bootstrap interval of the ratio of medians, a Mann-Whitney test of block medians at
+1%, and a size above both 5% and how far the blocks of one run lie apart. Counts (compilations,
+FLOPs, bytes, peak memory) need no statistics: CI gates on them alone.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def _verdict(key: tuple[str, str], old: Row | None, new: Row | None) -> Verdict:
 
 
 def _over_yardstick(row: Row) -> np.ndarray:
-    """Round by round the yardstick's own noise would hide a step that got five times as slow: its median stands."""
+    """Round by round the yardstick's own noise would hide a step that got five times as slow: its
+    median stands.
+    """
     return np.array(row.seconds) / np.median(row.yardstick_seconds)
 
 
@@ -75,7 +78,9 @@ def _direction(old: np.ndarray, new: np.ndarray) -> str:
 
 
 def _apart(blocks: np.ndarray) -> float:
-    """How far the blocks of one run lie from their median, in logarithms: what a run cannot tell from nothing."""
+    """How far the blocks of one run lie from their median, in logarithms: what a run cannot tell
+    from nothing.
+    """
     return float(np.median(np.abs(np.log(blocks / np.median(blocks)))) * 1.4826)
 
 

@@ -1,10 +1,11 @@
-"""What does a step cost when the catalogue grows? Row by row against dense Adam; and does a huge catalogue train?
+"""What does a step cost when the catalogue grows? Row by row against dense Adam; and does a huge
+catalogue train?
 
     python -m benchmarks.embeddings [--repeats 9]
     python -m benchmarks.embeddings --items 10000000     a whole model on a synthetic shop of that size, memory and time
 
-The first times one gradient step on 8,192 ids of a table of width 64 that is donated; the ways take turns, and ratios
-are medians over the turns. The last line is one JSON object.
+The first times one gradient step on 8,192 ids of a table of width 64 that is donated; the ways take
+turns, and ratios are medians over the turns. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -43,14 +44,16 @@ def row_by_row(num_rows: int) -> Callable:
         found = row_adagrad.look_up(state["table"], ids)
         gradients = jax.grad(lambda rows: loss(rows[found.places]))(found.rows)
         return {
-            "table": row_adagrad.updated(
+            "table": row_adagrad.update_rows(
                 state["table"], found, gradients, jnp.float32(1), jnp.float32(0.01)
             )
         }, ()
 
     call = parallel.scan_steps(step, axes={"table": 0})
     state = {
-        "table": parallel.as_shares(row_adagrad.fresh(num_rows, WIDTH, 1.0, jax.random.key(0)))
+        "table": parallel.as_shares(
+            row_adagrad.initial_table(num_rows, WIDTH, 1.0, jax.random.key(0))
+        )
     }
 
     def run(ids: np.ndarray) -> None:
@@ -65,20 +68,20 @@ def dense_adam(num_rows: int) -> Callable:
     """The textbook's step: the gradient of the whole table, and Adam over it."""
     optimizer = optax.adam(1e-3)
 
-    def step(table, slots, ids):
-        updates, slots = optimizer.update(
-            jax.grad(lambda table: loss(table[ids]))(table), slots, table
+    def step(table, indices, ids):
+        updates, indices = optimizer.update(
+            jax.grad(lambda table: loss(table[ids]))(table), indices, table
         )
-        return optax.apply_updates(table, updates), slots
+        return optax.apply_updates(table, updates), indices
 
     call = jax.jit(step, donate_argnums=(0, 1))
     table = jax.random.normal(jax.random.key(0), (num_rows, WIDTH))
-    slots = optimizer.init(table)
+    indices = optimizer.init(table)
 
     def run(ids: np.ndarray) -> None:
-        nonlocal table, slots
-        table, slots = call(table, slots, ids)
-        jax.block_until_ready((table, slots))
+        nonlocal table, indices
+        table, indices = call(table, indices, ids)
+        jax.block_until_ready((table, indices))
 
     return run
 

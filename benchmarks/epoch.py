@@ -1,9 +1,11 @@
-"""What do several steps a call, and events that lie on the device, buy? Training against its own plainer ways.
+"""What do several steps a call, and events that lie on the device, buy? Training against its own
+plainer ways.
 
     python -m benchmarks.epoch --data DIR [--rounds 5] [--sizes full small]
 
-full: the settings that train.py would use on this data, without texts. small: a model whose step is cheaper than
-calling it. The ways take turns in one process; a ratio is the events/s of a way over those of the plainest one.
+full: the settings that train.py would use on this data, without texts. small: a model whose step is
+cheaper than calling it. The ways take turns in one process; a ratio is the events/s of a way over
+those of the plainest one.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ STEPS = {"full": 8, "small": 400}  # in a turn of each way
 def config_of(size: str, world):
     """The resolved configuration of a model size."""
     from socialrec_jax.config import ModelConfig, TrainConfig, base
-    from socialrec_jax.training.auto_config import resolve
+    from socialrec_jax.training.auto_config import auto_config
 
     config = base()
     if size == "small":
@@ -52,7 +54,7 @@ def config_of(size: str, world):
         config = dataclasses.replace(
             config, model=model, train=TrainConfig(tokens_per_step=128, negatives=32)
         )
-    return resolve(config, world)
+    return auto_config(config, world)
 
 
 def turn_of(way: Way, trainer, batches, steps: int) -> Callable[[], float]:
@@ -82,10 +84,10 @@ def host_milliseconds(batches) -> dict[str, float]:
     """What the host does for one step, and the kilobytes that it sends."""
     import jax
 
-    from socialrec_jax.training.device_data import Dealt
+    from socialrec_jax.training.device_data import DeviceBatches
 
     found = {}
-    for name, source in (("batch", batches), ("slots", Dealt(batches))):
+    for name, source in (("batch", batches), ("slots", DeviceBatches(batches))):
         times = []
         for step in range(50):
             began = time.perf_counter()
@@ -97,15 +99,15 @@ def host_milliseconds(batches) -> dict[str, float]:
 
 
 def measure(size: str, world, rounds: int) -> dict:
-    """Median events/s of every way, and the median and quartiles of its ratio to the first over the rounds."""
+    """Median events/s of every way, and the median and quartiles of its ratio to the first over the
+    rounds.
+    """
     from socialrec_jax.data.world import VALIDATION
-    from socialrec_jax.pipeline import stages
+    from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 
     config = config_of(size, world)
-    batches = stages.training_batches(world, config, world.ends(VALIDATION))
-    trainer = stages.retriever_trainer(
-        world, config, batches, np.zeros((world.num_items, 0), np.float32)
-    )
+    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
     turns = [turn_of(way, trainer, batches, STEPS[size]) for way in WAYS.values()]
     seconds = np.array([[turn() for turn in turns] for _ in range(rounds)])
     events = STEPS[size] * batches.targets_per_epoch / batches.steps_per_epoch
@@ -140,13 +142,13 @@ def main() -> None:
     options = parser.parse_args()
     cli.prepare_jax(options.out)
     from socialrec_jax.config import base
-    from socialrec_jax.pipeline import pipeline
+    from socialrec_jax.pipeline.run import open_world, sample_tables
     from socialrec_jax.runtime.environment import environment
     from socialrec_jax.runtime.run import RunDirectory
 
     run = RunDirectory(options.out)
     with run.lock():
-        world = pipeline.open_world(run, options.data or pipeline.sample_tables(run, 0), base())
+        world = open_world(run, options.data or sample_tables(run, 0), base())
     results = {size: measure(size, world, options.rounds) for size in options.sizes}
     for size, found in results.items():
         print(f"{size}  host {found['host']}")

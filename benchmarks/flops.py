@@ -1,9 +1,10 @@
 """Closed forms: what the model must compute and move, whatever the compiler makes of it.
 
-XLA's own count takes a loop's body once and counts recomputation and padding; these count real events only, attention
-only between the pairs that the mask lets through (half of T x T for one causal window), and nothing twice. One
-multiply-add is 2 FLOPs; a gradient costs twice the forward pass, so training is 3 x forward. Elementwise work is left
-out. A test holds them against `cost_analysis()` of unrolled models.
+XLA's own count takes a loop's body once and counts recomputation and padding; these count real
+events only, attention only between the pairs that the mask lets through (half of T x T for one
+causal window), and nothing twice. One multiply-add is 2 FLOPs; a gradient costs twice the forward
+pass, so training is 3 x forward. Elementwise work is left out. A test holds them against
+`cost_analysis()` of unrolled models.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import numpy as np
 from socialrec_jax.shapes import Array
 
 TRAINING = 3  # forward, and the gradients of inputs and of weights
-_ADAM_PASSES = 10  # over parameters: gradient written and read; parameter, two moments, average each read and written
+# over parameters: gradient written and read; parameter, two moments, average each read and written
+_ADAM_PASSES = 10
 _ROW_PASSES = (
     4  # over the rows that a step touches: gradient written and read; row read and written
 )
-_ACTIVATIONS = 14  # widths a token and block that a backward pass needs: qkv, mixed, attended, gates, feed-forward
+# widths a token and block that a backward pass needs: qkv, mixed, attended, gates, feed-forward
+_ACTIVATIONS = 14
 
 
 def causal_pairs(segments: Array) -> int:
-    """(query, key) pairs that packed rows [B, T] attend to: l (l + 1) / 2 for each window of l events."""
+    """(query, key) pairs that packed rows [B, T] attend to: l (l + 1) / 2 for each window of l
+    events.
+    """
     total = 0
     for row in np.asarray(segments).reshape(-1, segments.shape[-1]):
         lengths = np.bincount(row)[1:].astype(np.int64)
@@ -32,14 +37,16 @@ def causal_pairs(segments: Array) -> int:
 def behavior(events: int, pairs: int, width: int, layers: int) -> float:
     """Forward FLOPs of the behavior transformer.
 
-    A block has 24 D^2 an event: qkv 6, out 2, SwiGLU 8 + 4, two gates 2 + 2; and 4 D a pair: scores and mixing. The
-    state after the last block costs 2 D^2.
+    A block has 24 D^2 an event: qkv 6, out 2, SwiGLU 8 + 4, two gates 2 + 2; and 4 D a pair: scores
+    and mixing. The state after the last block costs 2 D^2.
     """
     return layers * (24 * width**2 * events + 4 * width * pairs) + 2 * width**2 * events
 
 
 def gpt2(tokens: int, pairs: int, width: int, layers: int) -> float:
-    """Forward FLOPs of GPT-2 without its head: 24 D^2 a token and block (qkv 6, out 2, feed-forward 16), 4 D a pair."""
+    """Forward FLOPs of GPT-2 without its head: 24 D^2 a token and block (qkv 6, out 2, feed-forward
+    16), 4 D a pair.
+    """
     return layers * (24 * width**2 * tokens + 4 * width * pairs)
 
 
@@ -49,7 +56,9 @@ def softmax(rows: int, classes: int, width: int) -> float:
 
 
 def convolution(nodes: int, edges: int, width: int, layers: int = 2) -> float:
-    """Forward FLOPs of the friends' graph convolution: theta 2 D^2 a node, weighing and adding 2 D an edge."""
+    """Forward FLOPs of the friends' graph convolution: theta 2 D^2 a node, weighing and adding 2 D
+    an edge.
+    """
     return layers * (2 * nodes * width**2 + 2 * edges * width)
 
 
@@ -63,12 +72,16 @@ def ranker(
 
 
 def adam_bytes(parameters: int) -> float:
-    """Least traffic of a float32 step with Adam and an average, the two reads of the passes included."""
+    """Least traffic of a float32 step with Adam and an average, the two reads of the passes
+    included.
+    """
     return 4 * (_ADAM_PASSES + 2) * parameters
 
 
 def row_bytes(rows: int, width: int) -> float:
-    """Least traffic of a step on so many rows of a table, row-wise Adagrad's sum and the passes' reads included."""
+    """Least traffic of a step on so many rows of a table, row-wise Adagrad's sum and the passes'
+    reads included.
+    """
     return 4.0 * rows * ((_ROW_PASSES + 2) * width + 2)
 
 
@@ -78,7 +91,9 @@ def all_reduce_bytes(parameters: int, devices: int) -> float:
 
 
 def exchange_bytes(rows: int, width: int, devices: int) -> float:
-    """What each device sends for so many rows of its own: their numbers, the rows to others, gradients back."""
+    """What each device sends for so many rows of its own: their numbers, the rows to others,
+    gradients back.
+    """
     return 4 * rows * (1 + 2 * width) * (devices - 1) / devices
 
 

@@ -16,7 +16,9 @@ from benchmarks.schema import NOT_RUN, Row
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """Ratios of units a second over the rounds: (p10, median, p90); None where a rung or its foot has no figures."""
+    """Ratios of units a second over the rounds: (p10, median, p90); None where a rung or its foot
+    has no figures.
+    """
 
     row: Row
     over_first: tuple[float, float, float] | None

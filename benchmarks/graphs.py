@@ -62,7 +62,10 @@ def _some_sums(graph, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     messages = graph.edges[:, None] * graph.nodes[graph.senders]
     found = np.asarray(jax.jit(normalised_sum)(graph, messages))[nodes]
     receivers, heard, own = (np.asarray(x) for x in (graph.receivers, messages, graph.nodes))
-    ends = np.searchsorted(receivers, nodes), np.searchsorted(receivers, nodes, side="right")
+    history_ends = (
+        np.searchsorted(receivers, nodes),
+        np.searchsorted(receivers, nodes, side="right"),
+    )
     return found, np.stack(
-        [own[n] + heard[a:b].sum(0) for n, a, b in zip(nodes, *ends, strict=True)]
+        [own[n] + heard[a:b].sum(0) for n, a, b in zip(nodes, *history_ends, strict=True)]
     )

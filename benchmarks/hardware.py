@@ -1,4 +1,5 @@
-"""What a device can do at most: dense peaks, memory and interconnect, from data sheets; of CPUs, measured on the spot.
+"""What a device can do at most: dense peaks, memory and interconnect, from data sheets; of CPUs,
+measured on the spot.
 
 A device that is in no list has no ceiling here: shares are then None ("n/a"), never a guess.
 """
@@ -37,12 +38,13 @@ class Peaks:
         return self.bfloat16 if dtype == "bfloat16" else self.float32
 
 
-# device_kind: (TFLOP/s of float32 products and of bfloat16, GB/s of memory, GB/s to other devices one way, source).
-# On GPUs JAX multiplies float32 in TF32 by default, which is what the first figure says; TPUs multiply float32 in
-# bfloat16 passes. Figures with sparsity are halved, bidirectional ones too: NVLink 4 says 900 GB/s and 3 says 600, PCIe
-# of 16 lanes 64 (generation 4) and 128 (5). The cards below send over PCIe, whatever bridges may join two of them.
-# Read in 2026 in NVIDIA's data sheets and at docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; these give the ICI of a
-# chip but for v4, which is Jouppi et al. 2023, "TPU v4", table 4: 6 links of 50 GB/s.
+# device_kind: (TFLOP/s of float32 products and of bfloat16, GB/s of memory, GB/s to other devices
+# one way, source). On GPUs JAX multiplies float32 in TF32 by default, which is what the first
+# figure says; TPUs multiply float32 in bfloat16 passes. Figures with sparsity are halved,
+# bidirectional ones too: NVLink 4 says 900 GB/s and 3 says 600, PCIe of 16 lanes 64 (generation 4)
+# and 128 (5). The cards below send over PCIe, whatever bridges may join two of them. Read in 2026
+# in NVIDIA's data sheets and at docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; these give the ICI
+# of a chip but for v4, which is Jouppi et al. 2023, "TPU v4", table 4: 6 links of 50 GB/s.
 _SHEETS = {
     "NVIDIA A100-SXM4-40GB": (156, 312, 1555, 300, "NVIDIA A100 data sheet, 40GB SXM"),
     "NVIDIA A100-SXM4-80GB": (156, 312, 2039, 300, "NVIDIA A100 data sheet, 80GB SXM"),
@@ -76,7 +78,9 @@ def peaks() -> Peaks:
 
 
 def listed(kind: str) -> Peaks:
-    """Of a device_kind, all of it: a part of a card, or a namesake with another memory, is another device."""
+    """Of a device_kind, all of it: a part of a card, or a namesake with another memory, is another
+    device.
+    """
     if kind not in _SHEETS:
         return Peaks(kind, "n/a: not in the list of data sheets")
     float32, bfloat16, bandwidth, interconnect, source = _SHEETS[kind]
@@ -86,7 +90,8 @@ def listed(kind: str) -> Peaks:
 
 
 def measured() -> Peaks:
-    """The best of several products and copies on this CPU: a ceiling, so the best and not the median.
+    """The best of several products and copies on this CPU: a ceiling, so the best and not the
+    median.
 
     Its virtual devices are one memory: nothing travels, so they have no interconnect.
     """
@@ -99,7 +104,9 @@ def measured() -> Peaks:
 
 
 def at_least(first: Peaks, second: Peaks) -> Peaks:
-    """The higher ceiling of two measurements: another program may have had the cores during one of them."""
+    """The higher ceiling of two measurements: another program may have had the cores during one of
+    them.
+    """
     best = {
         n: max(getattr(first, n) or 0, getattr(second, n) or 0)
         for n in ("float32", "bfloat16", "bandwidth")
@@ -108,7 +115,9 @@ def at_least(first: Peaks, second: Peaks) -> Peaks:
 
 
 def _best(function, carry, repeats: int = 8) -> float:
-    """Seconds of the fastest call; in place, as training updates: fresh memory costs more than writing to it."""
+    """Seconds of the fastest call; in place, as training updates: fresh memory costs more than
+    writing to it.
+    """
     call = jax.jit(function, donate_argnums=0)
     carry = jax.block_until_ready(call(carry))
     times = []
@@ -127,9 +136,11 @@ def peak_resident_bytes() -> int:
 
 
 def stay_within_memory() -> None:
-    """Let an allocation fail that would take more than 95% of what the machine has left; on CPUs, with Linux.
+    """Let an allocation fail that would take more than 95% of what the machine has left; on CPUs,
+    with Linux.
 
-    A case that is too large is then a row that says so; the system would kill the process, rows and all.
+    A case that is too large is then a row that says so; the system would kill the process, rows and
+    all.
     """
     if (
         sys.platform != "linux" or jax.devices()[0].platform != "cpu"

@@ -1,8 +1,10 @@
-"""Our side of the races in `benchmarks.race`: the same workloads, measured as the peers measure themselves.
+"""Our side of the races in `benchmarks.race`: the same workloads, measured as the peers measure
+themselves.
 
     python -m benchmarks.ours sequences --shop RUN --width 64     (text, graph alike; `race` calls it)
 
-A process of its own for each, as the peers have, so that memory and CPU seconds are comparable. The last line is JSON.
+A process of its own for each, as the peers have, so that memory and CPU seconds are comparable. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import RETRIEVER, about
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.propagation import Propagation
-from socialrec_jax.pipeline import stages
+from socialrec_jax.pipeline.retriever import evaluate_retriever, retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
-from socialrec_jax.training.auto_config import resolve
+from socialrec_jax.training.auto_config import auto_config
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import evaluation_interval, fit
 from socialrec_jax.training.text import TextTrainer
@@ -43,16 +45,16 @@ CLOCKS = (time.perf_counter, time.process_time)
 
 
 def sequences(shop: Path, width: int, goal: float) -> dict:
-    """Train the retriever alone, without text or friends, as the preset says but `width`; stop at `goal` if given.
+    """Train the retriever alone, without text or friends, as the preset says but `width`; stop at
+    `goal` if given.
 
-    The curve holds wall and CPU seconds of all but validation: compilation, batches and saving are ours to pay.
+    The curve holds wall and CPU seconds of all but validation: compilation, batches and saving are
+    ours to pay.
     """
     world = behavior_alone(World.open(shop / "world"))
     config = settings(world, width)
-    batches = stages.training_batches(world, config, world.ends(VALIDATION))
-    trainer = stages.retriever_trainer(
-        world, config, batches, np.zeros((world.num_items, 0), np.float32)
-    )
+    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
     recommender = Recommender(world, config, trainer.model)
     queries = protocol.held_out(world, VALIDATION)
     began, away, curve = [clock() for clock in CLOCKS], np.zeros(2), []
@@ -60,7 +62,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     def validate(params: dict) -> dict[str, float]:
         left = [clock() for clock in CLOCKS]
         spent = np.array(left) - began - away
-        metrics = stages.judge_retriever(recommender.use(params), queries, VALIDATION).metrics
+        metrics = evaluate_retriever(recommender.use(params), queries, VALIDATION).metrics
         curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
         away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
         if goal and metrics["ndcg@10"] >= goal and len(curve) > 2:  # a rate needs a span
@@ -82,7 +84,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         "peer": f"ours, width {width}",
         "trained_targets_per_second": targets / wall,
         "trained_targets_per_cpu_second": targets / cpu,
-        "real_positions": batches.fill,
+        "real_positions": batches.gather_batch,
         "users_per_second": _users_per_second(recommender, world),
         "validation_ndcg_10": max(point[2] for point in curve),
         "curve": curve,
@@ -101,7 +103,7 @@ def settings(world: World, width: int) -> Config:
         dataclasses.replace(config.model, width=width),
         dataclasses.replace(config.train, evaluations=60),
     )
-    return resolve(dataclasses.replace(config, model=model, train=train), world)
+    return auto_config(dataclasses.replace(config, model=model, train=train), world)
 
 
 class _Reached(Exception):
@@ -109,7 +111,9 @@ class _Reached(Exception):
 
 
 def _users_per_second(recommender: Recommender, world: World) -> float:
-    """Top 10 for everybody, histories read, encoded, seen items masked; the second time, compiled."""
+    """Top 10 for everybody, histories read, encoded, seen items masked; the second time,
+    compiled.
+    """
     users = np.arange(world.num_users)
     for _ in range(2):
         began = time.perf_counter()
@@ -121,7 +125,9 @@ def _users_per_second(recommender: Recommender, world: World) -> float:
 def text(
     tokens: Path, width: int, layers: int, heads: int, vocabulary: int, batch: int, steps: int
 ) -> dict:
-    """GPT-2 trained on rows without padding by the text stage's own trainer: two calls of so many steps, one timed."""
+    """GPT-2 trained on rows without padding by the text stage's own trainer: two calls of so many
+    steps, one timed.
+    """
     rows = np.load(tokens).astype(np.int32)
     model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads))
     trainer = TextTrainer(base(), model, num_steps=2 * steps)
@@ -141,8 +147,8 @@ def text(
 
 
 def graph(file: Path, width: int, repeats: int) -> dict:
-    """Two layers of a graph convolution with fixed edges, forward and backward: by products of sparse rows, and by
-    jraph's sum of messages, as friend trees are convolved.
+    """Two layers of a graph convolution with fixed edges, forward and backward: by products of
+    sparse rows, and by jraph's sum of messages, as friend trees are convolved.
     """
     with np.load(file) as columns:
         N, edges = (

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.gains import Gain
 from benchmarks.hardware import Peaks
 from benchmarks.schema import OK, Row
-from socialrec_jax.reports.figures import INK, OURS, RIVAL, as_svg, drawing
+from socialrec_jax.reports.figures import BASELINE, INK, OURS, as_svg, drawing
 
 
 def latency(salt: str, rows: Sequence[Row]) -> str:
@@ -30,7 +30,9 @@ def latency(salt: str, rows: Sequence[Row]) -> str:
 
 
 def roofline(salt: str, rows: Sequence[Row], peaks: Peaks) -> str:
-    """FLOP/s of a device over FLOPs a byte, beneath what it can do; virtual devices of a CPU are one."""
+    """FLOP/s of a device over FLOPs a byte, beneath what it can do; virtual devices of a CPU are
+    one.
+    """
     assert peaks.float32
     assert peaks.bandwidth
     rows = [row for row in rows if row.flops and row.bytes and row.p50]
@@ -63,13 +65,15 @@ def _roof(axis, flops: float, bandwidth: float, **style: str) -> None:
     low, high = axis.get_xlim()
     ridge = flops / bandwidth
     places = [min(low, ridge / 3), ridge, max(high, ridge * 3)]
-    axis.plot(places, [places[0] * bandwidth / 1e9, flops / 1e9, flops / 1e9], color=RIVAL, **style)
+    axis.plot(
+        places, [places[0] * bandwidth / 1e9, flops / 1e9, flops / 1e9], color=BASELINE, **style
+    )
 
 
 def scaling(salt: str, rows: Sequence[Row]) -> str:
     """Units a second of N devices over those of one."""
     with drawing(f"scaling {salt}", 3.0) as (figure, axis):
-        for kind, colour in (("strong", OURS), ("weak", RIVAL)):
+        for kind, colour in (("strong", OURS), ("weak", BASELINE)):
             rates = {
                 row.devices: row.units_per_second or 0 for row in rows if row.case.startswith(kind)
             }
@@ -92,7 +96,9 @@ def scaling(salt: str, rows: Sequence[Row]) -> str:
 
 
 def ladder(salt: str, preset: str, gains: Sequence[Gain]) -> str:
-    """Units a second of each rung, a bar each, with its gain over the foot; what was not run has no bar but says so."""
+    """Units a second of each rung, a bar each, with its gain over the foot; what was not run has no
+    bar but says so.
+    """
     with drawing(f"ladder {salt} {preset}", 0.9 + 0.34 * len(gains)) as (figure, axis):
         places = range(len(gains))
         rates = [(gain.row.units_per_second or 0) / 1e3 for gain in gains]
@@ -118,7 +124,9 @@ def _label(row: Row) -> str:
 
 
 def _plain_numbers(side) -> None:
-    """Labels of a logarithmic axis as numbers, not formulas; 1, 2, 5, ... where powers of ten would be few."""
+    """Labels of a logarithmic axis as numbers, not formulas; 1, 2, 5, ... where powers of ten would
+    be few.
+    """
     from matplotlib.ticker import LogLocator
 
     low, high = side.get_view_interval()

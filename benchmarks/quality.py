@@ -1,9 +1,11 @@
-"""Which part of the system earns its place? The same training with one part taken away, over several seeds.
+"""Which part of the system earns its place? The same training with one part taken away, over
+several seeds.
 
     python -m benchmarks run --suite quality [--data DIR] [--split time] [--seeds 0 1 2] [--arms all no-friends ...]
 
-Each arm is a whole run (text, retriever, ranker) on a World without one source. Friends have two controls: no graph,
-and a graph with the same degrees and other friends. The last line is one JSON object.
+Each arm is a whole run (text, retriever, ranker) on a World without one source. Friends have two
+controls: no graph, and a graph with the same degrees and other friends. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ import numpy as np
 
 from socialrec_jax.config import Config
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.features.ranker_features import Signals
+from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import items_with_events
-from socialrec_jax.pipeline import pipeline, stages
+from socialrec_jax.pipeline.evaluate import evaluate
+from socialrec_jax.pipeline.ranker import evaluate_ranker, train_ranker
+from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
 
@@ -37,7 +42,9 @@ def without_friends(world: World, _seed: int) -> World:
 
 
 def with_other_friends(world: World, seed: int) -> World:
-    """Everybody has as many friends as before, but others: the friendships' second ends change places at random."""
+    """Everybody has as many friends as before, but others: the friendships' second ends change
+    places at random.
+    """
     offsets, ids = world.friends.offsets, world.friends.ids
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
@@ -65,7 +72,9 @@ def with_other_friends(world: World, seed: int) -> World:
 def _shuffled_ends(
     src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """dst in a random order that makes nobody a friend of themselves, nor of the same friend twice if that can be."""
+    """dst in a random order that makes nobody a friend of themselves, nor of the same friend twice
+    if that can be.
+    """
     src, dst = src.astype(np.int64), rng.permutation(dst).astype(np.int64)
     for _ in range(_SHUFFLES):
         one, other = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
@@ -93,7 +102,7 @@ def without_order(world: World, seed: int) -> World:
     """What a user did in the training part stays, but not in which order."""
     rng = np.random.default_rng(seed)
     owners, rows = world.events.owners, np.arange(len(world.events.items))
-    learnt = rows < world.ends(VALIDATION)[owners]
+    learnt = rows < world.history_ends(VALIDATION)[owners]
     order = np.lexsort((rng.random(learnt.sum()), owners[learnt]))
     columns = {name: getattr(world.events, name).copy() for name in ("items", "types", "values")}
     for column in columns.values():
@@ -118,45 +127,51 @@ def train(world: World, config: Config, folder: Path) -> dict:
     """One run; {part: {model: metrics}} of validation and test."""
     run = RunDirectory(folder)
     with run.lock():
-        recommender, standing, ranker = _stages(run, world, config)
-        report = pipeline.evaluate(run, recommender, standing, ranker)
+        recommender, progress, ranker = _stages(run, world, config)
+        report = evaluate(run, recommender, progress, ranker)
     return {part: report[part] for part in ("validation", "test")}
 
 
 def _stages(run: RunDirectory, world: World, config: Config):
-    config = pipeline.resolve_config(run, config, world)
+    config = write_auto_config(run, config, world)
     texts = item_features(run, world, config)
-    state, standing = stages.train_retriever(run, world, config, texts)
-    recommender = stages.recommender_of(world, config, texts, state)
-    return recommender, standing, stages.train_ranker(run, recommender)
+    state, progress = train_retriever(run, world, config, texts)
+    recommender = recommender_of(world, config, texts, state)
+    return recommender, progress, train_ranker(run, recommender)
 
 
 def train_strictly(world: World, config: Config, folder: Path) -> dict:
-    """A ranker that has not seen the validation part either: it learnt from the last training events.
+    """A ranker that has not seen the validation part either: it learnt from the last training
+    events.
 
-    Its retriever had to do without these, and is the one that is tested: a lower bound of what the system does.
+    Its retriever had to do without these, and is the one that is tested: a lower bound of what the
+    system does.
     """
     run = RunDirectory(folder)
     with run.lock():
         recommender, _, ranker = _stages(run, one_event_earlier(world), config)
         if ranker is None:
             return {}
-        known = items_with_events(recommender.world, recommender.world.ends(VALIDATION))
+        known = items_with_events(recommender.world, recommender.world.history_ends(VALIDATION))
         tested = Recommender(world, recommender.config, recommender.model, recommender.texts)
         tested.use(jax.tree.map(np.asarray, recommender.variables["params"]), known)
         tested.rank_with(
-            Signals.fit(world, world.ends(VALIDATION), ranker.signals.settings), ranker.serving
+            RankerFeatures.fit(world, world.history_ends(VALIDATION), ranker.features.settings),
+            ranker.serving,
         )
         parts = {"validation": VALIDATION, "test": TEST}
-        judged = {
-            n: stages.judge_ranker(tested, protocol.held_out(world, p), p)[0]
-            for n, p in parts.items()
+        evaluated = {
+            n: evaluate_ranker(tested, protocol.held_out(world, p), p)[0] for n, p in parts.items()
         }
-    return {name: {"ranker": judgement.metrics} for name, judgement in judged.items()}
+    return {
+        name: {"ranker": evaluation_result.metrics} for name, evaluation_result in evaluated.items()
+    }
 
 
 def one_event_earlier(world: World) -> World:
-    """Without the test part, what was validated is tested, and each user's last training event is validated."""
+    """Without the test part, what was validated is tested, and each user's last training event is
+    validated.
+    """
     events, splits = world.events, world.event_splits
     kept = splits < TEST
     offsets = np.concatenate([[0], np.cumsum(events.count_before(kept))])

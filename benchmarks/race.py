@@ -1,11 +1,13 @@
-"""The suite `peers`: other systems and ours on the same data and the same cores, in turns, in one run.
+"""The suite `peers`: other systems and ours on the same data and the same cores, in turns, in one
+run.
 
     python3.11 -m venv .venv-peers && .venv-peers/bin/pip install -r requirements-peers.txt
     python -m benchmarks run --suite peers --data DIR --out OUT [--contests sequences text graph] [--epochs 30]
 
-Three contests: next items from sequences (RecTools and RecBole SASRec, and our model in plain PyTorch), product text
-(transformers' torch GPT-2), friends (PyTorch Geometric's GCN). Everybody is a process of their own; peers get glibc's
-allocator as suits them best, since its default halves the speed of their softmax.
+Three contests: next items from sequences (RecTools and RecBole SASRec, and our model in plain
+PyTorch), product text (transformers' torch GPT-2), friends (PyTorch Geometric's GCN). Everybody is
+a process of their own; peers get glibc's allocator as suits them best, since its default halves the
+speed of their softmax.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ Row = dict
 def run(
     world: World, shop: Path, python: Path, folder: Path, contests: list[str], epochs: int
 ) -> list[Row]:
-    """A row for each runner: {contest, peer, figures...}, or {contest, peer, status} of one that did not run."""
+    """A row for each runner: {contest, peer, figures...}, or {contest, peer, status} of one that
+    did not run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for contest in contests:
@@ -101,11 +105,15 @@ CONTESTS = {"sequences": sequences, "text": text, "graph": graph}
 
 
 def write_sequences(world: World, file: Path) -> None:
-    """What `peers.common.Sequences` reads: the training part, and each user's first validation event."""
-    ends, stops = world.ends(VALIDATION), world.ends(TEST)
-    lengths = ends - world.events.starts
-    rows = np.arange(len(world.events.items)) < ends[world.events.owners]
-    held_out = np.where(stops > ends, world.events.items[np.minimum(ends, len(rows) - 1)], -1)
+    """What `peers.common.Sequences` reads: the training part, and each user's first validation
+    event.
+    """
+    history_ends, stops = world.history_ends(VALIDATION), world.history_ends(TEST)
+    lengths = history_ends - world.events.starts
+    rows = np.arange(len(world.events.items)) < history_ends[world.events.owners]
+    held_out = np.where(
+        stops > history_ends, world.events.items[np.minimum(history_ends, len(rows) - 1)], -1
+    )
     np.savez(
         file,
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
@@ -117,18 +125,25 @@ def write_sequences(world: World, file: Path) -> None:
 
 
 def write_graph(file: Path, num_nodes: int, num_edges: int) -> None:
-    """A graph whose nodes are known by a power law of others, sorted by receiver, weights 1 / sqrt(d d')."""
+    """A graph whose nodes are known by a power law of others, sorted by receiver, weights 1 /
+    sqrt(d d').
+    """
     rng = np.random.default_rng(0)
     popularity = (rng.pareto(1.2, num_edges) * num_nodes / 2000).astype(np.int64) % num_nodes
     senders = rng.permutation(num_nodes)[popularity]
     receivers = np.sort(rng.integers(0, num_nodes, num_edges))
     degrees = [
-        np.maximum(np.bincount(ends, minlength=num_nodes), 1) for ends in (senders, receivers)
+        np.maximum(np.bincount(history_ends, minlength=num_nodes), 1)
+        for history_ends in (senders, receivers)
     ]
     weights = 1 / np.sqrt(degrees[0][senders] * degrees[1][receivers])
-    ends = {"senders": senders.astype(np.int32), "receivers": receivers.astype(np.int32)}
+    history_ends = {"senders": senders.astype(np.int32), "receivers": receivers.astype(np.int32)}
     np.savez(
-        file, weights=weights.astype(np.float32), num_nodes=num_nodes, allow_pickle=False, **ends
+        file,
+        weights=weights.astype(np.float32),
+        num_nodes=num_nodes,
+        allow_pickle=False,
+        **history_ends,
     )
 
 

@@ -12,7 +12,7 @@ from benchmarks import flops
 from benchmarks.cases import Work, expect_close
 from benchmarks.steps import STEPS, as_call, loss_holds, num_parameters
 from benchmarks.workloads import CATALOGUES, EVENT_TYPES, Catalogue
-from socialrec_jax.batch import Candidates, Judged
+from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import NAMES
 from socialrec_jax.models.ranker import HIDDEN, Ranker
@@ -27,20 +27,20 @@ def learning(name: str) -> Work:
     """The step of the three rankers that learn side by side."""
     workload, rng = CATALOGUES[name], np.random.default_rng(0)
     Q, C, I = ranker.QUERIES_PER_STEP, CANDIDATES, INTERACTIONS  # noqa: E741
-    judged = random_judgements(Q, C, workload, rng)
+    evaluated = random_judgements(Q, C, workload, rng)
     catalogue = rng.normal(size=(workload.items, workload.width)).astype(np.float32)
-    trainer = ranker.RankTrainer(Config(), Ranker(EVENT_TYPES, I), STEPS, catalogue)
-    state, call = trainer.init(judged), trainer.compile()
+    trainer = ranker.RankerTrainer(Config(), Ranker(EVENT_TYPES, I), STEPS, catalogue)
+    state, call = trainer.init(evaluated), trainer.compile()
     one = jax.tree.map(lambda leaf: leaf[0], state.params)
     loss = jax.jit(
-        lambda p: trainer.loss_sums(p, jnp.asarray(catalogue), judged, jnp.ones(Q)).mean()
+        lambda p: trainer.loss_sums(p, jnp.asarray(catalogue), evaluated, jnp.ones(Q)).mean()
     )
     with jax.default_matmul_precision("highest"):
         expected = loss(one)
-    carry = call(state, as_call(judged))
+    carry = call(state, as_call(evaluated))
     first, sizes = np.asarray(carry[1]), (len(NAMES), I, HIDDEN, EVENT_TYPES)
     return Work(
-        call=lambda carry: call(carry[0], as_call(judged)),
+        call=lambda carry: call(carry[0], as_call(evaluated)),
         carry=carry,
         check=lambda carry: loss_holds(first, expected, carry[1]),
         unit="candidates",
@@ -77,7 +77,7 @@ def scoring(name: str) -> Work:
             alone = asked.replace(
                 items=asked.items[:, 7:8],
                 exists=asked.exists[:, 7:8],
-                signals=asked.signals[:, 7:8],
+                features=asked.features[:, 7:8],
             )
             expect_close(
                 "a candidate alone",
@@ -108,13 +108,18 @@ def ranker_params(ranker: Ranker, asked, catalogue) -> dict:
     return params | {"logits": params["logits"] | {"kernel": kernel}}
 
 
-def random_judgements(Q: int, C: int, workload: Catalogue, rng: np.random.Generator) -> Judged:  # noqa: N803
+def random_judgements(
+    Q: int,
+    C: int,
+    workload: Catalogue,
+    rng: np.random.Generator,  # noqa: N803
+) -> LabelledCandidates:
     candidates = Candidates(
         states=rng.normal(size=(Q, workload.width)).astype(np.float32),
         items=rng.integers(0, workload.items, (Q, C)).astype(np.int32),
         exists=np.ones((Q, C), bool),
-        signals=rng.normal(size=(Q, C, len(NAMES))).astype(np.float32),
+        features=rng.normal(size=(Q, C, len(NAMES))).astype(np.float32),
     )
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
     labels[np.arange(Q), rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)] = 1
-    return Judged(candidates, labels, np.ones((Q, ranker.MEMBERS), np.float32))
+    return LabelledCandidates(candidates, labels, np.ones((Q, ranker.MEMBERS), np.float32))

@@ -1,6 +1,8 @@
-"""One self-contained page about any number of result files: what bounds each case, how it scales, how long it takes.
+"""One self-contained page about any number of result files: what bounds each case, how it scales,
+how long it takes.
 
-Style and drawing are those of the report of a run; the page asks the network for nothing and runs no script.
+Style and drawing are those of the report of a run; the page asks the network for nothing and runs
+no script.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _SCALED = re.compile(r"(strong|weak) \d+")
 
 
 def write(out: Path, files: dict[Path, Results], price_per_hour: float | None = None) -> None:
-    """Write the page of these results; raises nothing for cases that failed: they are rows that say so."""
+    """Write the page of these results; raises nothing for cases that failed: they are rows that say
+    so.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     sections = [_headline(files), _HOW_TO_READ, *_side_by_side(files)]
     for file, results in files.items():

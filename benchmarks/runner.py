@@ -1,7 +1,8 @@
-"""Runs the cases of a suite, group by group, and writes a row a case as soon as its group is measured.
+"""Runs the cases of a suite, group by group, and writes a row a case as soon as its group is
+measured.
 
-A case that does not fit into memory, computes something else than its reference or beats the hardware is a row that
-says so; the others go on.
+A case that does not fit into memory, computes something else than its reference or beats the
+hardware is a row that says so; the others go on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how accelerators say it,
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How long a group is measured: at least min_rounds, then until the budget is spent or max_rounds are done."""
+    """How long a group is measured: at least min_rounds, then until the budget is spent or
+    max_rounds are done.
+    """
 
     min_rounds: int = 8
     max_rounds: int = 200

@@ -1,4 +1,5 @@
-"""What a result file holds: JSON lines, one `Run` and then a `Row` a case, each line whole as soon as it is written.
+"""What a result file holds: JSON lines, one `Run` and then a `Row` a case, each line whole as soon
+as it is written.
 
 A file that an interrupt or a kill cut short is read up to its last whole line.
 """

@@ -1,7 +1,8 @@
-"""How sure are we? Quantiles, block medians, a bootstrap of the ratio of medians, and the Mann-Whitney test.
+"""How sure are we? Quantiles, block medians, a bootstrap of the ratio of medians, and the
+Mann-Whitney test.
 
-Successive rounds are no independent draws: a neighbour that takes the cores slows many of them. So whatever is said of
-two runs is said of medians of blocks of successive rounds.
+Successive rounds are no independent draws: a neighbour that takes the cores slows many of them. So
+whatever is said of two runs is said of medians of blocks of successive rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def ratio_interval(old: np.ndarray, new: np.ndarray, seed: int = 0) -> tuple[flo
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> float:
-    """Two-sided p-value that a and b come from one distribution; normal approximation, ties and continuity corrected.
+    """Two-sided p-value that a and b come from one distribution; normal approximation, ties and
+    continuity corrected.
 
     Mann and Whitney 1947; the variance under ties is Lehmann's, "Nonparametrics" (1975), eq. 1.58.
     """

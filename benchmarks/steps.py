@@ -13,11 +13,12 @@ from benchmarks import flops, workloads
 from benchmarks.cases import Work, Wrong, expect_close
 from benchmarks.workloads import EVENT_TYPES, SEQUENCES
 from socialrec_jax.batch import Batch
-from socialrec_jax.models.layers import Noise
+from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import local_vocabulary
-from socialrec_jax.training.retriever import Trainer, TrainState
+from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.state import TrainState
 
 STEPS = 1000  # of the learning-rate schedule: more than will be run
 FLOAT32, BFLOAT16 = 1e-3, 1e-2  # how far a loss may lie from its reference
@@ -64,7 +65,9 @@ def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> Traine
 
 
 def descend(loss: Callable) -> Callable:
-    """(params, loss) -> (params, loss): plain descent, so that every gradient is used and goes on to the next call."""
+    """(params, loss) -> (params, loss): plain descent, so that every gradient is used and goes on
+    to the next call.
+    """
 
     def call(params, *inputs):
         value, gradients = jax.value_and_grad(loss)(params, *inputs)
@@ -79,7 +82,9 @@ def as_call(batch):
 
 
 def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Array:
-    """The same loss in float32 at full precision, on one device, outside of the call that is timed."""
+    """The same loss in float32 at full precision, on one device, outside of the call that is
+    timed.
+    """
     model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
     plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
     counts = jnp.asarray(trainer.running_counts)
@@ -88,7 +93,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
         word, drawn = plain.randomness(state.step, counts)
         world = local_vocabulary.gather({}, batch, drawn, {})
         bound = plain.model.bind({"params": params})
-        return plain.loss_sums(bound, world, Noise(word, jnp.asarray(batch.row_ids)))[0].mean()
+        return plain.loss_sums(bound, world, DropoutRng(word, jnp.asarray(batch.row_ids)))[0].mean()
 
     with jax.default_matmul_precision("highest"):
         return jax.jit(loss)(state.served)  # before the first step: averages are the parameters
@@ -97,7 +102,9 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Arr
 def step_cost(
     workload: workloads.Sequences, state: TrainState, batch: Batch
 ) -> tuple[float, float]:
-    """(forward FLOPs, bytes of the step); each device updates parameters of its own, tables left out."""
+    """(forward FLOPs, bytes of the step); each device updates parameters of its own, tables left
+    out.
+    """
     events, pairs = int((batch.segments > 0).sum()), flops.causal_pairs(batch.segments)
     classes = workload.negatives or workload.items
     forward = flops.behavior(events, pairs, workload.width, workload.layers)

@@ -1,7 +1,8 @@
-"""Honest seconds: compilation apart, two calls to warm up, cases in turn, outputs carried into the next call's inputs.
+"""Honest seconds: compilation apart, two calls to warm up, cases in turn, outputs carried into the
+next call's inputs.
 
-JAX returns before the work is done and drops what nobody reads; so a call's outputs are the next call's inputs, all
-of them are waited for, and the clock stops only then.
+JAX returns before the work is done and drops what nobody reads; so a call's outputs are the next
+call's inputs, all of them are waited for, and the clock stops only then.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Clocked:
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def warm_up(self) -> None:
-        """Twice: a first call may leave its outputs in another layout, and then the second compiles again."""
+        """Twice: a first call may leave its outputs in another layout, and then the second compiles
+        again.
+        """
         for _ in range(2):
             self.carry = jax.block_until_ready(self.call(self.carry))
 
@@ -71,7 +74,9 @@ class Clocked:
 
 
 def yardstick() -> float:
-    """Seconds of a fixed piece of work that no change of ours can touch: what the machine was worth just then."""
+    """Seconds of a fixed piece of work that no change of ours can touch: what the machine was worth
+    just then.
+    """
     began = time.perf_counter()
     x = _SQUARE
     for _ in range(4):

@@ -11,13 +11,15 @@ from benchmarks.cases import Work, expect_close
 from benchmarks.workloads import CATALOGUES, Catalogue
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import row_adagrad
-from socialrec_jax.training.retriever import adam, fresh, updated
+from socialrec_jax.training.state import adam, initial_state, update_state
 
 _RATE, _TOLERANCE = 1e-3, 2e-2  # the tolerance is of the first update against its formula
 
 
 def as_a_whole(name: str) -> Work:
-    """Adam's update of a whole table of ids, of which a step touches a few rows: all moments decay, all rows move."""
+    """Adam's update of a whole table of ids, of which a step touches a few rows: all moments decay,
+    all rows move.
+    """
     workload = CATALOGUES[name]
     table, ids = table_and_ids(workload)
     optimizer = adam(lambda _: jnp.float32(_RATE))
@@ -26,10 +28,10 @@ def as_a_whole(name: str) -> Work:
         gradient = jax.grad(lambda params: jnp.sum(jnp.tanh(jnp.take(params["ids"], ids, axis=0))))(
             state.params
         )
-        return updated(state, gradient, optimizer, ema_decay=0.995)
+        return update_state(state, gradient, optimizer, ema_decay=0.995)
 
     call = jax.jit(update, donate_argnums=0)
-    state = call(fresh({"ids": table}, optimizer), ids)
+    state = call(initial_state({"ids": table}, optimizer), ids)
     touched = ids[:64]
     moved = np.asarray(state.params["ids"][touched]) - table[touched]
     expected = np.full_like(
@@ -46,14 +48,16 @@ def as_a_whole(name: str) -> Work:
 
 
 def by_rows(name: str) -> Work:
-    """Row-wise Adagrad's update of the same table along the same gradient: the rows that are touched, and no others."""
+    """Row-wise Adagrad's update of the same table along the same gradient: the rows that are
+    touched, and no others.
+    """
     workload = CATALOGUES[name]
     table, ids = table_and_ids(workload)
 
     def step(state, _, ids):
         found = row_adagrad.look_up(state["table"], ids)
         gradients = jax.grad(lambda rows: jnp.sum(jnp.tanh(rows[found.places])))(found.rows)
-        moved = row_adagrad.updated(
+        moved = row_adagrad.update_rows(
             state["table"], found, gradients, jnp.float32(1), jnp.float32(_RATE)
         )
         return {"table": moved}, found.lost

@@ -1,4 +1,5 @@
-"""Named sizes, each with a `-tiny` twin that a CPU does in a moment, and synthetic data of these sizes.
+"""Named sizes, each with a `-tiny` twin that a CPU does in a moment, and synthetic data of these
+sizes.
 
 Sizes are what a name promises: those of a published model or data set where there is one.
 """
@@ -11,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.batching.friend_sampler import Neighbourhood
-from socialrec_jax.data.batching.social_positions import Asking
+from socialrec_jax.data.batching.friend_sampler import FriendSampler
+from socialrec_jax.data.batching.social_positions import SocialPositions
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.data.world import NO_TIME, Events, Friends
 from socialrec_jax.models.gpt2 import GPT2Sizes
@@ -67,13 +68,13 @@ class Sequences:
 
     def batches(self) -> TrainingBatches:
         events = self.events()
-        asking = None
+        social_positions = None
         if self.friends:
-            hood = Neighbourhood(events, self._friends(), events.offsets[1:])
-            asking = Asking(hood, per_row=2, at_request=False)
+            hood = FriendSampler(events, self._friends(), events.offsets[1:])
+            social_positions = SocialPositions(hood, per_row=2, at_request=False)
         first = int(events.times.min())
         return TrainingBatches(
-            events, events.offsets[1:], first, self.row_length, self.rows, 0, asking
+            events, events.offsets[1:], first, self.row_length, self.rows, 0, social_positions
         )
 
     def _friends(self) -> Friends:
@@ -111,7 +112,8 @@ class FriendGraph:
 
 
 _SEQUENCES = (
-    # SASRec on MovieLens-1M: 6,040 users, 3,416 items, rows of 200, two blocks (Kang and McAuley 2018), width 64.
+    # SASRec on MovieLens-1M: 6,040 users, 3,416 items, rows of 200, two blocks (Kang and McAuley
+    # 2018), width 64.
     Sequences("sasrec-ml1m", 6040, 3416, 163, 200, 128, 64, 2, 1, 0),
     # Amazon Beauty as this package trains it: the base preset and what follows from the data.
     Sequences("beauty-packed", 22363, 12101, 9, 64, 32, 128, 2, 2, 1024),

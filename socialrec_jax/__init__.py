@@ -1,3 +1,5 @@
-"""Recommendations for social shopping: behavior transformer, friend graph, product text, one ranker."""
+"""Recommendations for social shopping: behavior transformer, friend graph, product text, one
+ranker.
+"""
 
 __version__ = "0.1.0"

@@ -1,4 +1,6 @@
-"""The pytrees that every room speaks: data makes a Batch, models turn it into states and scores, losses read both."""
+"""The pytrees that every room speaks: data makes a Batch, models turn it into states and scores,
+losses read both.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,12 @@ from socialrec_jax.shapes import Array, Bools, Floats, Ints
 
 
 class FriendTrees(struct.PyTreeNode):
-    """Who stands around each of Q users: the user (the root), up to a friends, and up to b friends of each of those.
+    """Who stands around each of Q users: the user (the root), up to a friends, and up to b friends
+    of each of those.
 
-    n = 1 + a + a b nodes in this order, absent ones included, so that all trees have one shape and one topology:
-    node 1 + i is the root's friend i, node 1 + a + i b + j the friend j of that friend. Node 1 + e informs its parent
-    over edge e. `*P` stands for leading axes, as in Batch.
+    n = 1 + a + a b nodes in this order, absent ones included, so that all trees have one shape and
+    one topology: node 1 + i is the root's friend i, node 1 + a + i b + j the friend j of that
+    friend. Node 1 + e informs its parent over edge e. `*P` stands for leading axes, as in Batch.
     """
 
     users: Ints[Array, "*P Q n"]  # -1 = absent
@@ -34,13 +37,15 @@ class Columns(struct.PyTreeNode):
     times: Ints[Array, "N"]
 
 
-class Slots(struct.PyTreeNode):
-    """Which event stands where in B packed rows: a Batch without its columns, for devices that have them already."""
+class PackedIndices(struct.PyTreeNode):
+    """Which event stands where in B packed rows: a Batch without its columns, for devices that have
+    them already.
+    """
 
     row_ids: Ints[Array, "*P B"]  # see Batch
     segments: Ints[Array, "*P B T"]
     sources: Ints[Array, "*P B T"]  # row into the events, 0 where padding
-    asked: Ints[Array, "*P B q"] | None = None
+    social_positions: Ints[Array, "*P B q"] | None = None
     friends: FriendTrees | None = None
 
 
@@ -62,13 +67,15 @@ class Batch(struct.PyTreeNode):
     targets: Ints[Array, "*P B T"]  # the next item
     target_types: Ints[Array, "*P B T"]
     weights: Floats[Array, "*P B T"]  # of the target, 0 = do not learn
-    asked: Ints[Array, "*P B q"] | None = (
+    social_positions: Ints[Array, "*P B q"] | None = (
         None  # the positions whose state takes in friends, distinct within a row
     )
     friends: FriendTrees | None = None  # of the asked positions [*P B q]
 
     def check(self) -> None:
-        """Raise ValueError on a batch that no room could have meant (host only; costs a pass over the data)."""
+        """Raise ValueError on a batch that no room could have meant (host only; costs a pass over
+        the data).
+        """
         shape = self.segments.shape
         for name in (
             "users",
@@ -96,10 +103,10 @@ class Candidates(struct.PyTreeNode):
     states: Floats[Array, "*P Q D"]  # the user, from the retriever
     items: Ints[Array, "*P Q C"]
     exists: Bools[Array, "*P Q C"]
-    signals: Floats[Array, "*P Q C S"]  # see data.signals
+    features: Floats[Array, "*P Q C S"]  # see data.signals
 
 
-class Judged(struct.PyTreeNode):
+class LabelledCandidates(struct.PyTreeNode):
     """Candidates with what happened next: what the ranker learns from."""
 
     candidates: Candidates

@@ -1,7 +1,7 @@
 """Every knob of a run: frozen dataclasses, three presets, a JSON round trip.
 
-A field that is None is derived from the data by `training.resolve` before the first step, so that one command fits
-a small shop and a large one; `RUN/config.json` holds the values that were used.
+A field that is None is derived from the data by `training.resolve` before the first step, so that
+one command fits a small shop and a large one; `RUN/config.json` holds the values that were used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class DataConfig:
     """How raw tables become a World."""
 
     social_direction: Literal["both", "out", "in"] = "both"
-    """Whom an edge src -> dst informs: both ends, src only (out: src follows dst), or dst only (in)."""
+    """Whom an edge src -> dst informs: both ends, src only (out: src follows dst), or dst only
+    (in).
+    """
     max_bad_share: float = 0.01
     """Stop when more than this share of a table's rows is unusable, 0..1."""
     validation_share: float = 0.1
@@ -44,19 +46,27 @@ class ModelConfig:
     history_length: int | None = None
     """T, events of one window and of one packed row, 8..4096; from the data: 64, 128 or 256."""
     dropout: float | None = None
-    """Share of activations dropped in training, 0..0.7; from the data: more where items have few events."""
+    """Share of activations dropped in training, 0..0.7; from the data: more where items have few
+    events.
+    """
     temperature: float = 0.07
     """Cosine logits are divided by this, 0.02..0.2."""
     request_time: bool = False
-    """Let the model see when the next event happens (serving then asks for the time), off in published tables."""
+    """Let the model see when the next event happens (serving then asks for the time), off in
+    published tables.
+    """
     social_queries: int = 2
-    """Positions of each packed row that learn with the user's friends, 0 (the ranker alone knows friends) .. 64."""
+    """Positions of each packed row that learn with the user's friends, 0 (the ranker alone knows
+    friends) .. 64.
+    """
     social_aggregation: Literal["sum", "mean", "max"] = "sum"
     """How the friend graph's convolution joins what friends say."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the blocks; parameters, logits and sums stay float32."""
     remat: bool = False
-    """Compute each block once more in the backward pass instead of keeping what it computed: slower, less memory."""
+    """Compute each block once more in the backward pass instead of keeping what it computed:
+    slower, less memory.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,13 +74,19 @@ class TrainConfig:
     """The optimiser and the loop around it."""
 
     epochs: int | None = None
-    """Passes over the training events at most, 1..1000; from the data: about 6,000 steps, 20..60 passes."""
+    """Passes over the training events at most, 1..1000; from the data: about 6,000 steps, 20..60
+    passes.
+    """
     patience: int = 8
     """Evaluations without a better validation NDCG@10 before training stops, 1..100."""
     tokens_per_step: int | None = None
-    """Events in one optimiser step over all devices, 64..2^20; from the data: 64 steps an epoch, 1024..4096."""
+    """Events in one optimiser step over all devices, 64..2^20; from the data: 64 steps an epoch,
+    1024..4096.
+    """
     accumulation: int = 1
-    """Parts that a step's rows on a device are computed in, one after the other, to save memory, 1..256."""
+    """Parts that a step's rows on a device are computed in, one after the other, to save memory,
+    1..256.
+    """
     steps_per_call: int = 8
     """K, optimiser steps in one device call, 1..64."""
     learning_rate: float = 4e-3
@@ -80,11 +96,15 @@ class TrainConfig:
     ema_decay: float = 0.995
     """Decay a step of the averaged parameters that are evaluated and served, 0 (off) .. 0.9999."""
     negatives: int | None = None
-    """Shared negatives a step; 0 = full softmax; from the data: full up to 5,000 items, else 1024."""
+    """Shared negatives a step; 0 = full softmax; from the data: full up to 5,000 items, else
+    1024.
+    """
     type_weight: float = 0.1
     """Weight of the next-event-type loss beside the next-item loss, 0..1."""
     focus: tuple[str, ...] = ()
-    """Event types that pay, such as buy: fine-tune on them, and recommend what they will happen to; all when empty."""
+    """Event types that pay, such as buy: fine-tune on them, and recommend what they will happen to;
+    all when empty.
+    """
     refit: bool = True
     """Train once more on all events, for serving, after the evaluation."""
     evaluations: int = 20
@@ -96,7 +116,9 @@ class TextConfig:
     """The language model that reads product text, and the vectors that it gives."""
 
     width: int = 128
-    """Size of a token's state; a multiple of num_heads, 16..4096. With pretrained, sizes and tokens are its own."""
+    """Size of a token's state; a multiple of num_heads, 16..4096. With pretrained, sizes and tokens
+    are its own.
+    """
     num_layers: int = 2
     """Transformer blocks, 1..48."""
     num_heads: int = 2
@@ -104,9 +126,13 @@ class TextConfig:
     max_tokens: int = 128
     """L, tokens of one text and of one packed row; longer texts are cut, 8..4096."""
     vocabulary: int | None = None
-    """Tokens of the byte-level BPE, 258..65536; from the data: 1,000..16,000, more for more text."""
+    """Tokens of the byte-level BPE, 258..65536; from the data: 1,000..16,000, more for more
+    text.
+    """
     epochs: int | None = None
-    """Passes over the texts, 0 (take pretrained as it is) .. 1000; from the data: 1..8, about two million tokens."""
+    """Passes over the texts, 0 (take pretrained as it is) .. 1000; from the data: 1..8, about two
+    million tokens.
+    """
     pretrained: str | None = None
     """Folder of a GPT-2 in Hugging Face's layout (config, safetensors, tokenizer) to start from."""
     vector_width: int = 64
@@ -119,7 +145,9 @@ class Config:
 
     preset: Literal["tiny", "base", "large"] = "base"
     split: Split = "leave-one-out"
-    """leave-one-out: a user's last event is tested, the second last validated; time: global cuts in time."""
+    """leave-one-out: a user's last event is tested, the second last validated; time: global cuts in
+    time.
+    """
     seed: int = 0
     """Every random choice is a function of (seed, step)."""
     data: DataConfig = DataConfig()

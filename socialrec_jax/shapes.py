@@ -6,8 +6,8 @@
     M sampled negatives  S sequences           K steps of a call          P devices
     n nodes of a tree    m edges of a tree     r recent items of a node   q asked positions of a row
 
-Batches on the host are numpy, on a device jax: one alias covers both. Shapes are checked when a function is traced,
-so a compiled step pays nothing.
+Batches on the host are numpy, on a device jax: one alias covers both. Shapes are checked when a
+function is traced, so a compiled step pays nothing.
 """
 
 import jax

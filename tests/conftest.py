@@ -1,6 +1,8 @@
-"""Strictness for every test: mixed ranks raise, warnings are errors (pyproject.toml), JAX sees one CPU device.
+"""Strictness for every test: mixed ranks raise, warnings are errors (pyproject.toml), JAX sees one
+CPU device.
 
-Programs compiled by one test, or by a process that it starts, serve all later ones. The folder goes with the session.
+Programs compiled by one test, or by a process that it starts, serve all later ones. The folder goes
+with the session.
 """
 
 import atexit
@@ -34,7 +36,9 @@ _LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files begin first, so that none of them is what everybody waits for at the end."""
+    """The longest files begin first, so that none of them is what everybody waits for at the
+    end.
+    """
     items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 

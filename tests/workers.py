@@ -1,6 +1,8 @@
-"""Tests on several devices: JAX fixes their number when it starts, so each number is a process of its own, or several.
+"""Tests on several devices: JAX fixes their number when it starts, so each number is a process of
+its own, or several.
 
-A worker is a module that is run with a place to write to; `run` starts it, `options` is its first line.
+A worker is a module that is run with a place to write to; `run` starts it, `options` is its first
+line.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def _place(port: int, processes: int, number: int) -> dict[str, str]:
 
 
 def options(parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
-    """place and devices of a worker, and what its parser knows besides; JAX has that many devices from here on."""
+    """place and devices of a worker, and what its parser knows besides; JAX has that many devices
+    from here on.
+    """
     parser = parser or argparse.ArgumentParser()
     parser.add_argument("place", type=Path)
     parser.add_argument("--devices", type=int, default=1)

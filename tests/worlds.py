@@ -72,7 +72,9 @@ def world_of(path: Path, events: Events, num_items: int) -> World:
 
 
 def with_friends(world: World, edges: Iterable[tuple[int, int, float, int]]) -> World:
-    """The World where each edge (user, friend, weight, since) lets the user know what the friend does."""
+    """The World where each edge (user, friend, weight, since) lets the user know what the friend
+    does.
+    """
     edges = sorted(edges)
     counts = np.bincount([user for user, *_ in edges], minlength=world.num_users)
     friends = Friends(
@@ -109,7 +111,9 @@ def random_world(path: Path, num_users: int = 60, num_items: int = 40, seed: int
 def cyclic_world(
     path: Path, num_users: int = 200, num_items: int = 24, length: int = 8, seed: int = 0
 ) -> World:
-    """Each user walks the catalogue with a stride of 1 or 5: only the last two events together tell the next."""
+    """Each user walks the catalogue with a stride of 1 or 5: only the last two events together tell
+    the next.
+    """
     rng = np.random.default_rng(seed)
     starts, strides = rng.integers(0, num_items, num_users), rng.choice([1, 5], num_users)
     sequences = [
@@ -122,10 +126,11 @@ def cyclic_world(
 def copying_world(
     path: Path, num_pairs: int = 300, num_items: int = 30, length: int = 6, seed: int = 0
 ) -> World:
-    """Leaders do anything; the follower's next item is what the leader did last before the follower's last event.
+    """Leaders do anything; the follower's next item is what the leader did last before the
+    follower's last event.
 
-    Users 0.. lead, users num_pairs.. follow. Leaders go on after their followers, so what is held out of a leader is
-    nothing that a follower copied.
+    Users 0.. lead, users num_pairs.. follow. Leaders go on after their followers, so what is held
+    out of a leader is nothing that a follower copied.
     """
     rng = np.random.default_rng(seed)
     leads = np.stack([rng.permutation(num_items)[: length + 3] for _ in range(num_pairs)])

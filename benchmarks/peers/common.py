@@ -1,4 +1,6 @@
-"""What every peer's script shares: the exchanged sequences, clocks, ranking metrics, the JSON line."""
+"""What every peer's script shares: the exchanged sequences, clocks, ranking metrics, the JSON
+line.
+"""
 
 from __future__ import annotations
 
@@ -69,12 +71,13 @@ def trained_to_its_best(
     patience: int = 3,
     goal: float = 0.0,
 ) -> dict:
-    """Train epoch by epoch until the validation NDCG@10 passes `goal`, or is not better for `patience` epochs.
+    """Train epoch by epoch until the validation NDCG@10 passes `goal`, or is not better for
+    `patience` epochs.
 
-    recommend: top items [Q, 10] of the users who have a held-out item, in their order. The curve holds wall seconds
-    and CPU seconds of training alone, and the NDCG.
+    recommend: top items [Q, 10] of the users who have a held-out item, in their order. The curve
+    holds wall seconds and CPU seconds of training alone, and the NDCG.
     """
-    judged = data.held_out[data.held_out >= 0]
+    evaluated = data.held_out[data.held_out >= 0]
     training, serving, curve = Clock(), Clock(), []
     for epoch in range(1, epochs + 1):
         with training:
@@ -82,7 +85,7 @@ def trained_to_its_best(
         with serving:
             top = recommend()
         curve.append(
-            [round(training.wall, 2), round(training.cpu, 2), round(ndcg_at_10(top, judged), 5)]
+            [round(training.wall, 2), round(training.cpu, 2), round(ndcg_at_10(top, evaluated), 5)]
         )
         print(epoch, *curve[-1], flush=True)
         best = max(point[2] for point in curve)
@@ -91,7 +94,7 @@ def trained_to_its_best(
     return {
         "trained_targets_per_second": data.num_targets * len(curve) / training.wall,
         "trained_targets_per_cpu_second": data.num_targets * len(curve) / training.cpu,
-        "users_per_second": len(judged) * len(curve) / serving.wall,
+        "users_per_second": len(evaluated) * len(curve) / serving.wall,
         "validation_ndcg_10": max(point[2] for point in curve),
         "curve": curve,
     }

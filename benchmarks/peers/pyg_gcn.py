@@ -1,4 +1,6 @@
-"""PyTorch Geometric's GCNConv, two layers, forward and backward: edge visits a second, by default and by CSR."""
+"""PyTorch Geometric's GCNConv, two layers, forward and backward: edge visits a second, by default
+and by CSR.
+"""
 
 from __future__ import annotations
 

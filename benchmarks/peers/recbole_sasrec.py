@@ -1,4 +1,5 @@
-"""RecBole's SASRec with its full softmax: training speed, validation NDCG@10 over time, users recommended a second.
+"""RecBole's SASRec with its full softmax: training speed, validation NDCG@10 over time, users
+recommended a second.
 
 RecBole makes one padded sequence of every target.
 """

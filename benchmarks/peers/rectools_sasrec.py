@@ -1,4 +1,6 @@
-"""RecTools' SASRec with sampled softmax: training speed, validation NDCG@10 over time, users recommended a second."""
+"""RecTools' SASRec with sampled softmax: training speed, validation NDCG@10 over time, users
+recommended a second.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,14 @@ def quiet_trainer(epochs: int = 1) -> Trainer:
 
 def dataset_of(data: Sequences) -> Dataset:
     users = np.repeat(np.arange(len(data.offsets) - 1), np.diff(data.offsets))
-    moments = pd.Timestamp("2000-01-01") + pd.to_timedelta(
+    query_times = pd.Timestamp("2000-01-01") + pd.to_timedelta(
         np.arange(len(users)), unit="s"
     )  # keeps the files' order
     table = {
         Columns.User: users,
         Columns.Item: data.items,
         Columns.Weight: 1.0,
-        Columns.Datetime: moments,
+        Columns.Datetime: query_times,
     }
     return Dataset.construct(pd.DataFrame(table))
 
@@ -56,12 +58,12 @@ def main() -> None:
         n_blocks=2, n_heads=2, n_factors=a.width, dropout_rate=0.2, session_max_len=a.length, loss="sampled_softmax",
         n_negatives=a.negatives, batch_size=a.batch, epochs=1, lr=1e-3, get_trainer_func=quiet_trainer,
     )  # fmt: skip
-    judged = np.flatnonzero(data.held_out >= 0)
+    evaluated = np.flatnonzero(data.held_out >= 0)
 
     def recommend() -> np.ndarray:
-        found = model.recommend(judged, dataset, k=10, filter_viewed=True)
-        top = np.full((len(judged), 10), -1)
-        place = np.searchsorted(judged, found[Columns.User].to_numpy())
+        found = model.recommend(evaluated, dataset, k=10, filter_viewed=True)
+        top = np.full((len(evaluated), 10), -1)
+        place = np.searchsorted(evaluated, found[Columns.User].to_numpy())
         top[place, found[Columns.Rank].to_numpy() - 1] = found[Columns.Item]
         return top
 

@@ -1,7 +1,8 @@
-"""Our behavior model in plain PyTorch, layer by layer, fed as PyTorch users feed it: one padded row a user.
+"""Our behavior model in plain PyTorch, layer by layer, fed as PyTorch users feed it: one padded row
+a user.
 
-Same sizes, same softmax (over all items with `--negatives 0`), same optimiser; no packing, no compiled loop. A test
-holds its states and losses against ours.
+Same sizes, same softmax (over all items with `--negatives 0`), same optimiser; no packing, no
+compiled loop. A test holds its states and losses against ours.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Twin(nn.Module):
         self.norm, self.state = RMSNorm(width), nn.Linear(width, width)
 
     def forward(self, items, times):
-        """Unit-length states [B, T, D] after each event; items and times [B, T] are padded at the right."""
+        """Unit-length states [B, T, D] after each event; items and times [B, T] are padded at the
+        right.
+        """
         x = functional.normalize(self.items(items), dim=-1) * self.items.embedding_dim**0.5
         x = self.dropout(x)
         T = items.shape[1]
@@ -110,7 +113,9 @@ def full_loss(model: Twin, states, targets, temperature: float):
 
 
 def padded(data: Sequences, users: np.ndarray, length: int):
-    """(items, times, targets) [B, T] and which are real: the last T + 1 events of each user, padded at the right."""
+    """(items, times, targets) [B, T] and which are real: the last T + 1 events of each user, padded
+    at the right.
+    """
     shape = (len(users), length + 1)
     items, times, real = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, bool)
     for row, user in enumerate(users):
@@ -140,7 +145,7 @@ def main() -> None:
     model = Twin(data.num_items, a.width, a.layers, a.heads, a.dropout)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3, betas=(0.9, 0.98), fused=True)
     counts = np.bincount(data.items, minlength=data.num_items)
-    chances = torch.from_numpy(0.5 * counts / counts.sum() + 0.5 / data.num_items).float()
+    probabilities = torch.from_numpy(0.5 * counts / counts.sum() + 0.5 / data.num_items).float()
     learnable = np.flatnonzero(np.diff(data.offsets) > 1)
     clock, targets, positions, losses = Clock(), 0, 0, []
     for step in range(a.steps + 2):
@@ -152,8 +157,8 @@ def main() -> None:
             )
             states, following = model(items, times)[real], following[real]
             if a.negatives:
-                negatives = torch.multinomial(chances, a.negatives, replacement=True)
-                expected = torch.log(a.negatives * chances[negatives])
+                negatives = torch.multinomial(probabilities, a.negatives, replacement=True)
+                expected = torch.log(a.negatives * probabilities[negatives])
                 loss = sampled_loss(model, states, following, negatives, expected, 0.07)
             else:
                 loss = full_loss(model, states, following, 0.07)

@@ -1,4 +1,6 @@
-"""One suite a file; each is a function `cases(tiny) -> list[Case]`, and this is the list of them."""
+"""One suite a file; each is a function `cases(tiny) -> list[Case]`, and this is the list of
+them.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from benchmarks import steps, workloads
 from benchmarks.cases import Case, Work, Wrong
 from benchmarks.workloads import SEQUENCES
 from socialrec_jax.runtime.checkpoint import Checkpoints
-from socialrec_jax.training.retriever import TrainState
+from socialrec_jax.training.state import TrainState
 
 
 def cases(tiny: bool) -> list[Case]:

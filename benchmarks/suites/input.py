@@ -1,4 +1,6 @@
-"""Does the loader keep up? The loader alone, the step alone, and both with the prefetch thread between them."""
+"""Does the loader keep up? The loader alone, the step alone, and both with the prefetch thread
+between them.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def loader(name: str) -> Work:
         check=check,
         unit="events",
         units_per_call=_events_of_step(batches),
-        padding_share=1 - batches.fill,
+        padding_share=1 - batches.gather_batch,
         on_host=True,
     )
 
@@ -95,7 +97,7 @@ def both(name: str) -> Work:
         check=check,
         unit="events",
         units_per_call=_events_of_step(batches),
-        padding_share=1 - batches.fill,
+        padding_share=1 - batches.gather_batch,
         dtype=workload.dtype,
         devices=parallel.num_devices(),
         wait_share=lambda: sum(waited[2:]) / sum(total[2:]),  # the first two warm up

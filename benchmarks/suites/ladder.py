@@ -1,8 +1,10 @@
-"""What does each optimisation bring? Switched on one after the other on one workload, each beside all before it.
+"""What does each optimisation bring? Switched on one after the other on one workload, each beside
+all before it.
 
-The rungs of a workload take turns and learn the same windows, as many a step. A call cuts its batches, sends them and
-learns them, one after the other: the loader's thread would do a rung's work in another one's time, and what it hides is
-a question of the suite `input`. A rung that loses is shown as losing.
+The rungs of a workload take turns and learn the same windows, as many a step. A call cuts its
+batches, sends them and learns them, one after the other: the loader's thread would do a rung's work
+in another one's time, and what it hides is a question of the suite `input`. A rung that loses is
+shown as losing.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from benchmarks import flops, steps, workloads
 from benchmarks.cases import Case, NotRun, Work
 from benchmarks.workloads import SEQUENCES, Sequences
 from socialrec_jax.batch import Batch
-from socialrec_jax.data.batching.training_batches import Plan, TrainingBatches, cut, windows
+from socialrec_jax.data.batching.training_batches import PackedLayout, TrainingBatches, cut, windows
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import device_data, loop
-from socialrec_jax.training.retriever import Trainer, TrainState
+from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.state import TrainState
 
 _FOREVER = 1 << 40  # steps
 
@@ -117,7 +120,9 @@ def step(workload: Sequences, rung: Rung) -> Work:
 
 
 def costs_of(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batch):
-    """(FLOPs, bytes, bytes that each device sends) of one step; a table trained by rows costs what its rows cost."""
+    """(FLOPs, bytes, bytes that each device sends) of one step; a table trained by rows costs what
+    its rows cost.
+    """
     devices, width = parallel.num_devices(), workload.width
     forward, traffic = steps.step_cost(workload, state, batch)
     sent = flops.all_reduce_bytes(steps.num_parameters(state.params), devices)
@@ -141,7 +146,7 @@ class Padded:
     """Windows of TrainingBatches, one a row."""
 
     source: TrainingBatches
-    plan: Plan
+    layout: PackedLayout
     rows_per_step: int
 
     @property
@@ -150,23 +155,25 @@ class Padded:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.plan.segments) // self.rows_per_step)
+        return -(-len(self.layout.segments) // self.rows_per_step)
 
     def at(self, step: int, process: int = 0, num_processes: int = 1) -> Batch:
         share = self.rows_per_step // num_processes
         rows = np.arange(process * share, (process + 1) * share)
         offset = step % self.steps_per_epoch * self.rows_per_step
-        return cut(self.source.events, self.plan, offset, rows, self.source.first_time)
+        return cut(self.source.events, self.layout, offset, rows, self.source.first_time)
 
 
 def padded(source: TrainingBatches) -> Padded:
     """With as many rows a step as make the same number of steps an epoch."""
     events, T, rng = source.events, source.row_length, np.random.default_rng(0)
     starts, lengths = windows(events.starts, np.diff(events.offsets) - 1, T, rng)
-    company = rng.permutation(len(starts))
+    permutation = rng.permutation(len(starts))
     places = np.arange(T)
-    real = places < lengths[company, None]
-    plan = Plan(np.where(real, starts[company, None] + places, 0), real.astype(np.int32))
+    real = places < lengths[permutation, None]
+    layout = PackedLayout(
+        np.where(real, starts[permutation, None] + places, 0), real.astype(np.int32)
+    )
     devices = parallel.num_devices()
     rows = -(-len(starts) // source.steps_per_epoch)
-    return Padded(source, plan, -(-rows // devices) * devices)
+    return Padded(source, layout, -(-rows // devices) * devices)

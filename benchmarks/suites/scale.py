@@ -1,8 +1,9 @@
 """How much faster are N devices? The same step shared by all (strong), and N times the step (weak).
 
-Each number of devices is a process of its own, since JAX fixes its devices when it starts. The process trains when it
-is told to on its standard input, so that all of them are measured in turn like any other cases. A CPU is split into
-virtual devices that share its cores: what is measured there is what devices cost, not what they gain.
+Each number of devices is a process of its own, since JAX fixes its devices when it starts. The
+process trains when it is told to on its standard input, so that all of them are measured in turn
+like any other cases. A CPU is split into virtual devices that share its cores: what is measured
+there is what devices cost, not what they gain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How many users a second: search by size of the catalogue and k, ranking, and everything from history to list."""
+"""How many users a second: search by size of the catalogue and k, ranking, and everything from
+history to list.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,17 @@ from benchmarks.cases import Case, Work, Wrong, expect_close
 from benchmarks.rankers import random_judgements, ranker_params
 from benchmarks.workloads import CATALOGUES
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.features.item_knn import CosineSettings
-from socialrec_jax.data.features.ranker_features import Signals
+from socialrec_jax.data.csr import Pairs
+from socialrec_jax.data.features.item_knn import ItemKNNSettings
+from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.inference.engine import Recommender
-from socialrec_jax.inference.index import Index, Pairs, with_fallback
+from socialrec_jax.inference.index import Index, with_fallback
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.models.ranker import Ranker
-from socialrec_jax.pipeline.stages import training_batches
+from socialrec_jax.pipeline.retriever import training_batches
 from socialrec_jax.runtime import parallel
 
 _TEMPERATURE = 0.07
@@ -89,7 +92,9 @@ def search(name: str, k: int) -> Work:
 
 
 def end_to_end(num_users: int) -> Work:
-    """Histories to ranked lists with reasons, on a sample shop: encoder, search, signals, ranker."""
+    """Histories to ranked lists with reasons, on a sample shop: encoder, search, signals,
+    ranker.
+    """
     world = sample_world(num_users)
     recommender = recommender_of(world)
     users = np.arange(world.num_users)
@@ -102,7 +107,7 @@ def end_to_end(num_users: int) -> Work:
         some = users[::37]
         alone = np.concatenate([found.scores for found in recommender.recommend(some, k=10)])
         expect_close("scores of some users asked alone", carry[1][some], alone, 1e-3)
-        seen = Pairs.history(world.events, users, world.ends(NOW))
+        seen = world.events.histories(users, world.history_ends(NOW))
         if any(np.isin(seen.part(u, u + 1).items, carry[0][u]).any() for u in some.tolist()):
             raise Wrong("something of the history was recommended again")
 
@@ -131,17 +136,19 @@ def recommender_of(world: World) -> Recommender:
         train=TrainConfig(tokens_per_step=1024, steps_per_call=1, negatives=0),
     )
     model = model_for(config, world)
-    example = training_batches(world, config, world.ends(NOW)).at(0)
+    example = training_batches(world, config, world.history_ends(NOW)).at(0)
     params: dict = jax.jit(model.init)(jax.random.key(0), example)["params"]
     recommender = Recommender(world, config, model).use(params)
-    judged = random_judgements(
+    evaluated = random_judgements(
         2,
         4,
         dataclasses.replace(CATALOGUES["catalogue-1m-tiny"], width=64, items=world.num_items),
         np.random.default_rng(0),
     )
     ranker = Ranker(model.num_event_types, rankers.INTERACTIONS)
-    ranker_parameters = ranker_params(ranker, judged.candidates, jnp.asarray(recommender.catalogue))
+    ranker_parameters = ranker_params(
+        ranker, evaluated.candidates, jnp.asarray(recommender.catalogue)
+    )
     return recommender.rank_with(
-        Signals.fit(world, world.ends(NOW), CosineSettings()), ranker_parameters
+        RankerFeatures.fit(world, world.history_ends(NOW), ItemKNNSettings()), ranker_parameters
     )

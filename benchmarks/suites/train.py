@@ -15,8 +15,8 @@ from benchmarks.steps import STEPS, as_call, descend, loss_holds, num_parameters
 from benchmarks.workloads import EVENT_TYPES, SEQUENCES, TEXTS
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config
+from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.gpt2 import GPT2
-from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.sequence import BehaviorTransformer
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training.text import TextTrainer, text_loss
@@ -57,14 +57,14 @@ def behavior(name: str) -> Work:
     items = jnp.asarray(
         np.random.default_rng(0).normal(size=(*batch.items.shape, width)) / width**0.5, jnp.float32
     )
-    noise = Noise(jnp.uint32(1), jnp.asarray(batch.row_ids))
+    dropout_rng = DropoutRng(jnp.uint32(1), jnp.asarray(batch.row_ids))
     towards = jnp.asarray(np.random.default_rng(1).normal(size=items.shape), jnp.float32)
 
     def loss(config):
         model = BehaviorTransformer(config, EVENT_TYPES)
 
         def mean(params, batch, items):
-            states = jnp.asarray(model.apply({"params": params}, batch, items, noise))
+            states = jnp.asarray(model.apply({"params": params}, batch, items, dropout_rng))
             return jnp.mean(jnp.sum(states * towards, -1) ** 2)
 
         return mean

@@ -1,4 +1,5 @@
-"""Columns on disk: plain `.npy` files, and strings as one byte array with offsets, all memory-mapped.
+"""Columns on disk: plain `.npy` files, and strings as one byte array with offsets, all
+memory-mapped.
 
 A World of any size opens in milliseconds and costs only the pages that are read.
 """
@@ -61,7 +62,9 @@ class Strings(Sequence[str]):
 
 
 def load_column(path: Path) -> np.ndarray:
-    """The column `path`.npy, memory-mapped read-only (an empty one cannot be mapped and is read)."""
+    """The column `path`.npy, memory-mapped read-only (an empty one cannot be mapped and is
+    read).
+    """
     file = path.with_name(path.name + ".npy")
     mapped = file.stat().st_size > 1024
     return np.load(file, mmap_mode="r" if mapped else None)

@@ -1,14 +1,17 @@
-"""Random numbers that are a function of what they are for, and of nothing that was drawn before or beside them."""
+"""Random numbers that are a function of what they are for, and of nothing that was drawn before or
+beside them.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def draw(*keys: np.ndarray | int) -> np.ndarray:
+def uniform(*keys: np.ndarray | int) -> np.ndarray:
     """Uniform numbers in [0, 1) float64, one for each combination of the broadcast integer keys.
 
-    The mixing is that of splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014).
+    The mixing is that of splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number
+    generators", 2014).
     """
     word = np.zeros(1, np.uint64)
     for key in keys:

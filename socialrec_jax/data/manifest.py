@@ -1,7 +1,7 @@
 """The manifest of a World: what it was made from, what it holds, and one hash that names it.
 
-`hash` is the sha256 of everything else in the manifest. No time of day, path or version enters, so the same files and
-settings give the same hash on every machine.
+`hash` is the sha256 of everything else in the manifest. No time of day, path or version enters, so
+the same files and settings give the same hash on every machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def read(path: Path) -> dict | None:
 
 
 def may_be_same(path: Path, root: Path, files: list[Path], settings: dict) -> bool:
-    """Whether the World at path has these settings, this schema, and sources of these names and sizes."""
+    """Whether the World at path has these settings, this schema, and sources of these names and
+    sizes.
+    """
     manifest = read(path)
     if manifest is None or manifest.get("schema_version") != SCHEMA_VERSION:
         return False

@@ -1,13 +1,16 @@
-"""A deterministic social-shopping world as input tables: what a model claims to have learnt can be checked here.
+"""A deterministic social-shopping world as input tables: what a model claims to have learnt can be
+checked here.
 
-Every event has one of four causes. *Sequence*: a topic's goods form a project, walked one, two or three steps at a
-time; how far depends on the item before the last and on whether the last one was bought, so neither popularity nor
-symmetric co-occurrence tells what comes next, an ordered model can. *Social*: a friend's recent item, or what follows
-it. *Taste*: something of a favourite topic, mostly after a long pause. *Noise*: anything. Titles name topic and kind
-in one of four languages, so text tells what a rare or a new item is good for: some goods come in the last weeks only,
-and sell well.
+Every event has one of four causes. *Sequence*: a topic's goods form a project, walked one, two or
+three steps at a time; how far depends on the item before the last and on whether the last one was
+bought, so neither popularity nor symmetric co-occurrence tells what comes next, an ordered model
+can. *Social*: a friend's recent item, or what follows it. *Taste*: something of a favourite topic,
+mostly after a long pause. *Noise*: anything. Titles name topic and kind in one of four languages,
+so text tells what a rare or a new item is good for: some goods come in the last weeks only, and
+sell well.
 
-Shoppers live in parallel: their times are drawn first, then events are filled in wave after wave, in order of time.
+Shoppers live in parallel: their times are drawn first, then events are filled in wave after wave,
+in order of time.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ import numpy as np
 
 from socialrec_jax.errors import UsageError
 
-# Causes of an event (sequence, social, taste, noise). Real logs repeat their sequences about half the time, show a
-# friend's item 1.75-1.94 times as often as chance, and are never explained wholly. A long pause ends a project, so
-# what follows it is taste. Whoever finds nothing new with friends or in the project falls back on taste: over all
-# events the shares come to about .42, .24, .24, .1.
+# Causes of an event (sequence, social, taste, noise). Real logs repeat their sequences about half
+# the time, show a friend's item 1.75-1.94 times as often as chance, and are never explained wholly.
+# A long pause ends a project, so what follows it is taste. Whoever finds nothing new with friends
+# or in the project falls back on taste: over all events the shares come to about .42, .24, .24, .1.
 SEQUENCE, SOCIAL, TASTE, NOISE = range(4)
 SHARES_WITHIN_PROJECT = (0.64, 0.30, 0.00, 0.06)
 SHARES_AFTER_PAUSE = (0.00, 0.30, 0.54, 0.16)
@@ -95,7 +98,9 @@ class Catalogue:
     def draw(
         self, rng: np.random.Generator, first: np.ndarray, last: np.ndarray, times: np.ndarray
     ) -> np.ndarray:
-        """One item [n] by its popularity at the time from each range of shelves first..last - 1 [n]."""
+        """One item [n] by its popularity at the time from each range of shelves first..last - 1
+        [n].
+        """
         slices = _slices(times)
         low, high = self.mass[slices, self.begins[first]], self.mass[slices, self.begins[last]]
         found = (
@@ -118,7 +123,9 @@ class Catalogue:
     def follow(
         self, rng, items: np.ndarray, before: np.ndarray, bought: np.ndarray, times: np.ndarray
     ) -> np.ndarray:
-        """The planted successors: one or two steps on by the kind of the item before, three after buying."""
+        """The planted successors: one or two steps on by the kind of the item before, three after
+        buying.
+        """
         strides = np.where(bought, 3, 1 + self.kinds[before] % 2)
         projects, steps = np.divmod(self.shelves[items], NUM_KINDS)
         target = projects * NUM_KINDS + (steps + strides) % NUM_KINDS
@@ -139,12 +146,12 @@ class People:
 
     def friendships(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Real friends seen from both ends in CSR form: offsets [U + 1], friends, since."""
-        ends = np.concatenate([self.edges[self.real], self.edges[self.real][:, ::-1]])
-        order = np.argsort(ends[:, 0], kind="stable")
+        history_ends = np.concatenate([self.edges[self.real], self.edges[self.real][:, ::-1]])
+        order = np.argsort(history_ends[:, 0], kind="stable")
         offsets = np.concatenate(
-            [[0], np.cumsum(np.bincount(ends[:, 0], minlength=len(self.lengths)))]
+            [[0], np.cumsum(np.bincount(history_ends[:, 0], minlength=len(self.lengths)))]
         )
-        return offsets, ends[order, 1], np.tile(self.since[self.real], 2)[order]
+        return offsets, history_ends[order, 1], np.tile(self.since[self.real], 2)[order]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +198,9 @@ class Shoppers:
         return types
 
     def _new_items(self, users: np.ndarray, times: np.ndarray, causes: np.ndarray) -> np.ndarray:
-        """An item [n] that each user never had, by its cause or, where that has nothing new, by taste or noise."""
+        """An item [n] that each user never had, by its cause or, where that has nothing new, by
+        taste or noise.
+        """
         items, waiting, attempt = np.full(len(users), -1), np.arange(len(users)), 0
         while len(waiting):
             ideas = self._ideas(users[waiting], times[waiting], causes[waiting])
@@ -228,7 +237,9 @@ class Shoppers:
         return self.catalogue.draw_project(self.rng, everywhere, times, self.catalogue.num_projects)
 
     def _copy(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """What one friend took lately and strictly before, or what follows it; -1 where there is nothing."""
+        """What one friend took lately and strictly before, or what follows it; -1 where there is
+        nothing.
+        """
         if not len(self.friends):
             return np.full(len(users), -1)
         counts = self.offsets[users + 1] - self.offsets[users]
@@ -261,9 +272,11 @@ def write_tables(
     events_per_user: int = 20,
     seed: int = 0,
 ) -> None:
-    """Write events, social, items and users as parquet into folder; the same arguments give the same bytes.
+    """Write events, social, items and users as parquet into folder; the same arguments give the
+    same bytes.
 
-    events_per_user: mean of a heavy-tailed number. Raises UsageError for a world too small to hold the structure.
+    events_per_user: mean of a heavy-tailed number. Raises UsageError for a world too small to hold
+    the structure.
     """
     least = max(2 * NUM_KINDS, 2 * events_per_user)
     if num_users < 2 or events_per_user < SHORTEST or num_items < least:
@@ -374,7 +387,9 @@ def _people(
 def _edges(
     rng: np.random.Generator, begins: np.ndarray, community: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Friendships [E, 2], each once, most of them in one's community, and which of them are real [E]."""
+    """Friendships [E, 2], each once, most of them in one's community, and which of them are real
+    [E].
+    """
     src = np.repeat(np.arange(len(community)), rng.geometric(1 / FRIENDSHIPS, len(community)))
     low, high = begins[community[src]], begins[community[src] + 1]
     real = rng.random(len(src)) >= NOISE_EDGE_SHARE
@@ -386,7 +401,9 @@ def _edges(
 
 
 def _timeline(rng: np.random.Generator, lengths: np.ndarray) -> Timeline:
-    """Short gaps of minutes within a project and long ones that spread the projects from joining to the horizon."""
+    """Short gaps of minutes within a project and long ones that spread the projects from joining to
+    the horizon.
+    """
     users = np.repeat(np.arange(len(lengths)), lengths)
     starts = np.cumsum(lengths) - lengths
     place = np.arange(len(users)) - starts[users]
@@ -413,8 +430,8 @@ def _timeline(rng: np.random.Generator, lengths: np.ndarray) -> Timeline:
 def _live(rng: np.random.Generator, catalogue: Catalogue, people: People, timeline: Timeline):
     """Items and types [N] of the timeline's events.
 
-    A wave holds at most one event of a user: the k-th of each within one slice of time. Waves go in order of slices,
-    so a friend's last events are known but for those later in the same slice.
+    A wave holds at most one event of a user: the k-th of each within one slice of time. Waves go in
+    order of slices, so a friend's last events are known but for those later in the same slice.
     """
     shoppers = Shoppers(rng, catalogue, people, timeline)
     slices = _slices(timeline.times)

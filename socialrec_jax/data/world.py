@@ -1,7 +1,7 @@
 """The World: one data set, numbered, sorted and laid down as read-only columns.
 
-Events are stored user by user, oldest first, so a history is a slice, and "what was known then" is a shorter
-slice: `ends(as_of)` is the single place that decides which events a query may see.
+Events are stored user by user, oldest first, so a history is a slice, and "what was known then" is
+a shorter slice: `ends(as_of)` is the single place that decides which events a query may see.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.data.columns import Strings, load_column, save_column
+from socialrec_jax.data.csr import Pairs, first_at_or_after, ranges
 
 SCHEMA_VERSION = 1
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -21,30 +22,11 @@ NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been 
 NOW = "now"
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of each range [S], one range after the other: the rows of slices in CSR form."""
-    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-
-
-def first_at_or_after(
-    times: np.ndarray, starts: np.ndarray, stops: np.ndarray, moments: np.ndarray
-) -> np.ndarray:
-    """First row of each sorted slice times[start:stop] [Q] that is not before its moment; stop where all are.
-
-    A bisection of all slices at once, which needs no key column of users and times together.
-    """
-    low, high = np.array(starts, np.int64), np.array(stops, np.int64)
-    while (searching := low < high).any():
-        middle = np.where(searching, (low + high) // 2, 0)
-        before = times[middle] < moments
-        low = np.where(searching & before, middle + 1, low)
-        high = np.where(searching & ~before, middle, high)
-    return low
-
-
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """Event sequences of U users in CSR form: user u owns rows offsets[u]:offsets[u + 1], oldest first."""
+    """Event sequences of U users in CSR form: user u owns rows offsets[u]:offsets[u + 1], oldest
+    first.
+    """
 
     offsets: np.ndarray  # [U + 1] int64
     items: np.ndarray  # [N] int32, 0..V-1
@@ -70,14 +52,26 @@ class Events:
         running = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return running[self.offsets[1:]] - running[self.offsets[:-1]]
 
-    def ends_before(self, users: np.ndarray, moments: np.ndarray) -> np.ndarray:
-        """Where what each user [...] did strictly before a moment [...] ends: exclusive rows [...]."""
-        return first_at_or_after(self.times, self.offsets[users], self.offsets[users + 1], moments)
+    def histories(self, users: np.ndarray, history_ends: np.ndarray) -> Pairs:
+        """The items that each of users [Q] has had before row history_ends [Q], oldest first."""
+        lengths = history_ends - self.offsets[users]
+        rows = ranges(self.offsets[users], lengths)
+        return Pairs(np.concatenate([[0], np.cumsum(lengths)]), self.items[rows])
+
+    def ends_before(self, users: np.ndarray, query_times: np.ndarray) -> np.ndarray:
+        """Where what each user [...] did strictly before a moment [...] ends: exclusive rows
+        [...].
+        """
+        return first_at_or_after(
+            self.times, self.offsets[users], self.offsets[users + 1], query_times
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Friends:
-    """The friend graph in CSR form: user u's friends are rows offsets[u]:offsets[u + 1], sorted by id."""
+    """The friend graph in CSR form: user u's friends are rows offsets[u]:offsets[u + 1], sorted by
+    id.
+    """
 
     offsets: np.ndarray  # [U + 1] int64
     ids: np.ndarray  # [E] int32
@@ -128,11 +122,11 @@ class World:
         """Unix seconds of the oldest event; model times count from here."""
         return int(self.manifest["time_min"])
 
-    def ends(self, as_of: int | str = NOW) -> np.ndarray:
+    def history_ends(self, as_of: int | str = NOW) -> np.ndarray:
         """Where each user's visible history ends [U] int64 (exclusive row into events).
 
-        as_of: `VALIDATION` or `TEST` (just before that part of the user's events), `NOW` (all events), or unix
-        seconds (events strictly before).
+        as_of: `VALIDATION` or `TEST` (just before that part of the user's events), `NOW` (all
+        events), or unix seconds (events strictly before).
         """
         if as_of == NOW:
             return np.asarray(self.events.offsets[1:])
@@ -142,12 +136,14 @@ class World:
             np.arange(self.num_users), np.full(self.num_users, as_of, np.int64)
         )
 
-    def moments(self, as_of: int | str = NOW) -> np.ndarray:
-        """When each user is asked [U], unix seconds: of others, what is strictly older may be known.
+    def query_times(self, as_of: int | str = NOW) -> np.ndarray:
+        """When each user is asked [U], unix seconds: of others, what is strictly older may be
+        known.
 
-        as_of: see `ends`. `NOW` is just after all that ever happened. The parts of a time split begin for everybody
-        at once. When only the last events are held out, each user is asked at the last visible one: the time of the
-        next would tell something of it. Who has none is asked at the first one that is held out.
+        as_of: see `ends`. `NOW` is just after all that ever happened. The parts of a time split
+        begin for everybody at once. When only the last events are held out, each user is asked at
+        the last visible one: the time of the next would tell something of it. Who has none is asked
+        at the first one that is held out.
         """
         if as_of not in (VALIDATION, TEST):
             return np.full(self.num_users, self._after_all if as_of == NOW else as_of, np.int64)
@@ -155,8 +151,10 @@ class World:
         cut = int(held_out.min()) if len(held_out) else self._after_all
         if self.manifest["split"] == "time" or not len(self.events.times):
             return np.full(self.num_users, cut, np.int64)
-        ends = self.ends(as_of)
-        asked_at = np.minimum(ends - (ends > self.events.starts), len(self.events.times) - 1)
+        history_ends = self.history_ends(as_of)
+        asked_at = np.minimum(
+            history_ends - (history_ends > self.events.starts), len(self.events.times) - 1
+        )
         return np.where(np.diff(self.events.offsets) > 0, self.events.times[asked_at], cut)
 
     @functools.cached_property

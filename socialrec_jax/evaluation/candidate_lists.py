@@ -1,4 +1,6 @@
-"""Judging lists of candidates, and what the ranker learns from: candidates with what happened next."""
+"""Judging lists of candidates, and what the ranker learns from: candidates with what happened
+next.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.batch import Candidates
-from socialrec_jax.evaluation.protocol import CUTOFFS, Judgement, Queries, judgement
+from socialrec_jax.evaluation.protocol import (
+    CUTOFFS,
+    EvaluationQueries,
+    EvaluationResult,
+    evaluation_result,
+)
 from socialrec_jax.inference.index import UNRANKED
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.shapes import Array
@@ -18,8 +25,9 @@ _QUERIES_AT_ONCE = 512
 _TARGETS_AT_ONCE = 4096
 
 
-def ranks_in_lists(items: np.ndarray, values: np.ndarray, queries: Queries) -> np.ndarray:
-    """Rank [M] of each target of queries [Q] in lists of items [Q, C], best first, by their values [Q, C].
+def ranks_in_lists(items: np.ndarray, values: np.ndarray, queries: EvaluationQueries) -> np.ndarray:
+    """Rank [M] of each target of queries [Q] in lists of items [Q, C], best first, by their values
+    [Q, C].
 
     -inf marks the end of a list. A target outside the list is UNRANKED. Ties count against us.
     """
@@ -34,21 +42,21 @@ def ranks_in_lists(items: np.ndarray, values: np.ndarray, queries: Queries) -> n
     return ranks
 
 
-def judge_lists(
-    items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int
-) -> Judgement:
+def evaluate_lists(
+    items: np.ndarray, values: np.ndarray, queries: EvaluationQueries, num_items: int
+) -> EvaluationResult:
     """Judge lists of items [Q, C] by their values [Q, C]; see `ranks_in_lists`."""
-    return judgement(
+    return evaluation_result(
         ranks_in_lists(items, values, queries), items[:, : max(CUTOFFS)], queries, num_items
     )
 
 
-def judge_unsorted(
-    items: np.ndarray, values: np.ndarray, queries: Queries, num_items: int
-) -> Judgement:
+def evaluate_unsorted(
+    items: np.ndarray, values: np.ndarray, queries: EvaluationQueries, num_items: int
+) -> EvaluationResult:
     """The same of lists in any order."""
     order = np.argsort(-values, axis=1, kind="stable")
-    return judge_lists(
+    return evaluate_lists(
         np.take_along_axis(items, order, 1),
         np.take_along_axis(values, order, 1),
         queries,
@@ -57,12 +65,14 @@ def judge_unsorted(
 
 
 def reliability(
-    chances: np.ndarray, came_true: np.ndarray, bins: int = 10
+    probabilities: np.ndarray, came_true: np.ndarray, bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """(mean chance, share that came true, how many) of equally many predictions [n] each, from the least likely on."""
-    order = np.argsort(chances, kind="stable")
+    """(mean chance, share that came true, how many) of equally many predictions [n] each, from the
+    least likely on.
+    """
+    order = np.argsort(probabilities, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
-    return [(float(chances[p].mean()), float(came_true[p].mean()), len(p)) for p in parts]
+    return [(float(probabilities[p].mean()), float(came_true[p].mean()), len(p)) for p in parts]
 
 
 class OutOfFold:
@@ -71,7 +81,9 @@ class OutOfFold:
     def __init__(
         self, ranker: Ranker, candidates: Candidates, members: np.ndarray, catalogue: np.ndarray
     ):
-        """candidates [Q, C] with the number [Q] of the ranker that judges each; catalogue [V, D]: vectors of items."""
+        """candidates [Q, C] with the number [Q] of the ranker that judges each; catalogue [V, D]:
+        vectors of items.
+        """
         self.candidates, self.members, self.catalogue = candidates, members, jnp.asarray(catalogue)
         self._call = jax.jit(functools.partial(_scores, ranker))
         self._project = jax.jit(functools.partial(_project, ranker))
@@ -87,13 +99,15 @@ class OutOfFold:
                 rows = np.resize(
                     chosen[begin : begin + _QUERIES_AT_ONCE], _QUERIES_AT_ONCE
                 )  # one shape compiles
-                asked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.candidates)
-                found[rows] = np.where(asked.exists, self._call(member, asked, projected), -np.inf)
+                candidates = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.candidates)
+                found[rows] = np.where(
+                    candidates.exists, self._call(member, candidates, projected), -np.inf
+                )
         return found
 
 
-def _scores(ranker: Ranker, params: dict, asked: Candidates, projected: Array) -> Array:
-    return scores(ranker.bind({"params": params})(asked, projected), ranker.focus)
+def _scores(ranker: Ranker, params: dict, candidates: Candidates, projected: Array) -> Array:
+    return scores(ranker.bind({"params": params})(candidates, projected), ranker.focus)
 
 
 def _project(ranker: Ranker, params: dict, catalogue: Array) -> Array:
@@ -101,7 +115,11 @@ def _project(ranker: Ranker, params: dict, catalogue: Array) -> Array:
 
 
 def labels(
-    items: np.ndarray, exists: np.ndarray, queries: Queries, types: np.ndarray, num_types: int
+    items: np.ndarray,
+    exists: np.ndarray,
+    queries: EvaluationQueries,
+    types: np.ndarray,
+    num_types: int,
 ) -> np.ndarray:
     """[Q, C, A] float32: 1 where the query's user did this to the candidate in the held-out part.
 

@@ -1,7 +1,7 @@
 """Ranking metrics from the ranks of held-out items, vectorised over millions of queries.
 
-A query has one or more targets; the rank of a target (1 = best) counts ties against us. Every function returns
-values a query, so that means, intervals and segments come from the same numbers.
+A query has one or more targets; the rank of a target (1 = best) counts ties against us. Every
+function returns values a query, so that means, intervals and segments come from the same numbers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import numpy as np
 def per_query(
     ranks: np.ndarray, offsets: np.ndarray, cutoffs: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """Metrics [Q] of each query whose targets have ranks[offsets[q]:offsets[q + 1]], at each cutoff k.
+    """Metrics [Q] of each query whose targets have ranks[offsets[q]:offsets[q + 1]], at each cutoff
+    k.
 
-    hr: 1 if a target is in the top k. recall: share of the targets that are. precision: share of the top k that are
-    targets. f1: harmonic mean of these two. ndcg: binary gains 1 / log2(1 + rank), divided by what min(k, targets)
-    perfect ranks would give. mrr: 1 / best rank if that is in the top k. Each query needs at least one target.
+    hr: 1 if a target is in the top k. recall: share of the targets that are. precision: share of
+    the top k that are targets. f1: harmonic mean of these two. ndcg: binary gains 1 / log2(1 +
+    rank), divided by what min(k, targets) perfect ranks would give. mrr: 1 / best rank if that is
+    in the top k. Each query needs at least one target.
     """
     targets = np.diff(offsets)
     metrics: dict[str, np.ndarray] = {}
@@ -57,7 +59,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval of the mean of values [Q], from resampled queries."""
     rng = np.random.default_rng(seed)
-    # A resample of Q queries is a multinomial over the distinct values: cheap, because metrics take few of them.
+    # A resample of Q queries is a multinomial over the distinct values: cheap, because metrics take
+    # few of them.
     distinct, counts = np.unique(values, return_counts=True)
     means = rng.multinomial(len(values), counts / len(values), size=draws) @ distinct / len(values)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -70,6 +73,8 @@ def coverage(top_items: np.ndarray, num_items: int) -> float:
 
 
 def novelty(top_items: np.ndarray, item_counts: np.ndarray) -> float:
-    """Mean surprise -log2(share of all events) in bits of top_items [Q, k]; items without events count as one."""
+    """Mean surprise -log2(share of all events) in bits of top_items [Q, k]; items without events
+    count as one.
+    """
     shares = np.maximum(item_counts, 1) / max(item_counts.sum(), 1)
     return float(-np.log2(shares)[top_items].mean()) if top_items.size else 0.0

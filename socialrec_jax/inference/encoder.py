@@ -1,4 +1,6 @@
-"""Histories -> user states, through the same packed batches and the same model call as in training."""
+"""Histories -> user states, through the same packed batches and the same model call as in
+training.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import Config, required
-from socialrec_jax.data.batching.training_batches import cut, lay_out
+from socialrec_jax.data.batching.training_batches import cut, pack_windows
 from socialrec_jax.data.world import Events
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
@@ -27,15 +29,18 @@ Trees = Callable[
 
 @functools.lru_cache(maxsize=4)
 def encoder_of(model: RecommenderModel, config: Config) -> Encoder:
-    """The same encoder for all who use the same model: what validation has compiled serves evaluation too."""
+    """The same encoder for all who use the same model: what validation has compiled serves
+    evaluation too.
+    """
     return Encoder(model, config)
 
 
 class Encoder:
     """The model at work. Compiled once; variables [tree on all devices] are given with each call.
 
-    types: (variables, (states [P, q, k, D], items [P, q, k])) -> [P, q, k, A], how each user would act on each item if
-    it came next. actions: (variables, states [q, D]) -> [q, A], whatever comes next.
+    types: (variables, (states [P, q, k, D], items [P, q, k])) -> [P, q, k, A], how each user would
+    act on each item if it came next. actions: (variables, states [q, D]) -> [q, A], whatever comes
+    next.
     """
 
     def __init__(self, model: RecommenderModel, config: Config):
@@ -58,26 +63,28 @@ class Encoder:
         variables: dict,
         events: Events,
         users: np.ndarray,
-        ends: np.ndarray,
+        history_ends: np.ndarray,
         first_time: int,
-        asked: np.ndarray | None = None,
+        request_times: np.ndarray | None = None,
         trees: Trees | None = None,
     ) -> np.ndarray:
-        """The state [Q, D] float32 of each query: user users[q], who did what lies before row ends[q] of events.
+        """The state [Q, D] float32 of each query: user users[q], who did what lies before row
+        ends[q] of events.
 
-        Only the last T events count. asked [Q]: unix seconds of the request, for models that see it; without it each
-        is asked right at its last event. trees: the friends of each query, for models that know friends. A query
-        without history gets a state of zeros, whoever its friends are: what is popular serves it better (on Ciao by
-        two thirds), and the ranker knows what friends had.
+        Only the last T events count. asked [Q]: unix seconds of the request, for models that see
+        it; without it each is asked right at its last event. trees: the friends of each query, for
+        models that know friends. A query without history gets a state of zeros, whoever its friends
+        are: what is popular serves it better (on Ciao by two thirds), and the ranker knows what
+        friends had.
         """
         states = np.zeros((len(users), self.model.config.width), np.float32)
-        lengths = np.minimum(ends - events.offsets[users], self.row_length)
+        lengths = np.minimum(history_ends - events.offsets[users], self.row_length)
         known = np.flatnonzero(lengths)
         for begin in range(0, len(known), _QUERIES_AT_ONCE):
             part = known[begin : begin + _QUERIES_AT_ONCE]
-            when = None if asked is None else asked[part]
+            when = None if request_times is None else request_times[part]
             states[part] = self._windows(
-                variables, events, ends[part], lengths[part], first_time, when
+                variables, events, history_ends[part], lengths[part], first_time, when
             )
         if trees is not None:
             self._join_friends(variables, states, known, trees)
@@ -96,19 +103,22 @@ class Encoder:
             states[chosen] = parallel.join_devices(self._join(variables, part))[: len(chosen)]
 
     def _windows(
-        self, variables, events: Events, ends, lengths, first_time: int, asked
+        self, variables, events: Events, history_ends, lengths, first_time: int, request_times
     ) -> np.ndarray:
         """States after events[end - length : end] [S], none of them empty."""
-        plan, last = lay_out(ends - lengths, lengths, self.row_length)
+        layout, last = pack_windows(history_ends - lengths, lengths, self.row_length)
         request = events.times[
-            np.minimum(plan.sources + 1, len(events.times) - 1)
+            np.minimum(layout.sources + 1, len(events.times) - 1)
         ]  # as in training: the next event's
-        request.reshape(-1)[last] = events.times[ends - 1] if asked is None else asked
+        request.reshape(-1)[last] = (
+            events.times[history_ends - 1] if request_times is None else request_times
+        )
         rows = [
             self._encode_rows(
-                variables, cut(events, plan, at, np.arange(self.rows_per_call), first_time, request)
+                variables,
+                cut(events, layout, at, np.arange(self.rows_per_call), first_time, request),
             )
-            for at in range(0, len(plan.segments), self.rows_per_call)
+            for at in range(0, len(layout.segments), self.rows_per_call)
         ]
         return np.concatenate(rows).reshape(-1, self.model.config.width)[last]
 

@@ -1,4 +1,6 @@
-"""A trained run as an object that recommends: the same features, model and index that evaluation judged."""
+"""A trained run as an object that recommends: the same features, model and index that evaluation
+judged.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,19 @@ import jax
 import numpy as np
 
 from socialrec_jax.config import Config
-from socialrec_jax.data.batching.friend_sampler import Neighbourhood
+from socialrec_jax.data.batching.friend_sampler import FriendSampler
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.next_type import softmax
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import Questions, Signals
+from socialrec_jax.data.features.ranker_features import Query, RankerFeatures
 from socialrec_jax.data.world import NOW, TEST, Events, World
 from socialrec_jax.errors import UsageError
+from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator
 from socialrec_jax.inference.encoder import Trees, encoder_of
 from socialrec_jax.inference.explain import reasons
-from socialrec_jax.inference.index import Pairs, bucket, fits_whole, retrieval_index
+from socialrec_jax.inference.index import bucket, fits_whole, retrieval_index
 from socialrec_jax.inference.load import focus_of, load_run
-from socialrec_jax.inference.reranker import POPULAR, Finder, Ranked, Ranking
+from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
 
@@ -51,7 +55,7 @@ class Recommender:
 
     variables: dict  # of the retriever
     catalogue: jax.Array  # [V, D]
-    ranking: Ranking | None = None  # without one the retriever's order stands
+    reranker: Reranker | None = None  # without one the retriever's order stands
 
     def __init__(
         self, world: World, config: Config, model: RecommenderModel, texts: np.ndarray | None = None
@@ -65,16 +69,17 @@ class Recommender:
 
     @classmethod
     def load(cls, run: Path, as_of: int | str = NOW) -> Recommender:
-        """The run's model for questions as of some time. Raises InputMissing, BadData or DiskError when it is damaged.
+        """The run's model for questions as of some time. Raises InputMissing, BadData or DiskError
+        when it is damaged.
 
-        Now is answered by the model that learnt from all events, if the run has one; anything earlier by the one that
-        was judged, which has not seen what came later.
+        Now is answered by the model that learnt from all events, if the run has one; anything
+        earlier by the one that was judged, which has not seen what came later.
         """
         loaded = load_run(run, refitted=as_of == NOW)
         recommender = cls(loaded.world, loaded.config, loaded.model, loaded.texts)
         recommender.use(loaded.params, loaded.known)
-        if loaded.ranker is not None and loaded.signals is not None:
-            recommender.rank_with(loaded.signals, loaded.ranker)
+        if loaded.ranker is not None and loaded.features is not None:
+            recommender.rank_with(loaded.features, loaded.ranker)
         return recommender
 
     def use(self, params: dict, known: np.ndarray | None = None) -> Recommender:
@@ -87,24 +92,26 @@ class Recommender:
         self.catalogue = self.encoder.catalogue(self.variables)
         return self
 
-    def rank_with(self, signals: Signals, params: dict) -> Recommender:
+    def rank_with(self, features: RankerFeatures, params: dict) -> Recommender:
         """Order candidates by the ranker with these parameters from now on."""
         focus = focus_of(self.config, self.world)
-        self.ranking = Ranking(
-            self.candidates_by(signals), params, self.model.num_event_types, focus
+        self.reranker = Reranker(
+            self.candidates_by(features), params, self.model.num_event_types, focus
         )
         return self
 
-    def candidates_by(self, signals: Signals) -> Finder:
+    def candidates_by(self, features: RankerFeatures) -> CandidateGenerator:
         """Candidates around the present retriever."""
-        return Finder(
-            self.index, signals, self.catalogue, self.texts, self.config.model.temperature
+        return CandidateGenerator(
+            self.index, features, self.catalogue, self.texts, self.config.model.temperature
         )
 
     def shared(self, as_of: int | str = NOW):
-        """What the index scores with: the catalogue, and the scores [V] that users without history get."""
+        """What the index scores with: the catalogue, and the scores [V] that users without history
+        get.
+        """
         fallback = recent_popularity(
-            self.world.events, self.world.ends(as_of), self.world.num_items
+            self.world.events, self.world.history_ends(as_of), self.world.num_items
         )
         return self.index.place((self.catalogue, fallback))
 
@@ -112,56 +119,62 @@ class Recommender:
         self,
         events: Events,
         users: np.ndarray,
-        ends: np.ndarray,
-        asked: np.ndarray | None = None,
+        history_ends: np.ndarray,
+        query: np.ndarray | None = None,
         *,
-        moments: np.ndarray | None = None,
+        query_times: np.ndarray | None = None,
         as_of: int | str = NOW,
     ) -> np.ndarray:
         """The state [Q, D] of each query, see `Encoder.states`.
 
-        moments [Q]: unix seconds before which friends' deeds and friendships may be known, besides what as_of hides
-        of everybody. Whoever the World does not know (events are not its own) has no friends. Raises ValueError when
-        a model with friends is asked for users of the World without moments.
+        moments [Q]: unix seconds before which friends' deeds and friendships may be known, besides
+        what as_of hides of everybody. Whoever the World does not know (events are not its own) has
+        no friends. Raises ValueError when a model with friends is asked for users of the World
+        without moments.
         """
         trees = None
         if self.model.num_users and events is self.world.events:
-            if moments is None:
+            if query_times is None:
                 raise ValueError("this model knows friends: say up to which moments with moments=")
-            trees = self._trees(users, moments, as_of)
+            trees = self._trees(users, query_times, as_of)
         return self.encoder.states(
-            self.variables, events, users, ends, self.world.first_time, asked, trees
+            self.variables, events, users, history_ends, self.world.first_time, query, trees
         )
 
-    def questions(self, events: Events, users, ends, moments, as_of: int | str) -> Questions:
+    def query(self, events: Events, users, history_ends, query_times, as_of: int | str) -> Query:
         """What the ranker's signals may look at."""
         has_friends = (
-            events is self.world.events and len(self.world.friends.ids) and moments is not None
+            events is self.world.events and len(self.world.friends.ids) and query_times is not None
         )
-        neighbourhood = self._neighbourhood(as_of) if has_friends else None
-        return Questions(
+        friend_sampler = self._friend_sampler(as_of) if has_friends else None
+        return Query(
             events,
             users,
-            ends,
-            np.zeros(len(users), np.int64) if moments is None else moments,
-            neighbourhood,
+            history_ends,
+            np.zeros(len(users), np.int64) if query_times is None else query_times,
+            friend_sampler,
         )
 
-    def _trees(self, users: np.ndarray, moments: np.ndarray, as_of: int | str) -> Trees:
-        neighbourhood = self._neighbourhood(as_of)
+    def _trees(self, users: np.ndarray, query_times: np.ndarray, as_of: int | str) -> Trees:
+        friend_sampler = self._friend_sampler(as_of)
 
         def trees(chosen: np.ndarray):
-            return neighbourhood.sample(np.where(chosen < 0, -1, users[chosen]), moments[chosen])
+            return friend_sampler.sample(
+                np.where(chosen < 0, -1, users[chosen]), query_times[chosen]
+            )
 
         return trees
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - a few columns of users, as long as the recommender lives
-    def _neighbourhood(self, as_of: int | str) -> Neighbourhood:
+    def _friend_sampler(self, as_of: int | str) -> FriendSampler:
         if as_of == NOW:
-            return Neighbourhood(
-                self.world.events, self.world.friends, self.world.ends(), seed=self.config.seed
+            return FriendSampler(
+                self.world.events,
+                self.world.friends,
+                self.world.history_ends(),
+                seed=self.config.seed,
             )
-        return self._neighbourhood(NOW).until(self.world.ends(as_of))
+        return self._friend_sampler(NOW).until(self.world.history_ends(as_of))
 
     def recommend(
         self,
@@ -175,44 +188,46 @@ class Recommender:
     ) -> Iterator[Recommendations]:
         """The k best items for users [Q], in chunks that together cover all users in order.
 
-        as_of: see `World.ends`; events: histories of users that the World does not know, then users index them;
-        repeats: items of the history may be recommended; allowed [V] bool: only these. Raises UsageError when k is
-        larger than the catalogue.
+        as_of: see `World.ends`; events: histories of users that the World does not know, then users
+        index them; repeats: items of the history may be recommended; allowed [V] bool: only these.
+        Raises UsageError when k is larger than the catalogue.
         """
         if not 1 <= k <= self.world.num_items:
             raise UsageError(
                 f"k is {k}, the catalogue has {self.world.num_items} items: choose 1..{self.world.num_items}"
             )
         shared = self.shared(as_of)
-        ends = self.world.ends(as_of) if events is None else events.offsets[1:]
-        moments = self.world.moments(as_of) if events is None else None
+        history_ends = self.world.history_ends(as_of) if events is None else events.offsets[1:]
+        query_times = self.world.query_times(as_of) if events is None else None
         events = self.world.events if events is None else events
         for begin in range(0, len(users), _USERS_AT_ONCE):
             some = users[begin : begin + _USERS_AT_ONCE]
-            asked = np.full(len(some), as_of) if isinstance(as_of, int) and as_of > TEST else None
-            known = None if moments is None else moments[some]
-            states = self.states(events, some, ends[some], asked, moments=known, as_of=as_of)
-            question = self.questions(events, some, ends[some], known, as_of)
-            yield from self._recommend_some(shared, states, question, k, repeats, allowed)
+            query = np.full(len(some), as_of) if isinstance(as_of, int) and as_of > TEST else None
+            known = None if query_times is None else query_times[some]
+            states = self.states(
+                events, some, history_ends[some], query, query_times=known, as_of=as_of
+            )
+            query = self.query(events, some, history_ends[some], known, as_of)
+            yield from self._recommend_some(shared, states, query, k, repeats, allowed)
 
     def _recommend_some(
-        self, shared, states, asked: Questions, k, repeats, allowed
+        self, shared, states, query: Query, k, repeats, allowed
     ) -> Iterator[Recommendations]:
-        seen_ends = asked.events.offsets[asked.users] if repeats else asked.ends
-        seen = Pairs.history(asked.events, asked.users, seen_ends)
+        seen_ends = query.events.offsets[query.users] if repeats else query.history_ends
+        seen = query.events.histories(query.users, seen_ends)
         done = 0
-        for ranked in self.ranked(shared, states, asked, seen, allowed, k):
-            part = asked.part(done, done + len(ranked.items))
+        for ranked in self.ranked(shared, states, query, seen, allowed, k):
+            part = query.part(done, done + len(ranked.items))
             done += len(ranked.items)
             items = ranked.items[:, :k]
             yield Recommendations(
                 users=part.users,
                 items=items,
                 scores=ranked.scores[:, :k],
-                type_probabilities=ranked.chances[:, :k],
+                type_probabilities=ranked.probabilities[:, :k],
                 sources=ranked.sources[:, :k],
                 reasons=reasons(
-                    np.asarray(self.catalogue), part.events, part.users, part.ends, items
+                    np.asarray(self.catalogue), part.events, part.users, part.history_ends, items
                 ),
             )
 
@@ -220,40 +235,48 @@ class Recommender:
         self,
         shared,
         states: np.ndarray,
-        asked: Questions,
+        query: Query,
         seen: Pairs,
         allowed: np.ndarray | None = None,
         k: int = 0,
-    ) -> Iterator[Ranked]:
-        """Candidates in their order for users [Q] with states [Q, D], in chunks; at least k, where there are."""
-        if self.ranking is not None:
-            yield from self.ranking.lists(shared, states, asked, seen, allowed, k)
+    ) -> Iterator[RankedLists]:
+        """Candidates in their order for users [Q] with states [Q, D], in chunks; at least k, where
+        there are.
+        """
+        if self.reranker is not None:
+            yield from self.reranker.lists(shared, states, query, seen, allowed, k)
             return
         done = 0
         for items, scores, log_total in self.index.top(shared, states, seen, k, allowed):
             some = states[done : done + len(items)]
             done += len(items)
-            chances = np.exp(scores - log_total[:, None])[..., None] * self._type_shares(
+            probabilities = np.exp(scores - log_total[:, None])[..., None] * self._type_shares(
                 some, items
             )
             unknown = ~some.any(axis=1, keepdims=True)
-            yield Ranked(
-                items, scores, chances, np.broadcast_to(np.where(unknown, POPULAR, 0), items.shape)
+            yield RankedLists(
+                items,
+                scores,
+                probabilities,
+                np.broadcast_to(np.where(unknown, POPULAR, 0), items.shape),
             )
 
-    def next_actions(self, states: np.ndarray, asked: Questions) -> np.ndarray:
+    def next_actions(self, states: np.ndarray, query: Query) -> np.ndarray:
         """Chances [Q, A] that each user's next event is of each type, whatever it is with.
 
-        The geometric mean of the model's and those that counts give: either alone is worse (docs/results.md).
+        The geometric mean of the model's and those that counts give: either alone is worse
+        (docs/results.md).
         """
         pad = bucket(len(states), 1) - len(states)
-        chances = np.asarray(
+        probabilities = np.asarray(
             self.encoder.actions(self.variables, np.pad(states, ((0, pad), (0, 0))))
         )[: len(states)]
-        if self.ranking is None:
-            return chances
-        counted = self.ranking.finder.signals.actions.chances(asked.events, asked.users, asked.ends)
-        return softmax((np.log(chances + 1e-12) + np.log(counted + 1e-12)) / 2)
+        if self.reranker is None:
+            return probabilities
+        counted = self.reranker.generator.features.actions.probabilities(
+            query.events, query.users, query.history_ends
+        )
+        return softmax((np.log(probabilities + 1e-12) + np.log(counted + 1e-12)) / 2)
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""

@@ -10,13 +10,18 @@ _RECENT_EVENTS = 10  # that may be named as the reason
 
 
 def reasons(
-    vectors: np.ndarray, events: Events, users: np.ndarray, ends: np.ndarray, items: np.ndarray
+    vectors: np.ndarray,
+    events: Events,
+    users: np.ndarray,
+    history_ends: np.ndarray,
+    items: np.ndarray,
 ) -> np.ndarray:
-    """The recent item of each user's history that is most like each recommended item [q, k], -1 without history.
+    """The recent item of each user's history that is most like each recommended item [q, k], -1
+    without history.
 
     vectors [V, D]: the catalogue.
     """
-    recent = ends[:, None] - 1 - np.arange(_RECENT_EVENTS)[None]
+    recent = history_ends[:, None] - 1 - np.arange(_RECENT_EVENTS)[None]
     valid = np.asarray(recent >= events.offsets[users][:, None])
     recent_items = (
         events.items[np.where(valid, recent, 0)]

@@ -1,16 +1,17 @@
 """Exact search over the whole catalogue: top-k for serving, ranks of held-out items for evaluation.
 
-Both read the same masked scores, so that what is judged is what is served. Queries go through in chunks of a fixed
-shape; a user's seen items arrive as (row, item) pairs, padded to a power of two so that few shapes compile.
+Both read the same masked scores, so that what is judged is what is served. Queries go through in
+chunks of a fixed shape; a user's seen items arrive as (row, item) pairs, padded to a power of two
+so that few shapes compile.
 
-Two layouts give the same answers. Whole: every device holds the catalogue and scores its share of the queries, and
-devices need not talk. Sharded: every device holds a run of the items, scores all queries of a chunk against it, and the
-devices' best, sums and counts are joined. Both score as much on each device; what differs is memory.
+Two layouts give the same answers. Whole: every device holds the catalogue and scores its share of
+the queries, and devices need not talk. Sharded: every device holds a run of the items, scores all
+queries of a chunk against it, and the devices' best, sums and counts are joined. Both score as much
+on each device; what differs is memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from socialrec_jax.data.world import Events, ranges
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.inference.topk import top_k
 from socialrec_jax.runtime import parallel
 
@@ -30,50 +31,24 @@ _WHOLE_BYTES = 1 << 30  # of the catalogue on each device: 4 million items x 64
 UNRANKED = np.iinfo(np.int32).max
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """(query, item) pairs grouped by query: query q owns items[offsets[q]:offsets[q + 1]]."""
-
-    offsets: np.ndarray  # [Q + 1] int64
-    items: np.ndarray  # int32
-
-    def part(self, begin: int, end: int) -> Pairs:
-        return Pairs(
-            self.offsets[begin : end + 1] - self.offsets[begin],
-            self.items[self.offsets[begin] : self.offsets[end]],
-        )
-
-    def rows_of(self, queries: np.ndarray) -> np.ndarray:
-        """Where the pairs of some queries lie."""
-        return ranges(self.offsets[queries], self.offsets[queries + 1] - self.offsets[queries])
-
-    def of(self, queries: np.ndarray) -> Pairs:
-        """The pairs of some queries alone."""
-        lengths = self.offsets[queries + 1] - self.offsets[queries]
-        return Pairs(np.concatenate([[0], np.cumsum(lengths)]), self.items[self.rows_of(queries)])
-
-    @classmethod
-    def history(cls, events: Events, users: np.ndarray, ends: np.ndarray) -> Pairs:
-        """What each query's user has had before row ends[q] of events."""
-        lengths = ends - events.offsets[users]
-        rows = ranges(events.offsets[users], lengths)
-        return cls(np.concatenate([[0], np.cumsum(lengths)]), events.items[rows])
-
-
 def fits_whole(num_items: int, width: int) -> bool:
-    """Whether every device can hold the whole catalogue [V, D] float32 beside all else that serves, or must share it.
+    """Whether every device can hold the whole catalogue [V, D] float32 beside all else that serves,
+    or must share it.
 
-    Whole is the better layout where it fits: it sends nothing, and a chunk has P times as many queries.
+    Whole is the better layout where it fits: it sends nothing, and a chunk has P times as many
+    queries.
     """
     return parallel.num_local_devices() == 1 or 4 * num_items * width <= _WHOLE_BYTES
 
 
 class Index:
-    """Scores of the catalogue for queries of any kind: `score(shared, queries [q, ...]) -> [q, V]` runs on a device.
+    """Scores of the catalogue for queries of any kind: `score(shared, queries [q, ...]) -> [q, V]`
+    runs on a device.
 
-    shared: what score needs besides the queries (item vectors, say), laid out by `place`. sharded: each device gets
-    its run of the items; every leaf of shared then has one row an item, and score is asked for these items alone.
-    Among equal scores the item with the lower number comes first, in both layouts.
+    shared: what score needs besides the queries (item vectors, say), laid out by `place`. sharded:
+    each device gets its run of the items; every leaf of shared then has one row an item, and score
+    is asked for these items alone. Among equal scores the item with the lower number comes first,
+    in both layouts.
     """
 
     def __init__(self, score: Callable, num_items: int, sharded: bool = False):
@@ -96,15 +71,16 @@ class Index:
 
     def place(self, shared):
         """shared on the local devices, as this layout wants it."""
-        return parallel.deal(shared) if self.sharded else parallel.replicate(shared)
+        return parallel.shard_rows(shared) if self.sharded else parallel.replicate(shared)
 
     def top(
         self, shared, queries: np.ndarray, seen: Pairs, k: int, allowed: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(items [q, k], scores [q, k], log-sum-exp of all unmasked scores [q]) of successive chunks of queries.
+        """(items [q, k], scores [q, k], log-sum-exp of all unmasked scores [q]) of successive
+        chunks of queries.
 
-        seen items are left out, and items where allowed [V] is False. Entries with score -inf are no
-        recommendation: fewer than k items were left.
+        seen items are left out, and items where allowed [V] is False. Entries with score -inf are
+        no recommendation: fewer than k items were left.
         """
         blocked = self.place(np.zeros(self.num_items, bool) if allowed is None else ~allowed)
         run = self._top(k)
@@ -117,8 +93,8 @@ class Index:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(rank of each target [M], top items [Q, k]).
 
-        rank = 1 + how many other unmasked items score as high or higher: ties count against us. A target that is
-        masked itself, or whose score is not a number, is UNRANKED.
+        rank = 1 + how many other unmasked items score as high or higher: ties count against us. A
+        target that is masked itself, or whose score is not a number, is UNRANKED.
         """
         ranks, tops = [], []
         for size, part, (seen_part, target_part) in self._chunks(queries, seen, targets):
@@ -177,7 +153,9 @@ class Index:
         return jnp.where(exists[None], scores, -jnp.inf)
 
     def _places(self, items: jax.Array) -> jax.Array:
-        """Where items lie among this device's; `share`, one past the last, for those of other devices."""
+        """Where items lie among this device's; `share`, one past the last, for those of other
+        devices.
+        """
         places = items - self._first()
         return jnp.where((places >= 0) & (places < self._share), places, self._share)
 
@@ -186,11 +164,14 @@ class Index:
         return parallel.device_number() * self._share if self.sharded else 0
 
     def _best(self, scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-        """The k best scores and their items [q, k] of the catalogue, given those of this device [q, share]."""
+        """The k best scores and their items [q, k] of the catalogue, given those of this device [q,
+        share].
+        """
         best, items = top_k(scores, min(k, self._share))
         if not self.sharded:
             return best, items
-        # top_k takes the earlier of equals: devices in the order of their items keep the order by number.
+        # top_k takes the earlier of equals: devices in the order of their items keep the order by
+        # number.
         best, items = parallel.gather_over_devices((best.T, (items + self._first()).T))
         best, place = jax.lax.top_k(best.T, k)
         return best, jnp.take_along_axis(items.T, place, axis=1)
@@ -200,7 +181,9 @@ class Index:
         return join(parallel.gather_over_devices(x[None]), axis=0) if self.sharded else x
 
     def _chunks(self, queries: np.ndarray, *groups: Pairs):
-        """(real queries, queries [parts, q, ...], pairs of each group as rows and items [parts, n]) of each chunk."""
+        """(real queries, queries [parts, q, ...], pairs of each group as rows and items [parts, n])
+        of each chunk.
+        """
         P = self._parts
         q = min(self.queries_per_part, bucket(len(queries), P) // P)
         for begin in range(0, len(queries), q * P):
@@ -213,12 +196,16 @@ class Index:
 
 
 def bucket(count: int, devices: int) -> int:
-    """The least number >= count that is a power of two on each device: few shapes, so that few programs compile."""
+    """The least number >= count that is a power of two on each device: few shapes, so that few
+    programs compile.
+    """
     return devices << max(0, -(-count // devices) - 1).bit_length()
 
 
 def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and items [P, n] of each device's pairs; padding points at pad_row, one past the last query."""
+    """Rows and items [P, n] of each device's pairs; padding points at pad_row, one past the last
+    query.
+    """
     size = bucket(max(len(part.items) for part in parts), 1)
     rows, items = (
         np.full((len(parts), size), pad_row, np.int32),
@@ -233,7 +220,8 @@ def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray
 
 
 def with_fallback(temperature: float) -> Callable:
-    """The retriever's score: shared is (catalogue [V, D], fallback [V]), queries are user states [q, D].
+    """The retriever's score: shared is (catalogue [V, D], fallback [V]), queries are user states
+    [q, D].
 
     A state of zeros is a user without history, who gets the fallback's scores.
     """
@@ -248,7 +236,9 @@ def with_fallback(temperature: float) -> Callable:
 
 @functools.lru_cache(maxsize=4)
 def retrieval_index(temperature: float, num_items: int, sharded: bool = False) -> Index:
-    """The retriever's index, one for all who search alike: what validation has compiled serves evaluation too."""
+    """The retriever's index, one for all who search alike: what validation has compiled serves
+    evaluation too.
+    """
     return Index(with_fallback(temperature), num_items, sharded)
 
 

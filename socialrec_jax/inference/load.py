@@ -1,4 +1,6 @@
-"""A run directory -> the parts of a Recommender: config, World, model and the best averaged parameters."""
+"""A run directory -> the parts of a Recommender: config, World, model and the best averaged
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import jax
 import numpy as np
 
 from socialrec_jax.config import Config
-from socialrec_jax.data.features.ranker_features import Signals
+from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import NOW, VALIDATION, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.models.embedding_tables import put_in
@@ -37,7 +39,7 @@ class Loaded:
     texts: np.ndarray  # [V, F]
     known: np.ndarray  # [V] items of which params learnt the id
     ranker: dict | None
-    signals: Signals | None
+    features: RankerFeatures | None
 
 
 def load_run(path: Path, refitted: bool) -> Loaded:
@@ -50,16 +52,16 @@ def load_run(path: Path, refitted: bool) -> Loaded:
     if not (run.world / "manifest.json").exists():
         raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
     world = World.open(run.world)
-    judged, refit = (FOCUS, REFIT_FOCUS) if config.train.focus else (RETRIEVER, REFIT)
+    evaluated, refit = (FOCUS, REFIT_FOCUS) if config.train.focus else (RETRIEVER, REFIT)
     refitted = refitted and _finished(run, refit)
-    params = _restore(run, refit if refitted else judged, world)
-    ranker = signals = None
+    params = _restore(run, refit if refitted else evaluated, world)
+    ranker = features = None
     if _best(run, RANKER) is not None:
         ranker = serving_member(_restore(run, RANKER, world))
-        signals = Signals.load(signals_folder(run, refitted))
+        features = RankerFeatures.load(features_folder(run, refitted))
     texts, known = (
         load_texts(run, world),
-        items_with_events(world, world.ends(NOW if refitted else VALIDATION)),
+        items_with_events(world, world.history_ends(NOW if refitted else VALIDATION)),
     )
     return Loaded(
         world,
@@ -69,7 +71,7 @@ def load_run(path: Path, refitted: bool) -> Loaded:
         texts,
         known,
         ranker,
-        signals,
+        features,
     )
 
 
@@ -103,13 +105,13 @@ def serving_member(params: dict) -> dict:
     return jax.tree.map(lambda leaf: leaf[0], params)
 
 
-def signals_folder(run: RunDirectory, refitted: bool) -> Path:
+def features_folder(run: RunDirectory, refitted: bool) -> Path:
     return run.path / "signals" / ("refit" if refitted else "judged")
 
 
-def items_with_events(world: World, ends: np.ndarray) -> np.ndarray:
+def items_with_events(world: World, history_ends: np.ndarray) -> np.ndarray:
     """Which items [V] bool occur before ends [U]."""
-    visible = np.arange(len(world.events.items)) < ends[world.events.owners]
+    visible = np.arange(len(world.events.items)) < history_ends[world.events.owners]
     return np.bincount(world.events.items[visible], minlength=world.num_items) > 0
 
 
@@ -120,7 +122,9 @@ def load_texts(run: RunDirectory, world: World) -> np.ndarray:
 
 
 def focus_of(config: Config, world: World) -> tuple[int, ...]:
-    """Numbers of the event types that pay. Raises UsageError for a type that the World does not have."""
+    """Numbers of the event types that pay. Raises UsageError for a type that the World does not
+    have.
+    """
     unknown = [name for name in config.train.focus if name not in world.event_types]
     if unknown:
         raise UsageError(
@@ -130,7 +134,9 @@ def focus_of(config: Config, world: World) -> tuple[int, ...]:
 
 
 def about(config: Config, world: World) -> dict:
-    """What a checkpoint says of itself: with it and the World, a state can be used without guessing."""
+    """What a checkpoint says of itself: with it and the World, a state can be used without
+    guessing.
+    """
     return {
         "world": world.manifest["hash"],
         "config": dataclasses.asdict(config),
@@ -140,12 +146,12 @@ def about(config: Config, world: World) -> dict:
 
 def model_for(config: Config, world: World, text_width: int = 0) -> RecommenderModel:
     """The model that fits a World and the width F of its items' fixed vectors."""
-    num_users = world.num_users if knows_friends(config, world) else 0
+    num_users = world.num_users if uses_friends(config, world) else 0
     return RecommenderModel(
         config.model, world.num_items, len(world.event_types), num_users, text_width
     )
 
 
-def knows_friends(config: Config, world: World) -> bool:
+def uses_friends(config: Config, world: World) -> bool:
     """Without friendships, or with `social_queries` off, a retriever has no part for friends."""
     return config.model.social_queries > 0 and len(world.friends.ids) > 0

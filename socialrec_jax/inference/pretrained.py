@@ -1,4 +1,6 @@
-"""A GPT-2 with its tokenizer in Hugging Face's layout: what is saved here opens there, and the other way round."""
+"""A GPT-2 with its tokenizer in Hugging Face's layout: what is saved here opens there, and the
+other way round.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _COMPUTED = {
 def save_pretrained(
     folder: Path, sizes: GPT2Sizes, params: dict, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """Write folder so that GPT2LMHeadModel and AutoTokenizer `.from_pretrained(folder)`; config.json comes last."""
+    """Write folder so that GPT2LMHeadModel and AutoTokenizer `.from_pretrained(folder)`;
+    config.json comes last.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     with replacing(folder / WEIGHTS) as temporary:
@@ -52,7 +56,8 @@ def save_pretrained(
 def load_pretrained(folder: Path) -> tuple[GPT2Sizes, dict, PreTrainedTokenizerFast]:
     """(sizes, parameters [numpy], tokenizer) of a folder that anybody's `save_pretrained` wrote.
 
-    Raises InputMissing when a file is not there and BadData when it is not a GPT-2's, in one line that names the file.
+    Raises InputMissing when a file is not there and BadData when it is not a GPT-2's, in one line
+    that names the file.
     """
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (folder / name).is_file():

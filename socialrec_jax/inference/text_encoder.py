@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from socialrec_jax.data.batching.training_batches import lay_out
+from socialrec_jax.data.batching.training_batches import pack_windows
+from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.text.text_batches import cut_texts
 from socialrec_jax.data.text.tokenizer import Texts
-from socialrec_jax.data.world import ranges
 from socialrec_jax.models.gpt2 import GPT2
 from socialrec_jax.runtime import parallel
-from socialrec_jax.shapes import Array, Bools, Floats, typed
 
 _TOKENS_AT_ONCE = 8192  # on all devices
-_FLAT = 1e-6  # a direction with less than this share of the greatest variance is noise
 
 
 def pool(model: GPT2, params: dict, texts: Texts, row_length: int) -> np.ndarray:
-    """The mean [V, D] float32 of the final states of each text's tokens; zeros where there is no text.
+    """The mean [V, D] float32 of the final states of each text's tokens; zeros where there is no
+    text.
 
     Weighted by inverse document frequency: what all products say tells none of them apart.
     """
@@ -27,16 +26,16 @@ def pool(model: GPT2, params: dict, texts: Texts, row_length: int) -> np.ndarray
     params = parallel.replicate(params)
     vectors = np.zeros((len(texts.lengths), model.sizes.n_embd), np.float32)
     known = np.flatnonzero(texts.lengths)
-    plan, last = lay_out(texts.offsets[known], texts.lengths[known], row_length)
+    layout, last = pack_windows(texts.offsets[known], texts.lengths[known], row_length)
     order = np.argsort(last)  # texts as they lie in the rows
     known, ends = known[order], last[order] + 1
     weights = inverse_document_frequency(texts)
     rows = _rows_per_call(row_length)
-    for begin in range(0, len(plan.segments), rows):
+    for begin in range(0, len(layout.segments), rows):
         lie = slice(
             *np.searchsorted(ends, [begin * row_length + 1, (begin + rows) * row_length + 1])
         )
-        batch = parallel.split_over_devices(cut_texts(texts, plan, begin, rows))
+        batch = parallel.split_over_devices(cut_texts(texts, layout, begin, rows))
         states = parallel.join_devices(encode(params, batch)).reshape(rows * row_length, -1)
         lengths = texts.lengths[known[lie]]
         places = ranges(ends[lie] - lengths - begin * row_length, lengths)
@@ -48,7 +47,9 @@ def pool(model: GPT2, params: dict, texts: Texts, row_length: int) -> np.ndarray
 
 
 def inverse_document_frequency(texts: Texts) -> np.ndarray:
-    """log((1 + S) / texts with it) [N] float32 of each token in place, S texts: above zero even where all have it."""
+    """log((1 + S) / texts with it) [N] float32 of each token in place, S texts: above zero even
+    where all have it.
+    """
     V = len(texts.lengths)
     pairs = np.unique(texts.tokens.astype(np.int64) * V + np.repeat(np.arange(V), texts.lengths))
     counts = np.bincount(pairs // V)
@@ -59,34 +60,3 @@ def _rows_per_call(row_length: int) -> int:
     """Always as many, the same on each device, so that it compiles once."""
     devices = parallel.num_local_devices()
     return max(1, _TOKENS_AT_ONCE // row_length // devices) * devices
-
-
-@typed
-def whiten(
-    vectors: Floats[Array, "V D"], width: int, known: Bools[Array, "V"]
-) -> Floats[np.ndarray, "V F"]:
-    """The first F = min(width, D) principal components of the known rows, each of variance 1; other rows are zeros.
-
-    Neighbours by raw states are ruled by the few directions that all texts share; after whitening every direction
-    counts alike. A direction without variance is zeros.
-    """
-    rows = np.asarray(vectors[known], np.float64)
-    width = min(width, vectors.shape[1])
-    white = np.zeros((len(vectors), width), np.float32)
-    if not len(rows):
-        return white
-    centred = rows - rows.mean(0)
-    variances, directions = np.linalg.eigh(centred.T @ centred / len(rows))
-    variances, directions = variances[::-1][:width], directions[:, ::-1][:, :width]
-    alive = variances > max(_FLAT * variances.max(initial=0), np.finfo(np.float64).tiny)
-    white[known] = (centred @ directions) * np.where(
-        alive, 1 / np.sqrt(np.where(alive, variances, 1)), 0
-    )
-    return white
-
-
-@typed
-def unit_rows(vectors: Floats[Array, "V F"]) -> Floats[np.ndarray, "V F"]:
-    """Each row of length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)

@@ -12,11 +12,12 @@ _WORTH_IT = (
 
 
 def top_k(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """(scores [Q, k], places [Q, k]) of scores [Q, V], as `jax.lax.top_k` finds them: the earlier of equals first.
+    """(scores [Q, k], places [Q, k]) of scores [Q, V], as `jax.lax.top_k` finds them: the earlier
+    of equals first.
 
-    Of many scores it first ranks the maxima of blocks: whatever lies outside the k best blocks comes after the maximum
-    of each of them, equals included, because blocks are runs of places and an earlier block wins a tie. What is left to
-    rank are the maxima and k blocks, not V scores.
+    Of many scores it first ranks the maxima of blocks: whatever lies outside the k best blocks
+    comes after the maximum of each of them, equals included, because blocks are runs of places and
+    an earlier block wins a tie. What is left to rank are the maxima and k blocks, not V scores.
     """
     V = scores.shape[1]
     if _WORTH_IT * _BLOCK * k > V:

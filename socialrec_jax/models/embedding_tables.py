@@ -1,7 +1,7 @@
 """The embedding tables among a model's parameters: the only ones that grow with the shop.
 
-Each lies at one path of the parameter tree; training may keep it apart from the rest (`training/embeddings.py`), and
-whoever evaluates or serves puts it back.
+Each lies at one path of the parameter tree; training may keep it apart from the rest
+(`training/embeddings.py`), and whoever evaluates or serves puts it back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Product text: GPT-2 over packed texts, parameter for parameter the one of Hugging Face.
 
-The parameters are those of `transformers`' GPT-2 under its own names (see `to_hugging_face`), so that a model trained
-here opens there, and a published GPT-2 can be the start of one here.
+The parameters are those of `transformers`' GPT-2 under its own names (see `to_hugging_face`), so
+that a model trained here opens there, and a published GPT-2 can be the start of one here.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class Block(nn.Module):
 
 
 class GPT2(nn.Module):
-    """Hidden states of packed texts; `logits` reads the next token off them with the embedding's own table."""
+    """Hidden states of packed texts; `logits` reads the next token off them with the embedding's
+    own table.
+    """
 
     sizes: GPT2Sizes
 
@@ -122,8 +124,8 @@ class GPT2(nn.Module):
 def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict:
     """Parameters from the tensors of a GPT2LMHeadModel or GPT2Model.
 
-    Its Conv1D kernels are (in, out) already. Attention masks that old files carry are constants, and the head is the
-    embedding's table: neither is a parameter.
+    Its Conv1D kernels are (in, out) already. Attention masks that old files carry are constants,
+    and the head is the embedding's table: neither is a parameter.
     """
     named = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
     dropped = (".attn.bias", ".attn.masked_bias", "lm_head.weight")

@@ -1,59 +1,21 @@
 """Parts of the transformer: counter-based dropout, relative biases, the gated block.
 
-Blocks keep their stream as rows [N, D], N = B T, and only attention looks at [B, T, ...]: in the gradient of a product
-with a 3-D array, XLA's CPU compiler copies the array transposed first (docs/results.md, "Rows, not blocks").
+Blocks keep their stream as rows [N, D], N = B T, and only attention looks at [B, T, ...]: in the
+gradient of a product with a 3-D array, XLA's CPU compiler copies the array transposed first
+(docs/results.md, "Rows, not blocks").
 """
 
 from __future__ import annotations
 
-import zlib
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 
 from socialrec_jax.models.attention import attend
-from socialrec_jax.shapes import Array, Bools, Floats, Ints, Words, typed
+from socialrec_jax.models.dropout import Dropout, DropoutRng
+from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
 Dtype = jnp.dtype | type
-
-
-class Noise(struct.PyTreeNode):
-    """What dropout is drawn from: one word a step and the global number of each row."""
-
-    key: Words[Array, ""]
-    rows: Ints[Array, "B"]
-
-
-def mix(x: Words[Array, "*S"]) -> Words[Array, "*S"]:
-    """A bijective 32-bit hash whose output bits flip with probability 1/2 for each input bit.
-
-    The constants are those of `lowbias32` (C. Wellons, "Prospecting for hash functions", 2018).
-    """
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
-
-
-class Dropout(nn.Module):
-    """Inverted dropout whose mask is a hash of (step, module, row, place in the row); x holds noise's rows in order.
-
-    `jax.random` costs several times as much on a CPU, and draws by device: here a row keeps its mask wherever it is
-    computed, so that n devices equal one even with dropout on.
-    """
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: Array, noise: Noise | None) -> Array:
-        if noise is None or self.rate == 0:
-            return x
-        site = jnp.uint32(zlib.crc32("/".join(self.path).encode()))
-        row_keys = mix(mix(noise.rows.astype(jnp.uint32) ^ site) + noise.key)
-        place = jax.lax.iota(jnp.uint32, x.size // len(row_keys))[None]
-        keep = mix(place ^ row_keys[:, None]) >= jnp.uint32(min(self.rate * 2.0**32, 2.0**32 - 1))
-        return jnp.where(keep.reshape(x.shape), x / (1 - self.rate), 0)
 
 
 class RMSNorm(nn.Module):
@@ -71,7 +33,9 @@ class RMSNorm(nn.Module):
 
 @typed
 def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*S"]:
-    """Bucket of a distance >= 0: 0, 1, 2-3, 4-7, ... so that near is told apart finely and far coarsely."""
+    """Bucket of a distance >= 0: 0, 1, 2-3, 4-7, ... so that near is told apart finely and far
+    coarsely.
+    """
     bits = 32 - jax.lax.clz(jnp.maximum(distance, 0).astype(jnp.int32))
     return jnp.minimum(bits, num_buckets - 1)
 
@@ -79,8 +43,8 @@ def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*
 class RelativeBias(nn.Module):
     """A learned bias a head for each bucket of distance, as in HSTU (Zhai et al. 2024, eq. 3).
 
-    A plain lookup: on a CPU it is nine times as fast, gradient included, as a product with one-hot rows
-    (docs/results.md).
+    A plain lookup: on a CPU it is nine times as fast, gradient included, as a product with one-hot
+    rows (docs/results.md).
     """
 
     num_heads: int
@@ -129,7 +93,8 @@ class SwiGLU(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each let in by a sigmoid gate of the stream (LiGR, Borisyuk et al. 2025).
+    """Pre-norm attention and feed-forward, each let in by a sigmoid gate of the stream (LiGR,
+    Borisyuk et al. 2025).
 
     x: the stream as rows [B T, D].
     """
@@ -139,13 +104,15 @@ class GatedBlock(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, bias: Array, noise: Noise | None) -> Array:
+    def __call__(self, x: Array, mask: Array, bias: Array, dropout_rng: DropoutRng | None) -> Array:
         attended = Attention(self.num_heads, self.dtype, name="attention")(
             RMSNorm(self.dtype)(x), mask, bias
         )
-        x = x + self._gate("attention_gate", x) * Dropout(self.dropout)(attended, noise)
+        x = x + self._gate("attention_gate", x) * Dropout(self.dropout)(attended, dropout_rng)
         transformed = SwiGLU(dtype=self.dtype, name="feed_forward")(RMSNorm(self.dtype)(x))
-        return x + self._gate("feed_forward_gate", x) * Dropout(self.dropout)(transformed, noise)
+        return x + self._gate("feed_forward_gate", x) * Dropout(self.dropout)(
+            transformed, dropout_rng
+        )
 
     def _gate(self, name: str, x: Array) -> Array:
         return nn.sigmoid(nn.Dense(x.shape[-1], dtype=self.dtype, name=name)(x))

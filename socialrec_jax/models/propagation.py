@@ -1,8 +1,9 @@
 """P h over a whole graph with fixed edges, forth and back as products of sparse rows.
 
-`social.SocialGCN` learns how much each edge of some sampled trees counts, and scatters. Over a whole graph whose
-weights stand, the product has a kernel: on CPUs it is about seven times as fast as gather and `segment_sum`
-(docs/results.md, "Peers"), because XLA's CPU scatter is a serial loop. Elsewhere JAX lowers it by itself.
+`social.SocialGCN` learns how much each edge of some sampled trees counts, and scatters. Over a
+whole graph whose weights stand, the product has a kernel: on CPUs it is about seven times as fast
+as gather and `segment_sum` (docs/results.md, "Peers"), because XLA's CPU scatter is a serial loop.
+Elsewhere JAX lowers it by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from socialrec_jax.shapes import Array, Floats, Ints
 
 
 class Propagation(struct.PyTreeNode):
-    """P [N, N] and its transpose, both by rows; an argument of compiled functions, never a constant in them."""
+    """P [N, N] and its transpose, both by rows; an argument of compiled functions, never a constant
+    in them.
+    """
 
     matrix: sparse.BCSR
     transposed: sparse.BCSR

@@ -1,7 +1,8 @@
 """The ranker: how likely a user does something to a candidate, from all that is known of the two.
 
-Rank(y | x) = ReLU(theta . f(x) . y), the bilinear interaction of user and product, is its first layer; what it is told
-of the two stands beside it. A candidate is scored alone: who else is a candidate changes nothing.
+Rank(y | x) = ReLU(theta . f(x) . y), the bilinear interaction of user and product, is its first
+layer; what it is told of the two stands beside it. A candidate is scored alone: who else is a
+candidate changes nothing.
 """
 
 from __future__ import annotations
@@ -38,19 +39,21 @@ class Ranker(nn.Module):
 
     @typed
     def __call__(
-        self, asked: Candidates, projected: Floats[Array, "V I"]
+        self, candidates: Candidates, projected: Floats[Array, "V I"]
     ) -> Floats[Array, "Q C A"]:
         """Log-odds that the user's next event is of type a and on candidate c."""
-        told = self.standardise(asked.signals)
-        interaction = nn.relu(self.user(asked.states)[:, None] * projected[asked.items])
-        x = jnp.concatenate([told, interaction], axis=-1)
+        standardised = self.standardise(candidates.features)
+        interaction = nn.relu(self.user(candidates.states)[:, None] * projected[candidates.items])
+        x = jnp.concatenate([standardised, interaction], axis=-1)
         for layer in self.hidden:
             x = nn.silu(layer(x))
-        return self.logits(jnp.concatenate([told, x], axis=-1))
+        return self.logits(jnp.concatenate([standardised, x], axis=-1))
 
 
 class Standardise(nn.Module):
-    """Mean 0 and deviation 1 over the candidates that training saw, and no outliers; both are set, not learnt."""
+    """Mean 0 and deviation 1 over the candidates that training saw, and no outliers; both are set,
+    not learnt.
+    """
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -67,7 +70,9 @@ def measure(
     catalogue: Floats[Array, "V D"],
     texts: Floats[Array, "V F"],
 ) -> tuple[Floats[Array, "Q C"], Floats[Array, "Q C"]]:
-    """The two signals that need vectors: cosine of user and item, and of recent items' texts and the item's."""
+    """The two signals that need vectors: cosine of user and item, and of recent items' texts and
+    the item's.
+    """
     retrieval = jnp.einsum("QD,QCD->QC", states, catalogue[items])
     return retrieval, jnp.einsum("QF,QCF->QC", profiles, texts[items])
 

@@ -1,4 +1,6 @@
-"""The composition: what a user did, as one vector; what a product is, as another; how well they go together."""
+"""The composition: what a user did, as one vector; what a product is, as another; how well they go
+together.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from flax import linen as nn
 
 from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import ModelConfig
+from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.items import ItemTower, normalise
-from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.sequence import BehaviorTransformer
 from socialrec_jax.models.social import AGGREGATORS, SocialState
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
@@ -35,29 +37,38 @@ class RecommenderModel(nn.Module):
                 self.num_users, c.width, AGGREGATORS[c.social_aggregation], c.dropout or 0.0
             )
 
-    def encode_users(self, batch: Batch, noise: Noise | None = None) -> Floats[Array, "B T D"]:
-        """The user's state after each event; friends are part of it where the batch asks for them."""
-        states = jnp.asarray(self.behavior(batch, self.items(batch.items, noise), noise))
-        if batch.asked is None or batch.friends is None:
+    def encode_users(
+        self, batch: Batch, dropout_rng: DropoutRng | None = None
+    ) -> Floats[Array, "B T D"]:
+        """The user's state after each event; friends are part of it where the batch asks for
+        them.
+        """
+        states = jnp.asarray(
+            self.behavior(batch, self.items(batch.items, dropout_rng), dropout_rng)
+        )
+        if batch.social_positions is None or batch.friends is None:
             return states
-        asked = jnp.take_along_axis(states, batch.asked[..., None], axis=1)
+        chosen = jnp.take_along_axis(states, batch.social_positions[..., None], axis=1)
         rows = jnp.arange(len(states))[:, None]
-        return states.at[rows, batch.asked].set(
-            self.join_friends(asked, batch.friends, noise), unique_indices=True
+        return states.at[rows, batch.social_positions].set(
+            self.join_friends(chosen, batch.friends, dropout_rng), unique_indices=True
         )
 
     def join_friends(
-        self, states: Floats[Array, "*S D"], trees: FriendTrees, noise: Noise | None = None
+        self,
+        states: Floats[Array, "*S D"],
+        trees: FriendTrees,
+        dropout_rng: DropoutRng | None = None,
     ) -> Floats[Array, "*S D"]:
         """Users' states with what their friends did."""
-        # Products learn from who takes them, not from being looked at by a friend: a gradient through all of these
-        # lookups would cost more than the rest of the friends.
+        # Products learn from who takes them, not from being looked at by a friend: a gradient
+        # through all of these lookups would cost more than the rest of the friends.
         items = jax.lax.stop_gradient(self.items(trees.items))
-        return normalise(states + self.social(trees, items, noise))
+        return normalise(states + self.social(trees, items, dropout_rng))
 
-    def encode_items(self, noise: Noise | None = None) -> Floats[Array, "V D"]:
+    def encode_items(self, dropout_rng: DropoutRng | None = None) -> Floats[Array, "V D"]:
         """The catalogue."""
-        return self.items.catalogue(noise)
+        return self.items.catalogue(dropout_rng)
 
     def type_logits(
         self, users: Floats[Array, "*S D"], items: Ints[Array, "*S"]
@@ -76,7 +87,9 @@ class RecommenderModel(nn.Module):
 
 
 def fixed_variables(texts: Floats[Array, "V F"], known: Bools[Array, "V"]) -> dict:
-    """What `RecommenderModel.bind` takes besides parameters: the items' fixed vectors, and which ids were learnt."""
+    """What `RecommenderModel.bind` takes besides parameters: the items' fixed vectors, and which
+    ids were learnt.
+    """
     return {"fixed": {"items": {"texts": texts, "known": known}}} if texts.shape[1] else {}
 
 

@@ -1,9 +1,11 @@
-"""The social model: what friends did -> what the user may care for. A graph convolution over jraph graphs.
+"""The social model: what friends did -> what the user may care for. A graph convolution over jraph
+graphs.
 
     h^(l) = sigma(theta^(l) AGGR(h^(l-1), P)),   P_uv = w_uv / sqrt(d_u d_v),   social state = mean of h^(0) .. h^(L)
 
-Aggregation includes the node itself (I + P). The convolution takes any graph whose edges are sorted by receiver;
-friend trees are one kind. Sources: GCN (Kipf & Welling 2017), the mean of layers (LightGCN, He et al. 2020).
+Aggregation includes the node itself (I + P). The convolution takes any graph whose edges are sorted
+by receiver; friend trees are one kind. Sources: GCN (Kipf & Welling 2017), the mean of layers
+(LightGCN, He et al. 2020).
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ import numpy as np
 from flax import linen as nn
 
 from socialrec_jax.batch import FriendTrees
+from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import Dropout, Noise, log_buckets
+from socialrec_jax.models.layers import log_buckets
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 AGE_BUCKETS = 32  # powers of two of seconds
 NUM_LAYERS = 2  # the depth of a friend tree
 
-Graph = Any  # a jraph.GraphsTuple of arrays; its own annotations allow trees of anything, which nothing here can use
+# a jraph.GraphsTuple of arrays; its own annotations allow trees of anything, which nothing here can
+# use
+Graph = Any
 
-# What (graph, messages [E, D]) tell each node, itself included. Edges hold weights, 0 where there is no edge.
+# What (graph, messages [E, D]) tell each node, itself included. Edges hold weights, 0 where there
+# is no edge.
 Aggregator = Callable[[Graph, Array], Array]
 
 
@@ -78,10 +84,11 @@ class SocialGCN(nn.Module):
         return sum(states[1:], states[0]) / len(states)
 
     def _likeness(self, graph: Graph) -> Floats[Array, "E"]:
-        """How much each edge is let through, in 0..1: friends with the same preferences are better advisers.
+        """How much each edge is let through, in 0..1: friends with the same preferences are better
+        advisers.
 
-        Starts as sigmoid(cos): alike counts for more from the first step on, nobody is shut out, and both the slope
-        and the level have a gradient.
+        Starts as sigmoid(cos): alike counts for more from the first step on, nobody is shut out,
+        and both the slope and the level have a gradient.
         """
         slope = self.param("likeness_slope", nn.initializers.ones, ())
         level = self.param("likeness_level", nn.initializers.zeros, ())
@@ -105,7 +112,9 @@ class UserFeatures(nn.Module):
         ages: Ints[Array, "*S r"],
         exists: Array,
     ) -> Floats[Array, "*S D"]:
-        """users: -1 is nobody in particular; items: vectors of recent items; exists [*S, r]: which of them are real."""
+        """users: -1 is nobody in particular; items: vectors of recent items; exists [*S, r]: which
+        of them are real.
+        """
         table = self.param(
             "users", nn.initializers.normal(0.1 * self.width**-0.5), (self.num_users, self.width)
         )
@@ -127,13 +136,15 @@ class SocialState(nn.Module):
 
     @nn.compact
     def __call__(
-        self, trees: FriendTrees, items: Floats[Array, "*S n r D"], noise: Noise | None
+        self, trees: FriendTrees, items: Floats[Array, "*S n r D"], dropout_rng: DropoutRng | None
     ) -> Array:
-        """[*S, D]; zeros without friends, and at the start of training: a useless graph costs nothing."""
+        """[*S, D]; zeros without friends, and at the start of training: a useless graph costs
+        nothing.
+        """
         nodes = UserFeatures(self.num_users, self.width, name="features")(
             trees.users, items, trees.ages, trees.exists
         )
-        nodes = Dropout(self.dropout)(nodes, noise)
+        nodes = Dropout(self.dropout)(nodes, dropout_rng)
         states = SocialGCN(self.width, self.aggregate, name="convolution")(graph_of(trees, nodes))
         roots = states.reshape(nodes.shape)[..., 0, :]
         gate = self.param("gate", nn.initializers.zeros, (self.width,))

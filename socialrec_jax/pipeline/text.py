@@ -1,6 +1,7 @@
 """The stage before the retriever: what products say and show, as one vector each.
 
-RUN/text/ is a GPT-2 folder that `transformers` opens, with vectors.npy beside it: serving needs that file alone.
+RUN/text/ is a GPT-2 folder that `transformers` opens, with vectors.npy beside it: serving needs
+that file alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.text.text_batches import TextBatches
 from socialrec_jax.data.text.tokenizer import Texts, product_texts, tokenize, train_tokenizer
+from socialrec_jax.data.text.whitening import unit_rows, whiten
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.pretrained import load_pretrained, save_pretrained
-from socialrec_jax.inference.text_encoder import pool, unit_rows, whiten
+from socialrec_jax.inference.text_encoder import pool
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory, replacing, write_atomically
@@ -38,14 +40,15 @@ _ROW_LENGTH = 64  # of texts that are all shorter: packed rows cost attention by
 def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray:
     """What the products' texts and fixed vectors say [V, F] float32; F = 0 where there are neither.
 
-    Text and fixed vectors are each whitened, of length 1, and zeros for a product without. Everything is made once:
-    RUN/text/key says of what, and a finished vectors.npy of the same is read.
+    Text and fixed vectors are each whitened, of length 1, and zeros for a product without.
+    Everything is made once: RUN/text/key says of what, and a finished vectors.npy of the same is
+    read.
     """
     texts = product_texts(world.items)
-    processes.first_says(lambda: _forget_others(run, _key(texts, world, config)))
-    if not processes.first_says((run.text / "vectors.npy").exists):
+    processes.broadcast_from_main(lambda: _forget_others(run, _key(texts, world, config)))
+    if not processes.broadcast_from_main((run.text / "vectors.npy").exists):
         trained = _trained(run, texts, config)
-        processes.first_says(lambda: _write_vectors(run, world, texts, config, trained))
+        processes.broadcast_from_main(lambda: _write_vectors(run, world, texts, config, trained))
     return np.load(run.text / "vectors.npy")
 
 
@@ -107,7 +110,8 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
     )
     params = start
     if required(config.text.epochs):
-        # Once each: where products share their few words (categories alone, say), an epoch is short.
+        # Once each: where products share their few words (categories alone, say), an epoch is
+        # short.
         distinct = tokenize(tokenizer, sorted(set(filter(None, texts))), sizes.n_positions)
         params = _train(run, config, GPT2(sizes), start, distinct, row_length)
     assert params is not None  # `config.check`: without epochs there is a pretrained model
@@ -126,7 +130,9 @@ def _text_vectors(
 def _start(
     texts: list[str], config: Config
 ) -> tuple[GPT2Sizes, dict | None, PreTrainedTokenizerFast]:
-    """Sizes, parameters (None: fresh ones) and tokenizer that the training starts from; texts are cut to sizes."""
+    """Sizes, parameters (None: fresh ones) and tokenizer that the training starts from; texts are
+    cut to sizes.
+    """
     t = config.text
     if t.pretrained:
         sizes, params, tokenizer = load_pretrained(Path(t.pretrained))

@@ -1,7 +1,9 @@
-"""Small figures of the report as SVG text that takes its colours from the page, so that dark mode works.
+"""Small figures of the report as SVG text that takes its colours from the page, so that dark mode
+works.
 
-All have one size, which a phone shows at about its natural scale and a wide page sets side by side. Matplotlib draws
-(it is imported late: half a second); ids and metadata are fixed, so equal input gives equal text.
+All have one size, which a phone shows at about its natural scale and a wide page sets side by side.
+Matplotlib draws (it is imported late: half a second); ids and metadata are fixed, so equal input
+gives equal text.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _WIDTH = 4.6  # inches
-INK, OURS, RIVAL = "#010203", "#2f6fdb", "#d9822b"
-_ON_PAGE = {INK: "currentColor", OURS: "var(--ours)", RIVAL: "var(--rival)"}
+INK, OURS, BASELINE = "#010203", "#2f6fdb", "#d9822b"
+_ON_PAGE = {INK: "currentColor", OURS: "var(--ours)", BASELINE: "var(--rival)"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a $ in a name is a $
@@ -45,7 +47,9 @@ def loss_curve(points: Curve) -> str:
 
 
 def validation_curve(points: Curve, best_step: int | None) -> str:
-    """Validation NDCG@10 over optimiser steps, from zero; a dotted line marks the step that was kept."""
+    """Validation NDCG@10 over optimiser steps, from zero; a dotted line marks the step that was
+    kept.
+    """
     with drawing("validation", 2.9) as (figure, axis):
         axis.plot(*zip(*points, strict=True), color=OURS, marker="o", markersize=3, linewidth=1.2)
         if best_step is not None:
@@ -60,7 +64,7 @@ def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]
     series, groups = list(values), list(counts)
     thickness = 0.8 / len(series)
     with drawing(title, 0.9 + 0.42 * len(groups)) as (figure, axis):
-        for row, (name, colour) in enumerate(zip(series, (OURS, RIVAL), strict=False)):
+        for row, (name, colour) in enumerate(zip(series, (OURS, BASELINE), strict=False)):
             places = [
                 place + (row - (len(series) - 1) / 2) * thickness for place in range(len(groups))
             ]
@@ -80,7 +84,9 @@ def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]
 
 
 def reliability(curves: dict[str, Sequence[tuple[float, float, int]]]) -> str:
-    """Predicted chance against what came true, a curve an event type, on logarithmic axes; the diagonal is perfect."""
+    """Predicted chance against what came true, a curve an event type, on logarithmic axes; the
+    diagonal is perfect.
+    """
     with drawing("reliability", 3.2) as (figure, axis):
         for (name, curve), marker in zip(curves.items(), itertools.cycle("osd^vx")):
             points = [(predicted, observed) for predicted, observed, _ in curve if observed > 0]

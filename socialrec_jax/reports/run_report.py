@@ -1,7 +1,8 @@
 """One self-contained page about a run: how good, for whom, how it learnt, how fast, on what.
 
-The page asks the network for nothing and runs no script, so that it can be mailed, archived and printed. Every part
-is a function from a piece of report.json to HTML, and is empty when its piece is missing.
+The page asks the network for nothing and runs no script, so that it can be mailed, archived and
+printed. Every part is a function from a piece of report.json to HTML, and is empty when its piece
+is missing.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ dl { margin: 0; } .facts { display: grid; column-gap: 2.6rem; font-size: .9rem; 
 
 
 def write_report(run_dir: Path) -> None:
-    """Write run_dir/report.html from its report.json; metrics.jsonl and config.json add to it where they exist."""
+    """Write run_dir/report.html from its report.json; metrics.jsonl and config.json add to it where
+    they exist.
+    """
     report = json.loads((run_dir / "report.json").read_text())
     name = run_dir.resolve().name
     test, intervals = report.get("test", {}), report.get("intervals", {})
@@ -88,7 +91,7 @@ def write_report(run_dir: Path) -> None:
             {},
         ),
         _learning(_lines(run_dir / "metrics.jsonl"), report.get("train", {})),
-        _segments(report.get("segments", {}), _best_rival(test)),
+        _segments(report.get("segments", {}), _best_baseline(test)),
         _calibration(report.get("calibration", {})),
         _next_event(report.get("next_event", {}).get("test", {})),
         _facts("Speed", {"train": report.get("train", {})}),
@@ -107,15 +110,15 @@ def write_report(run_dir: Path) -> None:
 
 def _headline(name: str, report: dict) -> str:
     test, data, train = report.get("test", {}), report.get("data", {}), report.get("train", {})
-    ours, rival = test.get(_ours(test), {}), _best_rival(test)
+    ours, baseline = test.get(_ours(test), {}), _best_baseline(test)
     tiles = {
         label: f"{ours[key]:.4f}"
         for key, label in (("ndcg@10", "NDCG@10"), ("hr@10", "HR@10"))
         if key in ours
     }
-    if rival and SELECT_BY in ours:
-        gain = _gain(ours[SELECT_BY], test[rival].get(SELECT_BY))
-        tiles[f"{SELECT_BY.upper()} against {rival}, the best baseline"] = gain
+    if baseline and SELECT_BY in ours:
+        gain = _gain(ours[SELECT_BY], test[baseline].get(SELECT_BY))
+        tiles[f"{SELECT_BY.upper()} against {baseline}, the best baseline"] = gain
     if train.get("trained_events_per_second"):
         tiles["events trained a second"] = f"{train['trained_events_per_second']:,.0f}"
     counts = [f"{data[key]:,} {key}" for key in ("users", "items", "events") if key in data]
@@ -138,10 +141,10 @@ def _accuracy(title: str, models: dict, intervals: dict) -> str:
         ]
         for model, values in models.items()
     }
-    ours, rival = _ours(models), _best_rival(models)
-    if ours and rival:
-        gains = [_gain(models[ours].get(name), models[rival].get(name)) for name in metrics]
-        rows[f"{ours} against {rival}"] = gains
+    ours, baseline = _ours(models), _best_baseline(models)
+    if ours and baseline:
+        gains = [_gain(models[ours].get(name), models[baseline].get(name)) for name in metrics]
+        rows[f"{ours} against {baseline}"] = gains
     body = "".join(
         f"<tr><td>{_text(name)}</td>{_cells('td', cells)}</tr>" for name, cells in rows.items()
     )
@@ -163,9 +166,9 @@ def _figure(value: float | None, best: float, interval: list | None) -> str:
     return shown + (f"<br><small>{interval[0]:.4f}–{interval[1]:.4f}</small>" if interval else "")
 
 
-def _gain(ours: float | None, rival: float | None) -> str:
+def _gain(ours: float | None, baseline: float | None) -> str:
     """The difference in % of the rival's figure."""
-    return f"{ours / rival - 1:+.1%}" if ours is not None and rival else "n/a"
+    return f"{ours / baseline - 1:+.1%}" if ours is not None and baseline else "n/a"
 
 
 def _learning(lines: list[dict], train: dict) -> str:
@@ -185,11 +188,11 @@ def _learning(lines: list[dict], train: dict) -> str:
     return f"<h2>How it learnt</h2><figure><div class=pair>{drawings}</div>{caption}</figure>"
 
 
-def _segments(models: dict, rival: str | None) -> str:
+def _segments(models: dict, baseline: str | None) -> str:
     ours = _ours(models)
     if not ours or not models[ours]:
         return ""
-    chosen = [ours, *([rival] if rival in models else [])]
+    chosen = [ours, *([baseline] if baseline in models else [])]
     counts = {
         name: values["n"]
         for name, values in models[ours].items()
@@ -235,7 +238,7 @@ def _next_event(ways: dict) -> str:
     rows = []
     for kind in kinds:
         of_kind = [way[kind] for way in ways.values()]
-        cells = [f"{judged[m]:.4f}" for judged in of_kind for m in ("auc", "log_loss")]
+        cells = [f"{evaluated[m]:.4f}" for evaluated in of_kind for m in ("auc", "log_loss")]
         share = f"{of_kind[0]['share']:.4f}"
         rows.append(f"<tr>{_cells('td', [_text(kind), share, *cells])}</tr>")
     return (
@@ -312,9 +315,9 @@ def _ours(models: dict) -> str | None:
     return next((name for name in _OURS if name in models), None)
 
 
-def _best_rival(models: dict) -> str | None:
-    rivals = [name for name in models if name not in _OURS]
-    return max(rivals, key=lambda name: models[name].get(SELECT_BY, 0), default=None)
+def _best_baseline(models: dict) -> str | None:
+    baselines = [name for name in models if name not in _OURS]
+    return max(baselines, key=lambda name: models[name].get(SELECT_BY, 0), default=None)
 
 
 def _config(file: Path) -> dict:

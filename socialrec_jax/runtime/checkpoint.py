@@ -1,10 +1,12 @@
-"""Checkpoints that can be trusted: Orbax writes the arrays, a manifest of SHA-256 sums makes a step count.
+"""Checkpoints that can be trusted: Orbax writes the arrays, a manifest of SHA-256 sums makes a step
+count.
 
-Orbax commits a step atomically, but restores flipped bits without a word, and takes any numbered folder for a step.
-So a step is valid only with our MANIFEST.json, which is written last and checked on load; a damaged step is named and
-the newest whole one before it is used.
+Orbax commits a step atomically, but restores flipped bits without a word, and takes any numbered
+folder for a step. So a step is valid only with our MANIFEST.json, which is written last and checked
+on load; a damaged step is named and the newest whole one before it is used.
 
-With several processes all take part in writing and reading arrays; process 0 does the rest, and says what stands.
+With several processes all take part in writing and reading arrays; process 0 does the rest, and
+says what stands.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class Checkpoints:
     """The saved steps of one stage, `folder`/N."""
 
     def __init__(self, folder: Path, about: dict | None = None):
-        """about: JSON that explains a state to whoever finds it: configuration, World. Written into every step."""
+        """about: JSON that explains a state to whoever finds it: configuration, World. Written into
+        every step.
+        """
         self.folder, self.about = folder.absolute(), about or {}
 
     def steps(self) -> list[int]:
@@ -46,9 +50,10 @@ class Checkpoints:
     def save(self, step: int, state: object, progress: dict, keep: set[int]) -> None:
         """Write step, then delete every other but the newest two and `keep`.
 
-        progress is JSON that travels with the state. Raises DiskError when there is no room; nothing is lost then.
+        progress is JSON that travels with the state. Raises DiskError when there is no room;
+        nothing is lost then.
         """
-        if not processes.first_says(lambda: self._make_room(step, state)):
+        if not processes.broadcast_from_main(lambda: self._make_room(step, state)):
             return
         target = self.folder / str(step)
         try:
@@ -56,15 +61,16 @@ class Checkpoints:
                 writer.save(target / "state", parallel.across_processes(state))
         except OSError as error:
             raise _disk_error(target, error) from error
-        processes.first_says(lambda: self._seal(step, progress, keep))
+        processes.broadcast_from_main(lambda: self._seal(step, progress, keep))
 
     def restore(self, like: State, step: int | None = None) -> tuple[State, dict] | None:
-        """The newest whole step (or the given one), placed as `like` is; None when nothing was ever saved.
+        """The newest whole step (or the given one), placed as `like` is; None when nothing was ever
+        saved.
 
-        like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings. Raises DiskError when
-        steps exist and none is whole.
+        like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings. Raises
+        DiskError when steps exist and none is whole.
         """
-        whole = processes.first_says(
+        whole = processes.broadcast_from_main(
             lambda: self._newest_whole(self.steps() if step is None else [step])
         )
         return None if whole is None else self._load(whole, like)
@@ -74,7 +80,9 @@ class Checkpoints:
         return json.loads((self.folder / str(step) / "about.json").read_text())
 
     def damage(self, step: int) -> str | None:
-        """The first file of a step that is missing or not what was written; None when all are whole."""
+        """The first file of a step that is missing or not what was written; None when all are
+        whole.
+        """
         folder = self.folder / str(step)
         try:
             sums = json.loads((folder / _MANIFEST).read_text())["sha256"]
@@ -86,7 +94,9 @@ class Checkpoints:
         )
 
     def best_step(self) -> int | None:
-        """The step that the newest whole step calls best, None when nothing was ever saved or validated."""
+        """The step that the newest whole step calls best, None when nothing was ever saved or
+        validated.
+        """
         return (self.newest_progress() or {}).get("best_step") or None
 
     def newest_progress(self) -> dict | None:
@@ -95,7 +105,9 @@ class Checkpoints:
         return None if newest is None else self._progress(newest)
 
     def restore_part(self, name: str, step: int):
-        """One field of a saved state on the first local device, {} when it has none. DiskError: the step is damaged."""
+        """One field of a saved state on the first local device, {} when it has none. DiskError: the
+        step is damaged.
+        """
         damaged = self.damage(step)
         if damaged is not None:
             raise DiskError(
@@ -135,7 +147,9 @@ class Checkpoints:
         return None
 
     def _make_room(self, step: int, state: object) -> bool:
-        """Ready to write a step: what was left behind is gone, and there is space. False when it is there already."""
+        """Ready to write a step: what was left behind is gone, and there is space. False when it is
+        there already.
+        """
         if step in self.steps():
             return False
         self._sweep()

@@ -1,4 +1,6 @@
-"""What train.py and serve.py share: a parsed command line, and every end of a program as an exit code and one line."""
+"""What train.py and serve.py share: a parsed command line, and every end of a program as an exit
+code and one line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 
 
 def parse(target: Any, **options: Any) -> Any:
-    """tyro's command line for target; a mistake exits with 64 after tyro has named it and what was meant."""
+    """tyro's command line for target; a mistake exits with 64 after tyro has named it and what was
+    meant.
+    """
     import tyro
 
     try:
@@ -27,8 +31,9 @@ def parse(target: Any, **options: Any) -> Any:
 def prepare_jax(run: Path) -> None:
     """What JAX shall find in the environment when it is imported, which must come after this call.
 
-    A program that was compiled for a run stays in RUN/cache/xla, so that going on and serving start at once. JAX's own
-    variables, where the user has set them, win; a run that may not be written to is left alone.
+    A program that was compiled for a run stays in RUN/cache/xla, so that going on and serving start
+    at once. JAX's own variables, where the user has set them, win; a run that may not be written to
+    is left alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
     if os.access(run if run.exists() else run.parent, os.W_OK) or not run.parent.exists():

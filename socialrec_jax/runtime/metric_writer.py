@@ -1,4 +1,6 @@
-"""Where the numbers of a training go: one JSON object a line for programs, TensorBoard for people."""
+"""Where the numbers of a training go: one JSON object a line for programs, TensorBoard for
+people.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 
 
-class Logbook:
-    """Appends to RUN/metrics.jsonl and RUN/tensorboard/STAGE; what a killed run wrote after `step` is forgotten.
+class MetricWriter:
+    """Appends to RUN/metrics.jsonl and RUN/tensorboard/STAGE; what a killed run wrote after `step`
+    is forgotten.
 
     Of several processes the first alone writes.
     """
@@ -17,7 +20,7 @@ class Logbook:
     def __init__(self, run: RunDirectory, stage: str, step: int):
         self.run, self.stage = run, stage
         self.board = None
-        if processes.is_first():
+        if processes.is_main():
             from tensorboardX import (
                 SummaryWriter,  # imports torch where there is one: seconds, for who trains alone
             )

@@ -1,8 +1,9 @@
 """Devices: the only file that says pmap.
 
-State is replicated without a device axis (`in_axes=None`), batches carry one in front, big tables are split by rows.
-Losses, metrics and gradients are sums; `sum_over_devices` adds them, and the caller divides once. `jax.pmap` is in
-maintenance upstream: all that a move away from it would touch is here.
+State is replicated without a device axis (`in_axes=None`), batches carry one in front, big tables
+are split by rows. Losses, metrics and gradients are sums; `sum_over_devices` adds them, and the
+caller divides once. `jax.pmap` is in maintenance upstream: all that a move away from it would touch
+is here.
 """
 
 from __future__ import annotations
@@ -44,21 +45,27 @@ def device_kinds() -> list[str]:
 
 
 def memory_for_data() -> int:
-    """Bytes of one device that data may occupy beside the model: a quarter of it, and 1 GiB where JAX cannot say."""
+    """Bytes of one device that data may occupy beside the model: a quarter of it, and 1 GiB where
+    JAX cannot say.
+    """
     known = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     return int(known.get("bytes_limit", 4 << 30)) // 4
 
 
 def replicate(tree: Tree) -> Tree:
-    """The tree on every local device. Laid out as pmap itself would: any other layout makes it compile twice."""
+    """The tree on every local device. Laid out as pmap itself would: any other layout makes it
+    compile twice.
+    """
     mesh = _mesh(jax.local_devices())
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def across_processes(tree: Tree) -> Tree:
-    """Arrays of this process's devices as parts of arrays of all processes, which is what Orbax writes and reads.
+    """Arrays of this process's devices as parts of arrays of all processes, which is what Orbax
+    writes and reads.
 
-    An array with an axis for devices becomes one with all of them; a replicated one stays as it is. Alone: the tree.
+    An array with an axis for devices becomes one with all of them; a replicated one stays as it is.
+    Alone: the tree.
     """
     if jax.process_count() == 1:
         return tree
@@ -79,13 +86,16 @@ def within_process(tree: Tree) -> Tree:
 
 
 def of_this_process(rows: np.ndarray) -> np.ndarray:
-    """This process's run of rows [N, ...] that are split evenly over all of them, in their order."""
+    """This process's run of rows [N, ...] that are split evenly over all of them, in their
+    order.
+    """
     number, count = process()
     return np.split(rows, count)[number]
 
 
 def of_all_processes(tree: Tree) -> Tree:
-    """The inverse: leaves split over devices, [n, ...] on each process, as [N, ...] on every host. Alone: the tree.
+    """The inverse: leaves split over devices, [n, ...] on each process, as [N, ...] on every host.
+    Alone: the tree.
 
     All processes must come here.
     """
@@ -98,8 +108,10 @@ def _mesh(devices: list) -> Mesh:
     return Mesh(np.array(devices), (_AXIS,))
 
 
-def deal(tree: Tree) -> Tree:
-    """Rows [V, ...] of each leaf as [P, ceil(V / P), ...], each local device holding its run of them; zeros fill up."""
+def shard_rows(tree: Tree) -> Tree:
+    """Rows [V, ...] of each leaf as [P, ceil(V / P), ...], each local device holding its run of
+    them; zeros fill up.
+    """
     P = num_local_devices()
     mesh = _mesh(jax.local_devices())
 
@@ -125,17 +137,23 @@ def join_devices(tree: Tree) -> Tree:
 
 
 def sum_over_devices(tree: Tree) -> Tree:
-    """Inside a function given to `scan_steps`: each leaf added over all devices of all processes."""
+    """Inside a function given to `scan_steps`: each leaf added over all devices of all
+    processes.
+    """
     return lax.psum(tree, _AXIS)
 
 
-def exchange(rows: jax.Array) -> jax.Array:
-    """Inside a step: [P * n, ...], n rows for each device of all processes -> the n that each device has for this."""
+def all_to_all(rows: jax.Array) -> jax.Array:
+    """Inside a step: [P * n, ...], n rows for each device of all processes -> the n that each
+    device has for this.
+    """
     return lax.all_to_all(rows, _AXIS, 0, 0, tiled=True)
 
 
 def as_rows(tree: Tree) -> Tree:
-    """Leaves [P, n, ...] split over the devices as [P * n, ...], still where they lie; the given ones are donated."""
+    """Leaves [P, n, ...] split over the devices as [P * n, ...], still where they lie; the given
+    ones are donated.
+    """
     return _reshaped(tree, lambda shape: (shape[0] * shape[1], *shape[2:]))
 
 
@@ -157,7 +175,9 @@ def _reshape(leaf: jax.Array, shape: tuple[int, ...], split: NamedSharding) -> j
 
 
 def gather_over_devices(tree: Tree) -> Tree:
-    """Inside a mapped function: rows [N, ...] of all P devices, in the devices' order, as [P * N, ...] on each."""
+    """Inside a mapped function: rows [N, ...] of all P devices, in the devices' order, as [P * N,
+    ...] on each.
+    """
     return jax.tree.map(lambda leaf: lax.all_gather(leaf, _AXIS, tiled=True), tree)
 
 
@@ -167,11 +187,13 @@ def device_number() -> jax.Array:
 
 
 def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Callable:
-    """K steps in one device call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); state is donated.
+    """K steps in one device call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); state
+    is donated.
 
-    step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come from sums over
-    devices. shared: arrays that no step changes; an argument of the call, since constants of that size would be folded.
-    axes: a prefix of the state, hashable, that is 0 where the leaves [P, ...] are split over devices, not replicated.
+    step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come
+    from sums over devices. shared: arrays that no step changes; an argument of the call, since
+    constants of that size would be folded. axes: a prefix of the state, hashable, that is 0 where
+    the leaves [P, ...] are split over devices, not replicated.
     """
 
     def steps(state, shared, batches):
@@ -187,7 +209,8 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
 def _begun_together(call: Callable) -> Callable:
     """The same call, of which the first waits until all processes have compiled it.
 
-    One may find it in its cache and another not, and collectives on CPUs give up on whoever comes 30 seconds late.
+    One may find it in its cache and another not, and collectives on CPUs give up on whoever comes
+    30 seconds late.
     """
     begun = False
 
@@ -195,7 +218,7 @@ def _begun_together(call: Callable) -> Callable:
         nonlocal begun
         if not begun and jax.process_count() > 1:
             call.lower(*arguments).compile()
-            processes.meet()
+            processes.barrier()
         begun = True
         return call(*arguments)
 
@@ -213,7 +236,9 @@ def map_devices(function: Callable) -> Callable:
 
 
 def map_shares(function: Callable) -> Callable:
-    """function(share, same) on every local device: ([P, ...] of `deal`, replicated) -> what is equal on all of them."""
+    """function(share, same) on every local device: ([P, ...] of `deal`, replicated) -> what is
+    equal on all of them.
+    """
     return jax.pmap(
         function, axis_name=_AXIS, in_axes=(0, None), out_axes=None, devices=jax.local_devices()
     )

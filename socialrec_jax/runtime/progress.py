@@ -1,4 +1,6 @@
-"""What a person sees of a running training: a bar on a terminal, one plain line a report elsewhere."""
+"""What a person sees of a running training: a bar on a terminal, one plain line a report
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +9,24 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as RichProgress
 
 from socialrec_jax.runtime import processes
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress:
-    """Follows one stage from step `begin` to `num_steps`; of several processes the first alone speaks."""
+class ProgressBar:
+    """Follows one stage from step `begin` to `num_steps`; of several processes the first alone
+    speaks.
+    """
 
     def __init__(self, stage: str, num_steps: int, begin: int):
         self.stage, self.num_steps = stage, num_steps
         self.bar = None
-        if sys.stdout.isatty() and processes.is_first():
+        if sys.stdout.isatty() and processes.is_main():
             numbers = TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:,.0f} events/s")
-            self.bar = Bar(
+            self.bar = RichProgress(
                 TextColumn(stage),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -35,7 +39,7 @@ class Progress:
             )
         self.last_line = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self.bar:
             self.bar.start()
         return self
@@ -61,5 +65,5 @@ class Progress:
         line = f"{self.stage}  {text}"
         if self.bar:
             self.bar.console.print(line, highlight=False)
-        elif processes.is_first():
+        elif processes.is_main():
             print(line, flush=True)

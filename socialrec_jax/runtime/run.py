@@ -1,4 +1,6 @@
-"""The run directory: where everything of one training lies, who may write there, and how files come to be whole."""
+"""The run directory: where everything of one training lies, who may write there, and how files come
+to be whole.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """One writer at a time; the kernel frees the lock however the process ends. RunLocked when it is taken."""
+        """One writer at a time; the kernel frees the lock however the process ends. RunLocked when
+        it is taken.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as file:
             try:
@@ -108,7 +112,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name in path's folder that becomes path when the block ends well, and vanishes otherwise."""
+    """A temporary name in path's folder that becomes path when the block ends well, and vanishes
+    otherwise.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)

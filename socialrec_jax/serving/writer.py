@@ -25,8 +25,8 @@ class TableWriter:
     def write(self, **columns: np.ndarray) -> None:
         """Append one chunk: columns [n] of equal length, the same names and types in every chunk.
 
-        Strings as numpy's fixed-width type, which DuckDB takes for an enum: hence the cast. Of object arrays it would
-        ask pandas, which is not there, value by value.
+        Strings as numpy's fixed-width type, which DuckDB takes for an enum: hence the cast. Of
+        object arrays it would ask pandas, which is not there, value by value.
         """
         select = ", ".join(
             f'"{n}"::varchar as "{n}"' if v.dtype.kind == "U" else f'"{n}"'
@@ -43,7 +43,8 @@ class TableWriter:
 def table_writer(path: Path) -> Iterator[TableWriter]:
     """A writer whose rows appear as `path` (.parquet or .jsonl) when the block ends well.
 
-    Raises UsageError for another suffix, InputMissing where the folder does not exist, DiskError without room.
+    Raises UsageError for another suffix, InputMissing where the folder does not exist, DiskError
+    without room.
     """
     check_output(path)
     try:

@@ -21,9 +21,9 @@ _BYTES_PER_TOKEN = 4  # of English in a small byte-level vocabulary
 _TEXT_TOKENS = 2_000_000  # trained in about two minutes on two cores
 
 
-def resolve(config: Config, world: World) -> Config:
+def auto_config(config: Config, world: World) -> Config:
     """The same configuration with every None filled in; what the user set stays."""
-    lengths = world.ends(VALIDATION) - world.events.starts
+    lengths = world.history_ends(VALIDATION) - world.events.starts
     model = config.model
     if model.history_length is None:
         model = dataclasses.replace(model, history_length=window_for(lengths))
@@ -41,11 +41,11 @@ def resolve(config: Config, world: World) -> Config:
             train, epochs=epochs_for(int(lengths.sum()), required(train.tokens_per_step))
         )
     return dataclasses.replace(
-        config, model=model, train=train, text=resolve_text(config.text, world.items)
+        config, model=model, train=train, text=auto_text_config(config.text, world.items)
     )
 
 
-def resolve_text(text: TextConfig, items: Items) -> TextConfig:
+def auto_text_config(text: TextConfig, items: Items) -> TextConfig:
     """The vocabulary and the passes that follow from how much text there is."""
     columns = (items.titles, items.categories, items.tags, items.descriptions)
     num_tokens = sum(len(column.data) for column in columns) / _BYTES_PER_TOKEN
@@ -59,12 +59,15 @@ def resolve_text(text: TextConfig, items: Items) -> TextConfig:
 
 
 def vocabulary_for(num_tokens: float) -> int:
-    """The power of two that sees each token about fifty times: more words are whole, yet none too rare to learn."""
+    """The power of two that sees each token about fifty times: more words are whole, yet none too
+    rare to learn.
+    """
     return int(2 ** np.clip(np.round(np.log2(max(num_tokens, 1) / 50)), 10, 14))
 
 
 def window_for(lengths: np.ndarray) -> int:
-    """The shortest window that shows 95% of all events their whole history, or the longest there is.
+    """The shortest window that shows 95% of all events their whole history, or the longest there
+    is.
 
     lengths [U]: training events of each user. Short rows cost less attention and pack as well.
     """
@@ -76,7 +79,9 @@ def window_for(lengths: np.ndarray) -> int:
 
 
 def tokens_for(num_events: int) -> int:
-    """The power of two that makes about 64 steps an epoch: small data needs small steps to take enough of them."""
+    """The power of two that makes about 64 steps an epoch: small data needs small steps to take
+    enough of them.
+    """
     return int(2 ** np.clip(np.round(np.log2(max(num_events, 1) / _STEPS_PER_EPOCH)), 10, 12))
 
 
@@ -86,6 +91,8 @@ def epochs_for(num_events: int, tokens_per_step: int) -> int:
 
 
 def dropout_for(num_events: int, num_items: int) -> float:
-    """Half where an item has some ten events, a fifth where it has sixty and more: measured in docs/results.md."""
+    """Half where an item has some ten events, a fifth where it has sixty and more: measured in
+    docs/results.md.
+    """
     events_per_item = max(num_events / max(num_items, 1), 1.0)
     return float(np.round(np.clip(0.5 - 0.5 * (np.log10(events_per_item) - 1.2), 0.2, 0.5), 2))

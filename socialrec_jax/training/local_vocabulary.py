@@ -1,7 +1,9 @@
-"""A batch's own small world: the items and users it speaks of, numbered 0..U-1, in place of the whole catalogue.
+"""A batch's own small world: the items and users it speaks of, numbered 0..U-1, in place of the
+whole catalogue.
 
-The model that trains on it is the same class with smaller tables, so gradients come out as rows. Whatever else is
-known of items travels along. Tables that stay whole leave their numbers as they are.
+The model that trains on it is the same class with smaller tables, so gradients come out as rows.
+Whatever else is known of items travels along. Tables that stay whole leave their numbers as they
+are.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ DENSE_BYTES = 1 << 30  # a table that costs less on a device is trained as a who
 _COPIES = 5  # of a table trained as a whole: parameters, average, gradient and Adam's two moments
 
 
-class SmallWorld(struct.PyTreeNode):
+class LocalVocabulary(struct.PyTreeNode):
     batch: Batch
     negatives: Negatives | None
     fixed: dict
@@ -49,7 +51,8 @@ def resized(model: RecommenderModel, rows: dict[str, int]) -> RecommenderModel:
 
 
 def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:
-    """Which tables are trained row by row: those whose dense training takes more than DENSE_BYTES on a device.
+    """Which tables are trained row by row: those whose dense training takes more than DENSE_BYTES
+    on a device.
 
     A softmax over the whole catalogue touches every item anyway.
     """
@@ -59,7 +62,7 @@ def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:
     )
 
 
-def told(model: RecommenderModel, num_negatives: int) -> str:
+def describe(model: RecommenderModel, num_negatives: int) -> str:
     """Which way each table is trained and why: a line for people."""
     big, width = big_tables(model, num_negatives), model.config.width
 
@@ -80,18 +83,18 @@ def dense_bytes(num_rows: int, width: int) -> int:
 
 def gather(
     tables: dict[str, Table], batch: Batch, negatives: Negatives | None, fixed: dict
-) -> SmallWorld:
+) -> LocalVocabulary:
     """The small world of this device's batch. Inside a step."""
     lookups, friends = {}, batch.friends
     if "items" in tables:
         assert negatives is not None
-        asked = [batch.items, batch.targets, negatives.ids] + (
+        requested_ids = [batch.items, batch.targets, negatives.ids] + (
             [] if friends is None else [friends.items]
         )
         found = lookups["items"] = look_up(
-            tables["items"], jnp.concatenate([ids.reshape(-1) for ids in asked])
+            tables["items"], jnp.concatenate([ids.reshape(-1) for ids in requested_ids])
         )
-        items, targets, ids, *theirs = _like(found.places, asked)
+        items, targets, ids, *theirs = _like(found.places, requested_ids)
         batch, negatives = batch.replace(items=items, targets=targets), negatives.replace(ids=ids)
         if friends is not None:
             friends = friends.replace(items=theirs[0])
@@ -102,14 +105,15 @@ def gather(
         )
         places = found.places.reshape(friends.users.shape)
         friends = friends.replace(users=jnp.where(friends.users < 0, -1, places))
-    return SmallWorld(batch.replace(friends=friends), negatives, fixed, lookups)
+    return LocalVocabulary(batch.replace(friends=friends), negatives, fixed, lookups)
 
 
-def _like(places: Array, asked: list[Array]) -> list[Array]:
+def _like(places: Array, requested_ids: list[Array]) -> list[Array]:
     """Places [N] in pieces of the shapes that were asked for."""
-    ends = np.cumsum([ids.size for ids in asked])[:-1]
+    ends = np.cumsum([ids.size for ids in requested_ids])[:-1]
     return [
-        part.reshape(ids.shape) for part, ids in zip(jnp.split(places, ends), asked, strict=True)
+        part.reshape(ids.shape)
+        for part, ids in zip(jnp.split(places, ends), requested_ids, strict=True)
     ]
 
 

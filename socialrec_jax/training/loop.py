@@ -1,8 +1,9 @@
-"""The training loop of one stage: resume, step, report, validate, keep the best, stop early, leave cleanly.
+"""The training loop of one stage: resume, step, report, validate, keep the best, stop early, leave
+cleanly.
 
-Everything that decides the future (step, best so far, patience) is in the checkpoint, and every batch is a function of
-(seed, step): a run that was killed ends with the same bits as one that was not. With several processes, process 0
-validates, and its signals count; the others follow.
+Everything that decides the future (step, best so far, patience) is in the checkpoint, and every
+batch is a function of (seed, step): a run that was killed ends with the same bits as one that was
+not. With several processes, process 0 validates, and its signals count; the others follow.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from socialrec_jax.config import SELECT_BY, Config
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
-from socialrec_jax.runtime.metric_writer import Logbook
-from socialrec_jax.runtime.progress import Progress
+from socialrec_jax.runtime.metric_writer import MetricWriter
+from socialrec_jax.runtime.progress import ProgressBar
 from socialrec_jax.runtime.run import RunDirectory
-from socialrec_jax.training.retriever import TrainState
+from socialrec_jax.training.state import TrainState
 
 Validate = Callable[[dict], dict[str, float]]
 
@@ -64,7 +65,7 @@ class Stopped(Exception):
 
 
 @dataclasses.dataclass
-class Standing:
+class StageProgress:
     """How a stage stands; JSON beside every checkpoint."""
 
     best_step: int = 0
@@ -86,30 +87,30 @@ def fit(
     batches: Batches,
     validate: Validate | None,
     about: dict | None = None,
-) -> tuple[TrainState, Standing]:
+) -> tuple[TrainState, StageProgress]:
     """Train a stage to its end, from wherever run stands, and return its best state.
 
-    validate: metrics of the parameters that a state would serve; the best SELECT_BY is kept. Without it the stage runs
-    all its steps and the last state is the best. about: see Checkpoints. Raises Stopped after a signal,
-    TrainingDiverged on a loss that is not finite.
+    validate: metrics of the parameters that a state would serve; the best SELECT_BY is kept.
+    Without it the stage runs all its steps and the last state is the best. about: see Checkpoints.
+    Raises Stopped after a signal, TrainingDiverged on a loss that is not finite.
     """
     checkpoints = Checkpoints(run.checkpoints / stage, about)
-    state, standing = trainer.init(batches.at(0)), Standing()
+    state, progress = trainer.init(batches.at(0)), StageProgress()
     restored = checkpoints.restore(state)
     if restored:
-        state, standing = restored[0], Standing(**restored[1])
+        state, progress = restored[0], StageProgress(**restored[1])
         if (
-            standing.best_step not in checkpoints.steps()
+            progress.best_step not in checkpoints.steps()
         ):  # it went when a newer one, damaged since, was better
-            standing.best_step, standing.best_value = 0, -1.0
-    if not standing.finished:
-        with contextlib.closing(Logbook(run, stage, int(state.step))) as logbook:
-            state = _Loop(stage, trainer, batches, validate, checkpoints, logbook, standing).run(
-                state
-            )
-    if standing.best_step != int(state.step):
-        state, _ = checkpoints.restore(state, standing.best_step) or (state, {})
-    return state, standing
+            progress.best_step, progress.best_value = 0, -1.0
+    if not progress.finished:
+        with contextlib.closing(MetricWriter(run, stage, int(state.step))) as metric_writer:
+            state = _Loop(
+                stage, trainer, batches, validate, checkpoints, metric_writer, progress
+            ).run(state)
+    if progress.best_step != int(state.step):
+        state, _ = checkpoints.restore(state, progress.best_step) or (state, {})
+    return state, progress
 
 
 @dataclasses.dataclass
@@ -121,68 +122,72 @@ class _Loop:
     batches: Batches
     validate: Validate | None
     checkpoints: Checkpoints
-    logbook: Logbook
-    standing: Standing
+    metric_writer: MetricWriter
+    progress: StageProgress
 
     def run(self, state: TrainState) -> TrainState:
-        """Call by call until the last step, patience or a signal ends it; every validation is also a checkpoint."""
+        """Call by call until the last step, patience or a signal ends it; every validation is also
+        a checkpoint.
+        """
         t, step, last = self.trainer.config.train, int(state.step), self.trainer.num_steps
         every = evaluation_interval(last, t.evaluations, t.steps_per_call)
         supply = parallel.prefetch(
             calls(self.batches, step, last, t.steps_per_call, parallel.process())
         )
-        call, clock = self.trainer.compile(), _Clock(self.standing)
-        with _SignalWatch() as signals, Progress(self.stage, last, step) as progress:
+        call, clock = self.trainer.compile(), _Clock(self.progress)
+        with _SignalWatch() as signals, ProgressBar(self.stage, last, step) as progress_bar:
             for batch in supply:
                 state, losses = call(state, batch)
                 step += t.steps_per_call
-                self._report(step, float(np.mean(np.asarray(losses))), clock, progress)
-                judging = step % every == 0 or step >= last
-                if judging:
-                    self._judge(step, state, progress)
+                self._report(step, float(np.mean(np.asarray(losses))), clock, progress_bar)
+                evaluating = step % every == 0 or step >= last
+                if evaluating:
+                    self._evaluate(step, state, progress_bar)
                 received = _agreed(signals)
-                if judging or received:
-                    keep = {self.standing.best_step}
-                    self.checkpoints.save(step, state, dataclasses.asdict(self.standing), keep)
-                if self.standing.finished:
+                if evaluating or received:
+                    keep = {self.progress.best_step}
+                    self.checkpoints.save(step, state, dataclasses.asdict(self.progress), keep)
+                if self.progress.finished:
                     break
                 if received:
                     raise Stopped(received)
                 clock.restart()
         return state
 
-    def _report(self, step: int, loss: float, clock: _Clock, progress: Progress) -> None:
+    def _report(self, step: int, loss: float, clock: _Clock, progress_bar: ProgressBar) -> None:
         events_per_step = self.batches.targets_per_epoch / self.batches.steps_per_epoch
         clock.count(events_per_step * self.trainer.config.train.steps_per_call)
-        self.standing.steps = step
+        self.progress.steps = step
         if not np.isfinite(loss):
             raise TrainingDiverged(
                 f"{self.stage}: loss is {loss} at step {step}; lower --train.learning-rate"
             )
-        progress.advance(step, loss, clock.rate)
+        progress_bar.advance(step, loss, clock.rate)
         rate = float(np.asarray(self.trainer.schedule(step)))
-        self.logbook.write(step, loss=loss, events_per_second=clock.rate, learning_rate=rate)
+        self.metric_writer.write(step, loss=loss, events_per_second=clock.rate, learning_rate=rate)
 
-    def _judge(self, step: int, state: TrainState, progress: Progress) -> None:
+    def _evaluate(self, step: int, state: TrainState, progress_bar: ProgressBar) -> None:
         """Validate, and move the best and the patience accordingly."""
-        standing, validate = self.standing, self.validate
-        standing.finished = step >= self.trainer.num_steps
+        progress, validate = self.progress, self.validate
+        progress.finished = step >= self.trainer.num_steps
         if validate is None:
-            standing.best_step = step
+            progress.best_step = step
             return
         served = state.served  # of all processes
-        metrics = processes.first_says(lambda: validate(served))
-        self.logbook.write(step, **{f"validation_{name}": value for name, value in metrics.items()})
-        progress.validated(step, metrics)
-        if metrics[SELECT_BY] > standing.best_value:
-            standing.best_step, standing.best_value, standing.worse_in_a_row = (
+        metrics = processes.broadcast_from_main(lambda: validate(served))
+        self.metric_writer.write(
+            step, **{f"validation_{name}": value for name, value in metrics.items()}
+        )
+        progress_bar.validated(step, metrics)
+        if metrics[SELECT_BY] > progress.best_value:
+            progress.best_step, progress.best_value, progress.worse_in_a_row = (
                 step,
                 metrics[SELECT_BY],
                 0,
             )
         else:
-            standing.worse_in_a_row += 1
-        standing.finished |= standing.worse_in_a_row >= self.trainer.config.train.patience
+            progress.worse_in_a_row += 1
+        progress.finished |= progress.worse_in_a_row >= self.trainer.config.train.patience
 
 
 def evaluation_interval(num_steps: int, evaluations: int, steps_per_call: int) -> int:
@@ -208,10 +213,12 @@ def calls(
 
 
 class _Clock:
-    """Adds the time of device calls to the standing; the first call of a process compiles and is kept apart."""
+    """Adds the time of device calls to the standing; the first call of a process compiles and is
+    kept apart.
+    """
 
-    def __init__(self, standing: Standing):
-        self.standing, self.compiled, self.rate = standing, False, 0.0
+    def __init__(self, progress: StageProgress):
+        self.progress, self.compiled, self.rate = progress, False, 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -222,20 +229,22 @@ class _Clock:
         elapsed = time.perf_counter() - self.began
         self.rate = events / elapsed
         if not self.compiled:
-            self.standing.compile_seconds += elapsed
+            self.progress.compile_seconds += elapsed
             self.compiled = True
         else:
-            self.standing.seconds += elapsed
-            self.standing.events += events
+            self.progress.seconds += elapsed
+            self.progress.events += events
 
 
 def _agreed(signals: _SignalWatch) -> int:
     """The signal that process 0 has received, on all processes: they leave together."""
-    return processes.first_says(lambda: signals.received)
+    return processes.broadcast_from_main(lambda: signals.received)
 
 
 class _SignalWatch:
-    """Remembers SIGTERM and Ctrl-C until the loop is at a place to leave; a second one ends the process at once."""
+    """Remembers SIGTERM and Ctrl-C until the loop is at a place to leave; a second one ends the
+    process at once.
+    """
 
     def __init__(self) -> None:
         self.received = 0

@@ -1,10 +1,11 @@
 """Losses as (sum, weight): add over chunks, steps and devices, then divide once.
 
-The softmax over a catalogue or a vocabulary never holds all logits at once. Its gradient is taken in the forward pass,
-chunk by chunk, while the chunk's exponentials are at hand: three matrix products and one elementwise pass, where
-recomputing the logits in a backward pass costs four products and twice the passes. (The same idea as fused linear
-cross-entropy kernels: Hsu et al. 2024, "Liger Kernel".) A catalogue may be shared by the devices: each adds its part of
-the sum of exponentials.
+The softmax over a catalogue or a vocabulary never holds all logits at once. Its gradient is taken
+in the forward pass, chunk by chunk, while the chunk's exponentials are at hand: three matrix
+products and one elementwise pass, where recomputing the logits in a backward pass costs four
+products and twice the passes. (The same idea as fused linear cross-entropy kernels: Hsu et al.
+2024, "Liger Kernel".) A catalogue may be shared by the devices: each adds its part of the sum of
+exponentials.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def next_token(
 def _softmax(
     rows: Array, table: Array, targets: Array, weights: Array, bound: float | None
 ) -> Sums:
-    """Cross-entropy of logits rows . table, of which none exceeds bound; None looks for the greatest."""
+    """Cross-entropy of logits rows . table, of which none exceeds bound; None looks for the
+    greatest.
+    """
     positive = jnp.sum(rows * table[targets], -1)
     normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound, 1))
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
@@ -63,10 +66,11 @@ def _softmax(
 def _weighted_logsumexp(
     rows: Array, table: Array, weights: Array, bound: float | None, devices: int
 ) -> jax.Array:
-    """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over all their tables.
+    """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over
+    all their tables.
 
-    rows and weights are the same on all of several devices. The gradient is that of the sum over devices by what is
-    here: the gradients by rows differ, and are added where the gather is undone.
+    rows and weights are the same on all of several devices. The gradient is that of the sum over
+    devices by what is here: the gradients by rows differ, and are added where the gather is undone.
     """
     return _logsumexp_and_gradient(rows, table, weights, bound, devices)[0]
 
@@ -74,7 +78,9 @@ def _weighted_logsumexp(
 def _logsumexp_and_gradient(
     rows: Array, table: Array, weights: Array, bound: float | None, devices: int
 ):
-    """The value and its gradients by rows [N, D], table [V, D] and weights [N]; several devices need a bound."""
+    """The value and its gradients by rows [N, D], table [V, D] and weights [N]; several devices
+    need a bound.
+    """
     join: Callable = parallel.sum_over_devices if devices > 1 else lambda sums: sums
     N, V, D = len(rows), len(table), rows.shape[1]
     chunk = max(1, min(N, CHUNK_LOGITS // V))
@@ -122,11 +128,13 @@ def sharded_softmax(
     weights: Floats[Array, "N"],
     temperature: float,
 ) -> Sums:
-    """full_softmax inside a mapped function, over a catalogue of which device d holds items d * S to (d + 1) * S.
+    """full_softmax inside a mapped function, over a catalogue of which device d holds items d * S
+    to (d + 1) * S.
 
-    users, targets (numbers in the whole catalogue) and weights are this device's own; the sum over devices of what is
-    returned is the loss. Gradients are those of that sum and stay where users and items live: they are not to be
-    added over devices. What travels: the users once to everybody, a number a user and chunk, and their gradients back.
+    users, targets (numbers in the whole catalogue) and weights are this device's own; the sum over
+    devices of what is returned is the loss. Gradients are those of that sum and stay where users
+    and items live: they are not to be added over devices. What travels: the users once to
+    everybody, a number a user and chunk, and their gradients back.
     """
     everybody, wanted, everybodys = parallel.gather_over_devices(
         (users / temperature, targets, weights)
@@ -154,9 +162,9 @@ def sampled_softmax(
 ) -> Sums:
     """Cross-entropy over the target and M shared negatives, an estimate of `full_softmax`.
 
-    log_expected is the log of how often each negative is expected among the M: subtracting it (logQ, Bengio & Senecal
-    2008; Yi et al. 2019) makes the sum over negatives an unbiased estimate of the sum over the catalogue. A negative
-    that happens to be the target is masked.
+    log_expected is the log of how often each negative is expected among the M: subtracting it
+    (logQ, Bengio & Senecal 2008; Yi et al. 2019) makes the sum over negatives an unbiased estimate
+    of the sum over the catalogue. A negative that happens to be the target is masked.
     """
     scaled = users / temperature
     positive = jnp.sum(scaled * positives, -1)
@@ -182,9 +190,11 @@ def listwise(
     exists: Bools[Array, "Q C"],
     weights: Floats[Array, "Q"],
 ) -> Sums:
-    """Cross-entropy of what happened among the candidates, shared between them where it was several.
+    """Cross-entropy of what happened among the candidates, shared between them where it was
+    several.
 
-    A query none of whose candidates came true teaches nothing about their order and has no part in it.
+    A query none of whose candidates came true teaches nothing about their order and has no part in
+    it.
     """
     scores = jnp.where(exists, scores, -1e9)
     losses = jax.nn.logsumexp(scores, -1) - jnp.sum(labels * scores, -1) / jnp.maximum(
@@ -201,6 +211,8 @@ def calibration(
     exists: Bools[Array, "Q C"],
     weights: Floats[Array, "Q"],
 ) -> Sums:
-    """Binary cross-entropy of every candidate and action: its minimum is where sigmoids are the true chances."""
+    """Binary cross-entropy of every candidate and action: its minimum is where sigmoids are the
+    true chances.
+    """
     losses = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, labels), -1)
     return Sums(jnp.sum(jnp.where(exists, losses, 0) * weights[:, None]), jnp.sum(weights))

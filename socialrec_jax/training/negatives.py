@@ -1,6 +1,7 @@
 """Which items stand for the rest of the catalogue at a step: half by popularity, half uniform.
 
-Popular items make the hardest negatives, and uniform ones keep every estimate finite. All devices draw the same.
+Popular items make the hardest negatives, and uniform ones keep every estimate finite. All devices
+draw the same.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def running_counts(item_counts: np.ndarray) -> Ints[np.ndarray, "V"]:
 def draw(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
     """From a catalogue of any size: a coin decides for a random event's item or for a random item.
 
-    All that grows with V is one bisection among whole numbers: in float32 the steps of a distribution function vanish
-    from 10M items on.
+    All that grows with V is one bisection among whole numbers: in float32 the steps of a
+    distribution function vanish from 10M items on.
     """
     V, events = len(running), jnp.maximum(running[-1], 1)
     coin, popular, uniform = jax.random.split(key, 3)

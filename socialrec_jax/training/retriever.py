@@ -1,86 +1,42 @@
-"""One optimiser step: model -> losses as sums -> gradients -> sums over devices -> one division -> update.
+"""One optimiser step: model -> losses as sums -> gradients -> sums over devices -> one division ->
+update.
 
-Tables too big to be touched as a whole are apart from the other parameters: see `embeddings` and `small_world`.
+Tables too big to be touched as a whole are apart from the other parameters: see `embeddings` and
+`small_world`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 
-from socialrec_jax.batch import Batch, Columns, Slots, Sums
+from socialrec_jax.batch import Batch, Columns, PackedIndices, Sums
 from socialrec_jax.config import Config
-from socialrec_jax.data.batching.training_batches import fill
+from socialrec_jax.data.batching.training_batches import gather_batch
+from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import put_in, take_out
-from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
-from socialrec_jax.shapes import Array, Ints
+from socialrec_jax.shapes import Array
 from socialrec_jax.training import local_vocabulary, losses, negatives, row_adagrad
-from socialrec_jax.training.local_vocabulary import SmallWorld
+from socialrec_jax.training.local_vocabulary import LocalVocabulary
 from socialrec_jax.training.negatives import Negatives
+from socialrec_jax.training.state import (
+    _AXES,
+    TrainState,
+    adam,
+    initial_state,
+    summed_over_parts,
+    update_state,
+    warmup_cosine,
+)
 
 _TABLE_RATE = 10.0  # of the learning rate: Adagrad's steps shrink with every visit, Adam's do not
 _FINE_TUNING_SHARE = 0.25  # of the peak learning rate
-
-
-class TrainState(struct.PyTreeNode):
-    """Everything that a step changes; the same on all devices but for tables, which are split by rows."""
-
-    step: Ints[Array, ""]
-    params: dict
-    average: dict  # exponential moving average of params: what is evaluated and served
-    opt_state: optax.OptState
-    tables: dict = struct.field(
-        default_factory=dict
-    )  # row_adagrad.Table by name; their parameters are nowhere else
-
-    @property
-    def served(self) -> dict:
-        """What is evaluated and served: averages, and tables as they are, since an average would touch every row.
-
-        All processes must ask, since each holds a part of the tables.
-        """
-        return put_in(self.average, {name: table.parameter for name, table in self.tables.items()})
-
-
-_WHOLE: Any = None
-_SPLIT: Any = 0
-_AXES = TrainState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, _SPLIT)  # see parallel.scan_steps
-
-
-def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Schedule:
-    """The learning rate of each of num_steps: linear up to the peak, then half a cosine down to zero."""
-    warmup = max(1, int(num_steps * warmup_share))
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(num_steps, warmup + 1))
-
-
-def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
-    return optax.adam(schedule, b1=0.9, b2=0.98)
-
-
-def fresh(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step, on all local devices."""
-    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
-    return parallel.replicate(jax.tree.map(np.asarray, state))
-
-
-def updated(
-    state: TrainState, gradients: dict, optimizer: optax.GradientTransformation, ema_decay: float
-) -> TrainState:
-    """The state after one step along gradients; the average starts faster than ema_decay, or it would keep the init."""
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = jax.tree.map(jnp.add, state.params, updates)
-    decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-    average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
-    return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +73,11 @@ class Trainer:
             return self.tables
         return local_vocabulary.big_tables(self.model, self.config.train.negatives or 0)
 
-    def init(self, example: Batch | Slots) -> TrainState:
+    def init(self, example: Batch | PackedIndices) -> TrainState:
         """A fresh state on all local devices; example is one batch of rows [B, T]."""
         if self.start is not None:
             params, tables = take_out(self.start, self.big_tables)
-            state = fresh(params, self.optimizer)
+            state = initial_state(params, self.optimizer)
             return state.replace(
                 tables={name: row_adagrad.of_parameter(table) for name, table in tables.items()}
             )
@@ -129,7 +85,7 @@ class Trainer:
         small = local_vocabulary.resized(self.model, dict.fromkeys(self.big_tables, 1))
         params: dict = jax.jit(small.init)(key, batch)["params"]
         params, _ = take_out(params, self.big_tables)
-        return fresh(params, self.optimizer).replace(tables=self._fresh_tables(key))
+        return initial_state(params, self.optimizer).replace(tables=self._fresh_tables(key))
 
     def _fresh_tables(self, key: Array) -> dict[str, row_adagrad.Table]:
         """As the model's own initialisers would make them."""
@@ -137,7 +93,9 @@ class Trainer:
         deviations = {"items": width**-0.5, "users": 0.1 * width**-0.5}
         rows = {"items": self.model.num_items, "users": self.model.num_users}
         return {
-            n: row_adagrad.fresh(rows[n], width, deviations[n], jax.random.fold_in(key, rows[n]))
+            n: row_adagrad.initial_table(
+                rows[n], width, deviations[n], jax.random.fold_in(key, rows[n])
+            )
             for n in self.big_tables
         }
 
@@ -147,12 +105,12 @@ class Trainer:
             self._step, (self.fixed, self.columns, self.running_counts), _AXES
         )
 
-        def call(state: TrainState, batches: Batch | Slots):
+        def call(state: TrainState, batches: Batch | PackedIndices):
             state, (losses, lost) = steps(
                 state.replace(tables=parallel.as_shares(state.tables)), batches
             )
             if state.tables:
-                row_adagrad.tell_of_lost(lost)
+                row_adagrad.warn_of_lost(lost)
             return state.replace(tables=parallel.as_rows(state.tables)), losses
 
         return call
@@ -164,7 +122,9 @@ class Trainer:
 
     @property
     def running_counts(self) -> np.ndarray:
-        """What negatives are drawn by [V]: an argument of the step, since a constant of that size would be folded."""
+        """What negatives are drawn by [V]: an argument of the step, since a constant of that size
+        would be folded.
+        """
         return negatives.running_counts(self.item_counts)
 
     @property
@@ -172,17 +132,17 @@ class Trainer:
         """Items [V] bool whose ids are learnt."""
         return self.item_counts > 0
 
-    def _step(self, state: TrainState, shared: tuple, given: Batch | Slots):
+    def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
         """(state, (loss, lost rows)) after one step."""
         fixed, columns, running_counts = shared
-        word, drawn = self.randomness(state.step, running_counts)
+        dropout_seed, drawn = self.randomness(state.step, running_counts)
         world = local_vocabulary.gather(state.tables, _batch(given, columns), drawn, fixed)
         model = world.model(self.model)
 
         def local_loss(learnt: tuple, part: Batch):
             bound = model.bind({"params": put_in(*learnt)} | world.fixed)
             item_loss, type_loss = self.loss_sums(
-                bound, world.replace(batch=part), Noise(word, part.row_ids)
+                bound, world.replace(batch=part), DropoutRng(dropout_seed, part.row_ids)
             )
             return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
 
@@ -194,34 +154,38 @@ class Trainer:
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         rate = jnp.asarray(_TABLE_RATE * self.schedule(state.step))
         tables = {
-            name: row_adagrad.updated(table, world.lookups[name], of_rows[name], weight, rate)
+            name: row_adagrad.update_rows(table, world.lookups[name], of_rows[name], weight, rate)
             for name, table in state.tables.items()
         }
-        state = updated(state, gradients, self.optimizer, self.config.train.ema_decay)
+        state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
         return state.replace(tables=tables), (
             item_loss.mean(),
             parallel.sum_over_devices(world.lost),
         )
 
     def randomness(self, step: Array, running_counts: Array) -> tuple[Array, Negatives | None]:
-        """What a step draws: the word that its dropout follows from, and its negatives, if there are any."""
+        """What a step draws: the word that its dropout follows from, and its negatives, if there
+        are any.
+        """
         keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
         M = self.config.train.negatives
         return jax.random.bits(keys[0]), negatives.draw(keys[1], M, running_counts) if M else None
 
     def loss_sums(
-        self, model: RecommenderModel, world: SmallWorld, noise: Noise
+        self, model: RecommenderModel, world: LocalVocabulary, dropout_rng: DropoutRng
     ) -> tuple[Sums, Sums]:
-        """Losses of the local rows: the next item; its event type, with the item known and without."""
+        """Losses of the local rows: the next item; its event type, with the item known and
+        without.
+        """
         batch = world.batch
-        users = model.encode_users(batch, noise)
+        users = model.encode_users(batch, dropout_rng)
         users, targets, weights = (
             users.reshape(-1, users.shape[-1]),
             batch.targets.reshape(-1),
             self._weights(batch).reshape(-1),
         )
         item_loss = self._item_loss(
-            users, model.encode_items(noise), targets, weights, world.negatives
+            users, model.encode_items(dropout_rng), targets, weights, world.negatives
         )
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
@@ -259,25 +223,9 @@ class Trainer:
         )
 
 
-def summed_over_parts(function: Callable, params: Any, rows: Any, parts: int) -> Any:
-    """function(params, rows [B, ...]), which is a sum over rows, in so many parts of equal size, one after the other.
-
-    Only one part's activations exist at a time; the sums are those of the whole but for the order of addition.
-    """
-    if parts == 1:
-        return function(params, rows)
-    rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
-    zeros = jax.tree.map(
-        jnp.zeros_like, jax.eval_shape(function, params, jax.tree.map(lambda leaf: leaf[0], rows))
-    )
-    return jax.lax.scan(
-        lambda sums, part: (jax.tree.map(jnp.add, sums, function(params, part)), None), zeros, rows
-    )[0]
-
-
-def _batch(given: Batch | Slots, columns: Columns | None) -> Batch:
+def _batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:
     """What was sent, with the events filled in where they lie on the device."""
     if isinstance(given, Batch):
         return given
     assert columns is not None, "slots need the events: see residence.placed"
-    return fill(given, columns)
+    return gather_batch(given, columns)

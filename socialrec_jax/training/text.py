@@ -14,7 +14,13 @@ from socialrec_jax.models.gpt2 import GPT2
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Floats
 from socialrec_jax.training.losses import next_token
-from socialrec_jax.training.retriever import TrainState, adam, fresh, updated, warmup_cosine
+from socialrec_jax.training.state import (
+    TrainState,
+    adam,
+    initial_state,
+    update_state,
+    warmup_cosine,
+)
 
 # Of --train.learning-rate, so that lowering that one mends a training of text that diverged, too.
 _RATE_SHARE = 0.5
@@ -41,12 +47,14 @@ class TextTrainer:
         return adam(self.schedule)
 
     def init(self, example: TextBatch) -> TrainState:
-        """The state before the first step on all local devices; example is one batch of rows [B, L]."""
+        """The state before the first step on all local devices; example is one batch of rows [B,
+        L].
+        """
         params = self.start
         if params is None:
             key = jax.random.key(self.config.seed)
             params = jax.jit(self.model.init)(key, example.tokens, example.segments)["params"]
-        return fresh(params, self.optimizer)
+        return initial_state(params, self.optimizer)
 
     def compile(self):
         """The call (state, batches [P, K, B, L]) -> (state, losses [K])."""
@@ -63,7 +71,9 @@ class TextTrainer:
             jax.grad(local_loss, has_aux=True)(state.params)
         )
         gradients = jax.tree.map(lambda g: g / jnp.maximum(loss.weight, 1), gradients)
-        return updated(state, gradients, self.optimizer, self.config.train.ema_decay), loss.mean()
+        return update_state(
+            state, gradients, self.optimizer, self.config.train.ema_decay
+        ), loss.mean()
 
 
 def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:

@@ -1,4 +1,6 @@
-"""Rungs learn the same events, each has all optimisations below it, and what is not built has a row that says so."""
+"""Rungs learn the same events, each has all optimisations below it, and what is not built has a row
+that says so.
+"""
 
 from __future__ import annotations
 

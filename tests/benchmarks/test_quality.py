@@ -1,4 +1,6 @@
-"""Each arm takes away what it says and nothing else; the suite runs, and a finished run is not trained again."""
+"""Each arm takes away what it says and nothing else; the suite runs, and a finished run is not
+trained again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def edges_of(world: World) -> list[tuple[int, int, float, int]]:
 
 @pytest.fixture(params=["both ends", "one end", "crowded"])
 def social(tmp_path, request) -> World:
-    """A World whose friendships are stored at both ends, or at one; crowded: a few users have most friends."""
+    """A World whose friendships are stored at both ends, or at one; crowded: a few users have most
+    friends.
+    """
     edges = random_edges(USERS, 300, (1000, 2000))
     if request.param == "crowded":
         edges = [(u, f % 15, w, t) for u, f, w, t in edges if u > 30]
@@ -87,7 +91,7 @@ def test_an_arm_without_friends_or_texts_has_none_and_keeps_the_rest(world):
 def test_without_order_the_same_was_done_in_another_order(world):
     values = np.random.default_rng(0).random(len(world.events.items)).astype(np.float32)
     world = dataclasses.replace(world, events=dataclasses.replace(world.events, values=values))
-    ends = world.ends(VALIDATION)
+    history_ends = world.history_ends(VALIDATION)
     changed = quality.without_order(world, 1)
 
     def did(w: World, begin: int, end: int) -> list[tuple]:
@@ -98,7 +102,9 @@ def test_without_order_the_same_was_done_in_another_order(world):
             )
         )
 
-    for start, end, stop in zip(world.events.starts, ends, world.events.offsets[1:], strict=True):
+    for start, end, stop in zip(
+        world.events.starts, history_ends, world.events.offsets[1:], strict=True
+    ):
         assert Counter(did(changed, start, end)) == Counter(did(world, start, end))
         assert did(changed, end, stop) == did(world, end, stop), "what is held out stays"
     assert (changed.events.items != world.events.items).mean() > 0.3
@@ -130,7 +136,7 @@ def test_a_summary_is_mean_deviation_and_values_over_the_seeds():
 def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     monkeypatch.setattr(baselines, "_CHOICES", {})
     monkeypatch.setattr(baselines, "_NEIGHBOUR_CHOICES", {})
-    monkeypatch.setattr(rank, "steps_for", lambda _: 16)
+    monkeypatch.setattr(ranker, "steps_for", lambda _: 16)
     facts = {
         "counts": {"users": USERS, "items": 40, "events": len(world.events.items)},
         "time_max": 2_000_000,

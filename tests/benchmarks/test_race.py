@@ -18,14 +18,14 @@ def test_peers_train_on_the_training_part_and_are_judged_by_the_event_after_it(t
     race.write_sequences(world, tmp_path / "sequences.npz")
     with np.load(tmp_path / "sequences.npz") as columns:
         offsets, items, held_out = (columns[name] for name in ("offsets", "items", "held_out"))
-    ends, stops = world.ends(VALIDATION), world.ends(TEST)
+    history_ends, stops = world.history_ends(VALIDATION), world.history_ends(TEST)
     for user, start in enumerate(world.events.starts):
         assert (
             items[offsets[user] : offsets[user + 1]].tolist()
-            == world.events.items[start : ends[user]].tolist()
+            == world.events.items[start : history_ends[user]].tolist()
         )
         assert held_out[user] == (
-            world.events.items[ends[user]] if stops[user] > ends[user] else -1
+            world.events.items[history_ends[user]] if stops[user] > history_ends[user] else -1
         )
 
 

@@ -1,4 +1,6 @@
-"""The page shows what was measured and what was not, asks the network for nothing, and a mistake is one line."""
+"""The page shows what was measured and what was not, asks the network for nothing, and a mistake is
+one line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What cannot be measured is a row that says why; what can is measured after compilation, and slowness is found."""
+"""What cannot be measured is a row that says why; what can is measured after compilation, and
+slowness is found.
+"""
 
 from __future__ import annotations
 
@@ -161,10 +163,10 @@ def test_bound_by(mfu, memory, network, wait, expected):
 def test_the_network_is_judged_where_it_is_known():
     work = Work(lambda x: x, 0, lambda _: None, "events", 1, network_bytes=6e8, devices=8)
     row = Row(suite="s", case="c", preset="p", status=OK, p50=1e-3)
-    judged = bounds.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
-    assert judged.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
-    assert judged.bound_by == "network"
-    assert judged.status == OK, (
+    evaluated = bounds.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
+    assert evaluated.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
+    assert evaluated.bound_by == "network"
+    assert evaluated.status == OK, (
         "switches that add up are sent less than a ring sends: that is no mistake"
     )
     assert bounds.against_ceiling(row, work, CEILING).bound_by == "n/a"

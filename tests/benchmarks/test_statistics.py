@@ -1,4 +1,6 @@
-"""Tests and intervals say what others say, and the verdict respects how far a run's own rounds lie apart."""
+"""Tests and intervals say what others say, and the verdict respects how far a run's own rounds lie
+apart.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,10 @@ def test_a_machine_that_others_slow_down_is_no_difference():
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_a_slower_and_a_faster_step_are_found(noise):
     for n in range(5):
-        old, new = results(2 * n, noise=noise), results(2 * n + 1, 0.02, noise=noise)
+        old, new = (
+            results(2 * n, noise=noise),
+            results(2 * n + 1, 0.02, noise=noise),
+        )
         assert verdict(old, new) == SLOWER
         assert verdict(new, old) == FASTER
 

@@ -1,4 +1,6 @@
-"""The PyTorch twin is our behavior model: with our parameters it gives our states, and of states our loss."""
+"""The PyTorch twin is our behavior model: with our parameters it gives our states, and of states
+our loss.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The sample world keeps the rules of the input tables, and each structure it plants can be found in the data alone."""
+"""The sample world keeps the rules of the input tables, and each structure it plants can be found
+in the data alone.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def shop(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def log(shop) -> dict[str, np.ndarray]:
-    """Events by user and time, with what the catalogue says of each item, as integers where it is an id."""
+    """Events by user and time, with what the catalogue says of each item, as integers where it is
+    an id.
+    """
     return read(
         shop,
         """select dense_rank() over (order by e."user") - 1 as person, dense_rank() over (order by e.item) - 1 as item,
@@ -126,7 +130,9 @@ def test_cold_items_and_cold_users_exist(shop):
 
 
 def test_many_goods_come_late_and_sell(log):
-    """Text alone tells what they are good for: nearly nobody had them in what a model may learn from."""
+    """Text alone tells what they are good for: nearly nobody had them in what a model may learn
+    from.
+    """
     items, first = np.unique(
         log["item"][np.argsort(log["timestamp"], kind="stable")], return_index=True
     )
@@ -156,7 +162,9 @@ def test_pauses_are_short_or_long(log):
 def accuracy_of_what_usually_follows(
     log: dict[str, np.ndarray], next_step: np.ndarray, context: np.ndarray
 ) -> float:
-    """Share of the even users' events whose step is the one that most often follows its context among odd users."""
+    """Share of the even users' events whose step is the one that most often follows its context
+    among odd users.
+    """
     seen: dict[int, Counter] = {}
     odd = log["person"] % 2 == 1
     for before, after in zip(context[odd].tolist(), next_step[odd].tolist(), strict=True):
@@ -167,7 +175,9 @@ def accuracy_of_what_usually_follows(
 
 
 def steps_and_contexts(log: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(events with two before them, rows [n, 3]: (topic, kind) now, that of the last event, kind of the one before)."""
+    """(events with two before them, rows [n, 3]: (topic, kind) now, that of the last event, kind of
+    the one before).
+    """
     whole = log["person"][2:] == log["person"][:-2]
     step, kind = log["step"], log["kind"]
     return {"person": log["person"][2:][whole]}, np.stack(
@@ -196,7 +206,7 @@ def test_the_order_has_a_direction(log):
 
 def copied(log: dict[str, np.ndarray], friends: list[set[int]]) -> float:
     """Share of the users with friends whose last item a friend had strictly before."""
-    ends = np.flatnonzero(np.diff(log["person"], append=-1))
+    history_ends = np.flatnonzero(np.diff(log["person"], append=-1))
     had: dict[int, list[tuple[int, int]]] = {}
     for person, item, time in zip(log["person"], log["item"], log["timestamp"], strict=True):
         had.setdefault(int(item), []).append((int(person), int(time)))
@@ -205,7 +215,7 @@ def copied(log: dict[str, np.ndarray], friends: list[set[int]]) -> float:
             other in friends[log["person"][end]] and time < log["timestamp"][end]
             for other, time in had[int(item)]
         )
-        for end, item in zip(ends, log["item"][ends], strict=True)
+        for end, item in zip(history_ends, log["item"][history_ends], strict=True)
         if friends[log["person"][end]]
     ]
     return float(np.mean(hits))

@@ -1,4 +1,6 @@
-"""The World as columns: as-of slices show the past and nothing else, and a saved World opens as it was."""
+"""The World as columns: as-of slices show the past and nothing else, and a saved World opens as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +18,24 @@ def test_a_slice_as_of_a_time_holds_the_events_strictly_before_it(world):
         int(np.median(events.times)),
         int(events.times.max()) + 1,
     ):
-        ends = world.ends(as_of)
+        history_ends = world.history_ends(as_of)
         for user in range(world.num_users):
             start, end = events.offsets[user : user + 2]
-            assert (events.times[start : ends[user]] < as_of).all()
-            assert (events.times[ends[user] : end] >= as_of).all()
+            assert (events.times[start : history_ends[user]] < as_of).all()
+            assert (events.times[history_ends[user] : end] >= as_of).all()
 
 
 @pytest.mark.parametrize("part", [VALIDATION, TEST])
 def test_a_slice_before_a_split_holds_earlier_splits_only(world, part):
-    ends = world.ends(part)
+    history_ends = world.history_ends(part)
     for user in range(world.num_users):
         start, end = world.events.offsets[user : user + 2]
-        assert (world.event_splits[start : ends[user]] < part).all()
-        assert (world.event_splits[ends[user] : end] >= part).all()
+        assert (world.event_splits[start : history_ends[user]] < part).all()
+        assert (world.event_splits[history_ends[user] : end] >= part).all()
 
 
 def test_now_shows_everything(world):
-    np.testing.assert_array_equal(world.ends(NOW), world.events.offsets[1:])
+    np.testing.assert_array_equal(world.history_ends(NOW), world.events.offsets[1:])
 
 
 def test_a_saved_world_opens_as_it_was(world):

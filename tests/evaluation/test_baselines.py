@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.features import item_knn
-from socialrec_jax.data.features.item_knn import CosineSettings, ItemCosine
+from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.world import VALIDATION
 from socialrec_jax.evaluation import baselines, protocol
 from tests.worlds import cyclic_world, events_of
 
 
-def dense_cosine(events, ends, num_items, s: CosineSettings):
+def dense_cosine(events, history_ends, num_items, s: ItemKNNSettings):
     together, counts = np.zeros((num_items, num_items)), np.zeros(num_items)
-    for start, end in zip(events.offsets, ends, strict=False):
+    for start, end in zip(events.offsets, history_ends, strict=False):
         items = events.items[start:end]
         np.add.at(counts, items, 1)
         for a in range(len(items)):
@@ -27,16 +27,16 @@ def dense_cosine(events, ends, num_items, s: CosineSettings):
     return scale[:, None] * together * scale[None]
 
 
-@pytest.mark.parametrize("settings", [CosineSettings(), CosineSettings(2, 0.5, 0.3, 0.4, 0.6)])
+@pytest.mark.parametrize("settings", [ItemKNNSettings(), ItemKNNSettings(2, 0.5, 0.3, 0.4, 0.6)])
 def test_item_cosine_equals_the_dense_reference(world, settings):
-    ends = world.ends(VALIDATION)
-    fitted = ItemCosine.fit(world.events, ends, world.num_items, settings)
-    dense = dense_cosine(world.events, ends, world.num_items, settings)
+    history_ends = world.history_ends(VALIDATION)
+    fitted = ItemKNN.fit(world.events, history_ends, world.num_items, settings)
+    dense = dense_cosine(world.events, history_ends, world.num_items, settings)
     np.testing.assert_allclose(fitted.similarity.toarray(), dense, rtol=1e-5, atol=1e-7)
     users = np.arange(world.num_users)
-    scores = fitted.scores(world.events, users, ends)
+    scores = fitted.scores(world.events, users, history_ends)
     for user in users:
-        recent = world.events.items[world.events.offsets[user] : ends[user]][::-1]
+        recent = world.events.items[world.events.offsets[user] : history_ends[user]][::-1]
         expected = sum(
             (settings.history_decay**age * dense[item] for age, item in enumerate(recent)),
             np.zeros(40),
@@ -45,9 +45,13 @@ def test_item_cosine_equals_the_dense_reference(world, settings):
 
 
 def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
-    monkeypatch.setattr(cooccurrence, "_NEIGHBOURS", 3)
-    fitted = ItemCosine.fit(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
-    dense = dense_cosine(world.events, world.ends(VALIDATION), world.num_items, CosineSettings())
+    monkeypatch.setattr(item_knn, "_NEIGHBOURS", 3)
+    fitted = ItemKNN.fit(
+        world.events, world.history_ends(VALIDATION), world.num_items, ItemKNNSettings()
+    )
+    dense = dense_cosine(
+        world.events, world.history_ends(VALIDATION), world.num_items, ItemKNNSettings()
+    )
     kept = fitted.similarity.toarray()
     assert (np.count_nonzero(kept, axis=1) <= 3).all()
     np.testing.assert_allclose(
@@ -56,18 +60,20 @@ def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
 
 
 def test_held_out_events_change_nothing(world):
-    ends = world.ends(VALIDATION)
+    history_ends = world.history_ends(VALIDATION)
     hidden = world.events.items.copy()
-    hidden[np.arange(len(hidden)) >= ends[world.events.owners]] = 0
+    hidden[np.arange(len(hidden)) >= history_ends[world.events.owners]] = 0
     changed = type(world.events)(
         world.events.offsets,
         hidden,
         *[getattr(world.events, n) for n in ("times", "types", "values")],
     )
     for fit in (baselines.popular, recent_popularity):
-        np.testing.assert_array_equal(fit(world.events, ends, 40), fit(changed, ends, 40))
+        np.testing.assert_array_equal(
+            fit(world.events, history_ends, 40), fit(changed, history_ends, 40)
+        )
     a, b = (
-        ItemCosine.fit(e, ends, 40, CosineSettings()).similarity.toarray()
+        ItemKNN.fit(e, history_ends, 40, ItemKNNSettings()).similarity.toarray()
         for e in (world.events, changed)
     )
     np.testing.assert_array_equal(a, b)
@@ -75,15 +81,15 @@ def test_held_out_events_change_nothing(world):
 
 def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
     world = cyclic_world(tmp_path)
-    queries, ends = protocol.held_out(world, VALIDATION), world.ends(VALIDATION)
+    queries, history_ends = protocol.held_out(world, VALIDATION), world.history_ends(VALIDATION)
 
     def value(cosine):
-        scores = lambda q: cosine.scores(world.events, q.users, q.ends)  # noqa: E731
-        return protocol.judge_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
+        scores = lambda q: cosine.scores(world.events, q.users, q.history_ends)  # noqa: E731
+        return protocol.evaluate_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
 
-    tuned, settings = baselines.tune_cosine(world.events, ends, world.num_items, value)
+    tuned, settings = baselines.tune_item_knn(world.events, history_ends, world.num_items, value)
     assert value(tuned) > value(
-        ItemCosine.fit(world.events, ends, world.num_items, CosineSettings())
+        ItemKNN.fit(world.events, history_ends, world.num_items, ItemKNNSettings())
     )
     assert settings.reverse < 1, "the planted walks have a direction"
 

@@ -1,4 +1,6 @@
-"""Lists are judged as the naive definition says, and everybody by a ranker that did not learn from them."""
+"""Lists are judged as the naive definition says, and everybody by a ranker that did not learn from
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,23 @@ import numpy as np
 import pytest
 
 from socialrec_jax.batch import Candidates
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.world import TEST
 from socialrec_jax.evaluation import candidate_lists
-from socialrec_jax.evaluation.protocol import Queries, held_out, judge_scorer
-from socialrec_jax.inference.index import UNRANKED, Pairs
+from socialrec_jax.evaluation.protocol import EvaluationQueries, evaluate_scorer, held_out
+from socialrec_jax.inference.index import UNRANKED
 from socialrec_jax.models.ranker import Ranker, scores
 
 V = 30
 
 
-def queries_of(targets: list[list[int]]) -> Queries:
+def queries_of(targets: list[list[int]]) -> EvaluationQueries:
     """Queries without a past."""
     Q, offsets = len(targets), np.concatenate([[0], np.cumsum([len(t) for t in targets])])
     items = np.array([item for t in targets for item in t], np.int32)
     seen = Pairs(np.zeros(Q + 1, np.int64), items[:0])
     none = np.zeros(Q, np.int64)
-    return Queries(
+    return EvaluationQueries(
         np.arange(Q),
         none,
         none,
@@ -63,21 +66,21 @@ def naive_ranks(items, values, queries) -> list[int]:
 
 def test_ranks_in_lists_are_those_of_the_naive_definition(problem):
     items, values, queries = problem
-    judged = candidate_lists.judge_lists(items, values, queries, V)
+    evaluated = candidate_lists.evaluate_lists(items, values, queries, V)
     expected = naive_ranks(items, values, queries)
-    assert judged.ranks.tolist() == expected
+    assert evaluated.ranks.tolist() == expected
     assert UNRANKED in expected
     hits = [min(expected[a:b]) <= 10 for a, b in itertools.pairwise(queries.targets.offsets)]
-    assert judged.metrics["hr@10"] == pytest.approx(np.mean(hits))
+    assert evaluated.metrics["hr@10"] == pytest.approx(np.mean(hits))
 
 
 def test_lists_in_any_order_are_judged_alike(problem):
     items, values, queries = problem
     order = np.random.default_rng(1).permuted(np.tile(np.arange(22), (50, 1)), axis=1)
     shuffled = (np.take_along_axis(x, order, 1) for x in (items, values))
-    found = candidate_lists.judge_unsorted(*shuffled, queries, V)
+    found = candidate_lists.evaluate_unsorted(*shuffled, queries, V)
     np.testing.assert_array_equal(
-        found.ranks, candidate_lists.judge_lists(items, values, queries, V).ranks
+        found.ranks, candidate_lists.evaluate_lists(items, values, queries, V).ranks
     )
 
 
@@ -87,8 +90,8 @@ def test_a_list_of_the_whole_catalogue_is_judged_as_scores_are(world):
     for q in range(len(queries)):
         values[q, queries.seen.items[slice(*queries.seen.offsets[q : q + 2])]] = -np.inf
     everything = np.tile(np.arange(V, dtype=np.int32), (len(queries), 1))
-    found = candidate_lists.judge_unsorted(everything, values, queries, V)
-    np.testing.assert_array_equal(found.ranks, judge_scorer(lambda q: values, queries, V).ranks)
+    found = candidate_lists.evaluate_unsorted(everything, values, queries, V)
+    np.testing.assert_array_equal(found.ranks, evaluate_scorer(lambda q: values, queries, V).ranks)
 
 
 def test_labels_say_what_was_done_to_which_candidate(problem):
@@ -107,14 +110,14 @@ def test_labels_say_what_was_done_to_which_candidate(problem):
 
 
 def test_everybody_is_scored_by_the_ranker_asked_for(monkeypatch):
-    monkeypatch.setattr(ranked, "_QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(candidate_lists, "_QUERIES_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     Q, C, D, S, M = 25, 6, 4, 3, 3
     asked = Candidates(
         states=rng.normal(size=(Q, D)).astype(np.float32),
         items=rng.integers(0, V, (Q, C)).astype(np.int32),
         exists=rng.random((Q, C)) < 0.8,
-        signals=rng.normal(size=(Q, C, S)).astype(np.float32),
+        features=rng.normal(size=(Q, C, S)).astype(np.float32),
     )
     ranker, catalogue, members = (
         Ranker(2, 1),

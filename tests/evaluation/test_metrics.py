@@ -53,16 +53,16 @@ def test_vectorised_equals_naive(ranked, k):
 
 def test_ir_measures_agrees(ranked):
     ranks, offsets = ranked
-    judged, run = [], []
+    evaluated, run = [], []
     for query, (begin, end) in enumerate(itertools.pairwise(offsets)):
         named = {int(r): f"target{i}" for i, r in enumerate(ranks[begin:end]) if r < HUGE}
-        judged += [ir_measures.Qrel(str(query), f"target{i}", 1) for i in range(end - begin)]
+        evaluated += [ir_measures.Qrel(str(query), f"target{i}", 1) for i in range(end - begin)]
         run += [
             ir_measures.ScoredDoc(str(query), named.get(r, f"other{r}"), -float(r))
             for r in range(1, 31)
         ]
     theirs = ir_measures.calc_aggregate(
-        [nDCG @ 10, P @ 10, R @ 10, RR @ 10, Success @ 10], judged, run
+        [nDCG @ 10, P @ 10, R @ 10, RR @ 10, Success @ 10], evaluated, run
     )
     ours = metrics.summarise(metrics.per_query(ranks, offsets, (10,)))
     names = {

@@ -14,8 +14,8 @@ def test_area_is_the_share_of_pairs_in_order():
 
 
 def test_a_type_that_is_all_or_none_is_left_out():
-    chances, types = np.full((4, 3), 1 / 3), np.array([0, 1, 0, 1])
-    judged = next_type.judge(chances, types, ["view", "buy", "cart"])
-    assert list(judged) == ["view", "buy"]
-    np.testing.assert_allclose(judged["buy"]["log_loss"], -(np.log(1 / 3) + np.log(2 / 3)) / 2)
-    assert judged["buy"]["auc"] == judged["buy"]["share"] == 0.5
+    probabilities, types = np.full((4, 3), 1 / 3), np.array([0, 1, 0, 1])
+    evaluated = next_type.evaluate(probabilities, types, ["view", "buy", "cart"])
+    assert list(evaluated) == ["view", "buy"]
+    np.testing.assert_allclose(evaluated["buy"]["log_loss"], -(np.log(1 / 3) + np.log(2 / 3)) / 2)
+    assert evaluated["buy"]["auc"] == evaluated["buy"]["share"] == 0.5

@@ -1,4 +1,6 @@
-"""Held-out items are the user's new ones, the past is what precedes them, and all scorers are judged alike."""
+"""Held-out items are the user's new ones, the past is what precedes them, and all scorers are
+judged alike.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,8 @@ def test_a_user_without_any_past_is_judged_too(tmp_path):
 def test_scorers_and_popularity_are_judged_alike(world):
     popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
     queries = protocol.held_out(world, TEST)
-    alike = protocol.judge_popularity(popularity, queries)
-    scored = protocol.judge_scorer(
+    alike = protocol.evaluate_popularity(popularity, queries)
+    scored = protocol.evaluate_scorer(
         lambda q: np.tile(popularity, (len(q), 1)), queries, world.num_items
     )
     np.testing.assert_array_equal(alike.ranks, scored.ranks)
@@ -66,11 +68,13 @@ def test_ranks_are_those_of_the_naive_definition(world):
         .astype(np.float32)
     )
     queries = protocol.held_out(world, TEST)
-    judged = protocol.judge_scorer(lambda q: scores[q.users], queries, world.num_items)
+    evaluated = protocol.evaluate_scorer(lambda q: scores[q.users], queries, world.num_items)
     for q, (user, target) in enumerate(zip(queries.users, queries.targets.items, strict=True)):
         seen = set(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])].tolist())
-        rivals = [i for i in range(world.num_items) if i != target and i not in seen]
-        assert judged.ranks[q] == 1 + sum(scores[user, i] >= scores[user, target] for i in rivals)
+        baselines = [i for i in range(world.num_items) if i != target and i not in seen]
+        assert evaluated.ranks[q] == 1 + sum(
+            scores[user, i] >= scores[user, target] for i in baselines
+        )
 
 
 def test_a_sample_is_a_part(world):
@@ -90,9 +94,9 @@ def test_segments_part_the_queries(tmp_path):
         assert sum(masks[name].sum() for name in pair if name in masks) == len(queries)
     assert masks["strictly later"].all()
     assert "no friends" not in masks, "a World without friends has no such segments"
-    judged = protocol.judge_popularity(np.arange(40, dtype=np.float32), queries)
-    shown = segments.by_segment(judged, masks)
+    evaluated = protocol.evaluate_popularity(np.arange(40, dtype=np.float32), queries)
+    shown = segments.by_segment(evaluated, masks)
     whole = sum(
         shown[name]["n"] * shown[name]["hr@10"] for name in ("short histories", "long histories")
     )
-    assert whole / len(queries) == pytest.approx(judged.metrics["hr@10"])
+    assert whole / len(queries) == pytest.approx(evaluated.metrics["hr@10"])

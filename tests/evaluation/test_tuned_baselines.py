@@ -1,4 +1,6 @@
-"""Like-minded users and friends are counted as the formula says, from what was known at the moment."""
+"""Like-minded users and friends are counted as the formula says, from what was known at the
+moment.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +11,31 @@ import pytest
 
 from socialrec_jax.data.world import TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.evaluation.baselines import NeighbourSettings, UserNeighbours, tune_neighbours
-from socialrec_jax.evaluation.tuned_baselines import fit_rivals
+from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
+from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
 from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, questions, shop
 
 
-def unit_histories(world, ends) -> np.ndarray:
+def unit_histories(world, history_ends) -> np.ndarray:
     had = np.zeros((USERS, ITEMS))
     for user in range(USERS):
-        had[user, world.events.items[world.events.offsets[user] : ends[user]]] = 1
+        had[user, world.events.items[world.events.offsets[user] : history_ends[user]]] = 1
     return had / np.maximum(np.linalg.norm(had, axis=1, keepdims=True), 1e-12)
 
 
 @pytest.mark.parametrize("repeats", [False, True])
 @pytest.mark.parametrize(
-    "settings", [NeighbourSettings(4), NeighbourSettings(100), NeighbourSettings(100, 2.0, 0.3)]
+    "settings", [UserKNNSettings(4), UserKNNSettings(100), UserKNNSettings(100, 2.0, 0.3)]
 )
 def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     world = shop(tmp_path, repeats)
     fitted = dataclasses.replace(
-        UserNeighbours.fit(world, world.ends(VALIDATION)), settings=settings
+        UserKNN.fit(world, world.history_ends(VALIDATION)), settings=settings
     )
-    asked = dataclasses.replace(questions(world, TEST), neighbourhood=fitted.neighbourhood)
-    found = fitted.scores(world.events, asked.users, asked.ends, asked.moments)
-    kept = unit_histories(world, world.ends(VALIDATION))
-    cosines = unit_histories(world, asked.ends) @ kept.T
+    asked = dataclasses.replace(questions(world, TEST), friend_sampler=fitted.friend_sampler)
+    found = fitted.scores(world.events, asked.users, asked.history_ends, asked.query_times)
+    kept = unit_histories(world, world.history_ends(VALIDATION))
+    cosines = unit_histories(world, asked.history_ends) @ kept.T
     np.fill_diagonal(cosines, 0)
     ordered = np.sort(cosines, axis=1)[:, ::-1]
     k = min(settings.neighbours, USERS - 1)
@@ -48,7 +50,7 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
 
 def test_tuning_keeps_what_validates_best(tmp_path):
     world = shop(tmp_path)
-    wanted = NeighbourSettings(30, 5.0, 0.05)
+    wanted = UserKNNSettings(30, 5.0, 0.05)
 
     def value(candidate) -> float:
         return sum(
@@ -56,23 +58,23 @@ def test_tuning_keeps_what_validates_best(tmp_path):
             for f in dataclasses.fields(wanted)
         )
 
-    assert tune_neighbours(world, world.ends(VALIDATION), value).settings == wanted
+    assert tune_user_knn(world, world.history_ends(VALIDATION), value).settings == wanted
 
 
 def test_without_friends_there_is_no_setting_of_friends(world):
-    found = tune_neighbours(
-        world, world.ends(VALIDATION), lambda c: c.settings.friendship + c.settings.likeness
+    found = tune_user_knn(
+        world, world.history_ends(VALIDATION), lambda c: c.settings.friendship + c.settings.likeness
     )
-    assert found.settings == NeighbourSettings()
+    assert found.settings == UserKNNSettings()
 
 
 @pytest.mark.parametrize("friends", [False, True])
 def test_rivals_say_whether_they_use_friends_and_judge_queries(tmp_path, world, friends):
     world = shop(tmp_path) if friends else world
     nobody = protocol.held_out(world, VALIDATION).part(np.arange(0))
-    rivals = fit_rivals(world, nobody)
+    baselines = fit_tuned_baselines(world, nobody)
     name = "user neighbours" + (" and friends" if friends else "")
-    assert set(rivals) == {"popular", "recently popular", "item cosine", name}
+    assert set(baselines) == {"popular", "recently popular", "item cosine", name}
     queries = protocol.held_out(world, TEST)
-    for judge in rivals.values():
-        assert len(judge(queries).ranks) == len(queries.target_rows)
+    for evaluate in baselines.values():
+        assert len(evaluate(queries).ranks) == len(queries.target_rows)

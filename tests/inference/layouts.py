@@ -28,8 +28,11 @@ def main() -> None:
 
 
 def search(integers: bool, sharded: bool) -> dict[str, np.ndarray]:
-    """Top items and ranks of random queries; integer vectors make exact scores with plenty of ties."""
-    from socialrec_jax.inference.index import Index, Pairs, with_fallback
+    """Top items and ranks of random queries; integer vectors make exact scores with plenty of
+    ties.
+    """
+    from socialrec_jax.data.csr import Pairs
+    from socialrec_jax.inference.index import Index, with_fallback
 
     rng = np.random.default_rng(0)
     draw = (

@@ -22,7 +22,9 @@ def untrained_recommender(folder, **settings):
         model=ModelConfig(width=16, num_heads=2, history_length=16, dropout=0.3, **settings)
     )
     model = RecommenderModel(config.model, world.num_items, 2)
-    batch = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 16, 4, 0).at(0)
+    batch = TrainingBatches(
+        world.events, world.history_ends(VALIDATION), world.first_time, 16, 4, 0
+    ).at(0)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
     return world, Recommender(world, config, model).use(params), params
@@ -35,9 +37,13 @@ def untrained(tmp_path_factory):
 
 @pytest.mark.parametrize("request_time", [False, True])
 def test_training_equals_serving(tmp_path, request_time):
-    """The state of every position of a packed training batch is the one that serving computes for that moment."""
+    """The state of every position of a packed training batch is the one that serving computes for
+    that moment.
+    """
     world, recommender, params = untrained_recommender(tmp_path, request_time=request_time)
-    batch = TrainingBatches(world.events, world.ends(VALIDATION), world.first_time, 16, 8, 0).at(0)
+    batch = TrainingBatches(
+        world.events, world.history_ends(VALIDATION), world.first_time, 16, 8, 0
+    ).at(0)
     trained = np.asarray(recommender.model.bind({"params": params}).encode_users(batch))
     on = batch.segments > 0
     rows = [
@@ -46,12 +52,16 @@ def test_training_equals_serving(tmp_path, request_time):
             batch.items[on], *world.events.offsets[batch.users[on] + [[0], [1]]], strict=True
         )
     ]
-    ends = np.array(rows) + 1
-    served = recommender.states(world.events, batch.users[on], ends, world.events.times[ends])
+    history_ends = np.array(rows) + 1
+    served = recommender.states(
+        world.events, batch.users[on], history_ends, world.events.times[history_ends]
+    )
     np.testing.assert_allclose(served, trained[on], atol=2e-5)
     if request_time:
         assert (
-            np.abs(recommender.states(world.events, batch.users[on], ends) - trained[on]).max()
+            np.abs(
+                recommender.states(world.events, batch.users[on], history_ends) - trained[on]
+            ).max()
             > 1e-4
         )
 

@@ -14,7 +14,7 @@ from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION, World
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.stages import training_batches
+from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import events_of, leave_one_out, random_edges, random_world, with_friends
 
 FIRST, USERS = 1_000_000, 60
@@ -36,7 +36,7 @@ def random_params(world: World, config: Config) -> dict:
     """Parameters away from their start, an open gate among them."""
     model, batch = (
         model_for(config, world),
-        training_batches(world, config, world.ends(VALIDATION)).at(0),
+        training_batches(world, config, world.history_ends(VALIDATION)).at(0),
     )
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
@@ -70,8 +70,8 @@ def states(
     return recommender(world, params, config_of(**settings)).states(
         world.events,
         users,
-        world.ends(as_of)[users],
-        moments=world.moments(as_of)[users],
+        world.history_ends(as_of)[users],
+        query_times=world.query_times(as_of)[users],
         as_of=as_of,
     )
 
@@ -129,14 +129,18 @@ def test_what_happens_at_or_after_the_moment_changes_no_score(social):
 @pytest.mark.parametrize("as_of", [MOMENT, TEST])
 def test_what_a_friend_did_before_the_moment_changes_scores(social, as_of):
     world, params = social
-    moments, ends = world.moments(as_of), world.ends(as_of)
+    query_times, history_ends = world.query_times(as_of), world.history_ends(as_of)
 
     def last(user: int, friend: int) -> int:
         return (
-            min(world.events.ends_before(np.array([friend]), moments[[user]])[0], ends[friend]) - 1
+            min(
+                world.events.ends_before(np.array([friend]), query_times[[user]])[0],
+                history_ends[friend],
+            )
+            - 1
         )
 
-    old = ((u, f) for u, f, _, t in edges_of(world) if t < moments[u])
+    old = ((u, f) for u, f, _, t in edges_of(world) if t < query_times[u])
     user, friend = next((u, f) for u, f in old if last(u, f) >= world.events.offsets[f])
     row = last(user, friend)
     earlier = world.events.times.copy()
@@ -224,26 +228,30 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     # Step 0 draws as serving does.
     model, batch = (
         model_for(config, world),
-        training_batches(world, config, world.ends(VALIDATION)).at(0),
+        training_batches(world, config, world.history_ends(VALIDATION)).at(0),
     )
     encode = jax.jit(lambda batch: model.bind({"params": params}).encode_users(batch))
     trained = np.asarray(encode(batch))
     rows, queries = np.nonzero(batch.friends.users[..., 0] >= 0)
-    columns = batch.asked[rows, queries]
+    columns = batch.social_positions[rows, queries]
     users, items = batch.users[rows, columns], batch.items[rows, columns]
     starts, stops = world.events.offsets[users], world.events.offsets[users + 1]
-    ends = np.array(
+    history_ends = np.array(
         [
             a + list(world.events.items[a:b]).index(i) + 1
             for a, b, i in zip(starts, stops, items, strict=True)
         ]
     )
-    asked = world.events.times[ends] if request_time else None
-    moments = world.events.times[ends] if request_time else world.events.times[ends - 1]
+    asked = world.events.times[history_ends] if request_time else None
+    query_times = (
+        world.events.times[history_ends] if request_time else world.events.times[history_ends - 1]
+    )
     served = recommender(world, params, config)
-    found = served.states(world.events, users, ends, asked, moments=moments, as_of=VALIDATION)
+    found = served.states(
+        world.events, users, history_ends, asked, query_times=query_times, as_of=VALIDATION
+    )
     np.testing.assert_allclose(found, trained[rows, columns], atol=2e-5)
-    plain = encode(batch.replace(asked=None, friends=None))
+    plain = encode(batch.replace(social_positions=None, friends=None))
     assert np.abs(found - np.asarray(plain)[rows, columns]).max() > 1e-2
 
 
@@ -251,9 +259,9 @@ def test_evaluation_asks_as_serving_does(social):
     world, _ = social
     for part in (VALIDATION, TEST):
         queries = protocol.held_out(world, part)
-        np.testing.assert_array_equal(queries.moments, world.moments(part)[queries.users])
+        np.testing.assert_array_equal(queries.query_times, world.query_times(part)[queries.users])
         first = queries.target_rows[queries.targets.offsets[:-1]]
-        assert (queries.moments <= world.events.times[first]).all()
+        assert (queries.query_times <= world.events.times[first]).all()
 
 
 def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
@@ -269,12 +277,12 @@ def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
 def test_whom_the_world_does_not_know_has_no_friends(social):
     world, params = social
     served = recommender(world, params, config_of())
-    strangers = dataclasses.replace(world.events)
-    found = served.states(strangers, ALL, world.ends())
+    cold_start = dataclasses.replace(world.events)
+    found = served.states(cold_start, ALL, world.history_ends())
     without = {name: part for name, part in params.items() if name != "social"}
     np.testing.assert_allclose(found, states(world, without, NOW, social_queries=0), atol=1e-6)
     with pytest.raises(ValueError, match="moments"):
-        served.states(world.events, ALL, world.ends())
+        served.states(world.events, ALL, world.history_ends())
 
 
 def test_a_model_without_friends_has_nothing_social(social, tmp_path):
@@ -284,4 +292,4 @@ def test_a_model_without_friends_has_nothing_social(social, tmp_path):
         (config_of(), random_world(tmp_path)),
     ):
         assert "social" not in random_params(some, config)
-        assert training_batches(some, config, some.ends(VALIDATION)).at(0).friends is None
+        assert training_batches(some, config, some.history_ends(VALIDATION)).at(0).friends is None

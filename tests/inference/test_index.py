@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.inference import index as index_module
-from socialrec_jax.inference.index import UNRANKED, Index, Pairs, dense_index, with_fallback
+from socialrec_jax.inference.index import UNRANKED, Index, dense_index, with_fallback
 from socialrec_jax.runtime import parallel
 
 
@@ -90,7 +91,7 @@ def test_a_user_without_history_gets_the_fallback():
 
 def test_history_is_what_lies_before_the_query(world):
     users = np.array([3, 0])
-    seen = Pairs.history(world.events, users, world.ends()[users] - 1)
+    seen = world.events.histories(users, world.history_ends()[users] - 1)
     start, end = world.events.offsets[3:5]
     np.testing.assert_array_equal(
         seen.items[: seen.offsets[1]], world.events.items[start : end - 1]

@@ -13,7 +13,7 @@ from tests import workers
 
 
 def searched(devices: int, folder: Path) -> dict[str, np.ndarray]:
-    workers.run("tests.serving.layouts", folder / "found.npz", devices)
+    workers.run("tests.inference.layouts", folder / "found.npz", devices)
     return dict(np.load(folder / "found.npz"))
 
 

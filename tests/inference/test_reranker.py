@@ -1,4 +1,6 @@
-"""Candidates are what they promise to be, lists are in order, and what is served is what was judged."""
+"""Candidates are what they promise to be, lists are in order, and what is served is what was
+judged.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,19 @@ import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.features import ranker_features as signals_module
-from socialrec_jax.data.features.item_knn import CosineSettings
+from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import NAMES, Signals
+from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
 from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference import reranker
+from socialrec_jax.inference import candidates as candidates_module
+from socialrec_jax.inference.candidates import POPULAR, SOURCES
 from socialrec_jax.inference.engine import Recommender
-from socialrec_jax.inference.index import Pairs
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.inference.reranker import POPULAR, SOURCES
+from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
-from socialrec_jax.pipeline import stages
+from socialrec_jax.pipeline.ranker import evaluate_ranker
+from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import events_of, random_edges, with_friends, with_texts, world_of
 
 USERS, ITEMS, NOBODY = 60, 80, np.arange(0, 60, 12)
@@ -50,7 +53,7 @@ def served(tmp_path_factory):
     world = shop(tmp_path_factory.mktemp("world"))
     texts = np.random.default_rng(1).normal(size=(ITEMS, 4)).astype(np.float32)
     model = model_for(CONFIG, world, 4)
-    batch = stages.training_batches(world, CONFIG, world.ends(VALIDATION)).at(0)
+    batch = training_batches(world, CONFIG, world.history_ends(VALIDATION)).at(0)
 
     rng = np.random.default_rng(2)
 
@@ -59,44 +62,46 @@ def served(tmp_path_factory):
 
     params = moved(jax.jit(model.init)(jax.random.key(0), batch)["params"])
     made = Recommender(world, CONFIG, model, texts).use(params)
-    finder = made.candidates_by(Signals.fit(world, world.ends(VALIDATION), CosineSettings()))
-    asked = propose(made, finder)[0].candidates
+    generator = made.candidates_by(
+        RankerFeatures.fit(world, world.history_ends(VALIDATION), ItemKNNSettings())
+    )
+    asked = generate(made, generator)[0].candidates
     touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
     ranker, catalogue = Ranker(2, interactions=2), np.asarray(made.catalogue)
     fresh = jax.jit(lambda key: ranker.init(key, asked, catalogue, method=touch)["params"])(
         jax.random.key(0)
     )
-    told = asked.signals[asked.exists]
+    told = asked.features[asked.exists]
     usual = {"standardise": {"center": told.mean(0), "scale": told.std(0) + 1e-3}}
-    return made.rank_with(finder.signals, moved(fresh) | usual)
+    return made.rank_with(generator.features, moved(fresh) | usual)
 
 
 def question(made: Recommender, part: int = VALIDATION):
     """All users' states and questions as they stood before a part, and what they have had."""
     world, users = made.world, np.arange(USERS)
-    ends, moments = world.ends(part), world.moments(part)
-    states = made.states(world.events, users, ends, moments=moments, as_of=part)
-    asked = made.questions(world.events, users, ends, moments, part)
-    return states, asked, Pairs.history(world.events, users, ends)
+    history_ends, query_times = world.history_ends(part), world.query_times(part)
+    states = made.states(world.events, users, history_ends, query_times=query_times, as_of=part)
+    asked = made.query(world.events, users, history_ends, query_times, part)
+    return states, asked, world.events.histories(users, history_ends)
 
 
-def propose(made: Recommender, finder=None, part: int = VALIDATION, **options):
-    finder = finder or made.ranking.finder
-    return list(finder.propose(made.shared(part), *question(made, part), **options))
+def generate(made: Recommender, generator=None, part: int = VALIDATION, **options):
+    generator = generator or made.reranker.generator
+    return list(generator.generate(made.shared(part), *question(made, part), **options))
 
 
 def joined(parts) -> tuple[np.ndarray, ...]:
     """(items, exists, signals, sources) of all users."""
     leaves = [
-        (*(getattr(p.candidates, n) for n in ("items", "exists", "signals")), p.sources)
+        (*(getattr(p.candidates, n) for n in ("items", "exists", "features")), p.sources)
         for p in parts
     ]
     return tuple(np.concatenate(column) for column in zip(*leaves, strict=True))
 
 
-def lists(made: Recommender, part: int = VALIDATION, **options) -> reranker.Ranked:
-    parts = list(made.ranking.lists(made.shared(part), *question(made, part), **options))
-    return reranker.Ranked(
+def lists(made: Recommender, part: int = VALIDATION, **options) -> RankedLists:
+    parts = list(made.reranker.lists(made.shared(part), *question(made, part), **options))
+    return RankedLists(
         *(np.concatenate(c) for c in zip(*(dataclasses.astuple(p) for p in parts), strict=True))
     )
 
@@ -104,9 +109,9 @@ def lists(made: Recommender, part: int = VALIDATION, **options) -> reranker.Rank
 @pytest.mark.parametrize("k", [0, 20, ITEMS])
 @pytest.mark.parametrize("some", [False, True], ids=["all", "allowed"])
 def test_candidates_are_new_allowed_different_and_enough(served, monkeypatch, k, some):
-    monkeypatch.setattr(ranking, "PER_LIST", SHORT)
+    monkeypatch.setattr(candidates_module, "PER_LIST", SHORT)
     allowed = np.arange(ITEMS) % 3 == 0
-    items, exists, _, _ = joined(propose(served, k=k, allowed=allowed if some else None))
+    items, exists, _, _ = joined(generate(served, k=k, allowed=allowed if some else None))
     seen = question(served)[2]
     for user in range(USERS):
         mine = items[user, exists[user]].tolist()
@@ -118,13 +123,13 @@ def test_candidates_are_new_allowed_different_and_enough(served, monkeypatch, k,
 
 
 def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
-    monkeypatch.setattr(ranking, "PER_LIST", SHORT)
+    monkeypatch.setattr(candidates_module, "PER_LIST", SHORT)
     states, asked, seen = question(served)
-    items, exists, _, sources = joined(propose(served))
-    finder = served.ranking.finder
-    index_parts = finder.index.top(served.shared(VALIDATION), states, seen, SHORT["history"])
+    items, exists, _, sources = joined(generate(served))
+    generator = served.reranker.generator
+    index_parts = generator.index.top(served.shared(VALIDATION), states, seen, SHORT["history"])
     proposals = {"history": np.concatenate([part[0] for part in index_parts])}
-    proposals |= finder.signals.proposals(finder.signals.look_up(asked), SHORT)
+    proposals |= generator.features.proposals(generator.features.look_up(asked), SHORT)
     for user in range(USERS):
         had = set(seen.items[seen.offsets[user] : seen.offsets[user + 1]].tolist())
         expected = {}
@@ -144,44 +149,46 @@ def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
 
 def test_retrieval_and_text_are_those_of_the_vectors(served):
     states, asked, seen = question(served)
-    items, exists, signals, _ = joined(propose(served))
+    items, exists, features, _ = joined(generate(served))
     scores = states @ np.asarray(served.catalogue).T / CONFIG.model.temperature
     unknown = ~states.any(1)
-    scores[unknown] = recent_popularity(served.world.events, asked.ends, ITEMS)
+    scores[unknown] = recent_popularity(served.world.events, asked.history_ends, ITEMS)
     for user in range(USERS):
         scores[user, seen.items[seen.offsets[user] : seen.offsets[user + 1]]] = -np.inf
     log_chance = scores - np.log(np.exp(scores).sum(1, keepdims=True))
-    found = signals[..., NAMES.index("log-probability under the retriever")]
+    found = features[..., NAMES.index("log-probability under the retriever")]
     on = exists & ~unknown[:, None]
     np.testing.assert_allclose(
         found[on], np.take_along_axis(log_chance, items, 1)[on], rtol=1e-3, atol=1e-3
     )
-    history = served.ranking.finder.signals.look_up(asked).history.toarray()
+    history = served.reranker.generator.features.look_up(asked).history.toarray()
     text = np.take_along_axis(history @ served.texts @ served.texts.T, items, 1)
-    np.testing.assert_allclose(signals[..., -1][exists], text[exists], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(features[..., -1][exists], text[exists], rtol=1e-3, atol=1e-3)
 
 
 def test_lists_are_sorted_and_what_does_not_exist_comes_last(served, monkeypatch):
-    monkeypatch.setattr(ranking, "PER_LIST", SHORT)
-    found, (items, exists, _, sources) = lists(served), joined(propose(served))
+    monkeypatch.setattr(candidates_module, "PER_LIST", SHORT)
+    found, (items, exists, _, sources) = lists(served), joined(generate(served))
     assert (np.isfinite(found.scores).sum(1) == exists.sum(1)).all()
     assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
     assert (np.isneginf(found.scores).sum(1) > 0).any()
-    assert ((found.chances >= 0) & (found.chances <= 1)).all()
+    assert ((found.probabilities >= 0) & (found.probabilities <= 1)).all()
     for user in np.setdiff1d(np.arange(USERS), NOBODY):
         on = np.isfinite(found.scores[user])
         ranked = dict(
             zip(found.items[user, on].tolist(), found.sources[user, on].tolist(), strict=True)
         )
-        proposed = zip(
+        generated = zip(
             items[user, exists[user]].tolist(), sources[user, exists[user]].tolist(), strict=True
         )
-        assert ranked == dict(proposed)
+        assert ranked == dict(generated)
 
 
 def test_who_has_no_history_is_offered_what_is_popular(served):
-    items, exists, _, sources = joined(propose(served))
-    popularity = recent_popularity(served.world.events, served.world.ends(VALIDATION), ITEMS)
+    items, exists, _, sources = joined(generate(served))
+    popularity = recent_popularity(
+        served.world.events, served.world.history_ends(VALIDATION), ITEMS
+    )
     for user in NOBODY:
         np.testing.assert_allclose(
             popularity[items[user, :30]], np.sort(popularity)[::-1][:30], rtol=1e-6
@@ -201,7 +208,7 @@ def test_chunks_and_company_change_nothing(served, monkeypatch):
 @pytest.mark.parametrize("part", [VALIDATION, TEST])
 def test_recommendations_are_in_the_order_that_was_judged(served, part):
     queries = protocol.held_out(served.world, part)
-    ranks = stages.judge_ranker(served, queries, part)[0].ranks
+    ranks = evaluate_ranker(served, queries, part)[0].ranks
     (served_lists,) = served.recommend(queries.users, k=10, as_of=part)
     for items, target, rank in zip(served_lists.items, queries.targets.items, ranks, strict=True):
         places = np.flatnonzero(items == target)
@@ -216,10 +223,10 @@ def test_repeats_may_be_asked_for(served):
 
 
 def test_strangers_are_ranked_by_their_own_history_without_friends(served):
-    strangers = events_of([[1, 2, 3], [], [4]])
-    (found,) = served.recommend(np.arange(3), k=10, events=strangers)
+    cold_start = events_of([[1, 2, 3], [], [4]])
+    (found,) = served.recommend(np.arange(3), k=10, events=cold_start)
     assert not set(found.items[0]) & {1, 2, 3}
     assert SOURCES.index("friends") not in found.sources
     np.testing.assert_array_equal((found.sources == POPULAR).all(1), [False, True, False])
-    (again,) = served.recommend(np.array([2]), k=10, events=strangers)
+    (again,) = served.recommend(np.array([2]), k=10, events=cold_start)
     np.testing.assert_array_equal(again.items[0], found.items[2])

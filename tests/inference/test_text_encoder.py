@@ -1,4 +1,6 @@
-"""Pooling reads each text alone, and whitening leaves no direction that counts more than another."""
+"""Pooling reads each text alone, and whitening leaves no direction that counts more than
+another.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,14 @@ import jax
 import numpy as np
 
 from socialrec_jax.data.text.tokenizer import Texts
+from socialrec_jax.data.text.whitening import unit_rows, whiten
 from socialrec_jax.inference import text_encoder
-from socialrec_jax.inference.text_encoder import pool, unit_rows, whiten
+from socialrec_jax.inference.text_encoder import pool
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 
 
 def test_pooling_is_the_weighted_mean_over_the_text_alone(monkeypatch):
-    monkeypatch.setattr(text_vectors, "_TOKENS_AT_ONCE", 32)  # several calls
+    monkeypatch.setattr(text_encoder, "_TOKENS_AT_ONCE", 32)  # several calls
     rng = np.random.default_rng(0)
     lengths = np.array([5, 0, 16, 3, 9, 1, 0, 12, 7])
     offsets = np.concatenate([[0], np.cumsum(lengths)])

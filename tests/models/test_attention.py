@@ -1,4 +1,6 @@
-"""Attention is the textbook's with a mask and a bias, and its sums are float32 whatever the inputs are."""
+"""Attention is the textbook's with a mask and a bias, and its sums are float32 whatever the inputs
+are.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from socialrec_jax.models.attention import attend, causal_mask
 
 @pytest.fixture
 def inputs():
-    """(query, key, value [B, T, H, K], segments [B, T], bias [B, H, T, T]) of packed rows with padding."""
+    """(query, key, value [B, T, H, K], segments [B, T], bias [B, H, T, T]) of packed rows with
+    padding.
+    """
     rng = np.random.default_rng(0)
     parts = [jnp.asarray(rng.normal(size=(2, 16, 2, 64)), jnp.float32) for _ in range(3)]
     segments = jnp.asarray([[1] * 7 + [2] * 5 + [3] * 4, [1] * 10 + [2] * 3 + [0] * 3], jnp.int32)

@@ -33,9 +33,9 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def params():
     initial = GPT2(SIZES).init(jax.random.key(0), TOKENS, WHOLE)["params"]
-    noise = np.random.default_rng(1)  # so that no bias is zero and no scale one
+    perturbation = np.random.default_rng(1)  # so that no bias is zero and no scale one
     return jax.tree.map(
-        lambda leaf: np.asarray(leaf + noise.normal(0, 0.1, leaf.shape), np.float32), initial
+        lambda leaf: np.asarray(leaf + perturbation.normal(0, 0.1, leaf.shape), np.float32), initial
     )
 
 

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.items import ID_DROPOUT, ItemTower
-from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import fixed_variables
 
 V, D, F = 2000, 8, 5
 KNOWN = np.arange(V) % 4 > 0
 
 
-def noise(word: int) -> Noise:
-    return Noise(jnp.uint32(word), jnp.arange(2))
+def dropout_rng(word: int) -> DropoutRng:
+    return DropoutRng(jnp.uint32(word), jnp.arange(2))
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def tower():
 def catalogue(tower, word: int | None = None, **params) -> np.ndarray:
     module, variables = tower
     changed = variables | {"params": variables["params"] | params}
-    return np.asarray(module.bind(changed).catalogue(None if word is None else noise(word)))
+    return np.asarray(module.bind(changed).catalogue(None if word is None else dropout_rng(word)))
 
 
 def lookup(tower, items: np.ndarray, word: int | None = None) -> np.ndarray:
-    return np.asarray(tower[0].bind(tower[1])(items, None if word is None else noise(word)))
+    return np.asarray(tower[0].bind(tower[1])(items, None if word is None else dropout_rng(word)))
 
 
 def test_unknown_ids_do_not_count(tower):
@@ -91,9 +91,9 @@ def test_without_texts_an_item_is_its_id_in_training_too():
     expected = ids / np.linalg.norm(ids, axis=1, keepdims=True)
     for found in (
         bound.catalogue(),
-        bound.catalogue(noise(1)),
+        bound.catalogue(dropout_rng(1)),
         bound(jnp.arange(V)),
-        bound(jnp.arange(V), noise(1)),
+        bound(jnp.arange(V), dropout_rng(1)),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from socialrec_jax.models.attention import causal_mask
+from socialrec_jax.models.dropout import Dropout, DropoutRng, hash32
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import Dropout, Noise, log_buckets, mix
+from socialrec_jax.models.layers import log_buckets
 
 
 def dropped(key: int, rows, shape=(64, 32, 16), rate=0.3):
-    noise = Noise(jnp.uint32(key), jnp.asarray(rows))
-    return np.asarray(Dropout(rate).apply({}, jnp.ones((len(rows), *shape[1:])), noise))
+    dropout_rng = DropoutRng(jnp.uint32(key), jnp.asarray(rows))
+    return np.asarray(Dropout(rate).apply({}, jnp.ones((len(rows), *shape[1:])), dropout_rng))
 
 
 def test_dropout_keeps_its_share_and_the_mean():
@@ -38,8 +39,8 @@ def test_without_noise_nothing_is_dropped():
 
 def test_mix_is_a_bijection_with_avalanche():
     words = jnp.arange(1 << 16, dtype=jnp.uint32)
-    assert len(np.unique(mix(words))) == 1 << 16
-    flipped = np.bitwise_count(np.asarray(mix(words) ^ mix(words ^ jnp.uint32(1))))
+    assert len(np.unique(hash32(words))) == 1 << 16
+    flipped = np.bitwise_count(np.asarray(hash32(words) ^ hash32(words ^ jnp.uint32(1))))
     assert abs(flipped.mean() - 16) < 0.2
 
 

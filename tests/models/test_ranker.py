@@ -24,7 +24,7 @@ def problem():
         states=rng.normal(size=(Q, D)).astype(np.float32),
         items=rng.integers(0, V, (Q, C)).astype(np.int32),
         exists=rng.random((Q, C)) < 0.8,
-        signals=rng.normal(size=(Q, C, S)).astype(np.float32),
+        features=rng.normal(size=(Q, C, S)).astype(np.float32),
     )
     ranker, catalogue = Ranker(A, interactions=2), rng.normal(size=(V, D)).astype(np.float32)
     touch = lambda r, a, c: r(a, r.project(c))  # noqa: E731
@@ -69,13 +69,13 @@ def test_order_padding_and_other_queries_change_nothing(problem):
     asked, together = problem[3], logits(problem, problem[3])
     order = np.random.default_rng(1).permutation(C)
     shuffled = asked.replace(
-        **{n: getattr(asked, n)[:, order] for n in ("items", "exists", "signals")}
+        **{n: getattr(asked, n)[:, order] for n in ("items", "exists", "features")}
     )
     np.testing.assert_allclose(logits(problem, shuffled), together[:, order], rtol=1e-5, atol=1e-5)
     longer = asked.replace(
         items=np.pad(asked.items, ((0, 0), (0, 4))),
         exists=np.pad(asked.exists, ((0, 0), (0, 4))),
-        signals=np.pad(asked.signals, ((0, 0), (0, 4), (0, 0)), constant_values=99),
+        features=np.pad(asked.features, ((0, 0), (0, 4), (0, 0)), constant_values=99),
     )
     np.testing.assert_allclose(logits(problem, longer)[:, :C], together, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
@@ -88,7 +88,7 @@ def test_user_item_and_signals_all_matter(problem):
     for changed in (
         asked.replace(states=-asked.states),
         asked.replace(items=(asked.items + 1) % V),
-        asked.replace(signals=asked.signals + 1),
+        asked.replace(features=asked.features + 1),
     ):
         assert np.abs(logits(problem, changed) - together).max() > 1e-3
 

@@ -1,4 +1,6 @@
-"""The convolution equals dense algebra on any graph, and absent edges, padding and numbering change nothing."""
+"""The convolution equals dense algebra on any graph, and absent edges, padding and numbering change
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Nothing compiles twice: evaluation runs what validation compiled, and the number of users hardly matters."""
+"""Nothing compiles twice: evaluation runs what validation compiled, and the number of users hardly
+matters.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from socialrec_jax.data.world import VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.stages import ask, judge_retriever, training_batches
+from socialrec_jax.pipeline.retriever import evaluate_retriever, query_states, training_batches
 from tests.worlds import random_world
 
 CONFIG = Config(
@@ -34,15 +36,17 @@ def world(tmp_path_factory):
 def recommender(world, seed: int) -> Recommender:
     model = model_for(CONFIG, world)
     fresh = Recommender(world, CONFIG, model)
-    batch = training_batches(world, CONFIG, world.ends(VALIDATION)).at(0)
+    batch = training_batches(world, CONFIG, world.history_ends(VALIDATION)).at(0)
     return fresh.use(jax.tree.map(np.asarray, model.init(jax.random.key(seed), batch)["params"]))
 
 
-def everything(recommender: Recommender, queries: protocol.Queries) -> protocol.Judgement:
+def everything(
+    recommender: Recommender, queries: protocol.EvaluationQueries
+) -> protocol.EvaluationResult:
     """Whatever a recommender does on devices; its judgement."""
-    recommender.next_actions(*ask(recommender, queries, VALIDATION))
+    recommender.next_actions(*query_states(recommender, queries, VALIDATION))
     list(recommender.recommend(queries.users, k=3))
-    return judge_retriever(recommender, queries, VALIDATION)
+    return evaluate_retriever(recommender, queries, VALIDATION)
 
 
 def test_a_second_recommender_compiles_nothing(world):

@@ -14,7 +14,12 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import FOCUS, REFIT_FOCUS, focus_of
-from socialrec_jax.pipeline import pipeline, stages
+from socialrec_jax.pipeline.focus import focus_retriever
+from socialrec_jax.pipeline.ranker import train_ranker
+from socialrec_jax.pipeline.refit import RetrieverProgress, refit
+from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+from socialrec_jax.pipeline.run import open_world
+from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 
@@ -30,13 +35,13 @@ def focused(tmp_path_factory) -> tuple[RunDirectory, World]:
     train = dataclasses.replace(config.train, focus=("buy",), epochs=2, evaluations=2)
     with run.lock():
         config = dataclasses.replace(config, train=train)
-        world = pipeline.open_world(run, folder / "shop", config)
-        config = pipeline.resolve_config(run, config, world)
+        world = open_world(run, folder / "shop", config)
+        config = write_auto_config(run, config, world)
         none = np.zeros((world.num_items, 0), np.float32)
-        state, standing = stages.train_retriever(run, world, config, none)
-        state, focus = stages.focus_retriever(run, world, config, none, state)
-        ranker = stages.train_ranker(run, stages.recommender_of(world, config, none, state))
-        stages.refit(run, world, config, none, stages.Standings(standing, focus), ranker)
+        state, progress = train_retriever(run, world, config, none)
+        state, focus = focus_retriever(run, world, config, none, state)
+        ranker = train_ranker(run, recommender_of(world, config, none, state))
+        refit(run, world, config, none, RetrieverProgress(progress, focus), ranker)
     return run, world
 
 

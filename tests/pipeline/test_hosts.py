@@ -1,4 +1,6 @@
-"""A whole train.py in two processes of two devices ends as in one of four, and serve.py in two says what one says."""
+"""A whole train.py in two processes of two devices ends as in one of four, and serve.py in two says
+what one says.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every mistake of a user is one line, the contract's exit code, no traceback, and nothing half-written."""
+"""Every mistake of a user is one line, the contract's exit code, no traceback, and nothing
+half-written.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from socialrec_jax.pipeline import text
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import loop
-from socialrec_jax.training.auto_config import resolve_text
+from socialrec_jax.training.auto_config import auto_text_config
 
 CONFIG = Config(
     text=TextConfig(
@@ -27,7 +27,7 @@ CONFIG = Config(
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr(text_stage, "_TOKENS_PER_STEP", 128)
+    monkeypatch.setattr(text, "_TOKENS_PER_STEP", 128)
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def test_training_lowers_the_loss_and_happens_once(shop, tmp_path, monkeypatch):
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.arange(40) % 8 != 7, atol=1e-5)
     assert np.mean(losses(run)[-3:]) < 0.6 * losses(run)[0]
-    monkeypatch.setattr(text_stage, "fit", None)
+    monkeypatch.setattr(text, "fit", None)
     np.testing.assert_array_equal(item_features(run, shop, CONFIG), vectors)
 
 
 def test_an_interrupted_stage_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
     whole, broken = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "broken")
     expected = item_features(whole, shop, CONFIG)
-    monkeypatch.setattr(fit, "_SignalWatch", SignalAtOnce)
+    monkeypatch.setattr(loop, "_SignalWatch", SignalAtOnce)
     with pytest.raises(loop.Stopped):
         item_features(broken, shop, CONFIG)
     monkeypatch.undo()
-    monkeypatch.setattr(text_stage, "_TOKENS_PER_STEP", 128)
+    monkeypatch.setattr(text, "_TOKENS_PER_STEP", 128)
     np.testing.assert_array_equal(item_features(broken, shop, CONFIG), expected)
     assert losses(broken) == losses(whole)
 
@@ -127,7 +127,7 @@ def test_a_world_that_says_nothing_has_no_features(world, tmp_path):
 
 
 def test_sizes_follow_from_the_amount_of_text(shop):
-    resolved = resolve_text(TextConfig(), shop.items)
+    resolved = auto_text_config(TextConfig(), shop.items)
     assert (resolved.vocabulary, resolved.epochs) == (1024, 8)
     with pytest.raises(UsageError, match="pretrained"):
         check(Config(text=TextConfig(epochs=0)))

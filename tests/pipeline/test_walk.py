@@ -1,4 +1,6 @@
-"""The whole walk: tables -> World -> steps -> checkpoint -> report -> recommendations, and all of them agree."""
+"""The whole walk: tables -> World -> steps -> checkpoint -> report -> recommendations, and all of
+them agree.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def walked(tmp_path_factory):
 
 
 def test_nothing_compiles_twice(walked):
-    """In text, retriever, its validations, ranker, evaluation and refit. JAX calls all that is mapped _fun."""
+    """In text, retriever, its validations, ranker, evaluation and refit. JAX calls all that is
+    mapped _fun.
+    """
     once = ("_encode_items", "_next_actions", "_scores", "_project")
     compiled = (
         rf"Compiling jit\((_fun|{'|'.join(once)})\) with global shapes and types (.*?)\. Argument"
@@ -97,8 +101,8 @@ def test_a_run_directory_explains_itself(walked):
         "environment",
         "segments",
     } <= report.keys()
-    rivals = {"popular", "recently popular", "item cosine", "user neighbours and friends"}
-    assert set(report["test"]) == {"ranker", "retriever"} | rivals
+    baselines = {"popular", "recently popular", "item cosine", "user neighbours and friends"}
+    assert set(report["test"]) == {"ranker", "retriever"} | baselines
     assert set(report["calibration"]) == {"view", "cart", "buy", "comment"}
     assert set(report["next_event"]["test"]) == {"model", "regression on counts"}
     assert report["train"]["trained_events_per_second"] > 0
@@ -157,9 +161,9 @@ def test_the_independent_judge_agrees(walked, recommended, tmp_path):
         database.execute('create table held ("user" varchar, item varchar)')
         database.executemany("insert into held values (?, ?)", pairs)
         database.execute(f"copy held to '{tmp_path / 'held.parquet'}'")
-    judged = json.loads(call(JUDGE, recommended, tmp_path / "held.parquet"))["all"]
+    evaluated = json.loads(call(JUDGE, recommended, tmp_path / "held.parquet"))["all"]
     for name in ("hr@10", "ndcg@10", "recall@10", "precision@10", "mrr@10", "hr@20", "ndcg@20"):
-        assert judged[name] == pytest.approx(report[name], abs=1e-4), name
+        assert evaluated[name] == pytest.approx(report[name], abs=1e-4), name
 
 
 def test_now_recommends_new_items_to_everybody(walked):

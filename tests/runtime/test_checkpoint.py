@@ -1,4 +1,6 @@
-"""A step counts only when every byte is what was written; what was not written whole is swept away."""
+"""A step counts only when every byte is what was written; what was not written whole is swept
+away.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers import PATIENCE, ROOT
 
-KEEP = "from socialrec_jax.allocator import give_back, keep_freed_memory; keep_freed_memory()"
+KEEP = "from socialrec_jax.runtime.memory import give_back, keep_freed_memory; keep_freed_memory()"
 TURNS = """
 import resource
 for _ in range(8):

@@ -1,4 +1,6 @@
-"""A process finds company when told of one, is silent when alone, and says what is wrong with half an invitation."""
+"""A process finds company when told of one, is silent when alone, and says what is wrong with half
+an invitation.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ def initialised(monkeypatch):
 
 
 def test_a_plain_launch_stays_alone_and_silent(initialised, capfd):
-    processes.join()
+    processes.initialize()
     assert initialised == []
-    assert processes.is_first()
+    assert processes.is_main()
     assert capfd.readouterr() == ("", "")
 
 
@@ -49,7 +51,7 @@ def test_a_plain_launch_stays_alone_and_silent(initialised, capfd):
 def test_who_is_several(initialised, monkeypatch, places, expected):
     for name, value in places.items():
         monkeypatch.setenv(name, value)
-    processes.join()
+    processes.initialize()
     assert initialised == expected
 
 
@@ -71,10 +73,10 @@ def test_half_an_invitation_is_a_mistake(initialised, monkeypatch, places, says)
     for name, value in places.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=says):
-        processes.join()
+        processes.initialize()
     assert initialised == []
 
 
 def test_alone_the_first_says_what_is_found():
     found = object()
-    assert processes.first_says(lambda: found) is found
+    assert processes.broadcast_from_main(lambda: found) is found

@@ -1,7 +1,8 @@
-"""Trains a table on several devices in processes of its own; `test_embeddings.py` looks at what they leave.
+"""Trains a table on several devices in processes of its own; `test_embeddings.py` looks at what
+they leave.
 
-python -m tests.training.tables_worker FOLDER --devices N --steps N
-What is learnt is saved, and what others have saved in FOLDER is read. Eight devices also try ids of one owner.
+python -m tests.training.tables_worker FOLDER --devices N --steps N What is learnt is saved, and
+what others have saved in FOLDER is read. Eight devices also try ids of one owner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ NUM_ROWS, WIDTH, IDS, RATE = 4001, 8, 1024, 0.1
 
 
 def ids_of(step: int, skewed: bool = False) -> np.ndarray:
-    """Ids [IDS] of a step over all devices; some are met often. Skewed: all lie on the first device of eight."""
+    """Ids [IDS] of a step over all devices; some are met often. Skewed: all lie on the first device
+    of eight.
+    """
     rng = np.random.default_rng(step)
     spread = rng.integers(0, 500 if skewed else NUM_ROWS, IDS)
     return np.where(rng.random(IDS) < 0.3, spread % 7, spread).astype(np.int32)
@@ -38,13 +41,15 @@ def main() -> None:
     from socialrec_jax.runtime.checkpoint import Checkpoints
     from socialrec_jax.training import row_adagrad
 
-    processes.join()
+    processes.initialize()
     name = f"{parallel.process()[1]}x{options.devices}"
 
     def fresh():
-        return row_adagrad.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
+        return row_adagrad.initial_table(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
 
-    others = processes.first_says(lambda: [folder.name for folder in options.place.glob("?x?")])
+    others = processes.broadcast_from_main(
+        lambda: [folder.name for folder in options.place.glob("?x?")]
+    )
     seen = {"start": np.asarray(fresh().parameter)}
     for other in others:
         restored = Checkpoints(options.place / other).restore({"table": fresh()})
@@ -56,7 +61,7 @@ def main() -> None:
     if options.devices == 8:
         table, _, seen["skewed_lost"] = train(fresh(), 1, skewed=True)
         seen["skewed_end"] = np.asarray(table.parameter)
-    if processes.is_first():
+    if processes.is_main():
         np.savez(options.place / f"{name}.npz", **seen)
 
 
@@ -71,7 +76,9 @@ def train(table, steps: int, skewed: bool):
         loss, gradients = jax.value_and_grad(
             lambda r: 0.5 * jnp.sum((r[found.places] - goals) ** 2)
         )(found.rows)
-        table = row_adagrad.updated(table, found, gradients, jnp.float32(IDS), jnp.float32(RATE))
+        table = row_adagrad.update_rows(
+            table, found, gradients, jnp.float32(IDS), jnp.float32(RATE)
+        )
         return table, parallel.sum_over_devices((loss / IDS, found.lost))
 
     def ours(rows: np.ndarray) -> np.ndarray:

@@ -19,16 +19,16 @@ from socialrec_jax.config import (
 )
 from socialrec_jax.errors import UsageError
 from socialrec_jax.training.auto_config import (
+    auto_config,
     dropout_for,
     epochs_for,
-    resolve,
     tokens_for,
     window_for,
 )
 
 
 def test_nothing_is_left_open_and_what_was_set_stays(world):
-    resolved = resolve(Config(), world)
+    resolved = auto_config(Config(), world)
     sections = [getattr(resolved, name) for name in ("data", "model", "train")]
     assert all(
         value is not None for section in sections for value in dataclasses.asdict(section).values()
@@ -36,9 +36,9 @@ def test_nothing_is_left_open_and_what_was_set_stays(world):
     chosen = Config(
         model=ModelConfig(dropout=0.0, history_length=32), train=TrainConfig(negatives=7, epochs=3)
     )
-    kept = resolve(chosen, world)
+    kept = auto_config(chosen, world)
     assert (kept.model, kept.train.negatives, kept.train.epochs) == (chosen.model, 7, 3)
-    assert resolve(resolved, world) == resolved
+    assert auto_config(resolved, world) == resolved
 
 
 @pytest.mark.parametrize(

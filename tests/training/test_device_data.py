@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.batching.training_batches import fill
+from socialrec_jax.data.batching.training_batches import gather_batch
 from socialrec_jax.data.world import NO_TIME, VALIDATION
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.stages import training_batches
+from socialrec_jax.pipeline.retriever import training_batches
 from socialrec_jax.runtime import parallel
-from socialrec_jax.training.device_data import Dealt, describe, placed
+from socialrec_jax.training.device_data import DeviceBatches, describe, placed
 from socialrec_jax.training.loop import Batches, calls
 from socialrec_jax.training.retriever import Trainer
 from tests.worlds import random_edges, random_world, with_friends
@@ -32,7 +32,7 @@ def batches(tmp_path):
     late = dataclasses.replace(world.events, times=world.events.times + 2**40)
     world.manifest["time_min"] = int(late.times.min())
     world = dataclasses.replace(world, events=late)
-    return training_batches(world, CONFIG, world.ends(VALIDATION))
+    return training_batches(world, CONFIG, world.history_ends(VALIDATION))
 
 
 def assert_same(ours, theirs) -> None:
@@ -43,9 +43,9 @@ def assert_same(ours, theirs) -> None:
 
 
 def test_a_device_cuts_the_batches_that_the_host_cuts(batches):
-    columns, on_device = parallel.replicate(batches.columns()), jax.jit(fill)
+    columns, on_device = parallel.replicate(batches.columns()), jax.jit(gather_batch)
     for step in range(2 * batches.steps_per_epoch):  # the last of an epoch has rows of padding
-        assert_same(on_device(Dealt(batches).at(step), columns), batches.at(step))
+        assert_same(on_device(DeviceBatches(batches).at(step), columns), batches.at(step))
 
 
 def trained(trainer: Trainer, batches: Batches):
@@ -61,7 +61,7 @@ def test_training_on_columns_changes_no_bit(tmp_path, batches):
     world = with_friends(random_world(tmp_path / "again"), random_edges(60, 200, int(NO_TIME)))
     trainer = Trainer(CONFIG, model_for(CONFIG, world), 12, batches.item_counts(world.num_items))
     on_devices, dealt = placed(trainer, batches)
-    assert isinstance(dealt, Dealt)
+    assert isinstance(dealt, DeviceBatches)
     ours, theirs = trained(on_devices, dealt), trained(trainer, batches)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 

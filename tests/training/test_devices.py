@@ -1,4 +1,5 @@
-"""Many virtual devices compute what one does, dropout included, and every device holds the same parameters.
+"""Many virtual devices compute what one does, dropout included, and every device holds the same
+parameters.
 
 That the replicas of a run are equal bit for bit, the worker proves of each.
 """

@@ -1,4 +1,6 @@
-"""The chunked softmax is the dense one; the sampled one estimates it without bias; weights count as they should."""
+"""The chunked softmax is the dense one; the sampled one estimates it without bias; weights count as
+they should.
+"""
 
 import jax
 import jax.numpy as jnp

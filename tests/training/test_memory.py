@@ -1,4 +1,6 @@
-"""What saves memory changes nothing: blocks computed twice, steps in parts, half precision. The loss stays small."""
+"""What saves memory changes nothing: blocks computed twice, steps in parts, half precision. The
+loss stays small.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import NO_TIME, VALIDATION
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.stages import rows_per_step, training_batches
+from socialrec_jax.pipeline.retriever import rows_per_step, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import losses
 from socialrec_jax.training.loop import calls
@@ -39,7 +41,7 @@ def plain(world):
 
 def trained(world, config: Config):
     """(state, losses) after four steps."""
-    batches = training_batches(world, config, world.ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(VALIDATION))
     trainer = Trainer(config, model_for(config, world), 40, batches.item_counts(world.num_items))
     call, state, seen = trainer.compile(), trainer.init(batches.at(0)), []
     for given in calls(batches, 0, 4, 2, parallel.process()):
@@ -63,7 +65,8 @@ def test_saving_memory_learns_the_same(world, plain, settings):
     state, loss = trained(world, changed(**settings))
     np.testing.assert_allclose(loss, plain[1], rtol=1e-5)
     assert jax.tree.structure(state.params) == jax.tree.structure(plain[0].params)
-    # The moments are sums of gradients; the parameters' own steps are Adam's, which amplify rounding.
+    # The moments are sums of gradients; the parameters' own steps are Adam's, which amplify
+    # rounding.
     for ours, theirs in zip(
         jax.tree.leaves(state.opt_state), jax.tree.leaves(plain[0].opt_state), strict=True
     ):
@@ -81,14 +84,16 @@ def test_half_precision_keeps_weights_moments_and_sums_whole(world, plain):
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.average))} == {
         jnp.dtype("float32")
     }
-    moments = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
-    assert moments == {jnp.dtype("float32"), jnp.dtype("int32")}, "int32 counts steps"
+    query_times = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
+    assert query_times == {jnp.dtype("float32"), jnp.dtype("int32")}, "int32 counts steps"
     assert loss.dtype == np.float32
     np.testing.assert_allclose(loss, plain[1], rtol=0.02)
 
 
 def test_full_softmax_over_two_hundred_thousand_items_takes_less_than_500_megabytes():
-    """Besides what goes in and comes out: 4,096 events forward and backward, width 64. Dense logits hold 3.3 GB."""
+    """Besides what goes in and comes out: 4,096 events forward and backward, width 64. Dense logits
+    hold 3.3 GB.
+    """
     shapes = [jax.ShapeDtypeStruct((rows, 64), jnp.float32) for rows in (4096, 200_000)]
     targets, weights = jnp.zeros(4096, jnp.int32), jnp.ones(4096)
     loss = lambda users, items: losses.full_softmax(users, items, targets, weights, 0.07).total  # noqa: E731

@@ -1,4 +1,6 @@
-"""No ranker is judged on whom it learnt from; steps follow from (seed, step); a planted signal is found."""
+"""No ranker is judged on whom it learnt from; steps follow from (seed, step); a planted signal is
+found.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax.batch import Candidates, Judged
+from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config, TrainConfig
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.evaluation import candidate_lists
-from socialrec_jax.evaluation.protocol import Queries
-from socialrec_jax.inference.index import Pairs
+from socialrec_jax.evaluation.protocol import EvaluationQueries
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import losses, ranker
@@ -22,40 +24,44 @@ CONFIG = Config(seed=SEED, train=TrainConfig(steps_per_call=K, ema_decay=0.9))
 RANKER = Ranker(A, interactions=1)
 
 
-def planted(seed: int = 0) -> Judged:
-    """Queries one of whose candidates came true: the one with the largest signal 3; every tenth user is a stranger."""
+def planted(seed: int = 0) -> LabelledCandidates:
+    """Queries one of whose candidates came true: the one with the largest signal 3; every tenth
+    user is a stranger.
+    """
     rng = np.random.default_rng(seed)
     states = rng.normal(size=(Q, D)).astype(np.float32)
     states[::10] = 0
     items = np.stack([rng.permutation(V)[:C] for _ in range(Q)]).astype(np.int32)
     exists = np.ones((Q, C), bool)
     exists[:, -3:] = rng.random((Q, 3)) < 0.5
-    signals = (10 * rng.normal(size=(Q, C, S)) + np.arange(S)).astype(np.float32)
+    features = (10 * rng.normal(size=(Q, C, S)) + np.arange(S)).astype(np.float32)
     labels = np.zeros((Q, C, A), np.float32)
-    best = np.where(exists, signals[:, :, 3], -np.inf).argmax(1)
+    best = np.where(exists, features[:, :, 3], -np.inf).argmax(1)
     labels[np.arange(Q), best, rng.integers(0, A, Q)] = 1
-    return Judged(
-        Candidates(states, items, exists, signals),
+    return LabelledCandidates(
+        Candidates(states, items, exists, features),
         labels,
         ranker.member_weights(np.arange(Q), SEED),
     )
 
 
 CATALOGUE = np.random.default_rng(9).normal(size=(V, D)).astype(np.float32)
-JUDGES = ranker.judge_of(np.arange(Q), SEED)
+JUDGES = ranker.fold_of(np.arange(Q), SEED)
 
 
 @pytest.fixture(scope="module")
 def trainer():
-    """(trainer of 240 steps, its compiled call, its start from the planted candidates whatever came true)."""
-    made = ranker.RankTrainer(CONFIG, RANKER, 240, CATALOGUE)
-    start = made.init(ranker.RankBatches(planted(), SEED).at(0))
+    """(trainer of 240 steps, its compiled call, its start from the planted candidates whatever came
+    true).
+    """
+    made = ranker.RankerTrainer(CONFIG, RANKER, 240, CATALOGUE)
+    start = made.init(ranker.RankerBatches(planted(), SEED).at(0))
     return made, made.compile(), jax.tree.map(np.asarray, start)
 
 
-def trained(trainer, judged: Judged, steps: int):
+def trained(trainer, evaluated: LabelledCandidates, steps: int):
     _, call, start = trainer
-    batches = ranker.RankBatches(judged, SEED)
+    batches = ranker.RankerBatches(evaluated, SEED)
     state, found = parallel.replicate(start), []
     for first in range(0, steps, K):
         parts = [parallel.split_over_devices(batches.at(first + k)) for k in range(K)]
@@ -72,13 +78,13 @@ def moved_members(a: dict, b: dict) -> set[int]:
 
 def test_each_user_has_one_of_two_judges_by_user_and_seed():
     users = np.arange(10_000)
-    judges = ranker.judge_of(users, 1)
+    judges = ranker.fold_of(users, 1)
     assert set(judges) == {1, 2}
     assert abs(judges.mean() - 1.5) < 0.03
     some = np.array([7, 7, 3, 900, 3])
-    np.testing.assert_array_equal(ranker.judge_of(some, 1), judges[some])
-    assert (ranker.judge_of(users, 2) != judges).mean() > 0.4
-    assert len(ranker.judge_of(np.zeros(0, int), 1)) == 0
+    np.testing.assert_array_equal(ranker.fold_of(some, 1), judges[some])
+    assert (ranker.fold_of(users, 2) != judges).mean() > 0.4
+    assert len(ranker.fold_of(np.zeros(0, int), 1)) == 0
 
 
 def test_weights_keep_each_user_from_the_ranker_that_judges_them():
@@ -89,51 +95,53 @@ def test_weights_keep_each_user_from_the_ranker_that_judges_them():
 
 
 def test_a_judge_never_learns_from_whom_it_judges(trainer):
-    """Other labels of its users move the two rankers that learn from them, and no bit of the third."""
-    judged = planted()
-    before = trained(trainer, judged, 3 * K)[0].params
-    for judge in (1, 2):
-        labels = judged.labels.copy()
-        labels[judge == JUDGES] = np.roll(labels[judge == JUDGES], 1, axis=1)
-        after = trained(trainer, judged.replace(labels=labels), 3 * K)[0].params
-        assert moved_members(before, after) == {0, 1, 2} - {judge}
+    """Other labels of its users move the two rankers that learn from them, and no bit of the
+    third.
+    """
+    evaluated = planted()
+    before = trained(trainer, evaluated, 3 * K)[0].params
+    for evaluate in (1, 2):
+        labels = evaluated.labels.copy()
+        labels[evaluate == JUDGES] = np.roll(labels[evaluate == JUDGES], 1, axis=1)
+        after = trained(trainer, evaluated.replace(labels=labels), 3 * K)[0].params
+        assert moved_members(before, after) == {0, 1, 2} - {evaluate}
 
 
 def test_a_step_without_weight_is_harmless(trainer):
-    judged = planted()
-    nobody = judged.replace(weights=np.zeros_like(judged.weights))
+    evaluated = planted()
+    nobody = evaluated.replace(weights=np.zeros_like(evaluated.weights))
     state, found = trained(trainer, nobody, K)
     assert np.isfinite(found).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_a_batch_follows_from_seed_and_step_and_an_epoch_covers_all():
-    judged = planted().replace(labels=np.arange(Q * C * A, dtype=np.float32).reshape(Q, C, A))
-    batches = ranker.RankBatches(judged, SEED)
+    evaluated = planted().replace(labels=np.arange(Q * C * A, dtype=np.float32).reshape(Q, C, A))
+    batches = ranker.RankerBatches(evaluated, SEED)
 
     def queries(step: int, *process: int) -> list[int]:
         return (batches.at(step, *process).labels[:, 0, 0] / (C * A)).astype(int).tolist()
 
-    again = ranker.RankBatches(judged, SEED)
+    again = ranker.RankerBatches(evaluated, SEED)
     jax.tree.map(np.testing.assert_array_equal, batches.at(5), again.at(5))
     for epoch in range(2):
         steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
         assert {q for step in steps for q in queries(step)} == set(range(Q))
     assert queries(0) != queries(batches.steps_per_epoch), "another order in every epoch"
-    other = ranker.RankBatches(judged, SEED + 1).at(0)
+    other = ranker.RankerBatches(evaluated, SEED + 1).at(0)
     assert (other.labels != batches.at(0).labels).any()
     assert queries(1) == queries(1, 0, 2) + queries(1, 1, 2), "processes share a step"
-    few = ranker.RankBatches(jax.tree.map(lambda x: x[:3], judged), SEED)
+    few = ranker.RankerBatches(jax.tree.map(lambda x: x[:3], evaluated), SEED)
     assert (few.steps_per_epoch, few.queries_per_step) == (1, 3)
 
 
 def test_a_planted_signal_is_learnt_and_found_in_users_that_were_not(trainer):
-    judged = planted()
-    state, found = trained(trainer, judged, 240)
+    evaluated = planted()
+    state, found = trained(trainer, evaluated, 240)
     start = trainer[2]
-    score = candidate_lists.OutOfFold(RANKER, judged.candidates, JUDGES, CATALOGUE)
+    score = candidate_lists.OutOfFold(RANKER, evaluated.candidates, JUDGES, CATALOGUE)
     ndcg = {
-        name: judge(judged, score(params))
+        name: evaluate(evaluated, score(params))
         for name, params in (("fresh", start.params), ("trained", state.average))
     }
     assert ndcg["trained"] > 0.9
@@ -146,26 +154,28 @@ def test_a_planted_signal_is_learnt_and_found_in_users_that_were_not(trainer):
             )
 
 
-def judge(judged: Judged, values: np.ndarray) -> float:
+def evaluate(evaluated: LabelledCandidates, values: np.ndarray) -> float:
     """NDCG@10 of what came true."""
-    asked = judged.candidates
-    targets = np.take_along_axis(asked.items, judged.labels.max(-1).argmax(1)[:, None], 1).reshape(
-        -1
-    )
+    asked = evaluated.candidates
+    targets = np.take_along_axis(
+        asked.items, evaluated.labels.max(-1).argmax(1)[:, None], 1
+    ).reshape(-1)
     none, each = np.zeros(Q, int), Pairs(np.arange(Q + 1), targets)
     seen = Pairs(np.zeros(Q + 1, int), np.zeros(0, np.int32))
-    queries = Queries(np.arange(Q), none, none, seen, each, np.arange(Q), 0, np.ones(V, int))
-    return candidate_lists.judge_unsorted(asked.items, values, queries, V).metrics["ndcg@10"]
+    queries = EvaluationQueries(
+        np.arange(Q), none, none, seen, each, np.arange(Q), 0, np.ones(V, int)
+    )
+    return candidate_lists.evaluate_unsorted(asked.items, values, queries, V).metrics["ndcg@10"]
 
 
 def test_what_is_usual_is_that_of_existing_candidates(trainer):
-    judged = planted()
-    signals = np.where(judged.candidates.exists[..., None], judged.candidates.signals, 1e6)
-    spoiled = judged.replace(
-        candidates=judged.candidates.replace(signals=signals.astype(np.float32))
+    evaluated = planted()
+    features = np.where(evaluated.candidates.exists[..., None], evaluated.candidates.features, 1e6)
+    spoiled = evaluated.replace(
+        candidates=evaluated.candidates.replace(features=features.astype(np.float32))
     )
     usual = trainer[0].init(spoiled).params["standardise"]
-    told = judged.candidates.signals[judged.candidates.exists]
+    told = evaluated.candidates.features[evaluated.candidates.exists]
     for member in range(ranker.MEMBERS):
         np.testing.assert_allclose(usual["center"][member], told.mean(0), rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(usual["scale"][member], told.std(0), rtol=1e-3)

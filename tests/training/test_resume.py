@@ -1,4 +1,6 @@
-"""A run that is killed, interrupted or terminated ends with the same bits as one that was left alone."""
+"""A run that is killed, interrupted or terminated ends with the same bits as one that was left
+alone.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,14 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
-    moments = random.Random(0)
+    query_times = random.Random(0)
     kills = 0
     for _ in range(14):
         worker = start(tmp_path)
         assert worker.stdout is not None
         if worker.stdout.readline().startswith("parameters"):
             break
-        time.sleep(moments.uniform(0.0, 0.25))
+        time.sleep(query_times.uniform(0.0, 0.25))
         if worker.poll() is not None:
             break
         worker.send_signal(signal.SIGKILL)

@@ -11,7 +11,7 @@ from socialrec_jax.data.world import TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.stages import judge_retriever, training_batches
+from socialrec_jax.pipeline.retriever import evaluate_retriever, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training.retriever import Trainer
 from tests.worlds import copying_world, cyclic_world
@@ -26,7 +26,7 @@ def trained(world, negatives: int, steps: int = 400, **settings):
         ),
     )
     batches, model = (
-        training_batches(world, config, world.ends(VALIDATION)),
+        training_batches(world, config, world.history_ends(VALIDATION)),
         model_for(config, world),
     )
     trainer = Trainer(config, model, steps, batches.item_counts(world.num_items))
@@ -51,15 +51,18 @@ def test_a_planted_second_order_pattern_is_learnt(tmp_path, negatives):
     assert more_compilations == 0, "only the first call may compile"
     recommender = Recommender(world, config, model).use(state.average)
     queries = protocol.held_out(world, TEST)
-    states = recommender.states(world.events, queries.users, queries.ends)
-    found = protocol.judge(recommender.index, recommender.shared(TEST), states, queries)
+    states = recommender.states(world.events, queries.users, queries.history_ends)
+    found = protocol.evaluate(recommender.index, recommender.shared(TEST), states, queries)
     assert found.metrics["hr@10"] > 0.95
-    # The next item is one of two strides: knowing only the last item, rank 1 is right for half of the users.
+    # The next item is one of two strides: knowing only the last item, rank 1 is right for half of
+    # the users.
     assert (found.ranks == 1).mean() > 0.8
 
 
 def test_what_friends_do_is_learnt_from_friends(tmp_path):
-    """A follower copies the leader: whoever does not see the leader has to know all sequences by heart."""
+    """A follower copies the leader: whoever does not see the leader has to know all sequences by
+    heart.
+    """
     world = copying_world(tmp_path)
     found = {}
     for queries_per_row in (0, 2):
@@ -67,9 +70,9 @@ def test_what_friends_do_is_learnt_from_friends(tmp_path):
         assert more_compilations == 0
         queries = protocol.held_out(world, TEST)
         followers = queries.part(np.flatnonzero(queries.users >= 300))
-        judged = judge_retriever(
+        evaluated = evaluate_retriever(
             Recommender(world, config, model).use(state.average), followers, TEST
         )
-        found[queries_per_row] = judged.metrics["ndcg@10"]
+        found[queries_per_row] = evaluated.metrics["ndcg@10"]
     assert found[2] > 0.85
     assert found[2] > found[0] + 0.25

@@ -1,4 +1,6 @@
-"""Tables row by row: as dense training would have it, in place, on any number of devices, and nothing lost silently."""
+"""Tables row by row: as dense training would have it, in place, on any number of devices, and
+nothing lost silently.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import load_run, model_for
+from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import put_in
-from socialrec_jax.models.layers import Noise
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.pipeline.stages import judge_retriever, train_retriever, training_batches
+from socialrec_jax.pipeline.retriever import evaluate_retriever, train_retriever, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import local_vocabulary, negatives, row_adagrad
@@ -83,7 +85,7 @@ def test_rows_learn_as_the_same_rule_would_teach_the_whole_table(trained, name):
 
 
 def test_a_first_step_is_exact_to_a_millionth():
-    table = row_adagrad.fresh(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
+    table = row_adagrad.initial_table(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
     start, ids, goals = np.asarray(table.rows), ids_of(0), goals_of(0)
 
     def step(table, part):
@@ -91,7 +93,7 @@ def test_a_first_step_is_exact_to_a_millionth():
         gradients = jax.grad(lambda rows: 0.5 * jnp.sum((rows[found.places] - part[1]) ** 2))(
             found.rows
         )
-        new = row_adagrad.updated(table, found, gradients, jnp.float32(1), jnp.float32(RATE))
+        new = row_adagrad.update_rows(table, found, gradients, jnp.float32(1), jnp.float32(RATE))
         return new.rows, found.rows[found.places]
 
     rows, seen = parallel.map_devices(step)(table, (ids[None], goals[None]))
@@ -134,11 +136,13 @@ def small_config(**train) -> Config:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """(World with friends and text vectors, configuration, batches, model, trainer of row by row tables)."""
+    """(World with friends and text vectors, configuration, batches, model, trainer of row by row
+    tables).
+    """
     world = random_world(tmp_path_factory.mktemp("shop"))
     world = with_friends(world, random_edges(world.num_users, 300, int(NO_TIME)))
     config = small_config(negatives=16)
-    batches = training_batches(world, config, world.ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(VALIDATION))
     texts = np.random.default_rng(0).normal(size=(world.num_items, 5)).astype(np.float32)
     model = model_for(config, world, texts.shape[1])
     trainer = Trainer(
@@ -148,22 +152,24 @@ def shop(tmp_path_factory):
 
 
 def test_a_small_world_says_what_the_large_one_says(shop):
-    """The same loss, dropout of activations and of ids included, whatever its items are numbered."""
+    """The same loss, dropout of activations and of ids included, whatever its items are
+    numbered.
+    """
     _, _, batches, model, trainer = shop
     state, batch = trainer.init(batches.at(0)), batches.at(0)
     drawn = Negatives(jnp.array([3, 3, 7, 11]), jnp.zeros(4))
-    noise = Noise(jnp.uint32(5), jnp.asarray(batch.row_ids))
+    dropout_rng = DropoutRng(jnp.uint32(5), jnp.asarray(batch.row_ids))
 
     def in_small(state, batch):
         world = local_vocabulary.gather(state.tables, batch, drawn, trainer.fixed)
         bound = world.model(model).bind({"params": put_in(state.params, world.rows)} | world.fixed)
-        return trainer.loss_sums(bound, world, noise)
+        return trainer.loss_sums(bound, world, dropout_rng)
 
     small = parallel.map_devices(in_small)(state, parallel.split_over_devices(batch))
 
     def in_large(params, batch):
         world = local_vocabulary.gather({}, batch, drawn, trainer.fixed)
-        return trainer.loss_sums(model.bind({"params": params} | trainer.fixed), world, noise)
+        return trainer.loss_sums(model.bind({"params": params} | trainer.fixed), world, dropout_rng)
 
     large = jax.jit(in_large)(state.served, batch)
     for ours, theirs in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
@@ -191,9 +197,9 @@ def test_rows_are_updated_where_they_lie_and_fine_tuning_goes_on_from_them(shop)
 
 
 def test_lost_rows_are_told(caplog):
-    row_adagrad.tell_of_lost(np.array([0, 0]))
+    row_adagrad.warn_of_lost(np.array([0, 0]))
     assert not caplog.text
-    row_adagrad.tell_of_lost(np.array([0, 3]))
+    row_adagrad.warn_of_lost(np.array([0, 3]))
     assert "3 table rows found no room" in caplog.text
 
 
@@ -215,10 +221,10 @@ def test_negatives_come_as_often_as_they_say():
     counts = np.array([0, 50, 3, 0, 947])
     drawn = negatives.draw(jax.random.key(0), 100_000, negatives.running_counts(counts))
     share = np.bincount(drawn.ids, minlength=5) / 100_000
-    chances = 0.5 * counts / counts.sum() + 0.5 / len(counts)
-    np.testing.assert_allclose(share, chances, atol=5 * 0.5 / np.sqrt(100_000))
+    probabilities = 0.5 * counts / counts.sum() + 0.5 / len(counts)
+    np.testing.assert_allclose(share, probabilities, atol=5 * 0.5 / np.sqrt(100_000))
     np.testing.assert_allclose(
-        np.exp(drawn.log_expected) / 100_000, chances[np.asarray(drawn.ids)], rtol=1e-5
+        np.exp(drawn.log_expected) / 100_000, probabilities[np.asarray(drawn.ids)], rtol=1e-5
     )
 
 
@@ -235,7 +241,7 @@ def test_negatives_of_a_huge_catalogue_are_not_rounded_away():
 
 def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monkeypatch):
     """The planted pattern of test_step.py, with every table taken for a big one."""
-    monkeypatch.setattr(small_world, "DENSE_BYTES", 0)
+    monkeypatch.setattr(local_vocabulary, "DENSE_BYTES", 0)
     run = RunDirectory(tmp_path / "run")
     run.world.mkdir(parents=True)
     world = cyclic_world(run.world, num_users=600)
@@ -247,14 +253,15 @@ def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monke
         ),
     )
     run.write_config(config)
-    state, standing = train_retriever(
+    state, progress = train_retriever(
         run, world, config, np.zeros((world.num_items, 0), np.float32)
     )
     assert state.tables.keys() == {"items"}
-    assert standing.finished
+    assert progress.finished
     loaded = load_run(run.path, refitted=False)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, state.served)
     recommender = Recommender(world, config, loaded.model).use(loaded.params)
     assert (
-        judge_retriever(recommender, protocol.held_out(world, TEST), TEST).metrics["hr@10"] > 0.95
+        evaluate_retriever(recommender, protocol.held_out(world, TEST), TEST).metrics["hr@10"]
+        > 0.95
     )

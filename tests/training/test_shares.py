@@ -1,4 +1,6 @@
-"""The softmax over a shared catalogue is the full one, in value and gradients, on any number of devices."""
+"""The softmax over a shared catalogue is the full one, in value and gradients, on any number of
+devices.
+"""
 
 from __future__ import annotations
 

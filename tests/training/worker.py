@@ -1,7 +1,9 @@
-"""Trains the cyclic World into a run directory: a process of its own, to be killed, or given devices and company.
+"""Trains the cyclic World into a run directory: a process of its own, to be killed, or given
+devices and company.
 
-python -m tests.training.worker RUN [--steps N] [--evaluations N] [--devices N] [--friends] [--tables]
-Prints a line a validation, and at the end the digest of the final parameters, which all devices hold alike.
+python -m tests.training.worker RUN [--steps N] [--evaluations N] [--devices N] [--friends]
+[--tables] Prints a line a validation, and at the end the digest of the final parameters, which all
+devices hold alike.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ def main() -> None:
 
     from socialrec_jax.runtime import processes
 
-    processes.join()
+    processes.initialize()
     state, losses = train(options)
     served = state.served
-    if processes.is_first():
+    if processes.is_main():
         np.save(options.place / "losses.npy", losses)
         leaves = jax.tree.leaves_with_path((state.params, served))
         np.savez(
@@ -52,7 +54,7 @@ def train(options: argparse.Namespace):
     from socialrec_jax.config import Config, ModelConfig, TrainConfig
     from socialrec_jax.data.world import NO_TIME, VALIDATION
     from socialrec_jax.inference.load import model_for
-    from socialrec_jax.pipeline.stages import training_batches
+    from socialrec_jax.pipeline.retriever import training_batches
     from socialrec_jax.runtime.run import RunDirectory
     from socialrec_jax.training.loop import fit
     from socialrec_jax.training.retriever import Trainer
@@ -70,7 +72,7 @@ def train(options: argparse.Namespace):
     world = cyclic_world(options.place / "world")
     if options.friends:
         world = with_friends(world, random_edges(world.num_users, 2000, int(NO_TIME)))
-    batches = training_batches(world, config, world.ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(VALIDATION))
     tables = (("items", "users") if options.friends else ("items",)) if options.tables else ()
     counts = batches.item_counts(world.num_items)
     trainer = Trainer(config, model_for(config, world), options.steps, counts, tables=tables)

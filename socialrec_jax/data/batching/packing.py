@@ -1,8 +1,8 @@
 """Best-fit-decreasing bin packing of sequences into rows, offline and vectorised.
 
-Short histories padded to a long row waste most of the arithmetic (real shops fill 12-30% of it); packed rows are full.
-Sequences of one length are interchangeable, so whole groups are placed at once and a million sequences pack in
-milliseconds, where the textbook loop needs seconds.
+Short histories padded to a long row waste most of the arithmetic (real shops fill 12-30% of it);
+packed rows are full. Sequences of one length are interchangeable, so whole groups are placed at
+once and a million sequences pack in milliseconds, where the textbook loop needs seconds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ class Packing:
 
 
 def pack(lengths: np.ndarray, row_length: int) -> Packing:
-    """Best-fit-decreasing packing of sequences of `lengths` [S] (1..row_length) into rows of `row_length`.
+    """Best-fit-decreasing packing of sequences of `lengths` [S] (1..row_length) into rows of
+    `row_length`.
 
-    Each sequence goes, longest first, to the open row that it fills best; within one length the given order decides.
-    Raises ValueError where a length is out of range.
+    Each sequence goes, longest first, to the open row that it fills best; within one length the
+    given order decides. Raises ValueError where a length is out of range.
     """
     if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= row_length:
         raise ValueError(
@@ -62,7 +63,9 @@ def pack(lengths: np.ndarray, row_length: int) -> Packing:
 def _reopen(
     open_rows: dict[int, np.ndarray], rows: np.ndarray, room: int, length: int, taken: np.ndarray
 ) -> None:
-    """File `rows`, which had `room` and took `taken` sequences of `length`, under the room that is left."""
+    """File `rows`, which had `room` and took `taken` sequences of `length`, under the room that is
+    left.
+    """
     for count in np.unique(taken):
         left = room - int(count) * length
         if left:

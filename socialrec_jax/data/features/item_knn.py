@@ -1,4 +1,6 @@
-"""Items that stand near each other in histories: the strongest simple recommender, and a signal of the ranker."""
+"""Items that stand near each other in histories: the strongest simple recommender, and a signal of
+the ranker.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _NEIGHBOURS = 200  # kept an item, so that similarities of a large catalogue fit
 
 
 @dataclasses.dataclass(frozen=True)
-class CosineSettings:
+class ItemKNNSettings:
     window: int = 10
     distance_decay: float = 0.9
     reverse: float = 1.0
@@ -25,12 +27,13 @@ class CosineSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ItemCosine:
+class ItemKNN:
     """Items that stand near the recent ones in other users' histories.
 
-    similarity[i, j] = together[i, j] / (count[i] count[j])^damping, where together sums distance_decay^(distance - 1)
-    over pairs at most `window` events apart; a pair in reverse order counts `reverse` as much. A user's score of j is
-    the sum over recent events i of history_decay^age * similarity[i, j]. damping 0.5, reverse 1 is the plain cosine.
+    similarity[i, j] = together[i, j] / (count[i] count[j])^damping, where together sums
+    distance_decay^(distance - 1) over pairs at most `window` events apart; a pair in reverse order
+    counts `reverse` as much. A user's score of j is the sum over recent events i of
+    history_decay^age * similarity[i, j]. damping 0.5, reverse 1 is the plain cosine.
     """
 
     similarity: sparse.csr_array  # [V, V] float32
@@ -38,31 +41,33 @@ class ItemCosine:
 
     @classmethod
     def fit(
-        cls, events: Events, ends: np.ndarray, num_items: int, settings: CosineSettings
-    ) -> ItemCosine:
+        cls, events: Events, history_ends: np.ndarray, num_items: int, settings: ItemKNNSettings
+    ) -> ItemKNN:
         """Count the rows before ends [U]."""
-        visible = np.arange(len(events.items)) < ends[events.owners]
+        visible = np.arange(len(events.items)) < history_ends[events.owners]
         together = _co_occurrence(events, visible, num_items, settings)
         counts = np.maximum(np.bincount(events.items[visible], minlength=num_items), 1)
         scale = sparse.diags_array((counts**-settings.damping).astype(np.float32))
-        return cls(_strongest(sparse.csr_array(scale @ together @ scale)), settings.history_decay)
+        return cls(_top_k_rows(sparse.csr_array(scale @ together @ scale)), settings.history_decay)
 
-    def scores(self, events: Events, users: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def scores(self, events: Events, users: np.ndarray, history_ends: np.ndarray) -> np.ndarray:
         """Scores [q, V] float32 of users who did what lies before ends [q]."""
-        return self.rows(events, users, ends).toarray()
+        return self.rows(events, users, history_ends).toarray()
 
-    def rows(self, events: Events, users: np.ndarray, ends: np.ndarray) -> sparse.csr_array:
+    def rows(self, events: Events, users: np.ndarray, history_ends: np.ndarray) -> sparse.csr_array:
         """The same scores, sparse."""
         recent = recent_items(
-            events, users, ends, len(self.similarity.indptr) - 1, self.history_decay
+            events, users, history_ends, len(self.similarity.indptr) - 1, self.history_decay
         )
         return sparse.csr_array(recent @ self.similarity)
 
 
 def _co_occurrence(
-    events: Events, visible: np.ndarray, num_items: int, settings: CosineSettings
+    events: Events, visible: np.ndarray, num_items: int, settings: ItemKNNSettings
 ) -> sparse.csr_array:
-    """Decayed counts [V, V] of pairs, row before column; the reverse order is added with its weight."""
+    """Decayed counts [V, V] of pairs, row before column; the reverse order is added with its
+    weight.
+    """
     total = sparse.csr_array((num_items, num_items), dtype=np.float32)
     for distance, (first, second) in _pairs(events, visible, settings.window):
         weights = np.full(len(first), settings.distance_decay ** (distance - 1), np.float32)
@@ -84,7 +89,7 @@ def _pairs(
         yield distance, (items[:-distance][same], items[distance:][same])
 
 
-def _strongest(matrix: sparse.csr_array) -> sparse.csr_array:
+def _top_k_rows(matrix: sparse.csr_array) -> sparse.csr_array:
     """The matrix with only the _NEIGHBOURS largest entries of each row."""
     entries = matrix.tocoo()
     order = np.lexsort((np.negative(entries.data), entries.coords[0]))

@@ -1,7 +1,8 @@
 """What the ranker is told of a user and a candidate, besides their vectors.
 
-Counted once from what is known at fit time and kept beside the checkpoints, as parameters are: co-occurrence,
-popularity, the words and labels of products. Looked up for every query: its history, its friends as of its moment.
+Counted once from what is known at fit time and kept beside the checkpoints, as parameters are:
+co-occurrence, popularity, the words and labels of products. Looked up for every query: its history,
+its friends as of its moment.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 
-from socialrec_jax.data.batching.friend_sampler import Deeds, Neighbourhood
+from socialrec_jax.data.batching.friend_sampler import FriendEvents, FriendSampler
+from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.features import tfidf
-from socialrec_jax.data.features.item_knn import CosineSettings, ItemCosine
-from socialrec_jax.data.features.next_type import CountRegression
+from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
+from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.recent_items import recent_items, strongest
-from socialrec_jax.data.world import Events, World, ranges
+from socialrec_jax.data.features.recent_items import recent_items, top_k_sparse
+from socialrec_jax.data.world import Events, World
 
 NAMES = (
     "bought together",
@@ -44,30 +46,32 @@ _CELLS_AT_ONCE = 1 << 23  # queries x catalogue that are dense at once: 32 MB
 
 
 @dataclasses.dataclass(frozen=True)
-class Questions:
+class Query:
     """Users as they stand at a moment; all that signals may look at."""
 
     events: Events
     users: np.ndarray  # [q] into events
-    ends: np.ndarray  # [q] exclusive row of the visible history
-    moments: np.ndarray  # [q] unix seconds: friends' deeds strictly before count
-    neighbourhood: Neighbourhood | None  # None: nobody has friends
+    history_ends: np.ndarray  # [q] exclusive row of the visible history
+    query_times: np.ndarray  # [q] unix seconds: friends' deeds strictly before count
+    friend_sampler: FriendSampler | None  # None: nobody has friends
 
-    def part(self, begin: int, end: int) -> Questions:
+    def part(self, begin: int, end: int) -> Query:
         return dataclasses.replace(
             self,
             users=self.users[begin:end],
-            ends=self.ends[begin:end],
-            moments=self.moments[begin:end],
+            history_ends=self.history_ends[begin:end],
+            query_times=self.query_times[begin:end],
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
-    """One chunk of questions, looked up: scores over the catalogue from which candidates and signals are read."""
+class QueryFeatures:
+    """One chunk of questions, looked up: scores over the catalogue from which candidates and
+    signals are read.
+    """
 
     together: sparse.csr_array  # [q, V]
-    deeds: Deeds | None
+    friend_events: FriendEvents | None
     friends: np.ndarray  # [3, q, V] weighted friends who had it, their latest, the like-minded ones
     history: sparse.csr_array  # [q, V] decayed recent items
     last: sparse.csr_array  # [q, V] the last item
@@ -75,30 +79,32 @@ class Looked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Signals:
+class RankerFeatures:
     """Everything that was counted; `fit` counts it, `save` and `load` keep it."""
 
-    cosine: ItemCosine
+    cosine: ItemKNN
     labels: sparse.csr_array  # [V, W]
     words: sparse.csr_array  # [V, W]
     items: np.ndarray  # [V, 3] log popularity, log recent share, trend
-    actions: CountRegression  # what users do next, from counts
-    settings: CosineSettings
+    actions: NextTypeRegression  # what users do next, from counts
+    settings: ItemKNNSettings
 
     @classmethod
-    def fit(cls, world: World, ends: np.ndarray, settings: CosineSettings) -> Signals:
+    def fit(
+        cls, world: World, history_ends: np.ndarray, settings: ItemKNNSettings
+    ) -> RankerFeatures:
         """Count events before ends [U]; item texts are known whatever the time."""
         events, V = world.events, world.num_items
-        visible = events.items[np.arange(len(events.items)) < ends[events.owners]]
+        visible = events.items[np.arange(len(events.items)) < history_ends[events.owners]]
         counts = np.bincount(visible, minlength=V)
-        recent = recent_popularity(events, ends, V)
+        recent = recent_popularity(events, history_ends, V)
         share = np.log((counts + 0.1) / (len(visible) + 0.1 * V))
         return cls(
-            cosine=ItemCosine.fit(events, ends, V, settings),
+            cosine=ItemKNN.fit(events, history_ends, V, settings),
             labels=tfidf.labels(world.items),
             words=tfidf.words(world.items),
             items=np.stack([np.log1p(counts), recent, recent - share], axis=1).astype(np.float32),
-            actions=CountRegression.fit(events, ends, len(world.event_types)),
+            actions=NextTypeRegression.fit(events, history_ends, len(world.event_types)),
             settings=settings,
         )
 
@@ -112,40 +118,60 @@ class Signals:
         """All items [V] int32, the recently most popular first."""
         return np.argsort(-self.items[:, 1], kind="stable").astype(np.int32)
 
-    def look_up(self, asked: Questions) -> Looked:
+    def look_up(self, query: Query) -> QueryFeatures:
         """The sparse part: everything that does not depend on which candidates are chosen."""
-        e, V = asked.events, len(self.items)
-        deeds = asked.neighbourhood and asked.neighbourhood.deeds(asked.users, asked.moments)
-        return Looked(
-            together=self.cosine.rows(e, asked.users, asked.ends),
-            deeds=deeds,
-            friends=friends_had(asked, deeds, V)
-            if deeds
-            else np.zeros((3, len(asked.users), 1), np.float32),
-            history=recent_items(e, asked.users, asked.ends, V, _CONTENT_DECAY),
-            last=recent_items(e, asked.users, asked.ends, V, 0.0),
-            lengths=asked.ends - e.offsets[asked.users],
+        e, V = query.events, len(self.items)
+        friend_events = query.friend_sampler and query.friend_sampler.friend_events(
+            query.users, query.query_times
+        )
+        return QueryFeatures(
+            together=self.cosine.rows(e, query.users, query.history_ends),
+            friend_events=friend_events,
+            friends=friends_had(query, friend_events, V)
+            if friend_events
+            else np.zeros((3, len(query.users), 1), np.float32),
+            history=recent_items(e, query.users, query.history_ends, V, _CONTENT_DECAY),
+            last=recent_items(e, query.users, query.history_ends, V, 0.0),
+            lengths=query.history_ends - e.offsets[query.users],
         )
 
-    def proposals(self, looked: Looked, per_list: dict[str, int]) -> dict[str, np.ndarray]:
-        """Candidate items [q, k] by source, best first where it matters; -1 where a list is short."""
-        q = len(looked.lengths)
+    def proposals(
+        self, query_features: QueryFeatures, per_list: dict[str, int]
+    ) -> dict[str, np.ndarray]:
+        """Candidate items [q, k] by source, best first where it matters; -1 where a list is
+        short.
+        """
+        q = len(query_features.lengths)
         trending = self._by_trend[: per_list["trending"]]
-        lists = {"bought together": strongest(looked.together, per_list["bought together"])[0]}
-        if looked.deeds is not None:
-            latest = sparse.csr_array(looked.friends[1])
-            lists["friends"] = strongest(latest, per_list["friends"])[0]
+        lists = {
+            "bought together": top_k_sparse(query_features.together, per_list["bought together"])[0]
+        }
+        if query_features.friend_events is not None:
+            latest = sparse.csr_array(query_features.friends[1])
+            lists["friends"] = top_k_sparse(latest, per_list["friends"])[0]
         return lists | {"trending": np.broadcast_to(trending, (q, len(trending)))}
 
     def of(
-        self, looked: Looked, candidates: np.ndarray, retrieval: np.ndarray, text: np.ndarray
+        self,
+        query_features: QueryFeatures,
+        candidates: np.ndarray,
+        retrieval: np.ndarray,
+        text: np.ndarray,
     ) -> np.ndarray:
-        """The signals [q, C, S] float32 of candidates [q, C], in the order of NAMES; the last two are given."""
+        """The signals [q, C, S] float32 of candidates [q, C], in the order of NAMES; the last two
+        are given.
+        """
         q = len(candidates)
-        together = np.take_along_axis(looked.together.toarray(), candidates, 1)
-        places = candidates if looked.deeds is not None else np.zeros_like(candidates)
-        friends, latest, alike = np.take_along_axis(looked.friends, places[None], 2)
-        num_friends = looked.deeds.num_friends if looked.deeds is not None else np.zeros(q)
+        together = np.take_along_axis(query_features.together.toarray(), candidates, 1)
+        places = (
+            candidates if query_features.friend_events is not None else np.zeros_like(candidates)
+        )
+        friends, latest, alike = np.take_along_axis(query_features.friends, places[None], 2)
+        num_friends = (
+            query_features.friend_events.num_friends
+            if query_features.friend_events is not None
+            else np.zeros(q)
+        )
         of_items = self.items[candidates]
 
         def each(values: np.ndarray) -> np.ndarray:
@@ -158,11 +184,11 @@ class Signals:
             latest,
             alike,
             each(np.log1p(num_friends)),
-            tfidf.similarity(looked.history, self.labels, candidates),
-            tfidf.similarity(looked.history, self.words, candidates),
-            tfidf.similarity(looked.last, self.words, candidates),
+            tfidf.similarity(query_features.history, self.labels, candidates),
+            tfidf.similarity(query_features.history, self.words, candidates),
+            tfidf.similarity(query_features.last, self.words, candidates),
             *np.moveaxis(of_items, -1, 0),
-            each(np.log1p(looked.lengths)),
+            each(np.log1p(query_features.lengths)),
             retrieval,
             text,
         ]
@@ -179,53 +205,60 @@ class Signals:
         (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(self.settings)))
 
     @classmethod
-    def load(cls, folder: Path) -> Signals:
-        settings = CosineSettings(**json.loads((folder / "settings.json").read_text()))
+    def load(cls, folder: Path) -> RankerFeatures:
+        settings = ItemKNNSettings(**json.loads((folder / "settings.json").read_text()))
         together = sparse.csr_array(sparse.load_npz(folder / "together.npz"))
         return cls(
-            cosine=ItemCosine(together, settings.history_decay),
+            cosine=ItemKNN(together, settings.history_decay),
             labels=sparse.csr_array(sparse.load_npz(folder / "labels.npz")),
             words=sparse.csr_array(sparse.load_npz(folder / "words.npz")),
             items=np.load(folder / "items.npy"),
-            actions=CountRegression.load(folder / "actions.npz"),
+            actions=NextTypeRegression.load(folder / "actions.npz"),
             settings=settings,
         )
 
 
-def friends_had(asked: Questions, deeds: Deeds, num_items: int) -> np.ndarray:
-    """[3, q, V] float32: weighted friends who had each item, how lately, and how much those friends are like the user.
+def friends_had(query: Query, friend_events: FriendEvents, num_items: int) -> np.ndarray:
+    """[3, q, V] float32: weighted friends who had each item, how lately, and how much those friends
+    are like the user.
 
-    Likeness is the cosine of what both had, up to the moment. Whoever had an item several times had it, and lately as
-    of the last time.
+    Likeness is the cosine of what both had, up to the moment. Whoever had an item several times had
+    it, and lately as of the last time.
     """
-    deeds = _last_of_each_item(deeds, num_items)
-    shape = (len(asked.users), num_items)
+    friend_events = _last_of_each_item(friend_events, num_items)
+    shape = (len(query.users), num_items)
     own = np.zeros(shape, bool)
-    lengths = asked.ends - asked.events.offsets[asked.users]
+    lengths = query.history_ends - query.events.offsets[query.users]
     own[
         np.repeat(np.arange(shape[0]), lengths),
-        asked.events.items[ranges(asked.ends - lengths, lengths)],
+        query.events.items[ranges(query.history_ends - lengths, lengths)],
     ] = True
-    num_edges = int(deeds.edges.max(initial=-1)) + 1
-    shared = np.bincount(deeds.edges, own[deeds.queries, deeds.items], num_edges)
-    size = np.bincount(deeds.edges, minlength=num_edges)
+    num_edges = int(friend_events.edges.max(initial=-1)) + 1
+    shared = np.bincount(
+        friend_events.edges, own[friend_events.queries, friend_events.items], num_edges
+    )
+    size = np.bincount(friend_events.edges, minlength=num_edges)
     own_size = own.sum(axis=1)
-    likeness = (shared / np.sqrt(np.maximum(size, 1)))[deeds.edges] / np.sqrt(
+    likeness = (shared / np.sqrt(np.maximum(size, 1)))[friend_events.edges] / np.sqrt(
         np.maximum(own_size, 1)
-    )[deeds.queries]
-    values = (deeds.weights, deeds.weights / (1 + deeds.ages / 10), deeds.weights * likeness)
-    place = (deeds.queries, deeds.items)
+    )[friend_events.queries]
+    values = (
+        friend_events.weights,
+        friend_events.weights / (1 + friend_events.ages / 10),
+        friend_events.weights * likeness,
+    )
+    place = (friend_events.queries, friend_events.items)
     return np.stack(
         [sparse.csr_array((v, place), shape, dtype=np.float32).toarray() for v in values]
     )
 
 
-def _last_of_each_item(deeds: Deeds, num_items: int) -> Deeds:
+def _last_of_each_item(friend_events: FriendEvents, num_items: int) -> FriendEvents:
     """The deeds without those that the same friend repeated later."""
-    keys = deeds.edges * num_items + deeds.items
+    keys = friend_events.edges * num_items + friend_events.items
     last = np.sort(len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1])
     columns = {
-        name: getattr(deeds, name)[last]
+        name: getattr(friend_events, name)[last]
         for name in ("queries", "edges", "weights", "items", "ages")
     }
-    return dataclasses.replace(deeds, **columns)
+    return dataclasses.replace(friend_events, **columns)

@@ -1,4 +1,6 @@
-"""What somebody did lately, as sparse rows over the catalogue: the start of most simple recommenders."""
+"""What somebody did lately, as sparse rows over the catalogue: the start of most simple
+recommenders.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +13,26 @@ RECENT_EVENTS = 20  # of a history that count: later ones decay to nothing
 
 
 def recent_items(
-    events: Events, users: np.ndarray, ends: np.ndarray, num_items: int, decay: float
+    events: Events, users: np.ndarray, history_ends: np.ndarray, num_items: int, decay: float
 ) -> sparse.csr_array:
-    """Weights [q, V] float32 of the items before rows ends [q] of users [q]: decay^age, the last event has age 0."""
+    """Weights [q, V] float32 of the items before rows ends [q] of users [q]: decay^age, the last
+    event has age 0.
+    """
     ages = np.arange(RECENT_EVENTS)[None]
-    rows = ends[:, None] - 1 - ages
+    rows = history_ends[:, None] - 1 - ages
     valid = rows >= events.offsets[users][:, None]
     query, age = np.nonzero(valid)
     weights = (decay**age).astype(np.float32)
     return sparse.csr_array((weights, (query, events.items[rows[valid]])), (len(users), num_items))
 
 
-def strongest(matrix: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(columns [q, k] int32, values [q, k]) of the k largest positive entries of each row, the largest first and among
-    equals the lower column; -1 and 0 where fewer.
+def top_k_sparse(matrix: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(columns [q, k] int32, values [q, k]) of the k largest positive entries of each row, the
+    largest first and among equals the lower column; -1 and 0 where fewer.
 
-    Works on rows padded to the longest one, so that cost follows the entries and not the width of the matrix. An entry
-    is one integer of its value's bits and its column: no two are alike, so what is found does not depend on the others.
+    Works on rows padded to the longest one, so that cost follows the entries and not the width of
+    the matrix. An entry is one integer of its value's bits and its column: no two are alike, so
+    what is found does not depend on the others.
     """
     counts = np.diff(matrix.indptr)
     width = max(int(counts.max(initial=0)), k)

@@ -1,6 +1,7 @@
 """What products are, word for word: tags, categories and the words of titles, matched exactly.
 
-Embeddings tell what is alike in general; a shared rare word or brand says more about these two products.
+Embeddings tell what is alike in general; a shared rare word or brand says more about these two
+products.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def labels(items: Items) -> sparse.csr_array:
 
 
 def terms(bags: Sequence[Iterable[str]]) -> sparse.csr_array:
-    """Unit rows [V, W] float32 of inverse document frequencies log(V / df); names of one product only are left out."""
+    """Unit rows [V, W] float32 of inverse document frequencies log(V / df); names of one product
+    only are left out.
+    """
     numbers: dict[str, int] = {}
     sets = [{numbers.setdefault(name, len(numbers)) for name in bag} for bag in bags]
     rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
@@ -81,7 +84,9 @@ def _rarest(
 def similarity(
     profiles: sparse.csr_array, content: sparse.csr_array, candidates: np.ndarray
 ) -> np.ndarray:
-    """Products [q, C] float32 of profiles [q, V] and the content of candidates [q, C], through the terms they share."""
+    """Products [q, C] float32 of profiles [q, V] and the content of candidates [q, C], through the
+    terms they share.
+    """
     wanted = sparse.csr_array(profiles @ content).toarray()
     chosen = content[candidates.reshape(-1)]
     query = np.repeat(np.arange(candidates.size) // candidates.shape[1], np.diff(chosen.indptr))

@@ -1,7 +1,8 @@
-"""Is a file whole? DuckDB, asked to store what it rejects, takes a truncated archive for a short table.
+"""Is a file whole? DuckDB, asked to store what it rejects, takes a truncated archive for a short
+table.
 
-A gzip stream is unpacked once, which checks its sum too. Python's library reads Zstandard only from 3.14 on, so there
-the blocks are stepped over; what is inside them DuckDB checks itself.
+A gzip stream is unpacked once, which checks its sum too. Python's library reads Zstandard only from
+3.14 on, so there the blocks are stepped over; what is inside them DuckDB checks itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Checked rows to numbered, sorted columns: the SQL between `tables.py` and the World.
 
-Users and items are numbered by the md5 of their ids: the same on every machine, and free of the order of first
-appearance, which tells a model what comes next. Sorting and joining stay inside DuckDB, which spills to disk; columns
-come out in slices, so the peak of memory is the finished column and one slice.
+Users and items are numbered by the md5 of their ids: the same on every machine, and free of the
+order of first appearance, which tells a model what comes next. Sorting and joining stay inside
+DuckDB, which spills to disk; columns come out in slices, so the peak of memory is the finished
+column and one slice.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ DEFAULT_TYPE = "event"
 
 
 def number_ids(con: duckdb.DuckDBPyConnection) -> tuple[Strings, Strings]:
-    """Tables `user_ids` and `item_ids` (id, number); returns the ids in the order of their numbers."""
+    """Tables `user_ids` and `item_ids` (id, number); returns the ids in the order of their
+    numbers.
+    """
     _number(con, "user_ids", "SELECT user FROM events", "SELECT src FROM social", "SELECT dst FROM social",
             "SELECT user FROM users")  # fmt: skip
     _number(con, "item_ids", "SELECT item FROM events", "SELECT item FROM items")
@@ -33,8 +36,9 @@ def number_ids(con: duckdb.DuckDBPyConnection) -> tuple[Strings, Strings]:
 
 
 def fill_times(con: duckdb.DuckDBPyConnection) -> int:
-    """View `timed_events`: an event of unknown time gets that of the same user's event before it in the file, else of
-    the next one that has a time, else the oldest of all, so that it keeps its place. Returns how many were filled.
+    """View `timed_events`: an event of unknown time gets that of the same user's event before it in
+    the file, else of the next one that has a time, else the oldest of all, so that it keeps its
+    place. Returns how many were filled.
     """
     unknown, known = con.execute(
         "SELECT count(*) FILTER (time IS NULL), count(time) FROM events"
@@ -100,8 +104,8 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
 def friends(
     con: duckdb.DuckDBPyConnection, num_users: int, direction: str
 ) -> tuple[Friends, dict[str, int]]:
-    """The friend graph, and how many self loops and repeated edges were dropped; of repeats the largest weight and
-    the earliest time stay, where an unknown time is the earliest."""
+    """The friend graph, and how many self loops and repeated edges were dropped; of repeats the
+    largest weight and the earliest time stay, where an unknown time is the earliest."""
     counts = con.execute(
         "SELECT count(*) FILTER (src = dst), count(*) FILTER (src <> dst), "
         "count(DISTINCT CASE WHEN src <> dst THEN (src, dst) END) FROM social"
@@ -124,7 +128,9 @@ def friends(
 
 
 def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> Items:
-    """What is known of every item, in the order of numbers; vectors that an item lacks are zeros."""
+    """What is known of every item, in the order of numbers; vectors that an item lacks are
+    zeros.
+    """
     con.execute(
         """CREATE TABLE sorted_items AS SELECT items.* EXCLUDE (row, item, bad, raw), number::INTEGER AS number
         FROM item_ids LEFT JOIN items ON item_ids.id = items.item ORDER BY number"""
@@ -145,7 +151,9 @@ def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> Items:
 
 
 def write_users(con: duckdb.DuckDBPyConnection, attributes: Sequence[str], path: Path) -> None:
-    """The parquet file of all users in the order of their numbers: user_id, then the attributes as text."""
+    """The parquet file of all users in the order of their numbers: user_id, then the attributes as
+    text.
+    """
     named = {
         attribute: attribute if attribute != "user_id" else "user_id_1" for attribute in attributes
     }

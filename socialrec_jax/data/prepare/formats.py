@@ -1,8 +1,10 @@
-"""Which files of a folder are which table: our own names, or one of the public formats, as declarations.
+"""Which files of a folder are which table: our own names, or one of the public formats, as
+declarations.
 
-A layout is recognised by its events file. Fields are found by the synonyms of `schema.py`; a declaration only says
-what a file cannot say itself: its delimiter, the names of columns without a header, text that needs taking apart.
-HetRec's `user_artists.dat` is left alone: its listens bear no time, so they would tell a model what comes later.
+A layout is recognised by its events file. Fields are found by the synonyms of `schema.py`; a
+declaration only says what a file cannot say itself: its delimiter, the names of columns without a
+header, text that needs taking apart. HetRec's `user_artists.dat` is left alone: its listens bear no
+time, so they would tell a model what comes later.
 """
 
 from __future__ import annotations
@@ -172,7 +174,9 @@ def _recbole(folder: Path) -> Tables:
 
 
 def _atomic(path: Path, fields: Sequence[Field]) -> Source:
-    """Headers such as `genre:token_seq` say what a column holds; sequences are separated by blanks."""
+    """Headers such as `genre:token_seq` say what a column holds; sequences are separated by
+    blanks.
+    """
     header = [cell.strip().partition(":") for cell in first_line(path).split("\t")]
     types = {column: kind for column, _, kind in header}
     lists = {field.name for field in fields if field.kind == "list"}
@@ -185,7 +189,9 @@ def _atomic(path: Path, fields: Sequence[Field]) -> Source:
 
 
 def _amazon(folder: Path) -> Tables:
-    """Reviews have a user and an item, metadata an item and a title; both are JSON lines under any name."""
+    """Reviews have a user and an item, metadata an item and a title; both are JSON lines under any
+    name.
+    """
     tables: Tables = {}
     for source in _json_files(folder):
         keys = _first_keys(source)

@@ -1,7 +1,7 @@
 """What serving reads besides a World: histories of users never seen, and lists of ids.
 
-The histories take the same path as training data (same synonyms, checks, filled times, stable order); only their
-items and event types are numbered by the World that the model was trained on.
+The histories take the same path as training data (same synonyms, checks, filled times, stable
+order); only their items and event types are numbered by the World that the model was trained on.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ log = logging.getLogger(__name__)
 def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     """Users of an events table (a file, or a data folder) by first appearance, and their events.
 
-    Items that the World does not know are dropped, event types that it does not know become type 0; both are logged
-    with their number. Users keep their place even when no event is left. Errors as in `prepare`.
+    Items that the World does not know are dropped, event types that it does not know become type 0;
+    both are logged with their number. Users keep their place even when no event is left. Errors as
+    in `prepare`.
     """
     sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
     with tempfile.TemporaryDirectory() as folder, staging.scratch(Path(folder)) as con:

@@ -1,7 +1,8 @@
 """A folder of raw tables becomes a World, once: read, check, number, sort, split, lay down.
 
-Everything is written into a folder beside the target, which is renamed at the end: whoever finds a World finds a
-whole one. A World of the same sources, settings and schema is opened instead of being made again.
+Everything is written into a folder beside the target, which is renamed at the end: whoever finds a
+World finds a whole one. A World of the same sources, settings and schema is opened instead of being
+made again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.config import DataConfig, Split
-from socialrec_jax.data import manifest
+from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.prepare import build, rejects, staging
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.prepare.histories import raw_events, read_ids
@@ -31,8 +32,9 @@ def prepare(
 ) -> World:
     """The World of the tables in folder `source`, laid down at `out`.
 
-    replace: whether a World of other sources or settings at `out` may go; a trained run depends on its World.
-    InputMissing: no folder or no events. BadData: see docs/data.md. UsageError: `out` holds something else.
+    replace: whether a World of other sources or settings at `out` may go; a trained run depends on
+    its World. InputMissing: no folder or no events. BadData: see docs/data.md. UsageError: `out`
+    holds something else.
     """
     sources = find_tables(source)
     if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
@@ -46,16 +48,16 @@ def prepare(
         "data": dataclasses.asdict(config),
     }
     with ThreadPoolExecutor(1) as pool:  # hashes are taken while DuckDB reads
-        described = pool.submit(lambda: [manifest.describe(file, source) for file in files])
-        if manifest.may_be_same(out, source, files, settings) and _is_made_of(
+        described = pool.submit(lambda: [manifests.describe(file, source) for file in files])
+        if manifests.may_be_same(out, source, files, settings) and _is_made_of(
             out, described.result()
         ):
             return World.open(out)
-        if not replace and manifest.read(out) is not None:
+        if not replace and manifests.read(out) is not None:
             raise BadData(f"{out} was made from other data than {source}: choose another --run")
         with _beside(out) as folder:
             world = _lay_down(sources, folder, config, split)
-            manifest = manifest.hashed(
+            manifest = manifests.hashed(
                 {**settings, **world.manifest, "sources": described.result()}
             )
             dataclasses.replace(world, manifest=manifest).save()
@@ -63,7 +65,7 @@ def prepare(
 
 
 def _is_made_of(out: Path, described: list[dict]) -> bool:
-    manifest = manifest.read(out)
+    manifest = manifests.read(out)
     return manifest is not None and manifest["sources"] == described
 
 
@@ -81,7 +83,7 @@ def _lay_down(sources: Tables, folder: Path, config: DataConfig, split: Split) -
         items = build.items(con, item_ids)
         build.write_users(con, staged[-1].extras, folder / "users.parquet")
     world = World(folder, {}, user_ids, events, split_events(events, split, config), friends, items)
-    counts = {**manifest.count(world), **dropped_edges, "events_without_time": events_without_time}
+    counts = {**manifests.count(world), **dropped_edges, "events_without_time": events_without_time}
     return dataclasses.replace(
         world,
         manifest={
@@ -96,9 +98,9 @@ def _lay_down(sources: Tables, folder: Path, config: DataConfig, split: Split) -
 def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray:
     """TRAIN, VALIDATION or TEST of each event [N] uint8.
 
-    leave-one-out: the last event of a user with three or more is tested, the one before it validated. time: events
-    at or after the global quantiles of time that leave `test_share`, and `validation_share` before it.
-    BadData: the time split leaves nothing to train on.
+    leave-one-out: the last event of a user with three or more is tested, the one before it
+    validated. time: events at or after the global quantiles of time that leave `test_share`, and
+    `validation_share` before it. BadData: the time split leaves nothing to train on.
     """
     if split == "leave-one-out":
         return _leave_one_out(events)
@@ -115,8 +117,8 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
 
 def _leave_one_out(events: Events) -> np.ndarray:
     splits = np.full(len(events.times), TRAIN, np.uint8)
-    ends = events.offsets[1:][np.diff(events.offsets) >= 3]
-    splits[ends - 1], splits[ends - 2] = TEST, VALIDATION
+    history_ends = events.offsets[1:][np.diff(events.offsets) >= 3]
+    splits[history_ends - 1], splits[history_ends - 2] = TEST, VALIDATION
     return splits
 
 

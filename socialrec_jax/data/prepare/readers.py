@@ -1,9 +1,10 @@
 """Files as SQL: one `Source` a file, and what DuckDB must be told to read it.
 
-Every kind of file becomes a relation whose rows come in file order, so that a row's position leads back to its line.
-Text is read as text; `tables.py` decides what a field means.
+Every kind of file becomes a relation whose rows come in file order, so that a row's position leads
+back to its line. Text is read as text; `tables.py` decides what a field means.
 
-The relations ask DuckDB to store what it rejects; `rejects.py` reads that before the next file is opened.
+The relations ask DuckDB to store what it rejects; `rejects.py` reads that before the next file is
+opened.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ KINDS: dict[str, Kind] = {
     ".jsonl": "json",
     ".json": "json",
 }
-BROKEN = "broken line"  # a column that holds the raw line where it is no JSON object, '' where it is blank
+# a column that holds the raw line where it is no JSON object, '' where it is blank
+BROKEN = "broken line"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +65,9 @@ def source_of(path: Path) -> Source | None:
 
 
 def sources_under(path: Path) -> list[Source]:
-    """The file, or the part files of a folder in the order of their names; marker and hidden files are passed over."""
+    """The file, or the part files of a folder in the order of their names; marker and hidden files
+    are passed over.
+    """
     if not path.exists():
         raise InputMissing(f"{path}: no such file or folder")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -88,7 +92,9 @@ def _parts(file: Path, root: Path) -> tuple[str, ...]:
 
 
 def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
-    """Column name -> DuckDB type; JSON columns of lists or objects say ARRAY, OBJECT, or MIXED beside plain values."""
+    """Column name -> DuckDB type; JSON columns of lists or objects say ARRAY, OBJECT, or MIXED
+    beside plain values.
+    """
     with one_line(source.path):
         verify(source.path)
         if source.kind == "parquet":
@@ -153,7 +159,9 @@ def lines(source: Source) -> Generator[str, None, None]:
 
 
 def records(source: Source) -> Iterator[tuple[int, bool]]:
-    """(first line, is blank) of each record of a text file; a quoted field may run over several lines."""
+    """(first line, is blank) of each record of a text file; a quoted field may run over several
+    lines.
+    """
     if source.kind == "json" or not source.quote:
         yield from ((number, not line) for number, line in enumerate(lines(source), 1))
         return

@@ -1,9 +1,10 @@
 """Bad rows: counted, traced back to their lines, written down; too many of them stop everything.
 
-A line is the physical line of a text file (header and line breaks inside quotes counted) or the row of a parquet
-file, from 1. DuckDB does not report lines of rows that it could parse, so a file that holds a bad value is walked a
-second time. The share of bad rows is taken a table at a time; rows that repeat a known item or user are rejected too
-but never count towards the stop: catalogues are often exported once a variant, which is no sign of damage.
+A line is the physical line of a text file (header and line breaks inside quotes counted) or the row
+of a parquet file, from 1. DuckDB does not report lines of rows that it could parse, so a file that
+holds a bad value is walked a second time. The share of bad rows is taken a table at a time; rows
+that repeat a known item or user are rejected too but never count towards the stop: catalogues are
+often exported once a variant, which is no sign of damage.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Reject:
 def settle_all(
     con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], max_bad_share: float, path: Path
 ) -> dict:
-    """Write the bad rows of all tables to the parquet file `path`; their number by table, repeats apart.
+    """Write the bad rows of all tables to the parquet file `path`; their number by table, repeats
+    apart.
 
     BadData: the share of bad rows of a table is above max_bad_share.
     """
@@ -132,7 +134,9 @@ def found(
 def _lines(
     part: Part, positions: set[int], unparsed: set[int]
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Lines of staged rows by their position in the file, and of unparsed records by their number, both from 1."""
+    """Lines of staged rows by their position in the file, and of unparsed records by their number,
+    both from 1.
+    """
     if part.source.kind == "parquet" or not (positions or unparsed):
         return {position: position for position in positions}, {}
     skip_blank, by_position, by_record, position = part.source.kind == "text", {}, {}, 0

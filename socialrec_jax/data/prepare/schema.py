@@ -1,12 +1,13 @@
 """What the four raw tables may hold: fields, their synonyms, and when a value is bad.
 
-A column is recognised by its name without case, blanks and punctuation (`User_ID` = `userid`); where several match,
-the synonym that comes first wins. `docs/data.md` lists them for the user.
+A column is recognised by its name without case, blanks and punctuation (`User_ID` = `userid`);
+where several match, the synonym that comes first wins. `docs/data.md` lists them for the user.
 
-Times: numbers below 1e11 are seconds (1e11 is the year 5138), the next factors of 1000 are milli-, micro- and
-nanoseconds. Every number names its unit by its size; that alone would misread milliseconds before March 1973, so
-`tables.py` also demands that a table speaks one unit and rejects the rows that differ from most. ISO times go through
-TIMESTAMPTZ, because a cast to TIMESTAMP ignores an offset such as +02:00.
+Times: numbers below 1e11 are seconds (1e11 is the year 5138), the next factors of 1000 are milli-,
+micro- and nanoseconds. Every number names its unit by its size; that alone would misread
+milliseconds before March 1973, so `tables.py` also demands that a table speaks one unit and rejects
+the rows that differ from most. ISO times go through TIMESTAMPTZ, because a cast to TIMESTAMP
+ignores an offset such as +02:00.
 """
 
 from __future__ import annotations
@@ -153,7 +154,9 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
 
 
 def bad_sql(kind: Kind, column: str, sql_type: str) -> list[tuple[str, str]]:
-    """(condition, reason) pairs: when `column` makes its row unusable; blank values are bad only in ids."""
+    """(condition, reason) pairs: when `column` makes its row unusable; blank values are bad only in
+    ids.
+    """
     value, plain = value_sql(kind, column, sql_type), f"{column}::VARCHAR"
     blank = f"({column} IS NULL OR trim({plain}) = '')"
     if kind == "id":

@@ -1,8 +1,10 @@
-"""Raw files to checked rows: each table is staged once in a scratch database, good and bad rows alike.
+"""Raw files to checked rows: each table is staged once in a scratch database, good and bad rows
+alike.
 
-A staged row keeps its place (`rowid` = position over all files), its clean values, and for a bad row the number of
-the reason and the raw value. The views without `_rows` show the good ones. Order is meaning here: ties in time keep
-the file's order, so rows are inserted file by file and DuckDB is told to keep the order.
+A staged row keeps its place (`rowid` = position over all files), its clean values, and for a bad
+row the number of the reason and the raw value. The views without `_rows` show the good ones. Order
+is meaning here: ties in time keep the file's order, so rows are inserted file by file and DuckDB is
+told to keep the order.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ CLIP = 200  # characters of a bad value that are kept
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Where a file's rows lie in the staged table, and the (record number, column, line, reason) it could not parse."""
+    """Where a file's rows lie in the staged table, and the (record number, column, line, reason) it
+    could not parse.
+    """
 
     source: Source
     first_row: int
@@ -200,7 +204,9 @@ def _insert(
 def _expressions(
     staged: Staged, source: Source, found: Mapping[str, str], matched: Mapping[str, str]
 ):
-    """SQL of each staged value, and the (column, raw value, condition, reason) of each check, in the table's order."""
+    """SQL of each staged value, and the (column, raw value, condition, reason) of each check, in
+    the table's order.
+    """
     values, checks = [], []
     types = {name(column): kind for column, kind in found.items()}
     for field in TABLES[staged.table]:

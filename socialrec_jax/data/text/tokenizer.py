@@ -1,7 +1,9 @@
-"""Product text as numbers: what is known of a product in one text, and a byte-level BPE learnt from those texts.
+"""Product text as numbers: what is known of a product in one text, and a byte-level BPE learnt from
+those texts.
 
-Bytes are the alphabet, so every language and every emoji has tokens and decodes to itself; nothing is unknown.
-`transformers` is imported where it is needed, because it takes most of a second and only this stage asks for it.
+Bytes are the alphabet, so every language and every emoji has tokens and decodes to itself; nothing
+is unknown. `transformers` is imported where it is needed, because it takes most of a second and
+only this stage asks for it.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Texts:
 
 
 def product_texts(items: Items) -> list[str]:
-    """One text [V] a product: title, category, tags and description, one a line; "" where nothing is known."""
+    """One text [V] a product: title, category, tags and description, one a line; "" where nothing
+    is known.
+    """
     tags = [", ".join(filter(None, listed.split("|"))) for listed in items.tags.tolist()]
     columns = (items.titles.tolist(), items.categories.tolist(), tags, items.descriptions.tolist())
     return [
@@ -44,7 +48,9 @@ def product_texts(items: Items) -> list[str]:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most `vocabulary` tokens, the same for the same texts; at least 258 for the bytes."""
+    """A byte-level BPE of at most `vocabulary` tokens, the same for the same texts; at least 258
+    for the bytes.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -75,7 +81,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int) -> Texts:
-    """The tokens of all texts; a text that is not empty ends with <eos> and is cut so that this end fits max_tokens.
+    """The tokens of all texts; a text that is not empty ends with <eos> and is cut so that this end
+    fits max_tokens.
 
     Texts are never padded here: a padded call would change what the tokenizer saves.
     """

@@ -12,8 +12,8 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.prepare import raw_events, read_ids
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 from socialrec_jax.errors import BadData, UsageError
+from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Recommendations, Recommender
-from socialrec_jax.inference.reranker import SOURCES
 from socialrec_jax.serving.writer import check_output, table_writer
 
 
@@ -31,9 +31,9 @@ def recommend(
 ) -> int:
     """Write the k best items of each user to out and return the number of rows.
 
-    Columns: user_id, rank (1 = best), item_id, score (logit), p_<event type> (probability that the user's next event
-    is this one on this item), source (history, or popular for users without events), reasons. Users for whom fewer
-    than k items are left get fewer rows.
+    Columns: user_id, rank (1 = best), item_id, score (logit), p_<event type> (probability that the
+    user's next event is this one on this item), source (history, or popular for users without
+    events), reasons. Users for whom fewer than k items are left get fewer rows.
     """
     check_output(out)
     if histories and (users or as_of != "now"):

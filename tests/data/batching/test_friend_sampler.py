@@ -1,4 +1,6 @@
-"""A tree shows what was known of a user's friends before a moment, weighted as the convolution wants it."""
+"""A tree shows what was known of a user's friends before a moment, weighted as the convolution
+wants it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from socialrec_jax.data.batching.friend_sampler import Neighbourhood
-from socialrec_jax.data.batching.social_positions import Asking
+from socialrec_jax.data.batching.friend_sampler import FriendSampler
+from socialrec_jax.data.batching.social_positions import SocialPositions
 from socialrec_jax.data.batching.training_batches import TrainingBatches
-from socialrec_jax.data.counter_rng import draw
-from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION, first_at_or_after
+from socialrec_jax.data.counter_rng import uniform
+from socialrec_jax.data.csr import first_at_or_after
+from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION
 from tests.worlds import events_of, random_edges, random_world, with_friends, world_of
 
 FIRST = 1_000_000
@@ -38,23 +41,23 @@ def test_bisection_is_searchsorted_of_each_slice():
     rng = np.random.default_rng(0)
     times = np.concatenate([np.sort(rng.integers(0, 20, n)) for n in (0, 5, 1, 30, 0)])
     offsets = np.array([0, 0, 5, 6, 36, 36])
-    users, moments = rng.integers(0, 5, (2, 100)), rng.integers(-2, 23, (2, 100))
-    found = first_at_or_after(times, offsets[users], offsets[users + 1], moments)
+    users, query_times = rng.integers(0, 5, (2, 100)), rng.integers(-2, 23, (2, 100))
+    found = first_at_or_after(times, offsets[users], offsets[users + 1], query_times)
     slices = [times[offsets[u] : offsets[u + 1]] for u in users.flat]
-    naive = [np.searchsorted(part, m) for part, m in zip(slices, moments.flat, strict=True)]
+    naive = [np.searchsorted(part, m) for part, m in zip(slices, query_times.flat, strict=True)]
     np.testing.assert_array_equal(found.ravel() - offsets[users].ravel(), naive)
 
 
 def test_a_tree_holds_the_friends_before_the_moment_and_their_normalised_weights(social):
-    hood = Neighbourhood(social.events, social.friends, social.ends(), fan_out=(30, 30))
-    moments = np.full(60, FIRST + 15_000)
-    trees = hood.sample(np.arange(60), moments)
+    hood = FriendSampler(social.events, social.friends, social.history_ends(), fan_out=(30, 30))
+    query_times = np.full(60, FIRST + 15_000)
+    trees = hood.sample(np.arange(60), query_times)
     for user in range(60):
-        friends = known_before(social, user, moments[0])
+        friends = known_before(social, user, query_times[0])
         near = trees.users[user, 1:31]
         assert sorted(near[near >= 0]) == sorted(friends)
         for i, friend in enumerate(near[near >= 0]):
-            others = known_before(social, friend, moments[0])
+            others = known_before(social, friend, query_times[0])
             degrees = sum(friends.values()) * max(sum(others.values()), friends[friend])
             assert trees.edges[user, i] == pytest.approx(friends[friend] / degrees**0.5, rel=1e-5)
             far = trees.users[user, 31 + 30 * i : 61 + 30 * i]
@@ -63,10 +66,10 @@ def test_a_tree_holds_the_friends_before_the_moment_and_their_normalised_weights
 
 
 def test_recent_items_are_the_last_before_the_moment_and_before_the_ends(social):
-    hood = Neighbourhood(social.events, social.friends, social.ends(VALIDATION), recent=3)
+    hood = FriendSampler(social.events, social.friends, social.history_ends(VALIDATION), recent=3)
     moment = FIRST + 4 * 3600
     trees = hood.sample(np.arange(60), np.full(60, moment))
-    ends = social.ends(VALIDATION)
+    history_ends = social.history_ends(VALIDATION)
     for user, exists, items, ages in zip(
         trees.users.flat,
         *(leaf.reshape(-1, 3) for leaf in (trees.exists, trees.items, trees.ages)),
@@ -77,7 +80,7 @@ def test_recent_items_are_the_last_before_the_moment_and_before_the_ends(social)
             continue
         rows = [
             r
-            for r in range(social.events.offsets[user], ends[user])
+            for r in range(social.events.offsets[user], history_ends[user])
             if social.events.times[r] < moment
         ][-3:][::-1]
         assert items[exists].tolist() == social.events.items[rows].tolist()
@@ -86,7 +89,7 @@ def test_recent_items_are_the_last_before_the_moment_and_before_the_ends(social)
 
 def test_too_many_friends_are_sampled_fairly_and_apart(tmp_path):
     world = with_friends(random_world(tmp_path), [(0, f, 1.0, ALWAYS) for f in range(1, 38)])
-    hood = Neighbourhood(world.events, world.friends, world.ends(), fan_out=(10, 5))
+    hood = FriendSampler(world.events, world.friends, world.history_ends(), fan_out=(10, 5))
     seen = np.zeros(60)
     for salt in range(400):
         trees = hood.sample(np.array([0]), np.array([2 * FIRST]), salt)
@@ -99,31 +102,37 @@ def test_too_many_friends_are_sampled_fairly_and_apart(tmp_path):
 
 
 def test_a_tree_depends_on_its_own_query_alone(social):
-    hood = Neighbourhood(social.events, social.friends, social.ends(), fan_out=(3, 2))
-    users, moments = np.array([[3, 7], [-1, 9]]), FIRST + np.array([[5000, 9000], [1, 40_000]])
-    together = hood.sample(users, moments, salt=5)
+    hood = FriendSampler(social.events, social.friends, social.history_ends(), fan_out=(3, 2))
+    users, query_times = np.array([[3, 7], [-1, 9]]), FIRST + np.array([[5000, 9000], [1, 40_000]])
+    together = hood.sample(users, query_times, salt=5)
     for place in np.ndindex(2, 2):
-        alone = hood.sample(users[place][None], moments[place][None], salt=5)
+        alone = hood.sample(users[place][None], query_times[place][None], salt=5)
         mine = jax.tree.map(lambda leaf, place=place: leaf[place][None], together)
         jax.tree.map(np.testing.assert_array_equal, mine, alone)
-    assert not np.array_equal(together.users, hood.sample(users, moments, salt=6).users)
+    assert not np.array_equal(together.users, hood.sample(users, query_times, salt=6).users)
     assert (together.users[1, 0] == -1).all()
 
 
 def test_draws_are_uniform_and_differ_by_every_key():
-    numbers = draw(1, np.arange(100)[:, None], np.arange(100))
+    numbers = uniform(1, np.arange(100)[:, None], np.arange(100))
     assert np.histogram(numbers, 10, (0, 1))[0].std() < 60
     assert (
-        len(np.unique(np.concatenate([numbers, draw(2, np.arange(100)[:, None], np.arange(100))])))
+        len(
+            np.unique(
+                np.concatenate([numbers, uniform(2, np.arange(100)[:, None], np.arange(100))])
+            )
+        )
         == 20_000
     )
 
 
 def asking_batches(world, at_request=False, rows=4):
-    hood = Neighbourhood(world.events, world.friends, world.ends(VALIDATION), fan_out=(3, 2))
-    asking = Asking(hood, 2, at_request)
+    hood = FriendSampler(
+        world.events, world.friends, world.history_ends(VALIDATION), fan_out=(3, 2)
+    )
+    social_positions = SocialPositions(hood, 2, at_request)
     return TrainingBatches(
-        world.events, world.ends(VALIDATION), world.first_time, 8, rows, 0, asking
+        world.events, world.history_ends(VALIDATION), world.first_time, 8, rows, 0, social_positions
     )
 
 
@@ -132,16 +141,16 @@ def test_training_asks_at_the_time_of_the_event_or_of_the_request(social, at_req
     batches = asking_batches(social, at_request)
     for step in range(3):
         batch = batches.at(step)
-        assert all(len(set(row)) == 2 for row in batch.asked)
-        real = np.take_along_axis(batch.segments, batch.asked, 1) > 0
+        assert all(len(set(row)) == 2 for row in batch.social_positions)
+        real = np.take_along_axis(batch.segments, batch.social_positions, 1) > 0
         times = batch.request_times if at_request else batch.times
-        moments = np.take_along_axis(times, batch.asked, 1) + FIRST
+        query_times = np.take_along_axis(times, batch.social_positions, 1) + FIRST
         np.testing.assert_array_equal(
             batch.friends.users[..., 0],
-            np.where(real, np.take_along_axis(batch.users, batch.asked, 1), -1),
+            np.where(real, np.take_along_axis(batch.users, batch.social_positions, 1), -1),
         )
-        hood = batches.asking.neighbourhood
-        expected = hood.sample(batch.friends.users[..., 0], moments, salt=step)
+        hood = batches.social_positions.friend_sampler
+        expected = hood.sample(batch.friends.users[..., 0], query_times, salt=step)
         jax.tree.map(np.testing.assert_array_equal, batch.friends, expected)
 
 
@@ -153,9 +162,11 @@ def test_processes_share_the_friends_too(social):
 
 def test_moments_of_each_protocol(tmp_path):
     world = world_of(tmp_path, events_of([[1, 2, 3, 4], [1, 2], [5, 6, 7, 8, 9], []]), 10)
-    assert (world.moments(FIRST + 7) == FIRST + 7).all()
-    assert (world.moments(NOW) == world.events.times.max() + 1).all()
-    np.testing.assert_array_equal(world.moments(TEST)[:3], FIRST + 3600 * np.array([2, 1, 3]))
-    np.testing.assert_array_equal(world.moments(VALIDATION)[:3], FIRST + 3600 * np.array([1, 1, 2]))
+    assert (world.query_times(FIRST + 7) == FIRST + 7).all()
+    assert (world.query_times(NOW) == world.events.times.max() + 1).all()
+    np.testing.assert_array_equal(world.query_times(TEST)[:3], FIRST + 3600 * np.array([2, 1, 3]))
+    np.testing.assert_array_equal(
+        world.query_times(VALIDATION)[:3], FIRST + 3600 * np.array([1, 1, 2])
+    )
     world.manifest["split"] = "time"
-    assert (world.moments(TEST) == FIRST + 3 * 3600).all(), "the earliest test event"
+    assert (world.query_times(TEST) == FIRST + 3 * 3600).all(), "the earliest test event"

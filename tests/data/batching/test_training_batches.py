@@ -1,4 +1,6 @@
-"""Batches are a pure function of (seed, step), cover every target once an epoch, and split exactly over processes."""
+"""Batches are a pure function of (seed, step), cover every target once an epoch, and split exactly
+over processes.
+"""
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from tests.worlds import events_of
 
 def batches_of(world, row_length=8, rows=4, seed=0):
     return TrainingBatches(
-        world.events, world.ends(VALIDATION), world.first_time, row_length, rows, seed
+        world.events, world.history_ends(VALIDATION), world.first_time, row_length, rows, seed
     )
 
 
@@ -33,7 +35,7 @@ def test_an_epoch_learns_every_training_event_but_each_users_first_exactly_once(
         )
     expected = []
     for user, (start, end) in enumerate(
-        zip(world.events.starts, world.ends(VALIDATION), strict=True)
+        zip(world.events.starts, world.history_ends(VALIDATION), strict=True)
     ):
         rows = range(start + 1, end)
         expected += [

@@ -1,9 +1,11 @@
-"""The regression on counts: it learns what counts can tell, of the past alone, and comes back from a file."""
+"""The regression on counts: it learns what counts can tell, of the past alone, and comes back from
+a file.
+"""
 
 import numpy as np
 import pytest
 
-from socialrec_jax.data.features.next_type import CountRegression
+from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.world import Events
 from tests.worlds import events_of
 
@@ -16,26 +18,28 @@ def habits() -> Events:
 
 
 def test_habits_are_learnt(habits):
-    regression = CountRegression.fit(habits, habits.offsets[1:], 2)
-    chances = regression.chances(habits, np.arange(40), habits.offsets[1:])
-    assert (chances[::2, 0] > 0.95).all()
-    last_was_a_purchase = chances[1::2]
+    regression = NextTypeRegression.fit(habits, habits.offsets[1:], 2)
+    probabilities = regression.probabilities(habits, np.arange(40), habits.offsets[1:])
+    assert (probabilities[::2, 0] > 0.95).all()
+    last_was_a_purchase = probabilities[1::2]
     assert (last_was_a_purchase[:, 0] > 0.9).all()
-    earlier = regression.chances(habits, np.arange(40), habits.offsets[1:] - 1)
+    earlier = regression.probabilities(habits, np.arange(40), habits.offsets[1:] - 1)
     assert (earlier[1::2, 1] > 0.7).all()
 
 
 def test_chances_sum_to_one_even_without_history(habits):
-    regression = CountRegression.fit(habits, habits.offsets[1:], 2)
-    chances = regression.chances(habits, np.arange(40), habits.starts)
-    assert np.isfinite(chances).all()
-    np.testing.assert_allclose(chances.sum(1), 1)
+    regression = NextTypeRegression.fit(habits, habits.offsets[1:], 2)
+    probabilities = regression.probabilities(habits, np.arange(40), habits.starts)
+    assert np.isfinite(probabilities).all()
+    np.testing.assert_allclose(probabilities.sum(1), 1)
 
 
 def test_the_future_changes_nothing(habits):
-    ends = habits.starts + 4
-    before = CountRegression.fit(habits, ends, 2).chances(habits, np.arange(40), ends)
-    later = np.arange(len(habits.items)) >= ends[habits.owners]
+    history_ends = habits.starts + 4
+    before = NextTypeRegression.fit(habits, history_ends, 2).probabilities(
+        habits, np.arange(40), history_ends
+    )
+    later = np.arange(len(habits.items)) >= history_ends[habits.owners]
     turned = Events(
         habits.offsets,
         habits.items,
@@ -43,20 +47,22 @@ def test_the_future_changes_nothing(habits):
         np.where(later, 1 - habits.types, habits.types),
         habits.values,
     )
-    after = CountRegression.fit(turned, ends, 2).chances(turned, np.arange(40), ends)
+    after = NextTypeRegression.fit(turned, history_ends, 2).probabilities(
+        turned, np.arange(40), history_ends
+    )
     np.testing.assert_array_equal(before, after)
 
 
 def test_nothing_to_learn_from_is_no_opinion(habits):
-    regression = CountRegression.fit(habits, habits.starts, 2)
+    regression = NextTypeRegression.fit(habits, habits.starts, 2)
     np.testing.assert_array_equal(
-        regression.chances(habits, np.arange(3), habits.offsets[1:4]), 0.5
+        regression.probabilities(habits, np.arange(3), habits.offsets[1:4]), 0.5
     )
 
 
 def test_it_comes_back_from_its_file(habits, tmp_path):
-    regression = CountRegression.fit(habits, habits.offsets[1:], 2)
+    regression = NextTypeRegression.fit(habits, habits.offsets[1:], 2)
     regression.save(tmp_path / "actions.npz")
-    again = CountRegression.load(tmp_path / "actions.npz")
+    again = NextTypeRegression.load(tmp_path / "actions.npz")
     asked = (habits, np.arange(40), habits.offsets[1:])
-    np.testing.assert_array_equal(again.chances(*asked), regression.chances(*asked))
+    np.testing.assert_array_equal(again.probabilities(*asked), regression.probabilities(*asked))

@@ -1,4 +1,6 @@
-"""Every signal is what its name says, by loops over histories; and nothing of a friend's future is in it."""
+"""Every signal is what its name says, by loops over histories; and nothing of a friend's future is
+in it.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.batching import friend_sampler
-from socialrec_jax.data.batching.friend_sampler import Neighbourhood
+from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.features import ranker_features, tfidf
-from socialrec_jax.data.features.item_knn import CosineSettings
+from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import NAMES, Questions, Signals
+from socialrec_jax.data.features.ranker_features import NAMES, Query, RankerFeatures
 from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION, World
 from tests.worlds import events_of, random_edges, random_world, with_friends, with_texts, world_of
 
 FIRST, USERS, ITEMS = 1_000_000, 60, 40
-SETTINGS = CosineSettings(window=4, reverse=0.6, damping=0.4)
+SETTINGS = ItemKNNSettings(window=4, reverse=0.6, damping=0.4)
 
 
 def shop(folder, repeats: bool = False) -> World:
@@ -45,13 +47,13 @@ def shop(folder, repeats: bool = False) -> World:
     )
 
 
-def questions(world: World, part: int = TEST) -> Questions:
+def questions(world: World, part: int = TEST) -> Query:
     users = np.arange(USERS)
-    hood = Neighbourhood(world.events, world.friends, world.ends(part))
-    return Questions(world.events, users, world.ends(part), world.moments(part), hood)
+    hood = FriendSampler(world.events, world.friends, world.history_ends(part))
+    return Query(world.events, users, world.history_ends(part), world.query_times(part), hood)
 
 
-def all_signals(fitted: Signals, asked: Questions) -> dict[str, np.ndarray]:
+def all_signals(fitted: RankerFeatures, asked: Query) -> dict[str, np.ndarray]:
     """Each signal [q, V], with zeros for the two that are given."""
     candidates = np.tile(np.arange(ITEMS, dtype=np.int32), (len(asked.users), 1))
     given = np.zeros(candidates.shape, np.float32)
@@ -61,28 +63,28 @@ def all_signals(fitted: Signals, asked: Questions) -> dict[str, np.ndarray]:
     return dict(zip(NAMES, np.moveaxis(found, -1, 0), strict=True))
 
 
-def histories(asked: Questions) -> list[list[int]]:
+def histories(asked: Query) -> list[list[int]]:
     starts = asked.events.offsets[asked.users]
     return [
         asked.events.items[start:end].tolist()
-        for start, end in zip(starts, asked.ends, strict=True)
+        for start, end in zip(starts, asked.history_ends, strict=True)
     ]
 
 
 def friends_by_loops(
-    world: World, asked: Questions, most_friends: int, most_deeds: int
+    world: World, asked: Query, most_friends: int, most_deeds: int
 ) -> dict[str, np.ndarray]:
-    friends, events, ends = world.friends, world.events, asked.neighbourhood.ends
+    friends, events, history_ends = world.friends, world.events, asked.friend_sampler.history_ends
     had, latest, alike, number = np.zeros((4, USERS, ITEMS))
-    for user, moment, own in zip(asked.users, asked.moments, histories(asked), strict=True):
+    for user, moment, own in zip(asked.users, asked.query_times, histories(asked), strict=True):
         rows = [r for r in range(*friends.offsets[user : user + 2]) if friends.times[r] < moment]
         number[user] = len(rows)
         for row in sorted(rows, key=lambda r: friends.times[r])[-most_friends:]:
             friend, weight = friends.ids[row], friends.weights[row]
-            deeds = range(events.offsets[friend], ends[friend])
-            did = [int(events.items[d]) for d in deeds if events.times[d] < moment][-most_deeds:][
-                ::-1
-            ]
+            friend_events = range(events.offsets[friend], history_ends[friend])
+            did = [int(events.items[d]) for d in friend_events if events.times[d] < moment][
+                -most_deeds:
+            ][::-1]
             both = len(set(own) & set(did))
             for item in set(did):
                 had[user, item] += weight
@@ -95,11 +97,11 @@ def friends_by_loops(
 @pytest.mark.parametrize(("most_friends", "most_deeds"), [(50, 100), (2, 3)])
 @pytest.mark.parametrize("repeats", [False, True], ids=["new items", "repeats"])
 def test_signals_of_friends_equal_loops(tmp_path, monkeypatch, repeats, most_friends, most_deeds):
-    monkeypatch.setattr(neighbours, "_MOST_FRIENDS", most_friends)
-    monkeypatch.setattr(neighbours, "_MOST_DEEDS", most_deeds)
+    monkeypatch.setattr(friend_sampler, "_MOST_FRIENDS", most_friends)
+    monkeypatch.setattr(friend_sampler, "_MOST_DEEDS", most_deeds)
     world = shop(tmp_path, repeats)
     asked = questions(world)
-    found = all_signals(Signals.fit(world, world.ends(VALIDATION), SETTINGS), asked)
+    found = all_signals(RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS), asked)
     for name, expected in friends_by_loops(world, asked, most_friends, most_deeds).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
         assert expected.any()
@@ -107,15 +109,17 @@ def test_signals_of_friends_equal_loops(tmp_path, monkeypatch, repeats, most_fri
 
 def test_signals_of_items_and_histories_equal_loops(tmp_path):
     world = shop(tmp_path)
-    ends, asked = world.ends(VALIDATION), questions(world)
-    fitted = Signals.fit(world, ends, SETTINGS)
+    history_ends, asked = world.history_ends(VALIDATION), questions(world)
+    fitted = RankerFeatures.fit(world, history_ends, SETTINGS)
     found = all_signals(fitted, asked)
-    together = fitted.cosine.scores(asked.events, asked.users, asked.ends)
+    together = fitted.cosine.scores(asked.events, asked.users, asked.history_ends)
     visible = [
-        i for u in range(USERS) for i in world.events.items[world.events.offsets[u] : ends[u]]
+        i
+        for u in range(USERS)
+        for i in world.events.items[world.events.offsets[u] : history_ends[u]]
     ]
     counts = np.bincount(visible, minlength=ITEMS)
-    recent = recent_popularity(world.events, ends, ITEMS)
+    recent = recent_popularity(world.events, history_ends, ITEMS)
     recent_weights, last = np.zeros((2, USERS, ITEMS))
     for user, history in enumerate(histories(asked)):
         for age, item in enumerate(history[::-1]):
@@ -142,7 +146,10 @@ def test_signals_of_items_and_histories_equal_loops(tmp_path):
 
 def test_signals_follow_the_candidates(tmp_path):
     world = shop(tmp_path)
-    asked, fitted = questions(world), Signals.fit(world, world.ends(VALIDATION), SETTINGS)
+    asked, fitted = (
+        questions(world),
+        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+    )
     rng = np.random.default_rng(0)
     candidates = rng.integers(0, ITEMS, (USERS, 6)).astype(np.int32)
     retrieval, text = rng.normal(size=(2, USERS, 6)).astype(np.float32)
@@ -170,11 +177,13 @@ def test_of_a_friend_counts_what_is_strictly_before_the_moment(tmp_path, delay, 
     changed = dataclasses.replace(
         base, events=dataclasses.replace(base.events, times=times, items=items)
     )
-    fitted = Signals.fit(base, base.ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(base, base.history_ends(VALIDATION), SETTINGS)
 
-    def of_user(world: World) -> Questions:
-        hood = Neighbourhood(world.events, world.friends, world.ends())
-        return Questions(world.events, np.array([0]), world.ends()[:1], np.array([moment]), hood)
+    def of_user(world: World) -> Query:
+        hood = FriendSampler(world.events, world.friends, world.history_ends())
+        return Query(
+            world.events, np.array([0]), world.history_ends()[:1], np.array([moment]), hood
+        )
 
     before, after = all_signals(fitted, of_user(base)), all_signals(fitted, of_user(changed))
     moved = {name for name in NAMES if not np.array_equal(before[name], after[name])}
@@ -187,10 +196,10 @@ def test_of_a_friend_counts_what_is_strictly_before_the_moment(tmp_path, delay, 
 @pytest.mark.parametrize("hidden", ["events after the ends", "friendships at the moment"])
 def test_what_comes_later_is_nowhere_in_the_signals(tmp_path, hidden):
     world = shop(tmp_path)
-    ends, moment = world.ends(FIRST + 14_000), FIRST + 14_000
+    history_ends, moment = world.history_ends(FIRST + 14_000), FIRST + 14_000
     items, times = world.events.items.copy(), world.friends.times.copy()
     if hidden == "events after the ends":
-        items[np.arange(len(items)) >= ends[world.events.owners]] = 0
+        items[np.arange(len(items)) >= history_ends[world.events.owners]] = 0
     else:
         late = times >= moment
         times[late] = np.random.default_rng(0).integers(moment, moment + 9, late.sum())
@@ -201,26 +210,29 @@ def test_what_comes_later_is_nowhere_in_the_signals(tmp_path, hidden):
     )
     found = []
     for w in (world, other):
-        hood = Neighbourhood(w.events, w.friends, w.ends())
-        asked = Questions(w.events, np.arange(USERS), ends, np.full(USERS, moment), hood)
-        found.append(all_signals(Signals.fit(w, ends, SETTINGS), asked))
+        hood = FriendSampler(w.events, w.friends, w.history_ends())
+        asked = Query(w.events, np.arange(USERS), history_ends, np.full(USERS, moment), hood)
+        found.append(all_signals(RankerFeatures.fit(w, history_ends, SETTINGS), asked))
     for name in NAMES:
         np.testing.assert_array_equal(found[0][name], found[1][name], err_msg=name)
 
 
 def test_what_was_saved_gives_the_same_signals(tmp_path):
     world = shop(tmp_path)
-    asked, fitted = questions(world), Signals.fit(world, world.ends(VALIDATION), SETTINGS)
+    asked, fitted = (
+        questions(world),
+        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+    )
     fitted.save(tmp_path / "signals")
-    loaded = Signals.load(tmp_path / "signals")
+    loaded = RankerFeatures.load(tmp_path / "signals")
     assert loaded.settings == SETTINGS
     for name, values in all_signals(loaded, asked).items():
         np.testing.assert_array_equal(values, all_signals(fitted, asked)[name], err_msg=name)
 
 
 def test_a_world_without_friends_and_texts_has_the_other_signals(world, tmp_path):
-    fitted = Signals.fit(world, world.ends(VALIDATION), SETTINGS)
-    asked = dataclasses.replace(questions(world), neighbourhood=None)
+    fitted = RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS)
+    asked = dataclasses.replace(questions(world), friend_sampler=None)
     found = all_signals(fitted, asked)
     absent = {name for name in NAMES if "friends" in name or "shared" in name or "text" in name}
     for name in NAMES[:-2]:
@@ -230,12 +242,15 @@ def test_a_world_without_friends_and_texts_has_the_other_signals(world, tmp_path
         fitted.look_up(asked), dict.fromkeys(("bought together", "trending"), 5)
     )
     fitted.save(tmp_path / "signals")
-    assert Signals.load(tmp_path / "signals").labels.shape == fitted.labels.shape
+    assert RankerFeatures.load(tmp_path / "signals").labels.shape == fitted.labels.shape
 
 
 def test_proposals_are_the_heads_of_their_signals(tmp_path):
     world = shop(tmp_path)
-    asked, fitted = questions(world), Signals.fit(world, world.ends(VALIDATION), SETTINGS)
+    asked, fitted = (
+        questions(world),
+        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+    )
     lists = fitted.proposals(
         fitted.look_up(asked), {"bought together": 6, "friends": 5, "trending": 7}
     )
@@ -257,7 +272,7 @@ def test_proposals_are_the_heads_of_their_signals(tmp_path):
 
 
 def test_chunks_shrink_with_the_catalogue(world, monkeypatch):
-    fitted = Signals.fit(world, world.ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS)
     assert fitted.chunk == 512
-    monkeypatch.setattr(signals, "_CELLS_AT_ONCE", 3 * ITEMS)
+    monkeypatch.setattr(ranker_features, "_CELLS_AT_ONCE", 3 * ITEMS)
     assert fitted.chunk == 3

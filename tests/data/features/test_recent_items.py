@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sparse
 
-from socialrec_jax.data.features.recent_items import RECENT_EVENTS, recent_items, strongest
+from socialrec_jax.data.features.recent_items import RECENT_EVENTS, recent_items, top_k_sparse
 from tests.worlds import events_of
 
 
@@ -15,13 +15,13 @@ def test_recent_items_decay_with_every_event_before_the_end(decay):
     rng = np.random.default_rng(0)
     events = events_of([rng.integers(0, 7, n).tolist() for n in (0, 1, 5, RECENT_EVENTS + 15, 12)])
     users = np.array([4, 3, 3, 2, 1, 0, 2])
-    ends = events.offsets[users + 1] - [0, 0, 3, 2, 0, 0, 5]
+    history_ends = events.offsets[users + 1] - [0, 0, 3, 2, 0, 0, 5]
     expected = np.zeros((len(users), 7))
-    for row, (user, end) in enumerate(zip(users, ends, strict=True)):
+    for row, (user, end) in enumerate(zip(users, history_ends, strict=True)):
         history = events.items[events.offsets[user] : end][::-1][:RECENT_EVENTS]
         for age, item in enumerate(history):
             expected[row, item] += decay**age
-    found = recent_items(events, users, ends, 7, decay)
+    found = recent_items(events, users, history_ends, 7, decay)
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
     assert found.dtype == np.float32
 
@@ -37,7 +37,7 @@ def rows_of(kind: str, rng) -> np.ndarray:
 @pytest.mark.parametrize("k", [1, 3, 20, 50])
 def test_the_strongest_are_those_of_a_sort_in_its_order(kind, k):
     dense = rows_of(kind, np.random.default_rng(k))
-    columns, values = strongest(sparse.csr_array(dense), k)
+    columns, values = top_k_sparse(sparse.csr_array(dense), k)
     assert columns.shape == values.shape == (30, k)
     for row, column, value in zip(dense, columns, values, strict=True):
         order = [c for c in np.argsort(-row, kind="stable")[:k] if row[c] > 0]
@@ -48,15 +48,15 @@ def test_the_strongest_are_those_of_a_sort_in_its_order(kind, k):
 
 def test_a_row_has_the_same_strongest_whatever_stands_beside_it():
     dense = rows_of("many alike", np.random.default_rng(0))
-    columns, _ = strongest(sparse.csr_array(dense), 5)
+    columns, _ = top_k_sparse(sparse.csr_array(dense), 5)
     for number, row in enumerate(dense):
         np.testing.assert_array_equal(
-            strongest(sparse.csr_array(row[None]), 5)[0][0], columns[number]
+            top_k_sparse(sparse.csr_array(row[None]), 5)[0][0], columns[number]
         )
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (4, 0), (4, 5)])
 def test_nothing_has_no_strongest(shape):
-    columns, values = strongest(sparse.csr_array(shape, dtype=np.float32), 3)
+    columns, values = top_k_sparse(sparse.csr_array(shape, dtype=np.float32), 3)
     np.testing.assert_array_equal(columns, np.full((shape[0], 3), -1))
     np.testing.assert_array_equal(values, np.zeros((shape[0], 3)))

@@ -1,4 +1,6 @@
-"""Terms are those of a dense tf-idf without frequencies; what products share is found in any script."""
+"""Terms are those of a dense tf-idf without frequencies; what products share is found in any
+script.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ LETTERS = "abcdefghij"
 
 
 def dense_terms(bags: list[str], most: int) -> np.ndarray:
-    """Inner products [V, V] of the definition: names stand in any order, so only products can be compared."""
+    """Inner products [V, V] of the definition: names stand in any order, so only products can be
+    compared.
+    """
     frequency = Counter(name for bag in bags for name in set(bag))
     names = sorted(name for name, count in frequency.items() if count > 1)
     rows = np.zeros((len(bags), len(names)))
@@ -48,7 +52,7 @@ def test_names_of_one_product_alone_vanish():
 
 
 def test_only_the_rarest_names_of_a_product_stay(monkeypatch):
-    monkeypatch.setattr(content, "_MOST_TERMS", 2)
+    monkeypatch.setattr(tfidf, "_MOST_TERMS", 2)
     bags = ["abcd", "abc", "ab", "a", "a", "dc", "d", "b", ""]  # frequencies: a 5, b 4, c 3, d 3
     found = tfidf.terms(bags).toarray()
     assert (np.count_nonzero(found, axis=1) <= 2).all()
@@ -56,7 +60,7 @@ def test_only_the_rarest_names_of_a_product_stay(monkeypatch):
 
 
 def test_too_large_a_vocabulary_keeps_its_most_frequent_names(monkeypatch):
-    monkeypatch.setattr(content, "_MOST_NAMES", 2)
+    monkeypatch.setattr(tfidf, "_MOST_NAMES", 2)
     found = tfidf.terms(["abc", "abc", "ab", "a", ""])
     np.testing.assert_allclose((found.toarray() > 0).sum(0), [4, 3])
 

@@ -1,4 +1,6 @@
-"""Public formats on samples made by hand: each is recognised by its files and read into the same four tables."""
+"""Public formats on samples made by hand: each is recognised by its files and read into the same
+four tables.
+"""
 
 from __future__ import annotations
 

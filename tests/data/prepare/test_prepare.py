@@ -1,4 +1,6 @@
-"""Raw tables to World: the same World from every kind of file, stable order, honest splits, nothing half-written."""
+"""Raw tables to World: the same World from every kind of file, stable order, honest splits, nothing
+half-written.
+"""
 
 from __future__ import annotations
 

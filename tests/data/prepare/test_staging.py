@@ -1,4 +1,6 @@
-"""Reading raw tables: every kind of file says the same, every bad row is found, every mistake is one line."""
+"""Reading raw tables: every kind of file says the same, every bad row is found, every mistake is
+one line.
+"""
 
 from __future__ import annotations
 
@@ -76,14 +78,14 @@ def test_lines_of_bad_rows_in_each_part_of_a_folder(tmp_path):
 
 
 def test_one_moment_in_every_spelling_is_one_time(tmp_path):
-    moments = [
+    query_times = [
         "1577872800",
         "1577872800.9",
         "1.5778728e9",
         "2020-01-01T10:00:00Z",
         "2020-01-01 12:00:00+02:00",
     ]
-    assert times(csv_of(tmp_path, *moments)) == [1577872800] * len(moments)
+    assert times(csv_of(tmp_path, *query_times)) == [1577872800] * len(query_times)
     for digits in ("000", "000000", "000000000"):
         assert times(csv_of(tmp_path, "1577872800" + digits, "1577872801" + digits)) == [
             1577872800,
