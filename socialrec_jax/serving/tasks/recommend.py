@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.prepare import raw_events, read_ids
+from socialrec_jax.data.prepare.histories import raw_events, read_ids
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
