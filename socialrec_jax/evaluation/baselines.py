@@ -17,7 +17,7 @@ from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import Query, friends_had
+from socialrec_jax.data.features.ranker_features import friends_had
 from socialrec_jax.data.features.recent_items import top_k_sparse
 from socialrec_jax.data.world import Events, World
 
@@ -78,15 +78,12 @@ class UserKNN:
         histories = _histories(world.events, users, history_ends, world.num_items)
         return cls(histories, world.num_items, friend_sampler, UserKNNSettings())
 
-    def scores(
-        self, events: Events, users: np.ndarray, history_ends: np.ndarray, query_times: np.ndarray
-    ) -> np.ndarray:
-        """Scores [q, V] float32 of users who did what lies before ends [q] and are asked at moments
-        [q].
-        """
+    def scores(self, query: Query) -> np.ndarray:
+        """Scores [q, V] float32 of queries."""
+        users = query.users
         num_users, num_items = len(self.histories.indptr) - 1, self.num_items
         s = self.settings
-        own = _histories(events, users, history_ends, num_items)
+        own = _histories(query.events, users, query.history_ends, num_items)
         similar = sparse.csr_array(own @ self.histories.T)
         similar.data[similar.indices == np.repeat(users, np.diff(similar.indptr))] = 0
         who, likeness = top_k_sparse(similar, min(s.neighbours, num_users))
@@ -96,10 +93,8 @@ class UserKNN:
         )
         scores = sparse.csr_array(nearest @ self.histories).toarray()
         if self.friend_sampler and (s.likeness or s.friendship):
-            query = Query(events, users, history_ends, query_times, self.friend_sampler)
-            friends, _, alike = friends_had(
-                query, self.friend_sampler.friend_events(users, query_times), num_items
-            )
+            friend_events = self.friend_sampler.friend_events(users, query.query_times)
+            friends, _, alike = friends_had(query, friend_events, num_items)
             scores = scores + s.friendship * friends + s.likeness * alike
         return scores
 

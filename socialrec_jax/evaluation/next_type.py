@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.world import BEFORE_TEST, VALIDATION, World
 
 
 def next_type_queries(world: World, part: int) -> tuple[np.ndarray, np.ndarray]:
@@ -12,7 +12,7 @@ def next_type_queries(world: World, part: int) -> tuple[np.ndarray, np.ndarray]:
     next.
     """
     begins = world.history_ends(part)
-    stops = world.history_ends(TEST) if part == VALIDATION else world.events.offsets[1:]
+    stops = world.history_ends(BEFORE_TEST) if part == VALIDATION else world.events.offsets[1:]
     users = np.flatnonzero((stops > begins) & (begins > world.events.starts))
     return users, begins[users]
 
