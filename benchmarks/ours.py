@@ -57,8 +57,10 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
     queries = protocol.held_out(world, VALIDATION)
     began, away, curve = [clock() for clock in CLOCKS], np.zeros(2), []
+    engine: Engine | None = None
 
     def validate(params: dict) -> dict[str, float]:
+        nonlocal engine
         left = [clock() for clock in CLOCKS]
         spent = np.array(left) - began - away
         engine = Engine.create(world, config, trainer.model, params)
@@ -73,6 +75,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         run = RunDirectory(Path(folder) / "run")
         with run.lock(), contextlib.suppress(_Reached):
             fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
+    assert engine is not None
     t = config.train
     every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
     steps = (
@@ -85,7 +88,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         "trained_targets_per_second": targets / wall,
         "trained_targets_per_cpu_second": targets / cpu,
         "real_positions": batches.gather_batch,
-        "users_per_second": _users_per_second(recommender, world),
+        "users_per_second": _users_per_second(engine, world),
         "validation_ndcg_10": max(point[2] for point in curve),
         "curve": curve,
     }

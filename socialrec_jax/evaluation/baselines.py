@@ -19,6 +19,7 @@ from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import friends_had
 from socialrec_jax.data.features.recent_items import top_k_sparse
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events, World
 
 _CHOICES = {
