@@ -169,7 +169,7 @@ def test_signals_follow_the_candidates(tmp_path):
             name, np.take_along_axis(whole, candidates, 1)
         )
         np.testing.assert_allclose(found[..., n], given, rtol=1e-6, atol=1e-6, err_msg=name)
-    part = asked.part(7, 12)
+    part = asked.part(slice(7, 12))
     alone = fitted.of(fitted.look_up(part), candidates[7:12], retrieval[7:12], text[7:12])
     np.testing.assert_allclose(alone, found[7:12], rtol=1e-6, atol=1e-6)
 
