@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -40,16 +40,21 @@ class Options(Config):
     """Show the traceback of an error."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train as the arguments say, by default those of the command line; exit by the contract."""
+    cli.main(train, arguments)
+
+
+def train(arguments: list[str]) -> None:
     # ---- config: preset or file, then the command line over it
-    options, config = read_options(sys.argv[1:])
+    options, config = read_options(arguments)
     cli.prepare_jax(options.run)
     from socialrec_jax.pipeline.console import finish
     from socialrec_jax.pipeline.evaluate import evaluate
     from socialrec_jax.pipeline.focus import focus_retriever
     from socialrec_jax.pipeline.ranker import train_ranker
     from socialrec_jax.pipeline.refit import RetrieverProgress, refit
-    from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+    from socialrec_jax.pipeline.retriever import engine_of, train_retriever
     from socialrec_jax.pipeline.run import prepared
     from socialrec_jax.pipeline.text import item_features
     from socialrec_jax.runtime import processes
@@ -66,11 +71,11 @@ def main() -> None:
         texts = item_features(run, world, config)
         retriever, progress = train_retriever(run, world, config, texts)
         retriever, focus_standing = focus_retriever(run, world, config, texts, retriever)
-        recommender = recommender_of(world, config, texts, retriever)
-        ranker = train_ranker(run, recommender)
+        engine = engine_of(world, config, texts, retriever)
+        ranker = train_ranker(run, engine)
 
         # ---- evaluate: everything once on the test part
-        report = evaluate(run, recommender, progress, ranker)
+        report = evaluate(run, engine, progress, ranker)
 
         # ---- refit: what serves from now on has learnt from all events
         if config.train.refit:
@@ -117,4 +122,4 @@ def _starting_point(arguments: list[str]) -> Config:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    main()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings, load_column, save_column
 from socialrec_jax.data.csr import Pairs, first_at_or_after, ranges
 from socialrec_jax.errors import BadData
@@ -24,7 +25,8 @@ from socialrec_jax.errors import BadData
 SCHEMA_VERSION = 2
 TRAIN, VALIDATION, TEST = 0, 1, 2
 NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been there
-NOW = "now"
+NOW = AsOf.now()
+BEFORE_VALIDATION, BEFORE_TEST = AsOf.before(VALIDATION), AsOf.before(TEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,42 +154,38 @@ class World:
         """Unix seconds of the oldest event; model times count from here."""
         return int(self.manifest["time_min"])
 
-    def history_ends(self, as_of: int | str = NOW) -> np.ndarray:
-        """Where each user's visible history ends [U] int64 (exclusive row into events).
-
-        as_of: `VALIDATION` or `TEST` (just before that part of the user's events), `NOW` (all
-        events), or unix seconds (events strictly before).
-        """
-        if as_of == NOW:
+    def history_ends(self, as_of: AsOf = NOW) -> np.ndarray:
+        """Where each user's visible history ends [U] int64 (exclusive row into events)."""
+        if as_of.is_now:
             return np.asarray(self.events.offsets[1:])
-        if as_of in (VALIDATION, TEST):
-            return self.events.starts + self.events.count_before(self.event_splits < as_of)
+        if as_of.split is not None:
+            return self.events.starts + self.events.count_before(self.event_splits < as_of.split)
+        return self.events.ends_before(
+            np.arange(self.num_users), np.full(self.num_users, as_of.seconds, np.int64)
+        )
 
-        users = np.arange(self.num_users)
-        return self.events.ends_before(users, np.full(self.num_users, as_of, np.int64))
+    def query_times(self, as_of: AsOf = NOW) -> np.ndarray:
+        """The query time of each user [U], unix seconds: of others, only what is strictly older
+        may be known.
 
-    def query_times(self, as_of: int | str = NOW) -> np.ndarray:
-        """The time of each user's query [U], unix seconds: of other users, only what is strictly
-        older may be known.
-
-        as_of: see `history_ends`. `NOW` is just after all events. The parts of a time split begin
-        for everybody at once. When only the last events are held out, a user's query is at the last
-        visible event, since the time of the next would tell something of it; a user without a
-        visible event has it at the first one that is held out.
+        Now is just after the last event or friendship. A part of a time split begins for everybody
+        at once. When the last events are held out, the query time is that of the user's last
+        visible event, because the time of the next one would tell something of it; without a
+        visible event it is that of the first held-out one.
         """
-        if as_of not in (VALIDATION, TEST):
-            return np.full(self.num_users, self._after_all if as_of == NOW else as_of, np.int64)
-
-        held_out = self.events.times[self.event_splits == as_of]
+        if as_of.split is None:
+            seconds = self._after_all if as_of.is_now else as_of.seconds
+            return np.full(self.num_users, seconds, np.int64)
+        held_out = self.events.times[self.event_splits == as_of.split]
         cut = int(held_out.min()) if len(held_out) else self._after_all
         if self.manifest["split"] == "time" or not len(self.events.times):
             return np.full(self.num_users, cut, np.int64)
 
         history_ends = self.history_ends(as_of)
-        has_visible = history_ends > self.events.starts
-        rows = np.minimum(history_ends - has_visible, len(self.events.times) - 1)
-        has_events = np.diff(self.events.offsets) > 0
-        return np.where(has_events, self.events.times[rows], cut)
+        last_visible = np.minimum(
+            history_ends - (history_ends > self.events.starts), len(self.events.times) - 1
+        )
+        return np.where(np.diff(self.events.offsets) > 0, self.events.times[last_visible], cut)
 
     @functools.cached_property
     def _after_all(self) -> int:

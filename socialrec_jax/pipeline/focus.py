@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from socialrec_jax.config import Config
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.inference.load import (
     FOCUS,
     about,
@@ -30,7 +30,7 @@ def focus_retriever(
     """The retriever fine-tuned on the events that pay; as it is without a focus."""
     if not config.train.focus:
         return state, None
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.served)
     return fit(
         run,

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from socialrec_jax.config import Config, TextConfig, TrainConfig, required
-from socialrec_jax.data.world import VALIDATION, Items, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, Items, World
 
 # In larger catalogues 1,024 sampled negatives are as accurate, and faster.
 FULL_SOFTMAX_ITEMS = 5_000
@@ -25,7 +25,7 @@ _TEXT_TOKENS = 2_000_000  # trained in about two minutes on two cores
 
 def auto_config(config: Config, world: World) -> Config:
     """The same configuration with every None filled in; what the user set stays."""
-    lengths = world.history_ends(VALIDATION) - world.events.starts
+    lengths = world.history_ends(BEFORE_VALIDATION) - world.events.starts
     num_events = int(lengths.sum())
     model = config.model
     if model.history_length is None:

@@ -10,7 +10,7 @@ import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.batching.layout import gather_batch
-from socialrec_jax.data.world import NO_TIME, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import training_batches
 from socialrec_jax.runtime import parallel
@@ -32,7 +32,7 @@ def batches(tmp_path):
     late = dataclasses.replace(world.events, times=world.events.times + 2**40)
     world.manifest["time_min"] = int(late.times.min())
     world = dataclasses.replace(world, events=late)
-    return training_batches(world, CONFIG, world.history_ends(VALIDATION))
+    return training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION))
 
 
 def assert_same(ours, theirs) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import NO_TIME, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import rows_per_step, training_batches
 from socialrec_jax.runtime import parallel
@@ -41,7 +41,7 @@ def plain(world):
 
 def trained(world, config: Config):
     """(state, losses) after four steps."""
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     trainer = RetrieverTrainer(
         config, model_for(config, world), 40, batches.item_counts(world.num_items)
     )

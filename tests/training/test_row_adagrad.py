@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import load_run, model_for
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import merge_tables
@@ -142,7 +142,7 @@ def shop(tmp_path_factory):
     world = random_world(tmp_path_factory.mktemp("shop"))
     world = with_friends(world, random_edges(world.num_users, 300, int(NO_TIME)))
     config = small_config(negatives=16)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     texts = np.random.default_rng(0).normal(size=(world.num_items, 5)).astype(np.float32)
     model = model_for(config, world, texts.shape[1])
     trainer = RetrieverTrainer(
@@ -262,8 +262,6 @@ def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monke
     assert progress.finished
     loaded = load_run(run.path, refitted=False)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, state.served)
-    recommender = Recommender(world, config, loaded.model).use(loaded.params)
-    assert (
-        evaluate_retriever(recommender, protocol.held_out(world, TEST), TEST).metrics["hr@10"]
-        > 0.95
-    )
+    engine = Engine.create(world, config, loaded.model, loaded.params)
+    queries = protocol.held_out(world, TEST)
+    assert evaluate_retriever(engine, queries).metrics["hr@10"] > 0.95

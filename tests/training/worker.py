@@ -52,7 +52,7 @@ def train(options: argparse.Namespace):
     import time
 
     from socialrec_jax.config import Config, ModelConfig, TrainConfig
-    from socialrec_jax.data.world import NO_TIME, VALIDATION
+    from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME
     from socialrec_jax.inference.load import model_for
     from socialrec_jax.pipeline.retriever import training_batches
     from socialrec_jax.runtime.run import RunDirectory
@@ -72,7 +72,7 @@ def train(options: argparse.Namespace):
     world = cyclic_world(options.place / "world")
     if options.friends:
         world = with_friends(world, random_edges(world.num_users, 2000, int(NO_TIME)))
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     tables = (("items", "users") if options.friends else ("items",)) if options.tables else ()
     counts = batches.item_counts(world.num_items)
     trainer = RetrieverTrainer(

@@ -9,12 +9,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.features import friend_events, ranker_features, tfidf
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import NAMES, Query, RankerFeatures
-from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION, World
+from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
+from socialrec_jax.data.query import Query
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST, World
 from tests.worlds import events_of, random_edges, random_world, with_friends, with_texts, world_of
 
 FIRST, USERS, ITEMS = 1_000_000, 60, 40
@@ -48,8 +50,14 @@ def shop(folder, repeats: bool = False) -> World:
 
 def questions(world: World, part: int = TEST) -> Query:
     users = np.arange(USERS)
-    hood = FriendSampler(world.events, world.friends, world.history_ends(part))
-    return Query(world.events, users, world.history_ends(part), world.query_times(part), hood)
+    hood = FriendSampler(world.events, world.friends, world.history_ends(AsOf.before(part)))
+    return Query(
+        world.events,
+        users,
+        world.history_ends(AsOf.before(part)),
+        world.query_times(AsOf.before(part)),
+        hood,
+    )
 
 
 def all_signals(fitted: RankerFeatures, asked: Query) -> dict[str, np.ndarray]:
@@ -100,7 +108,9 @@ def test_signals_of_friends_equal_loops(tmp_path, monkeypatch, repeats, most_fri
     monkeypatch.setattr(friend_events, "_MAX_EVENTS", most_deeds)
     world = shop(tmp_path, repeats)
     asked = questions(world)
-    found = all_signals(RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS), asked)
+    found = all_signals(
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS), asked
+    )
     for name, expected in friends_by_loops(world, asked, most_friends, most_deeds).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
         assert expected.any()
@@ -108,7 +118,7 @@ def test_signals_of_friends_equal_loops(tmp_path, monkeypatch, repeats, most_fri
 
 def test_signals_of_items_and_histories_equal_loops(tmp_path):
     world = shop(tmp_path)
-    history_ends, asked = world.history_ends(VALIDATION), questions(world)
+    history_ends, asked = world.history_ends(BEFORE_VALIDATION), questions(world)
     fitted = RankerFeatures.fit(world, history_ends, SETTINGS)
     found = all_signals(fitted, asked)
     together = fitted.cosine.scores(asked.events, asked.users, asked.history_ends)
@@ -147,7 +157,7 @@ def test_signals_follow_the_candidates(tmp_path):
     world = shop(tmp_path)
     asked, fitted = (
         questions(world),
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS),
     )
     rng = np.random.default_rng(0)
     candidates = rng.integers(0, ITEMS, (USERS, 6)).astype(np.int32)
@@ -158,7 +168,7 @@ def test_signals_follow_the_candidates(tmp_path):
             name, np.take_along_axis(whole, candidates, 1)
         )
         np.testing.assert_allclose(found[..., n], given, rtol=1e-6, atol=1e-6, err_msg=name)
-    part = asked.part(7, 12)
+    part = asked.part(slice(7, 12))
     alone = fitted.of(fitted.look_up(part), candidates[7:12], retrieval[7:12], text[7:12])
     np.testing.assert_allclose(alone, found[7:12], rtol=1e-6, atol=1e-6)
 
@@ -176,7 +186,7 @@ def test_of_a_friend_counts_what_is_strictly_before_the_moment(tmp_path, delay, 
     changed = dataclasses.replace(
         base, events=dataclasses.replace(base.events, times=times, items=items)
     )
-    fitted = RankerFeatures.fit(base, base.history_ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(base, base.history_ends(BEFORE_VALIDATION), SETTINGS)
 
     def of_user(world: World) -> Query:
         hood = FriendSampler(world.events, world.friends, world.history_ends())
@@ -195,7 +205,7 @@ def test_of_a_friend_counts_what_is_strictly_before_the_moment(tmp_path, delay, 
 @pytest.mark.parametrize("hidden", ["events after the ends", "friendships at the moment"])
 def test_what_comes_later_is_nowhere_in_the_signals(tmp_path, hidden):
     world = shop(tmp_path)
-    history_ends, moment = world.history_ends(FIRST + 14_000), FIRST + 14_000
+    history_ends, moment = world.history_ends(AsOf.time(FIRST + 14_000)), FIRST + 14_000
     items, times = world.events.items.copy(), world.friends.times.copy()
     if hidden == "events after the ends":
         items[np.arange(len(items)) >= history_ends[world.events.owners]] = 0
@@ -220,7 +230,7 @@ def test_what_was_saved_gives_the_same_signals(tmp_path):
     world = shop(tmp_path)
     asked, fitted = (
         questions(world),
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS),
     )
     fitted.save(tmp_path / "signals")
     loaded = RankerFeatures.load(tmp_path / "signals")
@@ -230,7 +240,7 @@ def test_what_was_saved_gives_the_same_signals(tmp_path):
 
 
 def test_a_world_without_friends_and_texts_has_the_other_signals(world, tmp_path):
-    fitted = RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS)
     asked = dataclasses.replace(questions(world), friend_sampler=None)
     found = all_signals(fitted, asked)
     absent = {name for name in NAMES if "friends" in name or "shared" in name or "text" in name}
@@ -248,7 +258,7 @@ def test_proposals_are_the_heads_of_their_signals(tmp_path):
     world = shop(tmp_path)
     asked, fitted = (
         questions(world),
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS),
     )
     lists = fitted.proposals(
         fitted.look_up(asked), {"bought together": 6, "friends": 5, "trending": 7}
@@ -271,7 +281,7 @@ def test_proposals_are_the_heads_of_their_signals(tmp_path):
 
 
 def test_chunks_shrink_with_the_catalogue(world, monkeypatch):
-    fitted = RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS)
     assert fitted.chunk == 512
     monkeypatch.setattr(ranker_features, "_CELLS_AT_ONCE", 3 * ITEMS)
     assert fitted.chunk == 3
