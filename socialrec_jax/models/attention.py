@@ -5,8 +5,8 @@
 
 Models pass segments, times and tables, never an array of all pairs: an implementation decides
 itself what it holds in memory. The reference below materialises everything and is the fastest on
-CPUs. A fused kernel for accelerators stands behind `choose_implementation` and is held to the
-reference by tests/models/test_attention.py.
+CPUs. Fused kernels for accelerators belong behind `choose_implementation`;
+tests/models/test_attention.py compares each with the reference.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RelativeBias(struct.PyTreeNode):
     Tables hold a learned bias for each logarithmic bucket and head (HSTU, Zhai et al. 2024, eq. 3).
     """
 
-    query_times: Ints[Array, "B T"]  # seconds: when the query is asked
-    key_times: Ints[Array, "B T"]  # seconds: when the key's event happened
+    query_times: Ints[Array, "B T"]  # seconds
+    key_times: Ints[Array, "B T"]  # seconds
     time_table: Floats[Array, "R H"]
     position_table: Floats[Array, "J H"]
 
@@ -130,7 +130,7 @@ def _look_up(table: jax.Array, distance: Array) -> jax.Array:
 def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*S"]:
     """The logarithmic bucket of a distance: 0, 1, 2-3, 4-7, ...; below 0 counts as 0.
 
-    Small distances are told apart finely and large ones coarsely.
+    Small distances are distinguished finely and large ones coarsely.
     """
     bits = 32 - jax.lax.clz(jnp.maximum(distance, 0).astype(jnp.int32))
     return jnp.minimum(bits, num_buckets - 1)

@@ -1,7 +1,7 @@
 """The embedding tables among a model's parameters: the only ones that grow with the shop.
 
 Each has a path in the parameter tree. Training may keep a big one apart from the other parameters
-(`training/row_adagrad.py`), and whoever evaluates or serves puts it back.
+(`training/row_adagrad.py`), and `merge_tables` puts it back for evaluation and serving.
 
 A table that is kept apart lies in 64 shards. Row v is in the shard
 

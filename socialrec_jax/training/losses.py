@@ -147,7 +147,7 @@ def listwise(
 ) -> Sums:
     """Softmax cross-entropy over the candidates; several labels of a query share its weight.
 
-    A query without a label tells nothing of the order and does not count.
+    Queries without a label do not count.
     """
     scores = jnp.where(exists, scores, -1e9)
     num_labels = jnp.maximum(jnp.sum(labels, -1), 1)
