@@ -18,8 +18,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from socialrec_jax.models.attention import AttentionContext, attend
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
-_PREFIX = "transformer."
-_INITIAL = nn.initializers.normal(0.02)
+_PREFIX = "transformer."  # of tensors in a GPT2LMHeadModel; a GPT2Model has none
+_INITIAL = nn.initializers.normal(0.02)  # as GPT-2 was trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +82,12 @@ class Block(nn.Module):
     def __call__(self, x: Array, context: AttentionContext) -> Array:
         s = self.sizes
         attention = Attention(s.n_head, name="attn")
-        x = x + attention(nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")(x), context)
+        norm = nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")
+        x = x + attention(norm(x), context)
+
         feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, name="mlp")
-        return x + feed_forward(nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")(x))
+        norm = nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")
+        return x + feed_forward(norm(x))
 
 
 class GPT2(nn.Module):
@@ -93,6 +96,7 @@ class GPT2(nn.Module):
     sizes: GPT2Sizes
 
     def setup(self) -> None:
+        # Attributes are named as Hugging Face's tensors are.
         s = self.sizes
         self.wte = nn.Embed(s.vocab_size, s.n_embd, embedding_init=_INITIAL)
         self.wpe = nn.Embed(s.n_positions, s.n_embd, embedding_init=_INITIAL)
@@ -139,7 +143,8 @@ def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
 def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
     """The shape of each of Hugging Face's tensors by its name; nothing is computed."""
     tokens = jax.ShapeDtypeStruct((1, sizes.n_positions), jnp.int32)
-    params: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), tokens, tokens)["params"]
+    variables: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), tokens, tokens)
+    params = variables["params"]
     return {_name(path): leaf.shape for path, leaf in _leaves(params).items()}
 
 

@@ -147,6 +147,7 @@ class _Loop:
                 received = _signal_of_main(signals)
                 if validating or received:
                     self._save(step, state)
+                # A finished stage returns even if a signal came during its last call.
                 if self.progress.finished:
                     break
                 if received:

@@ -57,17 +57,22 @@ def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Sch
     zero.
     """
     warmup = max(1, int(num_steps * warmup_share))
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(num_steps, warmup + 1))
+    decay = max(num_steps, warmup + 1)  # optax counts the warm-up in
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, decay)
 
 
 def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
+    # The moments' decays are those of SASRec.
     return optax.adam(schedule, b1=0.9, b2=0.98)
 
 
 def initial_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step, on all local devices."""
-    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
-    return parallel.replicate(jax.tree.map(np.asarray, state))
+    step = jnp.zeros((), jnp.int32)
+    state = TrainState(step, params, params, optimizer.init(params))
+    # By way of the host: params and average must not share buffers that a step donates.
+    state = jax.tree.map(np.asarray, state)
+    return parallel.replicate(state)
 
 
 def update_state(
@@ -80,7 +85,11 @@ def update_state(
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-    average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
+
+    def towards(new, old):
+        return old + (1 - decay) * (new - old)
+
+    average = jax.tree.map(towards, params, state.average)
     return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 

@@ -76,6 +76,7 @@ class TextTrainer:
 def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
     """Cross-entropy of each token but the first of its text, given those before it."""
     hidden = model.bind({"params": params})(batch.tokens, batch.segments)
+    # The last token of a text has no target, nor has padding.
     targets = jnp.roll(batch.tokens, -1, axis=1)
     next_segments = jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
     has_next = (batch.segments == next_segments) & (batch.segments > 0)

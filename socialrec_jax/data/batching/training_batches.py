@@ -72,6 +72,7 @@ class TrainingBatches:
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - the object lives as long as the training
     def _layout(self, epoch: int) -> PackedLayout:
+        # A generator of its own for each epoch: no state is carried from step to step.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         starts, lengths = cut_windows(self._starts, self._lengths, self.row_length, rng)
         permutation = rng.permutation(len(starts))
