@@ -71,7 +71,8 @@ def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, bound: f
     chunk = max(1, min(N, CHUNK_LOGITS // V))
 
     def add_chunk(table_gradient, some):
-        logsumexp, rows_gradient, added = _one_chunk(*some, table, bound)
+        some_rows, some_weights = some
+        logsumexp, rows_gradient, added = _one_chunk(some_rows, some_weights, table, bound)
         return table_gradient + added, (logsumexp, rows_gradient)
 
     chunks = _chunks(rows, chunk), _chunks(weights, chunk)
