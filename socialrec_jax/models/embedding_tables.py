@@ -79,6 +79,7 @@ def in_place_order(table: np.ndarray) -> np.ndarray:
     """The inverse of `in_number_order`; rows that are not used are zeros."""
     shard_size = rows_per_shard(len(table))
     padding = NUM_SHARDS * shard_size - len(table)
+    # All shards are equally long.
     padded = np.pad(table, [(0, padding), (0, 0)])
     numbers = numbers_at(np.arange(len(padded)), shard_size)
     return padded[numbers]
@@ -86,5 +87,6 @@ def in_place_order(table: np.ndarray) -> np.ndarray:
 
 def _mask(index: Ints[Array, "*S"]) -> Ints[Array, "*S"]:
     """What the shard's number is xor-ed with, 0..63."""
+    # A hash, or numbers that are multiples of 64 would all lie in one shard.
     hashes = hash32(index.astype(np.uint32))
     return (hashes % NUM_SHARDS).astype(index.dtype)

@@ -38,10 +38,13 @@ class GPT2Sizes:
 @typed
 def positions(segments: Ints[Array, "B L"]) -> Ints[Array, "B L"]:
     """0, 1, 2, ... from the first token of each packed text on."""
-    column = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
+    columns = jnp.arange(segments.shape[1])
+    columns = jnp.broadcast_to(columns, segments.shape)
     is_first = jnp.diff(segments, axis=1, prepend=-1) != 0
-    first = jax.lax.cummax(jnp.where(is_first, column, 0), axis=1)
-    return column - first
+    # The column of the last first token so far.
+    first = jnp.where(is_first, columns, 0)
+    first = jax.lax.cummax(first, axis=1)
+    return columns - first
 
 
 class Attention(nn.Module):
@@ -54,11 +57,13 @@ class Attention(nn.Module):
     def __call__(self, x: Floats[Array, "N D"], context: AttentionContext) -> Floats[Array, "N D"]:
         N, D = x.shape
         B, L = context.segments.shape
+        # c_attn holds all queries, then all keys, then all values.
         qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
         parts = jnp.split(qkv, 3, -1)
         query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in parts)
-        attended = attend(query, key, value, context).reshape(N, D)
-        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(attended)
+        attended = attend(query, key, value, context)
+        out = nn.Dense(D, kernel_init=_INITIAL, name="c_proj")
+        return out(attended.reshape(N, D))
 
 
 class FeedForward(nn.Module):

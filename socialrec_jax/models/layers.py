@@ -79,6 +79,7 @@ class SwiGLU(nn.Module):
     def __call__(self, x: Array) -> Array:
         D = x.shape[-1]
         hidden = 2 * self.expansion * D
+        # One product for the gate and for what it lets through.
         widen = nn.Dense(hidden, use_bias=False, dtype=self.dtype, name="in")
         narrow = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
         gate, up = jnp.split(widen(x), 2, -1)

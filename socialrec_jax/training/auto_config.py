@@ -96,6 +96,7 @@ def epochs_for(num_events: int, tokens_per_step: int) -> int:
 
 def dropout_for(num_events: int, num_items: int) -> float:
     """0.5 where an item has about ten events, 0.2 where it has sixty and more."""
+    # Few events an item: many steps over little data, which overfits without dropout.
     events_per_item = max(num_events / max(num_items, 1), 1.0)
     dropout = 0.5 - 0.5 * (np.log10(events_per_item) - 1.2)
     return float(np.round(np.clip(dropout, 0.2, 0.5), 2))

@@ -53,6 +53,7 @@ def _softmax(
     """Cross-entropy of logits rows . table, of which none exceeds bound; None finds the maximum."""
     positive = jnp.sum(rows * table[targets], -1)
     normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound))
+    # -log softmax is logsumexp minus the target's logit; both are summed apart.
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
@@ -68,7 +69,7 @@ def _weighted_logsumexp(
 def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, bound: float | None):
     """The value, and its gradients by rows [N, D], table [V, D] and weights [N]."""
     N, V, D = len(rows), len(table), rows.shape[1]
-    chunk = max(1, min(N, CHUNK_LOGITS // V))
+    chunk = max(1, min(N, CHUNK_LOGITS // V))  # rows
 
     def add_chunk(table_gradient, some):
         some_rows, some_weights = some
@@ -107,6 +108,7 @@ def _chunks(x: Array, size: int) -> Array:
 
 
 def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple:
+    # The value is one number, so the gradients that are at hand are only scaled.
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
 
 
@@ -145,6 +147,7 @@ def next_type(
     logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Floats[Array, "N"]
 ) -> Sums:
     """Cross-entropy of the type of the next event."""
+    # Few types: all logits fit in memory.
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, types)
     return _weighted(losses, weights)
 

@@ -25,6 +25,7 @@ from socialrec_jax.training.state import TrainState, initial_state, update_state
 
 MEMBERS = 3
 QUERIES_PER_STEP = 256
+# Not --train.learning-rate: the ranker is small and learns from few queries.
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 1e-4
 _CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/results.md
@@ -43,6 +44,7 @@ def fold_of(users: np.ndarray, seed: int) -> np.ndarray:
     """
     num_users = int(users.max(initial=0)) + 1
     rng = np.random.default_rng(seed)
+    # Drawn for all users up to the largest, so that a user's fold depends on no other user.
     folds = rng.integers(1, MEMBERS, num_users)
     return folds[users]
 
@@ -61,7 +63,7 @@ def steps_for(num_queries: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class RankerBatches:
-    """All training steps over labelled candidates [Q, ...]; a batch is a function of (seed, step)."""
+    """All training steps over labelled candidates [Q, ...], as a function of (seed, step)."""
 
     labelled: LabelledCandidates
     seed: int
@@ -124,6 +126,7 @@ class RankerTrainer:
             variables = self.ranker.init(key, candidates, self.catalogue, method=_call_all)
             return variables["params"]
 
+        # Members start apart.
         keys = jax.random.split(jax.random.key(self.config.seed), MEMBERS)
         params = jax.vmap(jax.jit(init_member))(keys)
         params["standardise"] = _feature_statistics(candidates)
@@ -145,6 +148,7 @@ class RankerTrainer:
             sums = all_members(params, catalogue, labelled, labelled.weights)
             return jnp.sum(sums.total), sums
 
+        # Members share no parameters, so the gradient of the sum is that of each.
         local = jax.grad(local_loss, has_aux=True)(state.params)
         gradients, sums = parallel.sum_over_devices(local)
         weight = jnp.maximum(sums.weight, 1)

@@ -84,6 +84,7 @@ def update_state(
     """
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
+    # 0.1 at the first step, 0.99 at the thousandth.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
 
     def towards(new, old):
@@ -99,7 +100,7 @@ def accumulate(function: Callable, params: Any, rows: Any, parts: int) -> Any:
 
     Only one part's activations exist at a time. The sums differ by the order of addition alone.
     """
-    if parts == 1:
+    if parts == 1:  # a scan would keep XLA from fusing across it
         return function(params, rows)
     rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
     first_part = jax.tree.map(lambda leaf: leaf[0], rows)

@@ -29,7 +29,7 @@ _RATE_SHARE_PRETRAINED = 0.025  # low, to keep what was learnt from much more te
 
 @dataclasses.dataclass(frozen=True)
 class TextTrainer:
-    """Builds the state and the compiled call; start: parameters to continue from, else fresh ones."""
+    """Builds the state and the compiled call; start: parameters to continue from, if any."""
 
     config: Config
     model: GPT2
@@ -67,6 +67,7 @@ class TextTrainer:
 
         local = jax.grad(local_loss, has_aux=True)(state.params)
         gradients, loss = parallel.sum_over_devices(local)
+        # A device's rows may hold few tokens: divide by the tokens of all devices, once.
         weight = jnp.maximum(loss.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)

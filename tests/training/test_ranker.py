@@ -51,9 +51,7 @@ FOLDS = ranker.fold_of(np.arange(Q), SEED)
 
 @pytest.fixture(scope="module")
 def trainer():
-    """(trainer of 240 steps, its compiled call, its start from the planted candidates, whatever their
-    labels).
-    """
+    """(trainer of 240 steps, its compiled call, its initial state from the planted candidates)."""
     made = ranker.RankerTrainer(CONFIG, RANKER, 240, CATALOGUE)
     start = made.init(ranker.RankerBatches(planted(), SEED).at(0))
     return made, made.compile(), jax.tree.map(np.asarray, start)

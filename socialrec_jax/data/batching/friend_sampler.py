@@ -43,11 +43,13 @@ class FriendSampler:
         self.recent = recent
         self.seed = seed
         self.friends = _oldest_first(friends)
+        # float64, since differences of large sums are read from it.
         running = np.cumsum(self.friends.weights, dtype=np.float64)
         self._running_weights = np.concatenate([[0], running])
 
     def until(self, history_ends: np.ndarray) -> FriendSampler:
         """The same graph with other visible events, history_ends [U]."""
+        # The sorted friends and running sums are shared.
         other = copy.copy(self)
         other.history_ends = history_ends
         return other
@@ -151,7 +153,7 @@ class FriendSampler:
         rows, exists = self._recent_rows(nodes, np.broadcast_to(query_times, nodes.shape))
         ages = query_times[..., None] - self.events.times[rows]
         ages = np.where(exists, ages, 0)
-        ages = np.clip(ages, 0, np.iinfo(np.int32).max)
+        ages = np.clip(ages, 0, np.iinfo(np.int32).max)  # 68 years
         items = np.where(exists, self.events.items[rows], 0)
         return FriendTrees(
             users=nodes.astype(np.int32),

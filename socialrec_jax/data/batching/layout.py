@@ -55,6 +55,7 @@ def pack_windows(
     Also returns the flat position [S] of each window's last event in the rows [R * T].
     """
     packing = pack(lengths, row_length)
+    # Flat positions: all windows are written at once.
     first = packing.rows * row_length + packing.columns
     positions = ranges(first, lengths)
     segment_ids = _segment_ids(packing)
@@ -87,7 +88,7 @@ def packed_indices(layout: PackedLayout, first_row: int, row_ids: np.ndarray) ->
     """The rows first_row + row_ids of a layout; rows past its end are padding."""
     rows = first_row + row_ids
     exists = (rows < len(layout.segments))[:, None]
-    rows = np.minimum(rows, len(layout.segments) - 1)
+    rows = np.minimum(rows, len(layout.segments) - 1)  # any row stands for those past the end
     segments = np.where(exists, layout.segments[rows], 0)
     sources = np.where(segments > 0, layout.sources[rows], 0)
     return PackedIndices(row_ids.astype(np.int32), segments, sources)
@@ -129,6 +130,7 @@ def gather_on_host(
     default.
     """
     batch = gather_batch(indices, Columns(events.items, events.types, events.times))
+    # gather_batch has put unix seconds into the times.
     if request_times is None:
         request_times = np.asarray(batch.request_times)
     return batch.replace(

@@ -88,6 +88,7 @@ class TrainingBatches:
     def indices(self, step: int, process: int = 0, num_processes: int = 1) -> PackedIndices:
         """The events of the rows [B / num_processes, T] of a step that this process trains on."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        # Row ids count over all processes, and dropout with them.
         share = self.rows_per_step // num_processes
         row_ids = np.arange(process * share, (process + 1) * share)
         first_row = step_of_epoch * self.rows_per_step

@@ -1,4 +1,4 @@
-"""A tree holds what was known of a user's friends before the query time, with normalised weights."""
+"""A tree holds what was known of a user's friends at the query time, with normalised weights."""
 
 from __future__ import annotations
 
