@@ -31,19 +31,19 @@ def finish(worker: subprocess.Popen) -> str:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The last line of a run that nobody disturbed."""
+    """The last line of a run that was not interrupted."""
     return finish(start(tmp_path_factory.mktemp("resume") / "run"))
 
 
 def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
-    query_times = random.Random(0)
+    delays = random.Random(0)
     kills = 0
     for _ in range(14):
         worker = start(tmp_path)
         assert worker.stdout is not None
         if worker.stdout.readline().startswith("parameters"):
             break
-        time.sleep(query_times.uniform(0.0, 0.25))
+        time.sleep(delays.uniform(0.0, 0.25))
         if worker.poll() is not None:
             break
         worker.send_signal(signal.SIGKILL)

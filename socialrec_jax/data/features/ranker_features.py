@@ -105,11 +105,10 @@ class RankerFeatures:
         friend_events = query.friend_sampler and FriendEvents.before(
             query.friend_sampler, query.users, query.query_times
         )
-        histories = e.histories(query.users, query.history_ends)
         return QueryFeatures(
             together=self.cosine.rows(e, query.users, query.history_ends),
             friend_events=friend_events,
-            friends=friends_had(histories, friend_events, V)
+            friends=friends_had(e.histories(query.users, query.history_ends), friend_events, V)
             if friend_events
             else np.zeros((3, len(query.users), 1), np.float32),
             history=recent_items(e, query.users, query.history_ends, V, _CONTENT_DECAY),
