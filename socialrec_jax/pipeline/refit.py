@@ -47,7 +47,8 @@ def refit(
     Nobody is left to validate on: the passes are those after which each judged training was best.
     """
     labelled, batches = (
-        training_batches(world, config, world.history_ends(as_of)) for as_of in (BEFORE_VALIDATION, NOW)
+        training_batches(world, config, world.history_ends(as_of))
+        for as_of in (BEFORE_VALIDATION, NOW)
     )
     longer = batches.steps_per_epoch / labelled.steps_per_epoch
     trainer = retriever_trainer(world, config, batches, texts)

@@ -1,1 +1,1 @@
-"""From histories to ranked products: the path that evaluation judges and serve.py runs."""
+"""What a shop asks for: ids in, tables out. One file a task."""
