@@ -2,7 +2,7 @@
 
     python serve.py recommend --run RUN --out OUT.parquet                    every user, as of now
     python serve.py recommend --run RUN --out OUT.parquet --as-of test       as the test saw them
-    python serve.py recommend --run RUN --out OUT.parquet --histories DIR    people never seen
+    python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
 
 Exit codes and columns: docs/contracts.md.
 """
@@ -36,7 +36,7 @@ class Recommend:
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of people whom the run never saw, as for train.py --data."""
+    """Raw event tables of users that the run does not know, as for train.py --data."""
     as_of: str = "now"
     """What may be seen: now (all events), validation or test (before that split), or an ISO time or
     unix seconds.

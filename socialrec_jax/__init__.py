@@ -1,4 +1,4 @@
-"""Recommendations for social shops: a behavior transformer, the friend graph, product text, a ranker.
+"""Recommendations for social shops: behavior transformer, friend graph, product text, ranker.
 
 from socialrec_jax import Recommender
 
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is asked for: importing the package must not import JAX.
+    # Imported on first use: importing the package must not import JAX.
     if name == "Recommender":
         from socialrec_jax.serving.recommender import Recommender
 

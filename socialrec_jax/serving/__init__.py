@@ -1,1 +1,1 @@
-"""What a shop asks for: ids in, tables out. One file a task."""
+"""Tasks for a shop: ids in, tables out. One file a task."""

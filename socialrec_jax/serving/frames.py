@@ -40,6 +40,7 @@ def find_numbers(column: Strings, ids: Ids, kind: Literal["user", "item"]) -> np
 def _texts(ids: Iterable[Any], kind: str) -> list[str]:
     if isinstance(ids, str):
         raise UsageError(f"{ids!r} is one {kind} id: give a list of ids, or a Path to a file")
+    # Columns of pyarrow, pandas and polars have `__array__`; an iterator must be a list first.
     if not hasattr(ids, "__array__"):
         ids = list(ids)
     return [str(name) for name in np.asarray(ids, dtype=object).ravel().tolist()]
@@ -52,7 +53,7 @@ def arrow_strings(column: Strings) -> pa.Array:
 
 
 def read_histories(source: Frame, world: World) -> tuple[Strings, Events]:
-    """(user ids, events) of people whom the World does not know.
+    """(user ids, events) of users that the World does not know.
 
     source: an events table with the columns user, item, timestamp and optionally event_type, as a
     data frame, or a path as for `train.py --data`. Both take the path of training data: the same
@@ -60,6 +61,7 @@ def read_histories(source: Frame, world: World) -> tuple[Strings, Events]:
     """
     if isinstance(source, (str, Path)):
         return raw_events(Path(source), world)
+    # Through a file, because the readers of training data read files.
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
         file = Path(folder) / "events.parquet"
         pq.write_table(_table(source), file)

@@ -17,12 +17,13 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
 
+# Besides unix seconds and ISO 8601 times.
 _NAMED_TIMES = {"now": NOW, "validation": BEFORE_VALIDATION, "test": BEFORE_TEST}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recommender:
-    """A trained run that answers what a shop asks. It never changes.
+    """A trained run that answers queries by ids. It never changes.
 
     Each task is a method, and a function in `serving/tasks` that gives the same rows as a stream
     of tables. Tables are pyarrow's: `.to_pandas()`, or `polars.from_arrow(table)`.
@@ -40,8 +41,8 @@ class Recommender:
         as_of: what may be seen, see `parse_as_of`. It chooses the model too: as of now, the one
         that learnt from all events. Raises UsageError, InputMissing, BadData or DiskError.
         """
-        moment = parse_as_of(as_of)
-        return cls(Engine.load(Path(run), moment), moment)
+        time = parse_as_of(as_of)
+        return cls(Engine.load(Path(run), time), time)
 
     @functools.cached_property
     def item_ids(self) -> pa.Array:
@@ -75,24 +76,25 @@ def whole_table(parts: Iterator[pa.Table]) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-def parse_as_of(moment: AsOf | datetime.datetime | int | str) -> AsOf:
+def parse_as_of(time: AsOf | datetime.datetime | int | str) -> AsOf:
     """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise)."""
-    if isinstance(moment, AsOf):
-        return moment
-    if moment in _NAMED_TIMES:
-        return _NAMED_TIMES[moment]
+    if isinstance(time, AsOf):
+        return time
+    if time in _NAMED_TIMES:
+        return _NAMED_TIMES[time]
     try:
-        return AsOf.time(_unix_seconds(moment))
+        return AsOf.time(_unix_seconds(time))
     except ValueError:
         raise UsageError(
-            f"--as-of {moment}: give now, validation, test, unix seconds or a time like 2024-05-01"
+            f"--as-of {time}: give now, validation, test, unix seconds or a time like 2024-05-01"
         ) from None
 
 
-def _unix_seconds(moment: datetime.datetime | int | str) -> int:
-    if isinstance(moment, int) or (isinstance(moment, str) and moment.lstrip("-").isdigit()):
-        return int(moment)
-    if isinstance(moment, str):
-        moment = datetime.datetime.fromisoformat(moment)
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-    return int(moment.timestamp())
+def _unix_seconds(time: datetime.datetime | int | str) -> int:
+    if isinstance(time, int) or (isinstance(time, str) and time.lstrip("-").isdigit()):
+        return int(time)
+    if isinstance(time, str):
+        time = datetime.datetime.fromisoformat(time)
+    # A time without a zone is UTC, like the times of the input tables.
+    time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+    return int(time.timestamp())

@@ -43,7 +43,9 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
         with _exit_on_sigterm(), replacing(path) as temporary:
             rows = write(temporary, iter(tables))
             if not rows:
-                raise UsageError("there is nobody to write about: the list of users is empty")
+                raise UsageError(
+                    "nothing to write: no user is given, or no item is left to recommend"
+                )
             return rows
     except OSError as error:
         raise DiskError(f"cannot write {path}: {error}") from error
@@ -56,6 +58,7 @@ def _write_parquet(path: Path, tables: Iterator[pa.Table]) -> int:
         waiting, rows = first, first.num_rows
         for table in tables:
             rows += table.num_rows
+            # No copy: a table is a list of chunks.
             waiting = pa.concat_tables([waiting, table])
             while waiting.num_rows >= _ROWS_A_GROUP:
                 writer.write_table(waiting.slice(0, _ROWS_A_GROUP))
@@ -76,6 +79,7 @@ def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
 
 def _with_short_floats(table: pa.Table) -> pa.Table:
     """float32 columns as the float64 with the fewest digits: 0.1 rather than 0.10000000149."""
+    # Arrow prints a float32 with the fewest digits that give it back.
     columns: list[Any] = []
     for column in table.columns:
         is_short = pa.types.is_float32(column.type)
@@ -86,6 +90,7 @@ def _with_short_floats(table: pa.Table) -> pa.Table:
 @contextlib.contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
     """SIGTERM ends the program by an exception, so that temporary files are removed."""
+    # Python takes signals in the main thread alone; elsewhere the owner of the process decides.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -12,8 +12,8 @@ import pytest
 
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
-from socialrec_jax.serving.recommender import Recommender
 from socialrec_jax.serving import writer
+from socialrec_jax.serving.recommender import Recommender
 from tests import workers
 
 SMALL = (

@@ -137,14 +137,14 @@ def history_table(recommender: Recommender, *users: int) -> pa.Table:
     )
 
 
-def test_histories_of_people_never_seen_come_as_a_table(recommender, tmp_path):
+def test_histories_of_unknown_users_come_as_a_table(recommender, tmp_path):
     table = history_table(recommender, 4, 9)
-    found = recommender.recommend(histories=table, k=3)
+    result = recommender.recommend(histories=table, k=3)
     known = recommender.recommend(users_of(recommender, 9, 4), k=3)
-    assert found["user_id"].to_pylist()[::3] == ["new 9", "new 4"], "in order of appearance"
-    assert found["item_id"].to_pylist() == known["item_id"].to_pylist()
+    assert result["user_id"].to_pylist()[::3] == ["new 9", "new 4"], "in order of appearance"
+    assert result["item_id"].to_pylist() == known["item_id"].to_pylist()
     pq.write_table(table, tmp_path / "events.parquet")
-    assert recommender.recommend(histories=tmp_path / "events.parquet", k=3) == found
+    assert recommender.recommend(histories=tmp_path / "events.parquet", k=3) == result
 
 
 def test_histories_may_have_times_of_arrow(recommender):
@@ -168,7 +168,7 @@ def test_histories_bring_their_own_users(recommender):
 
 
 @pytest.mark.parametrize(
-    ("moment", "expected"),
+    ("time", "expected"),
     [
         ("now", NOW),
         ("test", BEFORE_TEST),
@@ -180,11 +180,11 @@ def test_histories_bring_their_own_users(recommender):
         (datetime.datetime(2024, 5, 1), AsOf.time(1_714_521_600)),
     ],
 )
-def test_a_moment_can_be_said_in_several_ways(moment, expected):
-    assert parse_as_of(moment) == expected
+def test_a_time_can_be_given_in_several_ways(time, expected):
+    assert parse_as_of(time) == expected
 
 
-def test_a_moment_that_is_none_is_named():
+def test_a_time_that_cannot_be_read_is_named():
     with pytest.raises(UsageError, match="someday"):
         parse_as_of("someday")
 

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, holds what was streamed, and is the same for the same rows."""
+"""A file appears whole or not at all, and its bytes follow from the rows of the stream."""
 
 from __future__ import annotations
 
@@ -83,5 +83,5 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
         write_tables(tmp_path / "out.xlsx", parts())
     with pytest.raises(InputMissing, match="nowhere"):
         write_tables(tmp_path / "nowhere" / "out.jsonl", parts())
-    with pytest.raises(UsageError, match="nobody"):
+    with pytest.raises(UsageError, match="nothing to write"):
         write_tables(tmp_path / "out.jsonl", [SCHEMA.empty_table()])

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecommendOptions:
-    """What may be recommended, and to whom besides the users of the run."""
+    """Options of the task, besides the users."""
 
     k: int = 10  # items a user, 1..catalogue
-    histories: Frame | None = None  # events of people whom the run never saw, instead of users
+    histories: Frame | None = None  # events of new users, instead of users of the run
     allow: Ids | None = None  # recommend only these items
     block: Ids | None = None  # never recommend these items
     repeats: bool = False  # recommend items of the user's history again
@@ -37,7 +37,7 @@ class RecommendOptions:
 def schema(event_types: list[str]) -> pa.Schema:
     """The columns, one row a recommendation.
 
-    rank: 1 = best; users for whom fewer than k items are left get fewer rows. score: a logit.
+    rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
     p_<event type>: the probability that the user's next event is this one on this item. source: the
     first list that proposed the item (`candidates.SOURCES`).
     """
@@ -110,6 +110,7 @@ def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.nda
 def _table(
     part: Recommendations, user_names: pa.Array, item_names: pa.Array, columns: pa.Schema
 ) -> pa.Table:
+    # Row by row, so that the best item of a user comes first.
     row, place = np.nonzero(part.exists)
     probabilities = part.type_probabilities[row, place]
     arrays = [
@@ -121,12 +122,14 @@ def _table(
         pa.array(SOURCES).take(pa.array(part.sources[row, place])),
         _reasons(part.reasons[row, place], item_names),
     ]
+    # Take gives large strings and int64 ranks; the file has the narrower types of the contract.
     typed = [array.cast(field.type) for array, field in zip(arrays, columns, strict=True)]
     return pa.Table.from_arrays(typed, schema=columns)
 
 
 def _reasons(items: np.ndarray, item_names: pa.Array) -> pa.Array:
     """Why, in words: the recent item that is similar; nothing where items are -1."""
+    # A masked number takes a null, which any text joined with it stays.
     similar = item_names.take(pa.array(items, mask=items < 0))
     prefix = pa.scalar("similar to ", pa.large_string())
     separator = pa.scalar("", pa.large_string())
