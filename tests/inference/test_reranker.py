@@ -1,4 +1,4 @@
-"""Candidates are new, allowed and different; lists are in order; serving gives the evaluated order."""
+"""Candidates are new, allowed and different; lists are in order, the same one as in evaluation."""
 
 from __future__ import annotations
 
