@@ -38,6 +38,7 @@ def _columns_of_best_blocks(scores: jax.Array, k: int) -> jax.Array:
     _, blocks = jax.lax.top_k(maxima, k)
     # In the order of the columns, so that equal scores stay in it.
     blocks = jnp.sort(blocks, axis=-1)
-    columns = (blocks[:, :, None] * _BLOCK + jnp.arange(_BLOCK)).reshape(Q, -1)
-    rest = jnp.broadcast_to(jnp.arange(num_blocks * _BLOCK, V), (Q, V % _BLOCK))
+    in_block = jnp.arange(_BLOCK)[None, None]
+    columns = (blocks[:, :, None] * _BLOCK + in_block).reshape(Q, -1)
+    rest = jnp.broadcast_to(jnp.arange(num_blocks * _BLOCK, V)[None], (Q, V % _BLOCK))
     return jnp.concatenate([columns, rest], axis=1)

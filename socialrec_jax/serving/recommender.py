@@ -80,7 +80,7 @@ def parse_as_of(time: AsOf | datetime.datetime | int | str) -> AsOf:
     """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise)."""
     if isinstance(time, AsOf):
         return time
-    if time in _NAMED_TIMES:
+    if isinstance(time, str) and time in _NAMED_TIMES:
         return _NAMED_TIMES[time]
     try:
         return AsOf.time(_unix_seconds(time))

@@ -62,7 +62,7 @@ def whiten_known(
 ) -> Floats[np.ndarray, "V F"]:
     """White rows of length 1 where known, zeros elsewhere."""
     white = np.zeros((len(vectors), len(whitening.scales)), np.float32)
-    white[known] = whitening.apply(vectors[known])
+    white[known] = whitening.apply(np.asarray(vectors)[known])
     return unit_rows(white)
 
 

@@ -133,4 +133,5 @@ def _reasons(items: np.ndarray, item_names: pa.Array) -> pa.Array:
     similar = item_names.take(pa.array(items, mask=items < 0))
     prefix = pa.scalar("similar to ", pa.large_string())
     separator = pa.scalar("", pa.large_string())
-    return pc.fill_null(pc.binary_join_element_wise(prefix, similar, separator), "")
+    texts = pc.call_function("binary_join_element_wise", [prefix, similar, separator])
+    return pc.fill_null(texts, "")
