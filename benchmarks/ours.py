@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.cases import expect_close
 from benchmarks.hardware import peak_resident_bytes
 from benchmarks.quality import without_friends, without_text
+from benchmarks.work.sparse_propagation import SparsePropagation
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
@@ -33,7 +34,6 @@ from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RETRIEVER, about
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
-from socialrec_jax.models.propagation import Propagation
 from socialrec_jax.pipeline.retriever import evaluate_retriever, retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
@@ -165,7 +165,7 @@ def graph(file: Path, width: int, repeats: int) -> dict:
     ]
     inputs = weights, jnp.asarray(rng.normal(size=(N, width)), jnp.float32)
     seconds, gradients = _convolved(
-        operator.matmul, Propagation.of(*edges, num_nodes=N), inputs, repeats
+        operator.matmul, SparsePropagation.of(*edges, num_nodes=N), inputs, repeats
     )
     jraph_seconds, expected = _convolved(_heard, jax.device_put(edges), inputs, repeats)
     expect_close("gradients by sparse rows", gradients, expected, tolerance=1e-3)

@@ -1,7 +1,11 @@
-"""The World: one data set, numbered, sorted and laid down as read-only columns.
+"""The World: one data set, numbered, sorted and stored as read-only columns.
 
 Events are stored user by user, oldest first, so a history is a slice, and "what was known then" is
-a shorter slice: `ends(as_of)` is the single place that decides which events a query may see.
+a shorter slice: `history_ends(as_of)` is the single place that decides which events a query sees.
+
+Numbers of users, items and event types are append-only: the next generation of a World (see
+`prepare/append.py`) keeps every number. Whoever is deleted leaves a tombstone: the number stays
+reserved, its id is the empty string, and it has no events, friends or texts any more.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ import numpy as np
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings, load_column, save_column
 from socialrec_jax.data.csr import Pairs, first_at_or_after, ranges
+from socialrec_jax.errors import BadData
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TRAIN, VALIDATION, TEST = 0, 1, 2
 NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been there
 NOW = AsOf.now()
@@ -26,8 +31,9 @@ BEFORE_VALIDATION, BEFORE_TEST = AsOf.before(VALIDATION), AsOf.before(TEST)
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """Event sequences of U users in CSR form: user u owns rows offsets[u]:offsets[u + 1], oldest
-    first.
+    """Event sequences of U users in CSR form, oldest first.
+
+    User u owns rows offsets[u]:offsets[u + 1].
     """
 
     offsets: np.ndarray  # [U + 1] int64
@@ -60,27 +66,26 @@ class Events:
 
     def histories(self, users: np.ndarray, history_ends: np.ndarray) -> Pairs:
         """The items that each of users [Q] has had before row history_ends [Q], oldest first."""
-        lengths = history_ends - self.offsets[users]
-        rows = ranges(self.offsets[users], lengths)
-        return Pairs(np.concatenate([[0], np.cumsum(lengths)]), self.items[rows])
+        starts = self.offsets[users]
+        lengths = history_ends - starts
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Pairs(offsets, self.items[ranges(starts, lengths)])
 
     def ends_before(self, users: np.ndarray, query_times: np.ndarray) -> np.ndarray:
-        """Where what each user [...] did strictly before a moment [...] ends: exclusive rows
-        [...].
-        """
-        return first_at_or_after(
-            self.times, self.offsets[users], self.offsets[users + 1], query_times
-        )
+        """Where the events of each user [...] strictly before a time [...] end: exclusive rows."""
+        starts, stops = self.offsets[users], self.offsets[users + 1]
+        return first_at_or_after(self.times, starts, stops, query_times)
 
 
 @dataclasses.dataclass(frozen=True)
 class Friends:
-    """The friend graph in CSR form: user u's friends are rows offsets[u]:offsets[u + 1], sorted by
-    id.
+    """The friend graph in CSR form, the friends of a user by number.
+
+    User u's friends are rows offsets[u]:offsets[u + 1].
     """
 
     offsets: np.ndarray  # [U + 1] int64
-    ids: np.ndarray  # [E] int32
+    ids: np.ndarray  # [E] int32, numbers of users
     weights: np.ndarray  # [E] float32, 1 where the input has none
     times: np.ndarray  # [E] int64 unix seconds since when, NO_TIME where unknown
 
@@ -104,7 +109,7 @@ class World:
     """All columns of a prepared data set; see `prepare.prepare` for how they come to be."""
 
     path: Path
-    manifest: dict  # counts, input hashes, schema version, split: see docs/data.md
+    manifest: dict  # counts, input hashes, format, lineage, split: see docs/data.md
     user_ids: Strings
     events: Events
     event_splits: np.ndarray  # [N] uint8: TRAIN, VALIDATION or TEST, never decreasing within a user
@@ -122,6 +127,27 @@ class World:
     @property
     def event_types(self) -> list[str]:
         return self.manifest["event_types"]
+
+    @property
+    def deleted_users(self) -> np.ndarray:
+        """Which users [U] bool are tombstones."""
+        return self.user_ids.blank
+
+    @property
+    def deleted_items(self) -> np.ndarray:
+        """Which items [V] bool are tombstones."""
+        return self.items.ids.blank
+
+    def with_manifest(self, manifest: dict) -> World:
+        return dataclasses.replace(self, manifest=manifest)
+
+    def descends_from(self, world_hash: str | None) -> bool:
+        """Whether this is the World of that hash or a later generation of it.
+
+        Then every number of that World means the same user, item or event type here.
+        """
+        known = [self.manifest["hash"], *self.manifest.get("lineage", [])]
+        return world_hash in known
 
     @functools.cached_property
     def first_time(self) -> int:
@@ -154,6 +180,7 @@ class World:
         cut = int(held_out.min()) if len(held_out) else self._after_all
         if self.manifest["split"] == "time" or not len(self.events.times):
             return np.full(self.num_users, cut, np.int64)
+
         history_ends = self.history_ends(as_of)
         last_visible = np.minimum(
             history_ends - (history_ends > self.events.starts), len(self.events.times) - 1
@@ -163,15 +190,14 @@ class World:
     @functools.cached_property
     def _after_all(self) -> int:
         """A second after the last event or friendship."""
-        return 1 + max(
-            (int(times.max()) for times in (self.events.times, self.friends.times) if len(times)),
-            default=0,
-        )
+        columns = [self.events.times, self.friends.times]
+        return 1 + max((int(times.max()) for times in columns if len(times)), default=0)
 
     @classmethod
     def open(cls, path: Path) -> World:
-        """The World that `prepare` laid down at path."""
+        """The World that `prepare` or `append` wrote. BadData: it has another format."""
         manifest = json.loads((path / "manifest.json").read_text())
+        check_format(manifest, path)
         return cls(
             path=path,
             manifest=manifest,
@@ -191,20 +217,29 @@ class World:
         (self.path / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
 
 
+def check_format(manifest: dict, path: Path) -> None:
+    """BadData, with what to do, unless the World at path has the format of this program."""
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BadData(
+            f"{path} is a World of format {version}, this program reads format {SCHEMA_VERSION}: "
+            "prepare the raw tables again, for a new --run"
+        )
+
+
 def _load(table: type, folder: Path):
-    fields = dataclasses.fields(table)
-    return table(
-        **{
-            f.name: (Strings.load if f.type == "Strings" else load_column)(folder / f.name)
-            for f in fields
-        }
-    )
+    columns = {}
+    for field in dataclasses.fields(table):
+        load = Strings.load if field.type == "Strings" else load_column
+        columns[field.name] = load(folder / field.name)
+    return table(**columns)
 
 
-def _save(table, folder: Path) -> None:
+def _save(table: Events | Friends | Items, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for field in dataclasses.fields(table):
         column = getattr(table, field.name)
-        column.save(folder / field.name) if isinstance(column, Strings) else save_column(
-            folder / field.name, column
-        )
+        if isinstance(column, Strings):
+            column.save(folder / field.name)
+        else:
+            save_column(folder / field.name, column)

@@ -10,7 +10,7 @@ import numpy as np
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.batching.training_batches import cut, pack_windows
+from socialrec_jax.data.batching.layout import gather_rows, pack_windows
 from socialrec_jax.data.query import Query
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
@@ -104,7 +104,7 @@ class Encoder:
         states = []
         for begin in range(0, len(layout.segments), self.rows_per_call):
             row_ids = np.arange(self.rows_per_call)
-            batch = cut(events, layout, begin, row_ids, first_time, request_times)
+            batch = gather_rows(events, layout, begin, row_ids, first_time, request_times)
             states.append(self._encode_rows(variables, batch))
         return np.concatenate(states).reshape(-1, self.model.config.width)[last]
 

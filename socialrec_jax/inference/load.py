@@ -12,7 +12,7 @@ from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
-from socialrec_jax.models.embedding_tables import put_in
+from socialrec_jax.models.embedding_tables import in_number_order, merge_tables
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
@@ -97,9 +97,9 @@ def _restore(run: RunDirectory, stage: str, world: World) -> dict:
         raise BadData(f"{run.world} is not the data that {run.path} was trained on")
     rows = {"items": world.num_items, "users": world.num_users}
     tables = checkpoints.restore_part("tables", best)
-    return put_in(
+    return merge_tables(
         checkpoints.restore_part("average", best),
-        {name: table["rows"][: rows[name]] for name, table in tables.items()},
+        {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
     )
 
 

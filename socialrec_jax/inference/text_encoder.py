@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from socialrec_jax.data.batching.training_batches import PackedLayout, pack_windows
+from socialrec_jax.data.batching.layout import PackedLayout, pack_windows
 from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.text.text_batches import cut_texts
 from socialrec_jax.data.text.tokenizer import Texts, tokenize

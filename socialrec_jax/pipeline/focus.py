@@ -18,7 +18,7 @@ from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 _FOCUS_SHARE = 0.25  # of the steps of the whole training, for fine-tuning
@@ -41,7 +41,7 @@ def focus_retriever(
     )
 
 
-def fine_tuned(trainer: Trainer, world: World, start: dict) -> Trainer:
+def fine_tuned(trainer: RetrieverTrainer, world: World, start: dict) -> RetrieverTrainer:
     """A short training from start on the events that pay."""
     num_steps = whole_calls(
         round(trainer.num_steps * _FOCUS_SHARE), trainer.config.train.steps_per_call

@@ -22,7 +22,7 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,9 @@ def refit(
     processes.broadcast_from_main(count)
 
 
-def shortened(trainer: Trainer, progress: StageProgress, longer: float) -> Trainer:
+def shortened(
+    trainer: RetrieverTrainer, progress: StageProgress, longer: float
+) -> RetrieverTrainer:
     """The same training, ended where the judged one was best, when a pass takes `longer` times as
     many steps.
     """

@@ -27,7 +27,7 @@ from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, Validate, fit, whole_calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 
@@ -75,11 +75,11 @@ def training_batches(world: World, config: Config, history_ends: np.ndarray) -> 
 
 def retriever_trainer(
     world: World, config: Config, batches: TrainingBatches, texts: np.ndarray
-) -> Trainer:
+) -> RetrieverTrainer:
     t = config.train
     num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
     model = model_for(config, world, texts.shape[1])
-    return Trainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
+    return RetrieverTrainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
 
 
 def rows_per_step(config: Config) -> int:
@@ -89,7 +89,9 @@ def rows_per_step(config: Config) -> int:
     return max(1, round(rows / parts)) * parts
 
 
-def validator(world: World, config: Config, trainer: Trainer, texts: np.ndarray) -> Validate | None:
+def validator(
+    world: World, config: Config, trainer: RetrieverTrainer, texts: np.ndarray
+) -> Validate | None:
     """Metrics of parameters on the validation part; None when the split left nobody to validate
     on.
     """

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.prepare import raw_events, read_ids
+from socialrec_jax.data.prepare.histories import raw_events, read_ids
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, UsageError
 

@@ -56,4 +56,5 @@ def test_strings_round_trip_and_look_up(tmp_path, texts):
     column.save(tmp_path / "column")
     opened = Strings.load(tmp_path / "column")
     assert list(opened) == opened.tolist() == texts
-    np.testing.assert_array_equal(opened.lookup([*texts, "unknown"]), [*range(len(texts)), -1])
+    expected = [place if text else -1 for place, text in enumerate(texts)]
+    np.testing.assert_array_equal(opened.lookup([*texts, "unknown", ""]), [*expected, -1, -1])

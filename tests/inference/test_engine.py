@@ -45,20 +45,22 @@ def test_training_equals_serving(tmp_path, request_time):
     that moment.
     """
     world, engine, params = untrained_engine(tmp_path, request_time=request_time)
-    batch = TrainingBatches(
+    batches = TrainingBatches(
         world.events, world.history_ends(BEFORE_VALIDATION), world.first_time, 16, 8, 0
-    ).at(0)
+    )
+    batch = batches.at(0)
+    owners = world.events.owners[batches.indices(0).sources]
     trained = np.asarray(engine.model.bind({"params": params}).encode_users(batch))
     on = batch.segments > 0
     rows = [
         start + list(world.events.items[start:end]).index(item)
         for item, start, end in zip(
-            batch.items[on], *world.events.offsets[batch.users[on] + [[0], [1]]], strict=True
+            batch.items[on], *world.events.offsets[owners[on] + [[0], [1]]], strict=True
         )
     ]
     history_ends = np.array(rows) + 1
     times = world.events.times[history_ends]
-    query = Query(world.events, batch.users[on], history_ends, times, request_times=times)
+    query = Query(world.events, owners[on], history_ends, times, request_times=times)
     np.testing.assert_allclose(engine.states(query), trained[on], atol=2e-5)
     if request_time:
         without = engine.states(dataclasses.replace(query, request_times=None))

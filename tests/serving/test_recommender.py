@@ -121,6 +121,20 @@ def test_allowed_and_blocked_items(recommender):
         recommender.recommend(allow=ids[:1], block=ids)
 
 
+def test_deleted_users_and_items_are_left_out(recommender):
+    world = recommender.engine.world
+    user_ids = world.user_ids.replaced(np.array([3]), [""])
+    item_ids = world.items.ids.replaced(np.array([5]), [""])
+    items = dataclasses.replace(world.items, ids=item_ids)
+    world = dataclasses.replace(world, user_ids=user_ids, items=items)
+    smaller = Recommender(dataclasses.replace(recommender.engine, world=world), NOW)
+    table = smaller.recommend(k=40, repeats=True)
+    assert table["user_id"].to_pylist()[::39] == [name for name in user_ids.tolist() if name]
+    assert set(table["item_id"].to_pylist()) == set(item_ids.tolist()) - {""}
+    with pytest.raises(BadData, match="unknown"):
+        smaller.recommend([""])
+
+
 def history_table(recommender: Recommender, *users: int) -> pa.Table:
     """The events of some users, newest first, under other names."""
     world = recommender.engine.world

@@ -18,7 +18,7 @@ from socialrec_jax.pipeline.retriever import rows_per_step, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import losses
 from socialrec_jax.training.loop import calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import random_edges, random_world, with_friends
 
 PLAIN = Config(
@@ -42,7 +42,9 @@ def plain(world):
 def trained(world, config: Config):
     """(state, losses) after four steps."""
     batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
-    trainer = Trainer(config, model_for(config, world), 40, batches.item_counts(world.num_items))
+    trainer = RetrieverTrainer(
+        config, model_for(config, world), 40, batches.item_counts(world.num_items)
+    )
     call, state, seen = trainer.compile(), trainer.init(batches.at(0)), []
     for given in calls(batches, 0, 4, 2, parallel.process()):
         state, loss = call(state, given)

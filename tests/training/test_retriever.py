@@ -13,7 +13,7 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import evaluate_retriever, training_batches
 from socialrec_jax.runtime import parallel
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import copying_world, cyclic_world
 
 
@@ -29,7 +29,7 @@ def trained(world, negatives: int, steps: int = 400, **settings):
         training_batches(world, config, world.history_ends(BEFORE_VALIDATION)),
         model_for(config, world),
     )
-    trainer = Trainer(config, model, steps, batches.item_counts(world.num_items))
+    trainer = RetrieverTrainer(config, model, steps, batches.item_counts(world.num_items))
     compilations = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: (

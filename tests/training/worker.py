@@ -57,7 +57,7 @@ def train(options: argparse.Namespace):
     from socialrec_jax.pipeline.retriever import training_batches
     from socialrec_jax.runtime.run import RunDirectory
     from socialrec_jax.training.loop import fit
-    from socialrec_jax.training.retriever import Trainer
+    from socialrec_jax.training.retriever import RetrieverTrainer
     from tests.worlds import cyclic_world, random_edges, with_friends
 
     config = Config(
@@ -75,7 +75,9 @@ def train(options: argparse.Namespace):
     batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     tables = (("items", "users") if options.friends else ("items",)) if options.tables else ()
     counts = batches.item_counts(world.num_items)
-    trainer = Trainer(config, model_for(config, world), options.steps, counts, tables=tables)
+    trainer = RetrieverTrainer(
+        config, model_for(config, world), options.steps, counts, tables=tables
+    )
 
     def validate(params: dict) -> dict[str, float]:
         print("validating", flush=True)

@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 
-from socialrec_jax.data.batching.friend_sampler import FriendEvents
-from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.features import tfidf
+from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
@@ -103,13 +102,14 @@ class RankerFeatures:
     def look_up(self, query: Query) -> QueryFeatures:
         """The sparse part: everything that does not depend on which candidates are chosen."""
         e, V = query.events, len(self.items)
-        friend_events = query.friend_sampler and query.friend_sampler.friend_events(
-            query.users, query.query_times
+        friend_events = query.friend_sampler and FriendEvents.before(
+            query.friend_sampler, query.users, query.query_times
         )
+        histories = e.histories(query.users, query.history_ends)
         return QueryFeatures(
             together=self.cosine.rows(e, query.users, query.history_ends),
             friend_events=friend_events,
-            friends=friends_had(query, friend_events, V)
+            friends=friends_had(histories, friend_events, V)
             if friend_events
             else np.zeros((3, len(query.users), 1), np.float32),
             history=recent_items(e, query.users, query.history_ends, V, _CONTENT_DECAY),
@@ -198,49 +198,3 @@ class RankerFeatures:
             actions=NextTypeRegression.load(folder / "actions.npz"),
             settings=settings,
         )
-
-
-def friends_had(query: Query, friend_events: FriendEvents, num_items: int) -> np.ndarray:
-    """[3, q, V] float32: weighted friends who had each item, how lately, and how much those friends
-    are like the user.
-
-    Likeness is the cosine of what both had, up to the moment. Whoever had an item several times had
-    it, and lately as of the last time.
-    """
-    friend_events = _last_of_each_item(friend_events, num_items)
-    shape = (len(query.users), num_items)
-    own = np.zeros(shape, bool)
-    lengths = query.history_ends - query.events.offsets[query.users]
-    own[
-        np.repeat(np.arange(shape[0]), lengths),
-        query.events.items[ranges(query.history_ends - lengths, lengths)],
-    ] = True
-    num_edges = int(friend_events.edges.max(initial=-1)) + 1
-    shared = np.bincount(
-        friend_events.edges, own[friend_events.queries, friend_events.items], num_edges
-    )
-    size = np.bincount(friend_events.edges, minlength=num_edges)
-    own_size = own.sum(axis=1)
-    likeness = (shared / np.sqrt(np.maximum(size, 1)))[friend_events.edges] / np.sqrt(
-        np.maximum(own_size, 1)
-    )[friend_events.queries]
-    values = (
-        friend_events.weights,
-        friend_events.weights / (1 + friend_events.ages / 10),
-        friend_events.weights * likeness,
-    )
-    place = (friend_events.queries, friend_events.items)
-    return np.stack(
-        [sparse.csr_array((v, place), shape, dtype=np.float32).toarray() for v in values]
-    )
-
-
-def _last_of_each_item(friend_events: FriendEvents, num_items: int) -> FriendEvents:
-    """The deeds without those that the same friend repeated later."""
-    keys = friend_events.edges * num_items + friend_events.items
-    last = np.sort(len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1])
-    columns = {
-        name: getattr(friend_events, name)[last]
-        for name in ("queries", "edges", "weights", "items", "ages")
-    }
-    return dataclasses.replace(friend_events, **columns)

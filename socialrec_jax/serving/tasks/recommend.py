@@ -87,18 +87,21 @@ def _query(
         user_ids, events = read_histories(histories, engine.world)
         return user_ids, newcomers(events, np.arange(len(user_ids)))
     user_ids = engine.world.user_ids
-    numbers = np.arange(len(user_ids))
-    if users is not None:
+    if users is None:
+        numbers = np.flatnonzero(~engine.world.deleted_users)
+    else:
         numbers = find_numbers(user_ids, users, "user")
     return user_ids, engine.query(numbers, recommender.as_of)
 
 
 def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.ndarray | None:
-    """Which items may be recommended [V] bool, None when all."""
-    if allow is None and block is None:
+    """Which items may be recommended [V] bool, None when all. Deleted items never are."""
+    deleted = world.deleted_items
+    if allow is None and block is None and not deleted.any():
         return None
-    allowed = np.full(world.num_items, allow is None)
+    allowed = ~deleted
     if allow is not None:
+        allowed[:] = False
         allowed[find_numbers(world.items.ids, allow, "item")] = True
     if block is not None:
         allowed[find_numbers(world.items.ids, block, "item")] = False

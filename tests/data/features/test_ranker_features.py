@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.batching import friend_sampler
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.features import ranker_features, tfidf
+from socialrec_jax.data.features import friend_events, ranker_features, tfidf
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
@@ -89,10 +88,10 @@ def friends_by_loops(
         number[user] = len(rows)
         for row in sorted(rows, key=lambda r: friends.times[r])[-most_friends:]:
             friend, weight = friends.ids[row], friends.weights[row]
-            friend_events = range(events.offsets[friend], history_ends[friend])
-            did = [int(events.items[d]) for d in friend_events if events.times[d] < moment][
-                -most_deeds:
-            ][::-1]
+            known = range(events.offsets[friend], history_ends[friend])
+            did = [int(events.items[d]) for d in known if events.times[d] < moment][-most_deeds:][
+                ::-1
+            ]
             both = len(set(own) & set(did))
             for item in set(did):
                 had[user, item] += weight
@@ -105,8 +104,8 @@ def friends_by_loops(
 @pytest.mark.parametrize(("most_friends", "most_deeds"), [(50, 100), (2, 3)])
 @pytest.mark.parametrize("repeats", [False, True], ids=["new items", "repeats"])
 def test_signals_of_friends_equal_loops(tmp_path, monkeypatch, repeats, most_friends, most_deeds):
-    monkeypatch.setattr(friend_sampler, "_MOST_FRIENDS", most_friends)
-    monkeypatch.setattr(friend_sampler, "_MOST_DEEDS", most_deeds)
+    monkeypatch.setattr(friend_events, "_MAX_FRIENDS", most_friends)
+    monkeypatch.setattr(friend_events, "_MAX_EVENTS", most_deeds)
     world = shop(tmp_path, repeats)
     asked = questions(world)
     found = all_signals(
