@@ -86,12 +86,14 @@ def _query(
             )
         user_ids, events = read_histories(histories, engine.world)
         return user_ids, newcomers(events, np.arange(len(user_ids)))
-    user_ids = engine.world.user_ids
+    numbers = _user_numbers(engine.world, users)
+    return engine.world.user_ids, engine.query(numbers, recommender.as_of)
+
+
+def _user_numbers(world: World, users: Ids | None) -> np.ndarray:
     if users is None:
-        numbers = np.flatnonzero(~engine.world.deleted_users)
-    else:
-        numbers = find_numbers(user_ids, users, "user")
-    return user_ids, engine.query(numbers, recommender.as_of)
+        return np.flatnonzero(~world.deleted_users)
+    return find_numbers(world.user_ids, users, "user")
 
 
 def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.ndarray | None:
