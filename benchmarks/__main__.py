@@ -24,7 +24,7 @@ from socialrec_jax.config import PRESETS
 from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
 from socialrec_jax.runtime.memory import keep_freed_memory
 
-CONTESTS = ("sequences", "text", "graph")  # of `benchmarks.race`, which is slow to import
+CONTESTS = ("sequences", "text", "graph")  # of `benchmarks.suites.peers`, which is slow to import
 
 
 def main() -> None:
@@ -108,9 +108,11 @@ def run_suite(options: argparse.Namespace) -> int:
         return {"quality": quality, "peers": peers}[options.suite](options)
     if options.suite == "serve":
         keep_freed_memory()  # as serve.py does
-    from benchmarks import gains, listing, runner
-    from benchmarks.hardware import stay_within_memory
-    from benchmarks.schema import NOT_RUN, OK, OUT_OF_MEMORY
+    from benchmarks.harness import runner
+    from benchmarks.harness.hardware import stay_within_memory
+    from benchmarks.harness.schema import NOT_RUN, OK, OUT_OF_MEMORY
+    from benchmarks.output import speedups as gains
+    from benchmarks.output import tables as listing
 
     stay_within_memory()
     out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
@@ -155,8 +157,8 @@ def run_suite(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    from benchmarks import compare as comparing
-    from benchmarks import schema
+    from benchmarks.harness import schema
+    from benchmarks.output import compare as comparing
 
     old, new = schema.read(options.a), schema.read(options.b)
     if old.run.config_hash != new.run.config_hash:
@@ -178,8 +180,8 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    from benchmarks import report as reporting
-    from benchmarks import schema
+    from benchmarks.harness import schema
+    from benchmarks.output import report as reporting
 
     reporting.write(
         options.out, {file: schema.read(file) for file in options.files}, options.price_per_hour
@@ -189,7 +191,7 @@ def report(options: argparse.Namespace) -> int:
 
 
 def quality(options: argparse.Namespace) -> int:
-    from benchmarks import quality as suite
+    from benchmarks.suites import quality as suite
 
     arms = options.arms or [*suite.ARMS, suite.STRICT]
     world, config, folder = _shop(options)
@@ -206,7 +208,7 @@ def quality(options: argparse.Namespace) -> int:
 
 
 def peers(options: argparse.Namespace) -> int:
-    from benchmarks import race
+    from benchmarks.suites import peers as race
 
     world, _, folder = _shop(options)
     rows = race.run(

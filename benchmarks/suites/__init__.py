@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.cases import Case
+from benchmarks.harness.cases import Case
 
 # A later suite is one more file and one more name here.
 SUITES = ("smoke", "train", "serve", "input", "scale", "checkpoint", "prepare", "ladder")

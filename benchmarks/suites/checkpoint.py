@@ -9,9 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import steps, workloads
-from benchmarks.cases import Case, Work, Wrong
-from benchmarks.workloads import SEQUENCES
+from benchmarks.harness import workloads
+from benchmarks.harness.cases import Case, Work, Wrong
+from benchmarks.harness.workloads import SEQUENCES
+from benchmarks.work import steps
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.training.state import TrainState
 

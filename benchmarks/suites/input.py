@@ -12,9 +12,10 @@ from functools import partial
 import jax
 import numpy as np
 
-from benchmarks import steps, workloads
-from benchmarks.cases import Case, Work, Wrong
-from benchmarks.workloads import SEQUENCES, Sequences
+from benchmarks.harness import workloads
+from benchmarks.harness.cases import Case, Work, Wrong
+from benchmarks.harness.workloads import SEQUENCES, Sequences
+from benchmarks.work import steps
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.runtime import parallel
 

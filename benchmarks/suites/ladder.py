@@ -16,9 +16,10 @@ from typing import NoReturn
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops, steps, workloads
-from benchmarks.cases import Case, NotRun, Work
-from benchmarks.workloads import SEQUENCES, Sequences
+from benchmarks.harness import flops, workloads
+from benchmarks.harness.cases import Case, NotRun, Work
+from benchmarks.harness.workloads import SEQUENCES, Sequences
+from benchmarks.work import steps
 from socialrec_jax.batch import Batch
 from socialrec_jax.data.batching.training_batches import PackedLayout, TrainingBatches, cut, windows
 from socialrec_jax.runtime import parallel

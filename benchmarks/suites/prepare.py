@@ -7,7 +7,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import Case, Work, Wrong
+from benchmarks.harness.cases import Case, Work, Wrong
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import workloads
-from benchmarks.cases import Case, Work, expect_close
-from benchmarks.workloads import SEQUENCES
+from benchmarks.harness import workloads
+from benchmarks.harness.cases import Case, Work, expect_close
+from benchmarks.harness.workloads import SEQUENCES
 
 _MOST_VIRTUAL = 4
 
@@ -114,8 +114,9 @@ def work() -> None:
 
     jax.config.update("jax_num_cpu_devices", options.devices)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(options.devices)))
-    from benchmarks import flops, steps
-    from benchmarks.hardware import PeakMemory
+    from benchmarks.harness import flops
+    from benchmarks.harness.hardware import PeakMemory
+    from benchmarks.work import steps
 
     memory = PeakMemory()
     workload = dataclasses.replace(SEQUENCES[options.name], rows=options.rows)

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops, rankers, workloads
-from benchmarks.cases import Case, Work, Wrong, expect_close
-from benchmarks.rankers import random_judgements, ranker_params
-from benchmarks.workloads import CATALOGUES
+from benchmarks.harness import flops, workloads
+from benchmarks.harness.cases import Case, Work, Wrong, expect_close
+from benchmarks.harness.workloads import CATALOGUES
+from benchmarks.work import rankers
+from benchmarks.work.rankers import random_judgements, ranker_params
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.item_knn import ItemKNNSettings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks import graphs, steps
-from benchmarks.cases import Case
+from benchmarks.harness.cases import Case
 from benchmarks.suites import serve, train
+from benchmarks.work import graphs, steps
 
 
 def cases(tiny: bool) -> list[Case]:

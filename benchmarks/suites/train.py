@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops, graphs, rankers, steps, updates, workloads
-from benchmarks.cases import Case, Work
-from benchmarks.steps import STEPS, as_call, descend, loss_holds, num_parameters
-from benchmarks.workloads import EVENT_TYPES, SEQUENCES, TEXTS
+from benchmarks.harness import flops, workloads
+from benchmarks.harness.cases import Case, Work
+from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES, TEXTS
+from benchmarks.work import graphs, rankers, steps, updates
+from benchmarks.work.steps import STEPS, as_call, descend, loss_holds, num_parameters
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config
 from socialrec_jax.models.dropout import DropoutRng

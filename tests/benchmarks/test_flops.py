@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import flops
-from benchmarks.workloads import EVENT_TYPES, SEQUENCES
+from benchmarks.harness import flops
+from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.ranker import HIDDEN, Ranker
 from socialrec_jax.models.sequence import BehaviorTransformer
@@ -63,7 +63,7 @@ def test_gpt2_and_its_head():
 
 
 def test_convolution():
-    from benchmarks.graphs import random_graph
+    from benchmarks.work.graphs import random_graph
 
     N, E = 500, 1000
     graph = random_graph(N, E, WIDTH, np.random.default_rng(0))
@@ -75,8 +75,8 @@ def test_convolution():
 
 
 def test_ranker():
-    from benchmarks.rankers import random_judgements
-    from benchmarks.workloads import Catalogue
+    from benchmarks.harness.workloads import Catalogue
+    from benchmarks.work.rankers import random_judgements
     from socialrec_jax.data.features.ranker_features import NAMES
 
     Q, C, I, V = 16, 50, 8, 300  # noqa: E741

@@ -10,12 +10,13 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks import gains, plots
-from benchmarks.cases import NotRun
-from benchmarks.schema import NOT_RUN, OK, Row
+from benchmarks.harness.cases import NotRun
+from benchmarks.harness.schema import NOT_RUN, OK, Row
+from benchmarks.harness.timing import Clocked
+from benchmarks.harness.workloads import SEQUENCES
+from benchmarks.output import plots
+from benchmarks.output import speedups as gains
 from benchmarks.suites import ladder
-from benchmarks.timing import Clocked
-from benchmarks.workloads import SEQUENCES
 
 SMALL = dataclasses.replace(
     SEQUENCES["beauty-packed-tiny"],

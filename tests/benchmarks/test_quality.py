@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks import quality
+from benchmarks.suites import quality
 from socialrec_jax.config import Config, ModelConfig, TextConfig, TrainConfig
 from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.data.world import VALIDATION, World

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from benchmarks import report
-from benchmarks.schema import OUT_OF_MEMORY, Results, Row
+from benchmarks.harness.schema import OUT_OF_MEMORY, Results, Row
+from benchmarks.output import report
 from tests.benchmarks.test_schema import ROW, RUN
 from tests.workers import PATIENCE
 

@@ -13,11 +13,22 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import bounds, hardware, listing, runner, timing
-from benchmarks.cases import Case, NotRun, Work, expect_close
-from benchmarks.compare import SLOWER, compare
-from benchmarks.hardware import Peaks
-from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Row, read
+from benchmarks.harness import hardware, runner, timing
+from benchmarks.harness import roofline as bounds
+from benchmarks.harness.cases import Case, NotRun, Work, expect_close
+from benchmarks.harness.hardware import Peaks
+from benchmarks.harness.schema import (
+    FAILED,
+    IMPOSSIBLE,
+    NOT_RUN,
+    OK,
+    OUT_OF_MEMORY,
+    WRONG,
+    Row,
+    read,
+)
+from benchmarks.output import tables as listing
+from benchmarks.output.compare import SLOWER, compare
 from tests import workers
 
 QUICK = runner.Effort(min_rounds=16, max_rounds=16, seconds_per_case=1)
@@ -93,8 +104,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import hardware, runner
-from benchmarks.cases import Case
+from benchmarks.harness import hardware, runner
+from benchmarks.harness.cases import Case
 
 machine = 1024 * int(Path("/proc/meminfo").read_text().split()[1])
 hardware.stay_within_memory()
@@ -200,7 +211,7 @@ def test_a_sheet_has_no_figure_out_of_place():
 
 
 def test_not_a_number_is_wrong():
-    from benchmarks.cases import Wrong
+    from benchmarks.harness.cases import Wrong
 
     with pytest.raises(Wrong):
         expect_close("x", jnp.array([jnp.nan]), jnp.ones(1), 1e-3)

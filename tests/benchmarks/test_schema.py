@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from benchmarks.schema import OK, Row, Run, Writer, read
+from benchmarks.harness.schema import OK, Row, Run, Writer, read
 from socialrec_jax.errors import BadData, InputMissing
 
 RUN = Run(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import statistics
-from benchmarks.compare import FASTER, SAME, SLOWER, compare
-from benchmarks.schema import NOT_RUN, OK, Results, Row
+from benchmarks.harness import statistics
+from benchmarks.harness.schema import NOT_RUN, OK, Results, Row
+from benchmarks.output.compare import FASTER, SAME, SLOWER, compare
 from tests.benchmarks.test_schema import RUN
 
 

@@ -1,6 +1,6 @@
 """How long does an exact search over a large catalogue take on this machine, and how much memory?
 
-    python -m benchmarks.catalogue [--items 10000000] [--width 64] [--users 64] [--k 100]
+    python -m benchmarks.work.search [--items 10000000] [--width 64] [--users 64] [--k 100]
 
 A random catalogue in the form that serves, searched by the index that serves: scores of all items,
 seen ones masked, top k, log-sum-exp. The ceilings are memory: bytes of the catalogue, and the
@@ -17,7 +17,7 @@ import time
 import jax
 import numpy as np
 
-from benchmarks.hardware import peak_resident_bytes
+from benchmarks.harness.hardware import peak_resident_bytes
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.inference.index import Index, fits_whole, with_fallback
 from socialrec_jax.runtime.environment import environment
@@ -28,7 +28,8 @@ _ROWS_AT_ONCE = 1 << 18
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.catalogue", description="An exact search over a large catalogue."
+        prog="python -m benchmarks.work.search",
+        description="An exact search over a large catalogue.",
     )
     parser.add_argument("--items", type=int, default=10_000_000, help="V")
     parser.add_argument("--width", type=int, default=64, help="D")

@@ -1,8 +1,8 @@
 """What does a step cost when the catalogue grows? Row by row against dense Adam; and does a huge
 catalogue train?
 
-    python -m benchmarks.embeddings [--repeats 9]
-    python -m benchmarks.embeddings --items 10000000     a whole model on a synthetic shop of that size, memory and time
+    python -m benchmarks.work.embeddings [--repeats 9]
+    python -m benchmarks.work.embeddings --items 10000000     a whole model on a synthetic shop of that size, memory and time
 
 The first times one gradient step on 8,192 ids of a table of width 64 that is donated; the ways take
 turns, and ratios are medians over the turns. The last line is one JSON object.
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.hardware import peak_resident_bytes
+from benchmarks.harness.hardware import peak_resident_bytes
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.models.recommender import RecommenderModel

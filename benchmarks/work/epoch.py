@@ -1,7 +1,7 @@
 """What do several steps a call, and events that lie on the device, buy? Training against its own
 plainer ways.
 
-    python -m benchmarks.epoch --data DIR [--rounds 5] [--sizes full small]
+    python -m benchmarks.work.epoch --data DIR [--rounds 5] [--sizes full small]
 
 full: the settings that train.py would use on this data, without texts. small: a model whose step is
 cheaper than calling it. The ways take turns in one process; a ratio is the events/s of a way over

@@ -1,7 +1,7 @@
-"""Our side of the races in `benchmarks.race`: the same workloads, measured as the peers measure
+"""Our side of the races in `benchmarks.suites.peers`: the same workloads, measured as the peers measure
 themselves.
 
-    python -m benchmarks.ours sequences --shop RUN --width 64     (text, graph alike; `race` calls it)
+    python -m benchmarks.work.peer_tasks sequences --shop RUN --width 64     (text, graph alike; `race` calls it)
 
 A process of its own for each, as the peers have, so that memory and CPU seconds are comparable. The
 last line is JSON.
@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from benchmarks.cases import expect_close
-from benchmarks.hardware import peak_resident_bytes
-from benchmarks.quality import without_friends, without_text
+from benchmarks.harness.cases import expect_close
+from benchmarks.harness.hardware import peak_resident_bytes
+from benchmarks.suites.quality import without_friends, without_text
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.world import VALIDATION, World
@@ -199,7 +199,9 @@ def _convolved(hear, edges, inputs, repeats: int) -> tuple[float, jax.Array]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ours", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.work.peer_tasks", description=__doc__
+    )
     contests = parser.add_subparsers(dest="contest", required=True)
     for function, options in (
         (sequences, {"shop": Path, "width": int, "goal": float}),

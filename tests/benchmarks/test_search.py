@@ -1,6 +1,6 @@
 """The search that is measured is right, and holds the catalogue few times over."""
 
-from benchmarks.catalogue import measure
+from benchmarks.work.search import measure
 
 
 def test_a_small_twin_of_the_large_search():

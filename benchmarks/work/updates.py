@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops
-from benchmarks.cases import Work, expect_close
-from benchmarks.workloads import CATALOGUES, Catalogue
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, expect_close
+from benchmarks.harness.workloads import CATALOGUES, Catalogue
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import row_adagrad
 from socialrec_jax.training.state import adam, initial_state, update_state

@@ -1,7 +1,7 @@
 """Do the hand-written pieces earn their place? Each against the library's or the textbook's way, in
 one run.
 
-    python -m benchmarks.choices [--repeats 7]
+    python -m benchmarks.work.microbenchmarks [--repeats 7]
 
 Times are gradients at the sizes of the base preset on Beauty (4,096 events, 12,101 items, width
 128, windows of 64). The two ways take turns; a ratio is textbook over ours, above 1 means that ours

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.schema import NOT_RUN, Row
+from benchmarks.harness.schema import NOT_RUN, Row
 
 
 @dataclasses.dataclass(frozen=True)

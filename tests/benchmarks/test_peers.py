@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ours, race
+from benchmarks.suites import peers as race
+from benchmarks.work import peer_tasks as ours
 from socialrec_jax.data.world import TEST, VALIDATION
 from tests.worlds import random_world
 

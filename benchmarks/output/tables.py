@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.schema import NOT_RUN, OK, Results, Row
+from benchmarks.harness.schema import NOT_RUN, OK, Results, Row
 
 
 def table(results: Results, price_per_hour: float | None = None) -> str:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops, workloads
-from benchmarks.cases import Work, Wrong, expect_close
-from benchmarks.workloads import EVENT_TYPES, SEQUENCES
+from benchmarks.harness import flops, workloads
+from benchmarks.harness.cases import Work, Wrong, expect_close
+from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES
 from socialrec_jax.batch import Batch
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.recommender import RecommenderModel

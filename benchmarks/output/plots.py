@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.gains import Gain
-from benchmarks.hardware import Peaks
-from benchmarks.schema import OK, Row
+from benchmarks.harness.hardware import Peaks
+from benchmarks.harness.schema import OK, Row
+from benchmarks.output.speedups import Gain
 from socialrec_jax.reports.figures import BASELINE, INK, OURS, as_svg, drawing
 
 

@@ -13,8 +13,8 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks import statistics
-from benchmarks.schema import OK, Results, Row
+from benchmarks.harness import statistics
+from benchmarks.harness.schema import OK, Results, Row
 
 SAME, SLOWER, FASTER = "no difference", "slower", "faster"
 _SMALLEST = 0.05  # of the old seconds: less is nothing to act upon

@@ -11,9 +11,11 @@ import html
 import re
 from pathlib import Path
 
-from benchmarks import gains, listing, plots
-from benchmarks.hardware import Peaks
-from benchmarks.schema import NOT_RUN, OK, Results, Row
+from benchmarks.harness.hardware import Peaks
+from benchmarks.harness.schema import NOT_RUN, OK, Results, Row
+from benchmarks.output import plots
+from benchmarks.output import speedups as gains
+from benchmarks.output import tables as listing
 from socialrec_jax.reports.run_report import STYLE
 from socialrec_jax.runtime.run import write_atomically
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import flops
-from benchmarks.cases import Work, expect_close
-from benchmarks.steps import STEPS, as_call, loss_holds, num_parameters
-from benchmarks.workloads import CATALOGUES, EVENT_TYPES, Catalogue
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, expect_close
+from benchmarks.harness.workloads import CATALOGUES, EVENT_TYPES, Catalogue
+from benchmarks.work.steps import STEPS, as_call, loss_holds, num_parameters
 from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import NAMES
@@ -112,7 +112,7 @@ def random_judgements(
     Q: int,
     C: int,
     workload: Catalogue,
-    rng: np.random.Generator,  # noqa: N803
+    rng: np.random.Generator,
 ) -> LabelledCandidates:
     candidates = Candidates(
         states=rng.normal(size=(Q, workload.width)).astype(np.float32),

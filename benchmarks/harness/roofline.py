@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmarks import hardware
-from benchmarks.cases import Work
-from benchmarks.hardware import Peaks
-from benchmarks.schema import IMPOSSIBLE, Row
+from benchmarks.harness import hardware
+from benchmarks.harness.cases import Work
+from benchmarks.harness.hardware import Peaks
+from benchmarks.harness.schema import IMPOSSIBLE, Row
 
 _HALF = 0.5  # of a ceiling: above, that is what a case is bound by
 _WAITING = 0.2  # share of the time

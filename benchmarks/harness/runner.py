@@ -17,12 +17,22 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import hardware, statistics
-from benchmarks.bounds import against_ceiling
-from benchmarks.cases import Case, NotRun, Work, Wrong
-from benchmarks.hardware import PeakMemory, Peaks
-from benchmarks.schema import FAILED, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Results, Row, Run, Writer
-from benchmarks.timing import Clocked, Compilations, compilations, rounds
+from benchmarks.harness import hardware, statistics
+from benchmarks.harness.cases import Case, NotRun, Work, Wrong
+from benchmarks.harness.hardware import PeakMemory, Peaks
+from benchmarks.harness.roofline import against_ceiling
+from benchmarks.harness.schema import (
+    FAILED,
+    NOT_RUN,
+    OK,
+    OUT_OF_MEMORY,
+    WRONG,
+    Results,
+    Row,
+    Run,
+    Writer,
+)
+from benchmarks.harness.timing import Clocked, Compilations, compilations, rounds
 from socialrec_jax.runtime.environment import environment
 
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how accelerators say it, and how CPUs do

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from benchmarks import flops
-from benchmarks.cases import Work, expect_close
-from benchmarks.steps import FLOAT32, descend, loss_holds
-from benchmarks.workloads import GRAPHS
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, expect_close
+from benchmarks.harness.workloads import GRAPHS
+from benchmarks.work.steps import FLOAT32, descend, loss_holds
 from socialrec_jax.models.social import SocialGCN, normalised_sum
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from socialrec_jax.config import required
 from socialrec_jax.data.world import TEST, VALIDATION, World
 
-PEERS = Path(__file__).parent / "peers"
+PEERS = Path(__file__).parents[1] / "peers"
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 _TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 16}
 GRAPHS = {
@@ -65,7 +65,7 @@ def sequences(world: World, shop: Path, python: Path, folder: Path, epochs: int)
 
 def twin(world: World, width: int) -> dict[str, float]:
     """What follows from the data for our model, and thus for its twin."""
-    from benchmarks.ours import behavior_alone, settings
+    from benchmarks.work.peer_tasks import behavior_alone, settings
 
     config = settings(behavior_alone(world), width)
     m, negatives = config.model, config.train.negatives or 0
@@ -155,7 +155,8 @@ def theirs(python: Path, script: str, **options: object) -> Row:
 
 def ours(contest: str, **options: object) -> Row:
     return _last_line(
-        [sys.executable, "-m", "benchmarks.ours", contest, *_arguments(options)], dict(os.environ)
+        [sys.executable, "-m", "benchmarks.work.peer_tasks", contest, *_arguments(options)],
+        dict(os.environ),
     )
 
 
