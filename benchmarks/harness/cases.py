@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 
-class Wrong(Exception):
-    """The timed code computes something else than the reference."""
+class WrongResult(Exception):
+    """The timed code computes something else than its reference."""
 
 
 class NotRun(Exception):
@@ -22,8 +22,10 @@ class NotRun(Exception):
 
 @dataclasses.dataclass
 class Work:
-    """Ready to be timed: `call(carry) -> carry`. check(carry) raises Wrong; it sees what the last
-    call returned.
+    """Ready to be timed: `call(carry)` returns the next carry.
+
+    check(carry) gets what the last call returned, and raises WrongResult. FLOPs and bytes are
+    closed forms of one call, see `flops`; None where there is no closed form.
     """
 
     call: Callable[[Any], Any]
@@ -34,21 +36,24 @@ class Work:
     padding_share: float | None = None
     flops: float | None = None
     bytes: float | None = None
-    network_bytes: float | None = None  # that each device sends
+    # What each device sends to others.
+    network_bytes: float | None = None
     dtype: str = "float32"
     devices: int = 1
-    on_host: bool = False  # files and numpy: no device's ceiling applies
-    peak_memory: Callable[[], int | None] | None = (
-        None  # bytes, where the work is done in another process
-    )
+    # Files and numpy: no ceiling of a device applies.
+    on_host: bool = False
+    # Bytes, where the work is done in another process.
+    peak_memory: Callable[[], int | None] | None = None
+    # Share of the time that the call waited for data.
     wait_share: Callable[[], float] | None = None
     close: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One row of the result. Cases of one group are measured in turn, so that they may be compared
-    with each other.
+    """One row of the result.
+
+    Cases of one group are measured in turn, so that they may be compared with each other.
     """
 
     name: str
@@ -57,13 +62,22 @@ class Case:
     group: str = ""
 
 
-def expect_close(name: str, found: Any, expected: Any, tolerance: float) -> None:
-    """Raise Wrong unless all leaves agree, relative to the largest expected value of each."""
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-        scale = max(float(np.max(np.abs(other), initial=0)), 1e-30)
-        error = float(np.max(np.abs(one - other), initial=0)) / scale
-        if not error <= tolerance:  # also what is not a number
-            raise Wrong(
-                f"{name} differs from the reference by {error:.2g} of its size, {tolerance:.2g} is allowed"
+def expect_close(name: str, actual: Any, expected: Any, tolerance: float) -> None:
+    """Raise WrongResult unless all leaves agree, relative to the largest expected value of each."""
+    leaves = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    for actual_leaf, expected_leaf in leaves:
+        error = relative_error(actual_leaf, expected_leaf)
+        # Written so that an error that is not a number is an error too.
+        if not error <= tolerance:
+            raise WrongResult(
+                f"{name} differs from the reference by {error:.2g} of its size,"
+                f" {tolerance:.2g} is allowed"
             )
+
+
+def relative_error(actual: Any, expected: Any) -> float:
+    """The largest difference, over the largest expected value."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    scale = float(np.max(np.abs(expected), initial=0))
+    difference = float(np.max(np.abs(actual - expected), initial=0))
+    return difference / max(scale, 1e-30)

@@ -1,10 +1,10 @@
 """Closed forms: what the model must compute and move, whatever the compiler makes of it.
 
-XLA's own count takes a loop's body once and counts recomputation and padding; these count real
-events only, attention only between the pairs that the mask lets through (half of T x T for one
-causal window), and nothing twice. One multiply-add is 2 FLOPs; a gradient costs twice the forward
-pass, so training is 3 x forward. Elementwise work is left out. A test holds them against
-`cost_analysis()` of unrolled models.
+XLA's own count takes a loop's body once, and counts recomputation and padding. These count real
+events only, attention only between the pairs that the mask allows (half of T x T for one causal
+window), and nothing twice. One multiply-add is 2 FLOPs; a gradient costs twice the forward pass, so
+training is 3 x forward. Elementwise work is left out. A test compares them with `cost_analysis()`
+of unrolled models.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ import numpy as np
 from socialrec_jax.shapes import Array
 
 TRAINING = 3  # forward, and the gradients of inputs and of weights
-# over parameters: gradient written and read; parameter, two moments, average each read and written
+
+# How often Adam moves each parameter: gradient written and read; parameter, two moments and average
+# each read and written.
 _ADAM_PASSES = 10
-_ROW_PASSES = (
-    4  # over the rows that a step touches: gradient written and read; row read and written
-)
-# widths a token and block that a backward pass needs: qkv, mixed, attended, gates, feed-forward
+# How often row-wise Adagrad moves each row of a step: gradient written and read; row read and
+# written.
+_ROW_PASSES = 4
+# The forward and the backward pass read each parameter once.
+_MODEL_READS = 2
+# Widths for each token and block that a backward pass needs: qkv, mixed, attended, gates,
+# feed-forward.
 _ACTIVATIONS = 14
 
 
 def causal_pairs(segments: Array) -> int:
-    """(query, key) pairs that packed rows [B, T] attend to: l (l + 1) / 2 for each window of l
-    events.
-    """
+    """(query, key) pairs of packed rows [B, T]: l (l + 1) / 2 for each window of l events."""
     total = 0
     for row in np.asarray(segments).reshape(-1, segments.shape[-1]):
+        # Segment 0 is padding.
         lengths = np.bincount(row)[1:].astype(np.int64)
         total += int((lengths * (lengths + 1) // 2).sum())
     return total
@@ -37,15 +41,17 @@ def causal_pairs(segments: Array) -> int:
 def behavior(events: int, pairs: int, width: int, layers: int) -> float:
     """Forward FLOPs of the behavior transformer.
 
-    A block has 24 D^2 an event: qkv 6, out 2, SwiGLU 8 + 4, two gates 2 + 2; and 4 D a pair: scores
-    and mixing. The state after the last block costs 2 D^2.
+    A block has 24 D^2 for each event (qkv 6, out 2, SwiGLU 8 + 4, two gates 2 + 2) and 4 D for each
+    pair (scores and mixing). The state after the last block costs 2 D^2.
     """
-    return layers * (24 * width**2 * events + 4 * width * pairs) + 2 * width**2 * events
+    blocks = layers * (24 * width**2 * events + 4 * width * pairs)
+    return blocks + 2 * width**2 * events
 
 
 def gpt2(tokens: int, pairs: int, width: int, layers: int) -> float:
-    """Forward FLOPs of GPT-2 without its head: 24 D^2 a token and block (qkv 6, out 2, feed-forward
-    16), 4 D a pair.
+    """Forward FLOPs of GPT-2 without its head.
+
+    A block has 24 D^2 for each token (qkv 6, out 2, feed-forward 16) and 4 D for each pair.
     """
     return layers * (24 * width**2 * tokens + 4 * width * pairs)
 
@@ -56,8 +62,9 @@ def softmax(rows: int, classes: int, width: int) -> float:
 
 
 def convolution(nodes: int, edges: int, width: int, layers: int = 2) -> float:
-    """Forward FLOPs of the friends' graph convolution: theta 2 D^2 a node, weighing and adding 2 D
-    an edge.
+    """Forward FLOPs of the friends' graph convolution.
+
+    The weights cost 2 D^2 for each node, weighing and adding messages 2 D for each edge.
     """
     return layers * (2 * nodes * width**2 + 2 * edges * width)
 
@@ -65,24 +72,26 @@ def convolution(nodes: int, edges: int, width: int, layers: int = 2) -> float:
 def ranker(
     queries: int, candidates: int, catalogue: int, width: int, sizes: tuple[int, int, int, int]
 ) -> float:
-    """Forward FLOPs of one ranker; sizes: (signals S, interactions I, hidden H, actions A)."""
-    S, I, H, A = sizes  # noqa: E741
-    each = I + 2 * (S + I) * H + 2 * H * H + 2 * (S + H) * A
-    return queries * candidates * each + 2 * (queries + catalogue) * width * I
+    """Forward FLOPs of one ranker; sizes: (features F, interactions I, hidden H, actions A)."""
+    F, I, H, A = sizes  # noqa: E741
+    hidden = 2 * (F + I) * H + 2 * H * H
+    logits = 2 * (F + H) * A
+    each_candidate = I + hidden + logits
+    projections = 2 * (queries + catalogue) * width * I
+    return queries * candidates * each_candidate + projections
 
 
 def adam_bytes(parameters: int) -> float:
-    """Least traffic of a float32 step with Adam and an average, the two reads of the passes
-    included.
-    """
-    return 4 * (_ADAM_PASSES + 2) * parameters
+    """Least traffic of a float32 step with Adam and an average, the model's reads included."""
+    return 4 * (_ADAM_PASSES + _MODEL_READS) * parameters
 
 
 def row_bytes(rows: int, width: int) -> float:
-    """Least traffic of a step on so many rows of a table, row-wise Adagrad's sum and the passes'
-    reads included.
+    """Least traffic of a float32 step on so many rows of a table, the model's reads included.
+
+    Row-wise Adagrad has one more number for each row, which is read and written.
     """
-    return 4.0 * rows * ((_ROW_PASSES + 2) * width + 2)
+    return 4.0 * rows * ((_ROW_PASSES + _MODEL_READS) * width + 2)
 
 
 def all_reduce_bytes(parameters: int, devices: int) -> float:
@@ -91,7 +100,7 @@ def all_reduce_bytes(parameters: int, devices: int) -> float:
 
 
 def exchange_bytes(rows: int, width: int, devices: int) -> float:
-    """What each device sends for so many rows of its own: their numbers, the rows to others,
+    """What each device sends for so many rows of a split table: their numbers, the rows to others,
     gradients back.
     """
     return 4 * rows * (1 + 2 * width) * (devices - 1) / devices

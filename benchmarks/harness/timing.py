@@ -1,7 +1,7 @@
 """Honest seconds: compilation apart, two calls to warm up, cases in turn, outputs carried into the
 next call's inputs.
 
-JAX returns before the work is done and drops what nobody reads; so a call's outputs are the next
+JAX returns before the work is done, and drops what nobody reads. So a call's outputs are the next
 call's inputs, all of them are waited for, and the clock stops only then.
 """
 
@@ -27,7 +27,7 @@ _EVENTS = {
 
 @dataclasses.dataclass
 class Compilations:
-    """What JAX spent before running, as JAX itself counts it."""
+    """What JAX spent before running, by JAX's own count."""
 
     trace_seconds: float = 0.0
     lower_seconds: float = 0.0
@@ -38,71 +38,74 @@ class Compilations:
 @contextlib.contextmanager
 def compilations() -> Iterator[Compilations]:
     """Counts what is compiled inside the block."""
-    found = Compilations()
+    total = Compilations()
 
-    def note(event: str, duration_secs: float, **_: str | int) -> None:
+    def listener(event: str, duration_secs: float, **_: str | int) -> None:
         if name := _EVENTS.get(event):
-            setattr(found, name, getattr(found, name) + duration_secs)
-            found.count += name == "compile_seconds"
+            setattr(total, name, getattr(total, name) + duration_secs)
+            total.count += name == "compile_seconds"
 
-    jax.monitoring.register_event_duration_secs_listener(note)
+    jax.monitoring.register_event_duration_secs_listener(listener)
     try:
-        yield found
+        yield total
     finally:
-        jax.monitoring.unregister_event_duration_listener(note)
+        jax.monitoring.unregister_event_duration_listener(listener)
 
 
 @dataclasses.dataclass
-class Clocked:
-    """One case in the rounds: call takes what it returned last."""
+class TimedCase:
+    """One case in the rounds: call gets what it returned last."""
 
     call: Callable[[Any], Any]
     carry: Any
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def warm_up(self) -> None:
-        """Twice: a first call may leave its outputs in another layout, and then the second compiles
-        again.
+        """Call twice: a first call may return its outputs in another layout, and then the second
+        call compiles again.
         """
         for _ in range(2):
             self.carry = jax.block_until_ready(self.call(self.carry))
 
-    def once(self) -> None:
-        began = time.perf_counter()
+    def time_call(self) -> None:
+        start = time.perf_counter()
         self.carry = jax.block_until_ready(self.call(self.carry))
-        self.seconds.append(time.perf_counter() - began)
-
-
-def yardstick() -> float:
-    """Seconds of a fixed piece of work that no change of ours can touch: what the machine was worth
-    just then.
-    """
-    began = time.perf_counter()
-    x = _SQUARE
-    for _ in range(4):
-        x = np.tanh(x @ _SQUARE)
-    return time.perf_counter() - began
+        self.seconds.append(time.perf_counter() - start)
 
 
 _SQUARE = np.random.default_rng(0).normal(0, 0.05, (384, 384)).astype(np.float32)
 
 
-def rounds(
-    cases: Sequence[Clocked], min_rounds: int, max_rounds: int, budget_seconds: float
+def time_calibration_load() -> float:
+    """Seconds of a fixed piece of work: how fast the machine was at that moment.
+
+    It is numpy alone, so that no change of this project can change it.
+    """
+    start = time.perf_counter()
+    x = _SQUARE
+    for _ in range(4):
+        x = np.tanh(x @ _SQUARE)
+    return time.perf_counter() - start
+
+
+def time_in_turn(
+    cases: Sequence[TimedCase], min_rounds: int, max_rounds: int, budget_seconds: float
 ) -> list[float]:
-    """Time all cases in turn, each round in another order; the yardstick's seconds of each round.
+    """Time all cases in turn, each round in another order; returns the seconds of the calibration
+    load in each round.
 
     Stops after max_rounds, or after min_rounds once budget_seconds are over.
     """
-    order, rng, measured = list(cases), random.Random(0), []
-    yardstick()
-    began = time.perf_counter()
-    while len(measured) < min_rounds or (
-        len(measured) < max_rounds and time.perf_counter() - began < budget_seconds
+    order, rng = list(cases), random.Random(0)
+    calibration: list[float] = []
+    time_calibration_load()
+    start = time.perf_counter()
+    while len(calibration) < max(min_rounds, 1) or (
+        len(calibration) < max_rounds and time.perf_counter() - start < budget_seconds
     ):
         rng.shuffle(order)
-        before = yardstick()
+        before = time_calibration_load()
         for case in order:
-            case.once()
-        measured.append((before + yardstick()) / 2)
-    return measured
+            case.time_call()
+        calibration.append((before + time_calibration_load()) / 2)
+    return calibration

@@ -1,6 +1,7 @@
-"""How much faster is each rung of a ladder than its foot, and than the rung before it?
+"""How much faster is each case of a group than the first one, and than the one before it?
 
-Rungs are timed in turn, so their rates are compared round by round, under the same load.
+The cases were timed in turn, so their rates are compared round by round, under the same load of the
+machine.
 """
 
 from __future__ import annotations
@@ -11,38 +12,50 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.harness.schema import NOT_RUN, Row
+from benchmarks.harness.schema import OK, Row
+from benchmarks.output.tables import UNKNOWN, Table, remark
+
+# Suites whose cases of one preset are ways to do the same, the plainest first.
+COMPARED_SUITES = ("ladder", "epoch", "microbenchmarks")
 
 
 @dataclasses.dataclass(frozen=True)
-class Gain:
-    """Ratios of units a second over the rounds: (p10, median, p90); None where a rung or its foot
-    has no figures.
-    """
+class Ratio:
+    """Of units a second, over the rounds."""
+
+    p10: float
+    median: float
+    p90: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Speedup:
+    """None where a case or the one that it is compared with has no figures."""
 
     row: Row
-    over_first: tuple[float, float, float] | None
-    over_last: tuple[float, float, float] | None
+    over_first: Ratio | None
+    over_previous: Ratio | None
 
 
-def ladders(rows: Sequence[Row]) -> dict[str, list[Gain]]:
-    """Each preset's rungs from the foot."""
-    grouped = itertools.groupby(rows, key=lambda row: row.preset)
-    return {preset: _gains(list(rungs)) for preset, rungs in grouped}
+def by_preset(rows: Sequence[Row]) -> dict[str, list[Speedup]]:
+    """The speedups of each preset's cases, in their order."""
+    groups = itertools.groupby(rows, key=lambda row: row.preset)
+    return {preset: _speedups(list(group)) for preset, group in groups}
 
 
-def _gains(rungs: list[Row]) -> list[Gain]:
-    return [
-        Gain(row, _ratio(row, rungs[0]), _ratio(row, last))
-        for row, last in zip(rungs, [rungs[0], *rungs[:-1]], strict=True)
-    ]
+def _speedups(rows: list[Row]) -> list[Speedup]:
+    speedups = []
+    for row, previous in zip(rows, [rows[0], *rows[:-1]], strict=True):
+        speedups.append(Speedup(row, _ratio(row, rows[0]), _ratio(row, previous)))
+    return speedups
 
 
-def _ratio(row: Row, other: Row) -> tuple[float, float, float] | None:
+def _ratio(row: Row, other: Row) -> Ratio | None:
     if not row.units_per_call or not other.units_per_call:
         return None
-    low, median, high = np.quantile(_rates(row) / _rates(other), [0.1, 0.5, 0.9])
-    return float(low), float(median), float(high)
+    ratios = _rates(row) / _rates(other)
+    p10, median, p90 = np.quantile(ratios, [0.1, 0.5, 0.9])
+    return Ratio(float(p10), float(median), float(p90))
 
 
 def _rates(row: Row) -> np.ndarray:
@@ -51,33 +64,23 @@ def _rates(row: Row) -> np.ndarray:
     return row.units_per_call / np.array(row.seconds)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """For people: a rung a line."""
-    head = [
-        "preset",
-        "rung",
-        "units/s",
-        "over the foot",
-        "p10-p90",
-        "over the last rung",
-        "p10-p90",
-        "",
-    ]
-    lines = [head, ["---"] * len(head)]
-    for preset, gains in ladders(rows).items():
-        lines += [[preset, gain.row.case, *_cells(gain)] for gain in gains]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def speedup_table(rows: Sequence[Row]) -> Table:
+    """A case a row."""
+    header = ("preset", "case", "units/s", "over the first", "p10-p90", "over the one before")
+    lines = []
+    for preset, speedups in by_preset(rows).items():
+        lines += [[preset, *_cells(speedup)] for speedup in speedups]
+    return Table([*header, "p10-p90", ""], lines)
 
 
-def _cells(gain: Gain) -> list[str]:
-    row, rate = gain.row, gain.row.units_per_second
-    remark = f"{row.status}: {row.reason}" if row.status == NOT_RUN else row.status
-    shown = [cell for ratio in (gain.over_first, gain.over_last) for cell in _shown(ratio)]
-    return [f"{rate:,.0f} {row.unit}" if rate else "n/a", *shown, remark]
+def _cells(speedup: Speedup) -> list[str]:
+    row = speedup.row
+    rate = f"{row.units_per_second:,.0f} {row.unit}" if row.units_per_second else UNKNOWN
+    first, previous = _shown(speedup.over_first), _shown(speedup.over_previous)
+    return [row.case, rate, *first, *previous, remark(row) or OK]
 
 
-def _shown(ratio: tuple[float, float, float] | None) -> tuple[str, str]:
+def _shown(ratio: Ratio | None) -> tuple[str, str]:
     if ratio is None:
-        return "n/a", "n/a"
-    low, median, high = ratio
-    return f"{median:.2f}x", f"{low:.2f}-{high:.2f}"
+        return UNKNOWN, UNKNOWN
+    return f"{ratio.median:.2f}x", f"{ratio.p10:.2f}-{ratio.p90:.2f}"

@@ -1,223 +1,157 @@
-"""The suite `peers`: other systems and ours on the same data and the same cores, in turns, in one
-run.
+"""Other systems and socialrec_jax on the same data and the same device, in turns, in one run.
 
     python3.11 -m venv .venv-peers && .venv-peers/bin/pip install -r requirements-peers.txt
-    python -m benchmarks run --suite peers --data DIR --out OUT [--contests sequences text graph] [--epochs 30]
+    python -m benchmarks run --suite peers --data DIR --out OUT
+        [--tasks sequences text graph] [--epochs 30] [--device cpu|cuda]
 
-Three contests: next items from sequences (RecTools and RecBole SASRec, and our model in plain
-PyTorch), product text (transformers' torch GPT-2), friends (PyTorch Geometric's GCN). Everybody is
-a process of their own; peers get glibc's allocator as suits them best, since its default halves the
-speed of their softmax.
+Three tasks: next items from sequences (RecTools' and RecBole's SASRec, and our model in plain
+PyTorch), product text (transformers' GPT-2 in PyTorch), friends (PyTorch Geometric's GCN). Every
+system is a process of its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from benchmarks.work.ablations import behavior_alone
+from benchmarks.work.peer_data import write_graph, write_sequences, write_tokens
 from socialrec_jax.config import required
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.world import World
 
-PEERS = Path(__file__).parents[1] / "peers"
+SCRIPTS = Path(__file__).parents[1] / "peers"
+# glibc's allocator as it suits PyTorch on a CPU: its default halves the speed of a large softmax.
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 _TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 16}
-GRAPHS = {
-    "gcn-7k-220k": (7_375, 223_562),
-    "gcn-1m-10m": (1_000_000, 10_000_000),
-}  # nodes, edges; Ciao's size first
+# (nodes, edges); the first is of the size of Ciao's graph of friends.
+_GRAPHS = {"gcn-7k-220k": (7_375, 223_562), "gcn-1m-10m": (1_000_000, 10_000_000)}
+_MANY_EDGES = 1_000_000
 
-Row = dict
+Row = dict[str, Any]
 
 
-def run(
-    world: World, shop: Path, python: Path, folder: Path, contests: list[str], epochs: int
-) -> list[Row]:
-    """A row for each runner: {contest, peer, figures...}, or {contest, peer, status} of one that
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Where and how long everybody runs."""
+
+    python: Path  # of the environment in which the peers are installed
+    folder: Path  # for the files that everybody reads
+    shop: Path  # run directory with the World
+    epochs: int  # of RecTools and RecBole at most
+    device: str = "cpu"  # or cuda
+
+
+def run(world: World, setting: Setting, tasks: list[str]) -> list[Row]:
+    """A row for each run: {task, system, figures...}, or {task, system, status, reason} of one that
     did not run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    setting.folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for contest in contests:
-        for row in CONTESTS[contest](world, shop, python, folder, epochs):
-            rows.append({"contest": contest} | row)
+    for task in tasks:
+        for row in TASKS[task](world, setting):
+            rows.append({"task": task} | row)
             print(json.dumps(rows[-1]), flush=True)
-    return rows
+    return with_seconds_to_goal(rows)
 
 
-def sequences(world: World, shop: Path, python: Path, folder: Path, epochs: int):
-    """SASRec by others, our model in PyTorch, and ours at their width and at the preset's."""
-    file = folder / "sequences.npz"
+def sequences(world: World, setting: Setting) -> Iterator[Row]:
+    """SASRec of others, our model in PyTorch, and socialrec_jax at their width and at the
+    preset's.
+    """
+    file = setting.folder / "sequences.npz"
     write_sequences(world, file)
-    rectools = theirs(python, "rectools_sasrec.py", data=file, epochs=epochs)
+    rectools = run_peer(setting, "rectools_sasrec.py", data=file, epochs=setting.epochs)
     yield rectools
     goal = rectools.get("validation_ndcg_10", 0)
-    yield ours("sequences", shop=shop, width=64, goal=goal)
-    yield theirs(python, "recbole_sasrec.py", data=file, epochs=epochs, goal=goal)
-    yield theirs(python, "torch_twin.py", data=file, **twin(world, 64))
-    yield theirs(python, "torch_twin.py", data=file, **twin(world, 128))
-    yield ours("sequences", shop=shop, width=128, goal=goal)
+    yield run_socialrec(setting, "sequences", shop=setting.shop, width=64, goal=goal)
+    yield run_peer(setting, "recbole_sasrec.py", data=file, epochs=setting.epochs, goal=goal)
+    for width in (64, 128):
+        yield run_peer(setting, "torch_twin.py", data=file, **twin_options(world, width))
+    yield run_socialrec(setting, "sequences", shop=setting.shop, width=128, goal=goal)
 
 
-def twin(world: World, width: int) -> dict[str, float]:
-    """What follows from the data for our model, and thus for its twin."""
-    from benchmarks.work.peer_tasks import behavior_alone, settings
+def twin_options(world: World, width: int) -> dict[str, float]:
+    """What follows from the data for our model, and thus for its PyTorch twin."""
+    # It imports JAX's training, which only this task needs.
+    from benchmarks.work.peer_tasks import settings
 
     config = settings(behavior_alone(world), width)
-    m, negatives = config.model, config.train.negatives or 0
     return {
         "width": width,
-        "length": required(m.history_length),
-        "dropout": m.dropout or 0.0,
-        "negatives": negatives,
+        "length": required(config.model.history_length),
+        "dropout": config.model.dropout or 0.0,
+        "negatives": config.train.negatives or 0,
     }
 
 
-def text(world: World, shop: Path, python: Path, folder: Path, epochs: int):
+def text(world: World, setting: Setting) -> Iterator[Row]:
     """GPT-2 at width 256, 4 layers, rows of 128 tokens without padding."""
-    file = folder / "tokens.npy"
-    np.save(
-        file, np.random.default_rng(0).integers(0, _TEXT["vocabulary"], (64, 128)).astype(np.int32)
-    )
-    yield theirs(python, "torch_gpt2.py", tokens=file, **_TEXT)
-    yield ours("text", tokens=file, **_TEXT)
-    yield theirs(python, "torch_gpt2.py", tokens=file, **_TEXT, bf16=1)
+    del world
+    file = setting.folder / "tokens.npy"
+    write_tokens(file, _TEXT["vocabulary"])
+    yield run_peer(setting, "torch_gpt2.py", tokens=file, **_TEXT)
+    yield run_socialrec(setting, "text", tokens=file, **_TEXT)
+    yield run_peer(setting, "torch_gpt2.py", tokens=file, **_TEXT, bf16=1)
 
 
-def graph(world: World, shop: Path, python: Path, folder: Path, epochs: int):
+def graph(world: World, setting: Setting) -> Iterator[Row]:
     """A graph convolution of two layers, width 64, forward and backward, on two sizes of graph."""
-    for name, (num_nodes, num_edges) in GRAPHS.items():
-        file = folder / f"{name}.npz"
+    del world
+    for name, (num_nodes, num_edges) in _GRAPHS.items():
+        file = setting.folder / f"{name}.npz"
         write_graph(file, num_nodes, num_edges)
-        repeats = 5 if num_edges < 1_000_000 else 2
-        for row in (
-            theirs(python, "pyg_gcn.py", graph=file, repeats=repeats),
-            ours("graph", file=file, width=64, repeats=repeats),
-        ):
-            yield {"workload": name} | row
+        repeats = 5 if num_edges < _MANY_EDGES else 2
+        peer = run_peer(setting, "pyg_gcn.py", graph=file, repeats=repeats)
+        yield {"workload": name} | peer
+        socialrec = run_socialrec(setting, "graph", file=file, width=64, repeats=repeats)
+        yield {"workload": name} | socialrec
 
 
-CONTESTS = {"sequences": sequences, "text": text, "graph": graph}
+TASKS = {"sequences": sequences, "text": text, "graph": graph}
 
 
-def write_sequences(world: World, file: Path) -> None:
-    """What `peers.common.Sequences` reads: the training part, and each user's first validation
-    event.
-    """
-    history_ends, stops = world.history_ends(VALIDATION), world.history_ends(TEST)
-    lengths = history_ends - world.events.starts
-    rows = np.arange(len(world.events.items)) < history_ends[world.events.owners]
-    held_out = np.where(
-        stops > history_ends, world.events.items[np.minimum(history_ends, len(rows) - 1)], -1
-    )
-    np.savez(
-        file,
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        items=world.events.items[rows],
-        times=world.events.times[rows] - world.first_time,
-        held_out=held_out.astype(np.int32),
-        num_items=world.num_items,
-    )
+def run_peer(setting: Setting, script: str, **options: object) -> Row:
+    """The figures of a peer's script."""
+    arguments = _arguments(options | {"device": setting.device})
+    command = [str(setting.python), str(SCRIPTS / script), *arguments]
+    return _last_line(command, os.environ | _ALLOCATOR, script) | {"script": script}
 
 
-def write_graph(file: Path, num_nodes: int, num_edges: int) -> None:
-    """A graph whose nodes are known by a power law of others, sorted by receiver, weights 1 /
-    sqrt(d d').
-    """
-    rng = np.random.default_rng(0)
-    popularity = (rng.pareto(1.2, num_edges) * num_nodes / 2000).astype(np.int64) % num_nodes
-    senders = rng.permutation(num_nodes)[popularity]
-    receivers = np.sort(rng.integers(0, num_nodes, num_edges))
-    degrees = [
-        np.maximum(np.bincount(history_ends, minlength=num_nodes), 1)
-        for history_ends in (senders, receivers)
-    ]
-    weights = 1 / np.sqrt(degrees[0][senders] * degrees[1][receivers])
-    history_ends = {"senders": senders.astype(np.int32), "receivers": receivers.astype(np.int32)}
-    np.savez(
-        file,
-        weights=weights.astype(np.float32),
-        num_nodes=num_nodes,
-        allow_pickle=False,
-        **history_ends,
-    )
-
-
-def theirs(python: Path, script: str, **options: object) -> Row:
-    """What a peer's script found."""
-    command = [str(python), str(PEERS / script), *_arguments(options)]
-    return _last_line(command, os.environ | _ALLOCATOR) | {"script": script}
-
-
-def ours(contest: str, **options: object) -> Row:
-    return _last_line(
-        [sys.executable, "-m", "benchmarks.work.peer_tasks", contest, *_arguments(options)],
-        dict(os.environ),
-    )
+def run_socialrec(setting: Setting, task: str, **options: object) -> Row:
+    """The figures of socialrec_jax, on the device that the peers have."""
+    command = [sys.executable, "-m", "benchmarks.work.peer_tasks", task, *_arguments(options)]
+    return _last_line(command, os.environ | {"JAX_PLATFORMS": setting.device}, "socialrec_jax")
 
 
 def _arguments(options: dict[str, object]) -> list[str]:
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
-def _last_line(command: list[str], variables: dict[str, str]) -> Row:
+def _last_line(command: list[str], variables: dict[str, str], system: str) -> Row:
     """The JSON object that a process ends with; a process that fails is a row that says so."""
     try:
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
         return json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
-        output = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        return {
-            "peer": Path(command[1]).stem,
-            "status": "not run",
-            "why": output[-1] if output else str(error),
-        }
-
-
-def table(rows: list[Row]) -> str:
-    """Markdown of what can be compared within each contest."""
-    columns = {
-        "trained_targets_per_second": "targets/s",
-        "trained_targets_per_cpu_second": "targets/CPU s",
-        "real_positions": "real positions",
-        "validation_ndcg_10": "validation NDCG@10",
-        "seconds_to_goal": "s to the first one's best",
-        "users_per_second": "users/s",
-        "tokens_per_second": "tokens/s",
-        "edge_visits_per_second": "edge visits/s",
-        "peak_memory_mb": "peak MB",
-    }
-    lines = [
-        "| contest | who | " + " | ".join(columns.values()) + " |",
-        "|---" * (len(columns) + 2) + "|",
-    ]
-    for row in rows:
-        cells = [_cell(row.get(name, "")) for name in columns]
-        who = row["peer"] + (f" ({row['why']})" if "why" in row else "")
-        lines.append(
-            f"| {row.get('workload', row['contest'])} | {who} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(v)}" for name, v in value.items())
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value > 10 else f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        output = getattr(error, "stderr", None) or str(error)
+        lines = output.strip().splitlines() or [str(error)]
+        return {"system": Path(system).stem, "status": "not run", "reason": lines[-1]}
 
 
 def with_seconds_to_goal(rows: list[Row]) -> list[Row]:
-    """Beside each curve the wall seconds after which it passed the first curve's best."""
+    """Rows with the wall seconds after which each curve passed the best of the first curve."""
     curves = [row["curve"] for row in rows if "curve" in row]
-    goal = max((point[2] for point in curves[0]), default=0.0) if curves else 0.0
-    found = []
+    if not curves:
+        return rows
+    goal = max((point[2] for point in curves[0]), default=0.0)
+    completed = []
     for row in rows:
         reached = [point[0] for point in row.get("curve", []) if point[2] >= goal]
-        found.append(row | ({"seconds_to_goal": float(reached[0])} if reached else {}))
-    return found
+        completed.append(row | {"seconds_to_goal": float(reached[0])} if reached else row)
+    return completed

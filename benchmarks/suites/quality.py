@@ -1,11 +1,11 @@
 """Which part of the system earns its place? The same training with one part taken away, over
 several seeds.
 
-    python -m benchmarks run --suite quality [--data DIR] [--split time] [--seeds 0 1 2] [--arms all no-friends ...]
+    python -m benchmarks run --suite quality [--data DIR] [--split time] [--seeds 0 1 2]
+        [--arms all "no friends" ...]
 
 Each arm is a whole run (text, retriever, ranker) on a World without one source. Friends have two
-controls: no graph, and a graph with the same degrees and other friends. The last line is one JSON
-object.
+controls: no graph, and a graph with the same degrees and other friends.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from benchmarks.work import ablations
 from socialrec_jax.config import Config
-from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
+from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import items_with_events
@@ -32,107 +32,50 @@ from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
 
 METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
-_SHUFFLES = 200
+PARTS = {"validation": VALIDATION, "test": TEST}
 
-
-def without_friends(world: World, _seed: int) -> World:
-    """Nobody knows anybody."""
-    none = Friends(np.zeros_like(world.friends.offsets), *(c[:0] for c in _columns(world.friends)))
-    return dataclasses.replace(world, friends=none)
-
-
-def with_other_friends(world: World, seed: int) -> World:
-    """Everybody has as many friends as before, but others: the friendships' second ends change
-    places at random.
-    """
-    offsets, ids = world.friends.offsets, world.friends.ids
-    rng = np.random.default_rng(seed)
-    owners = np.repeat(np.arange(world.num_users), np.diff(offsets))
-    once = owners < ids if _is_symmetric(owners, ids) else np.ones(len(ids), bool)
-    src, dst, kept = (
-        owners[once],
-        _shuffled_ends(owners[once], ids[once], bool(once.all()), rng),
-        np.flatnonzero(once),
-    )
-    if not once.all():
-        src, dst, kept = (
-            np.concatenate([src, dst]),
-            np.concatenate([dst, src]),
-            np.concatenate([kept, kept]),
-        )
-    order = np.lexsort((dst, src))
-    counts = np.bincount(src, minlength=world.num_users)
-    others = (world.friends.weights[kept][order], world.friends.times[kept][order])
-    shuffled = Friends(
-        np.concatenate([[0], np.cumsum(counts)]), dst[order].astype(np.int32), *others
-    )
-    return dataclasses.replace(world, friends=shuffled)
-
-
-def _shuffled_ends(
-    src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator
-) -> np.ndarray:
-    """dst in a random order that makes nobody a friend of themselves, nor of the same friend twice
-    if that can be.
-    """
-    src, dst = src.astype(np.int64), rng.permutation(dst).astype(np.int64)
-    for _ in range(_SHUFFLES):
-        one, other = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
-        first = np.zeros(len(src), bool)
-        first[np.unique(one * (1 << 32) + other, return_index=True)[1]] = True
-        if not len(wrong := np.flatnonzero((src == dst) | ~first)):
-            break
-        for here, there in zip(wrong, rng.integers(0, len(dst), len(wrong)), strict=True):
-            dst[[here, there]] = dst[[there, here]]
-    return dst
-
-
-def without_text(world: World, _seed: int) -> World:
-    """Products are numbers."""
-    empty = Strings.of([""] * world.num_items)
-    names = ("titles", "descriptions", "tags", "categories")
-    vectors = np.zeros((world.num_items, 0), np.float32)
-    return dataclasses.replace(
-        world,
-        items=dataclasses.replace(world.items, vectors=vectors, **dict.fromkeys(names, empty)),
-    )
-
-
-def without_order(world: World, seed: int) -> World:
-    """What a user did in the training part stays, but not in which order."""
-    rng = np.random.default_rng(seed)
-    owners, rows = world.events.owners, np.arange(len(world.events.items))
-    learnt = rows < world.history_ends(VALIDATION)[owners]
-    order = np.lexsort((rng.random(learnt.sum()), owners[learnt]))
-    columns = {name: getattr(world.events, name).copy() for name in ("items", "types", "values")}
-    for column in columns.values():
-        column[learnt] = column[learnt][order]
-    return dataclasses.replace(world, events=dataclasses.replace(world.events, **columns))
-
-
+# Each makes the World of an arm from the whole one and a seed.
 ARMS: dict[str, Callable[[World, int], World]] = {
     "all": lambda world, seed: world,
-    "no friends": without_friends,
-    "other friends": with_other_friends,
-    "no text": without_text,
-    "no order": without_order,
-    "behavior only": lambda world, seed: without_text(without_friends(world, seed), seed),
+    "no friends": lambda world, seed: ablations.without_friends(world),
+    "other friends": ablations.with_random_friends,
+    "no text": lambda world, seed: ablations.without_text(world),
+    "no order": ablations.without_order,
+    "behavior only": lambda world, seed: ablations.behavior_alone(world),
 }
-
-
+# An arm of its own: it changes what the ranker learns from, not the World.
 STRICT = "ranker from the training part"
 
 
+def run(world: World, config: Config, arms: list[str], seeds: list[int], folder: Path) -> dict:
+    """{arm: {part: {model: {metric: {mean, deviation, values}}}}}; a run of each arm and seed is
+    kept in folder, and a finished one is not trained again.
+    """
+    results = {}
+    for arm in arms:
+        runs = [_run_arm(arm, world, config, seed, folder) for seed in seeds]
+        results[arm] = {part: summary([run[part] for run in runs]) for part in PARTS}
+    return results
+
+
+def _run_arm(arm: str, world: World, config: Config, seed: int, folder: Path) -> dict:
+    config = dataclasses.replace(config, seed=seed)
+    run_folder = folder / f"{arm.replace(' ', '-')}-{seed}"
+    if arm == STRICT:
+        return train_strictly(world, config, run_folder)
+    return train(ARMS[arm](world, seed), config, run_folder)
+
+
 def train(world: World, config: Config, folder: Path) -> dict:
-    """One run; {part: {model: metrics}} of validation and test."""
+    """One run: {part: {model: metrics}} of validation and test."""
     run = RunDirectory(folder)
     with run.lock():
-        recommender, progress, ranker = _stages(run, world, config)
+        recommender, progress, ranker = _train_stages(run, world, config)
         report = evaluate(run, recommender, progress, ranker)
-    return {part: report[part] for part in ("validation", "test")}
+    return {part: report[part] for part in PARTS}
 
 
-def _stages(run: RunDirectory, world: World, config: Config):
+def _train_stages(run: RunDirectory, world: World, config: Config):
     config = write_auto_config(run, config, world)
     texts = item_features(run, world, config)
     state, progress = train_retriever(run, world, config, texts)
@@ -141,105 +84,52 @@ def _stages(run: RunDirectory, world: World, config: Config):
 
 
 def train_strictly(world: World, config: Config, folder: Path) -> dict:
-    """A ranker that has not seen the validation part either: it learnt from the last training
+    """A run whose ranker has not seen the validation part either: it learnt from the last training
     events.
 
-    Its retriever had to do without these, and is the one that is tested: a lower bound of what the
-    system does.
+    Its retriever had to learn without these events, and is the one that is evaluated. So this is a
+    lower bound of the system's accuracy.
     """
     run = RunDirectory(folder)
     with run.lock():
-        recommender, _, ranker = _stages(run, one_event_earlier(world), config)
+        earlier = ablations.one_event_earlier(world)
+        recommender, _, ranker = _train_stages(run, earlier, config)
         if ranker is None:
-            return {}
-        known = items_with_events(recommender.world, recommender.world.history_ends(VALIDATION))
-        tested = Recommender(world, recommender.config, recommender.model, recommender.texts)
-        tested.use(jax.tree.map(np.asarray, recommender.variables["params"]), known)
-        tested.rank_with(
-            RankerFeatures.fit(world, world.history_ends(VALIDATION), ranker.features.settings),
-            ranker.serving,
-        )
-        parts = {"validation": VALIDATION, "test": TEST}
-        evaluated = {
-            n: evaluate_ranker(tested, protocol.held_out(world, p), p)[0] for n, p in parts.items()
-        }
-    return {
-        name: {"ranker": evaluation_result.metrics} for name, evaluation_result in evaluated.items()
-    }
-
-
-def one_event_earlier(world: World) -> World:
-    """Without the test part, what was validated is tested, and each user's last training event is
-    validated.
-    """
-    events, splits = world.events, world.event_splits
-    kept = splits < TEST
-    offsets = np.concatenate([[0], np.cumsum(events.count_before(kept))])
-    columns = {name: getattr(events, name)[kept] for name in ("items", "times", "types", "values")}
-    earlier = np.where(splits[kept] == VALIDATION, TEST, TRAIN).astype(splits.dtype)
-    learnt = np.bincount(events.owners[kept][earlier == TRAIN], minlength=world.num_users)
-    last = (offsets[:-1] + learnt - 1)[learnt > 1]
-    earlier[last] = VALIDATION
-    return dataclasses.replace(world, events=Events(offsets, **columns), event_splits=earlier)
-
-
-def run_suite(
-    world: World, config: Config, arms: list[str], seeds: list[int], folder: Path
-) -> dict:
-    """{arm: {model: {metric: {mean, deviation, values}}}} on the test part."""
-    results = {}
-    for arm in arms:
-        runs = []
-        for seed in seeds:
-            seeded, place = (
-                dataclasses.replace(config, seed=seed),
-                folder / f"{arm.replace(' ', '-')}-{seed}",
-            )
-            strict = arm == STRICT
-            runs.append(
-                train_strictly(world, seeded, place)
-                if strict
-                else train(ARMS[arm](world, seed), seeded, place)
-            )
-        results[arm] = {part: summary([r[part] for r in runs]) for part in ("validation", "test")}
+            return {part: {} for part in PARTS}
+        evaluated = _on_world(world, recommender, ranker)
+        results = {}
+        for name, part in PARTS.items():
+            queries = protocol.held_out(world, part)
+            result, *_ = evaluate_ranker(evaluated, queries, part)
+            results[name] = {"ranker": result.metrics}
     return results
 
 
+def _on_world(world: World, recommender: Recommender, ranker) -> Recommender:
+    """The same parameters on the whole World, with features of its training part."""
+    earlier = recommender.world
+    known = items_with_events(earlier, earlier.history_ends(VALIDATION))
+    params = jax.tree.map(np.asarray, recommender.variables["params"])
+    features = RankerFeatures.fit(world, world.history_ends(VALIDATION), ranker.features.settings)
+    evaluated = Recommender(world, recommender.config, recommender.model, recommender.texts)
+    evaluated.use(params, known)
+    evaluated.rank_with(features, ranker.serving)
+    return evaluated
+
+
 def summary(runs: list[dict]) -> dict:
-    """Mean and standard deviation over seeds of each model's metrics."""
+    """Each model's metrics over the seeds: {model: {metric: {mean, deviation, values}}}."""
     return {
-        model: {
-            metric: {
-                "mean": round(float(np.mean([r[model][metric] for r in runs])), 5),
-                "deviation": round(
-                    float(np.std([r[model][metric] for r in runs], ddof=len(runs) > 1)), 5
-                ),
-                "values": [round(r[model][metric], 5) for r in runs],
-            }
-            for metric in METRICS
-        }
+        model: {metric: _over_seeds([run[model][metric] for run in runs]) for metric in METRICS}
         for model in runs[0]
     }
 
 
-def table(results: dict, part: str = "test") -> str:
-    """Markdown: an arm and model a row, the others' figures from the first arm."""
-    lines = ["| arm | model | " + " | ".join(METRICS) + " |", "|---|---|" + "---|" * len(METRICS)]
-    for number, (arm, models) in enumerate(results.items()):
-        for model, metrics in models[part].items():
-            if number == 0 or model in ("ranker", "retriever"):
-                cells = [f"{m['mean']:.4f} ± {m['deviation']:.4f}" for m in metrics.values()]
-                lines.append(f"| {arm} | {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _columns(friends: Friends) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return friends.ids, friends.weights, friends.times
-
-
-def _is_symmetric(owners: np.ndarray, ids: np.ndarray) -> bool:
-    """Whether every friendship is stored from both ends."""
-    there, back = np.lexsort((ids, owners)), np.lexsort((owners, ids))
-    return bool(
-        np.array_equal(owners[there], ids[back]) and np.array_equal(ids[there], owners[back])
-    )
+def _over_seeds(values: list[float]) -> dict:
+    # One seed has no deviation.
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return {
+        "mean": round(float(np.mean(values)), 5),
+        "deviation": round(float(deviation), 5),
+        "values": [round(value, 5) for value in values],
+    }

@@ -1,0 +1,1 @@
+"""What is timed, one thing a file: each function returns a `Work` for the runner."""

@@ -1,161 +1,178 @@
-"""What do several steps a call, and events that lie on the device, buy? Training against its own
-plainer ways.
-
-    python -m benchmarks.work.epoch --data DIR [--rounds 5] [--sizes full small]
-
-full: the settings that train.py would use on this data, without texts. small: a model whose step is
-cheaper than calling it. The ways take turns in one process; a ratio is the events/s of a way over
-those of the plainest one.
-"""
+"""Training over epoch after epoch, with its optimisations on or off."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from socialrec_jax.runtime import cli
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, WrongResult
+from benchmarks.harness.workloads import Sequences
+from benchmarks.work import steps
+from benchmarks.work.padded_batches import padded
+from socialrec_jax.batch import Batch
+from socialrec_jax.runtime import parallel
+from socialrec_jax.shapes import Array
+from socialrec_jax.training import device_data, loop
+from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.state import TrainState
+
+_UNLIMITED = 1 << 40  # steps
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
-    """How steps reach the device."""
+class Optimisations:
+    """Which optimisations of training are on."""
 
-    steps_per_call: int
-    resident: bool
-    prefetch: bool
+    packed: bool = False  # else one window a row
+    sampled: bool = False  # else a softmax over all items
+    steps_per_call: int = 1
+    on_device: bool = False  # the events; else batches come from the host
+    tables: tuple[str, ...] = ()  # trained row by row; else by Adam as a whole
+    bfloat16: bool = False
+    prefetch: bool = False  # a thread makes the next batch while the devices work
 
-
-WAYS = {
-    "one step a call, host batches": Way(1, False, False),
-    "one step a call, on device": Way(1, True, False),
-    "8 steps a call, host batches": Way(8, False, True),
-    "8 steps a call, on device": Way(8, True, True),  # what train.py does
-}
-STEPS = {"full": 8, "small": 400}  # in a turn of each way
-
-
-def config_of(size: str, world):
-    """The resolved configuration of a model size."""
-    from socialrec_jax.config import ModelConfig, TrainConfig, base
-    from socialrec_jax.training.auto_config import auto_config
-
-    config = base()
-    if size == "small":
-        model = ModelConfig(
-            width=16, num_layers=1, num_heads=1, history_length=32, dropout=0.1, social_queries=0
+    def apply(self, workload: Sequences) -> Sequences:
+        """The workload with its loss and its precision."""
+        return dataclasses.replace(
+            workload,
+            negatives=workload.negatives if self.sampled else 0,
+            dtype="bfloat16" if self.bfloat16 else "float32",
         )
-        config = dataclasses.replace(
-            config, model=model, train=TrainConfig(tokens_per_step=128, negatives=32)
+
+
+@dataclasses.dataclass
+class _Training:
+    """A training that is ready to start."""
+
+    workload: Sequences
+    batches: loop.Batches
+    call: Callable
+    state: TrainState
+    example: Batch
+    reference_loss: Array
+    costs: _Costs
+
+    @property
+    def events_per_step(self) -> float:
+        return self.batches.targets_per_epoch / self.batches.steps_per_epoch
+
+    def supply(self, optimisations: Optimisations, num_steps: int) -> Any:
+        """Batches of successive device calls."""
+        K = optimisations.steps_per_call
+        calls = loop.calls(self.batches, 0, num_steps, K, (0, 1))
+        return parallel.prefetch(calls) if optimisations.prefetch else calls
+
+    def work(self, num_steps: int, **how: Any) -> Work:
+        """Work of so many steps a call."""
+        return Work(
+            unit="events",
+            units_per_call=num_steps * self.events_per_step,
+            padding_share=1 - self.events_per_step / self.example.segments.size,
+            flops=num_steps * self.costs.flops,
+            bytes=num_steps * self.costs.bytes,
+            network_bytes=num_steps * self.costs.network_bytes,
+            dtype=self.workload.dtype,
+            devices=parallel.num_devices(),
+            **how,
         )
-    return auto_config(config, world)
 
 
-def turn_of(way: Way, trainer, batches, steps: int) -> Callable[[], float]:
-    """A function that trains so many steps and returns the seconds; it has compiled already."""
-    from socialrec_jax.runtime import parallel
-    from socialrec_jax.training import device_data, loop
+@dataclasses.dataclass(frozen=True)
+class _Costs:
+    """Closed forms of one step."""
 
-    if way.resident:
-        trainer, batches = device_data.placed(trainer, batches)
-    call, state = trainer.compile(), trainer.init(batches.at(0))
-
-    def turn(number: int = steps) -> float:
-        nonlocal state
-        began = time.perf_counter()
-        calls = loop.calls(batches, 0, number, way.steps_per_call, (0, 1))
-        for given in parallel.prefetch(calls) if way.prefetch else calls:
-            state, losses = call(state, given)
-            np.asarray(losses)  # as the loop of training does, which looks at every loss
-        return time.perf_counter() - began
-
-    turn(8)
-    turn(8)
-    return turn
+    flops: float
+    bytes: float
+    network_bytes: float  # that each device sends
 
 
-def host_milliseconds(batches) -> dict[str, float]:
-    """What the host does for one step, and the kilobytes that it sends."""
-    import jax
+def single_calls(workload: Sequences, optimisations: Optimisations) -> Work:
+    """One device call after the other.
 
-    from socialrec_jax.training.device_data import DeviceBatches
-
-    found = {}
-    for name, source in (("batch", batches), ("slots", DeviceBatches(batches))):
-        times = []
-        for step in range(50):
-            began = time.perf_counter()
-            sent = source.at(step)
-            times.append(time.perf_counter() - began)
-        found[f"{name}_ms"] = round(float(np.median(times)) * 1e3, 3)
-        found[f"{name}_kb"] = round(sum(leaf.nbytes for leaf in jax.tree.leaves(sent)) / 1e3, 1)
-    return found
-
-
-def measure(size: str, world, rounds: int) -> dict:
-    """Median events/s of every way, and the median and quartiles of its ratio to the first over the
-    rounds.
+    A call makes its batches, sends them and learns them, one after the other. The prefetch thread
+    must be off: it would make batches while another case is timed.
     """
-    from socialrec_jax.data.world import VALIDATION
-    from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
-
-    config = config_of(size, world)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
-    trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
-    turns = [turn_of(way, trainer, batches, STEPS[size]) for way in WAYS.values()]
-    seconds = np.array([[turn() for turn in turns] for _ in range(rounds)])
-    events = STEPS[size] * batches.targets_per_epoch / batches.steps_per_epoch
-    rows = {}
-    for number, name in enumerate(WAYS):
-        low, ratio, high = np.quantile(seconds[:, 0] / seconds[:, number], [0.25, 0.5, 0.75])
-        rate, step_ms = (
-            events / np.median(seconds[:, number]),
-            np.median(seconds[:, number]) / STEPS[size] * 1e3,
-        )
-        figures = {
-            "events_per_second": rate,
-            "step_ms": step_ms,
-            "ratio": ratio,
-            "p25": low,
-            "p75": high,
-        }
-        rows[name] = {key: round(float(value), 2) for key, value in figures.items()}
-    return {"ways": rows, "host": host_milliseconds(batches)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    training = _prepare(workload, optimisations)
+    supply = training.supply(optimisations, _UNLIMITED)
+    state, losses = training.call(training.state, next(supply))
+    first_loss = np.asarray(losses)
+    expected, dtype = training.reference_loss, training.workload.dtype
+    return training.work(
+        optimisations.steps_per_call,
+        call=lambda carry: training.call(carry[0], next(supply)),
+        carry=(state, losses),
+        check=lambda carry: steps.expect_loss(first_loss, expected, carry[1], dtype),
     )
-    parser.add_argument(
-        "--data", type=Path, help="raw tables; without them the embedded sample shop"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
-    parser.add_argument("--sizes", nargs="+", choices=sorted(STEPS), default=sorted(STEPS))
-    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "benchmark-epoch")
-    options = parser.parse_args()
-    cli.prepare_jax(options.out)
-    from socialrec_jax.config import base
-    from socialrec_jax.pipeline.run import open_world, sample_tables
-    from socialrec_jax.runtime.environment import environment
-    from socialrec_jax.runtime.run import RunDirectory
-
-    run = RunDirectory(options.out)
-    with run.lock():
-        world = open_world(run, options.data or sample_tables(run, 0), base())
-    results = {size: measure(size, world, options.rounds) for size in options.sizes}
-    for size, found in results.items():
-        print(f"{size}  host {found['host']}")
-        for name, figures in found["ways"].items():
-            print(f"  {name:32s} {figures}")
-    print(json.dumps({"benchmark": "epoch", "results": results, "environment": environment()}))
 
 
-if __name__ == "__main__":
-    main()
+def stretches(workload: Sequences, optimisations: Optimisations, num_steps: int) -> Work:
+    """Stretches of so many steps, as the training loop makes them.
+
+    The prefetch thread, where it is on, starts and ends with its stretch.
+    """
+    training = _prepare(workload, optimisations)
+    first_losses, num_stretches = [], 0
+
+    def call(carry):
+        nonlocal num_stretches
+        state, losses = carry
+        for batch in training.supply(optimisations, num_steps):
+            state, losses = training.call(state, batch)
+            # The training loop reads every loss too, and so waits for every call.
+            losses = np.asarray(losses)
+            if not first_losses:
+                first_losses.append(losses)
+        num_stretches += 1
+        return state, losses
+
+    def check(carry) -> None:
+        state, losses = carry
+        expected, dtype = training.reference_loss, training.workload.dtype
+        steps.expect_loss(first_losses[0], expected, losses, dtype)
+        if int(state.step) != num_stretches * num_steps:
+            raise WrongResult(f"{num_stretches} stretches made {int(state.step)} steps")
+
+    return training.work(num_steps, call=call, carry=(training.state, None), check=check)
+
+
+def _prepare(workload: Sequences, optimisations: Optimisations) -> _Training:
+    workload = optimisations.apply(workload)
+    source = workload.batches()
+    batches = source if optimisations.packed else padded(source)
+    trainer = steps.trainer_of(workload, source.item_counts(workload.items))
+    trainer = dataclasses.replace(trainer, tables=optimisations.tables)
+    example = batches.at(0)
+    state = trainer.init(example)
+    reference_loss = steps.reference_loss(trainer, state, example)
+    costs = _costs(workload, trainer, state, example)
+    if optimisations.on_device:
+        trainer, batches = device_data.placed(trainer, source)
+    call = trainer.compile()
+    return _Training(workload, batches, call, state, example, reference_loss, costs)
+
+
+def _costs(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batch) -> _Costs:
+    """Of one step; a table that is trained row by row costs what its rows cost."""
+    devices, width = parallel.num_devices(), workload.width
+    forward_flops, traffic = steps.step_cost(workload, state, batch)
+    sent = flops.all_reduce_bytes(steps.num_parameters(state.params), devices)
+    if trainer.big_tables:
+        rows = _num_rows(trainer, batch)
+        traffic += flops.row_bytes(rows, width)
+        sent += flops.exchange_bytes(rows // devices, width, devices)
+    return _Costs(flops.TRAINING * forward_flops, traffic, sent)
+
+
+def _num_rows(trainer: Trainer, batch: Batch) -> int:
+    """Distinct items of the first step: inputs, targets and negatives."""
+    counts = jnp.asarray(trainer.running_counts)
+    _, negatives = trainer.randomness(jnp.int32(0), counts)
+    assert negatives is not None, "tables are trained row by row with sampled negatives alone"
+    columns = (batch.items, batch.targets, negatives.ids)
+    ids = np.concatenate([np.asarray(column).reshape(-1) for column in columns])
+    return len(np.unique(ids))

@@ -1,131 +1,184 @@
-"""Do the hand-written pieces earn their place? Each against the library's or the textbook's way, in
-one run.
+"""Pieces that are written by hand, each beside a library's or a textbook's way.
 
-    python -m benchmarks.work.microbenchmarks [--repeats 7]
-
-Times are gradients at the sizes of the base preset on Beauty (4,096 events, 12,101 items, width
-128, windows of 64). The two ways take turns; a ratio is textbook over ours, above 1 means that ours
-is faster.
+Times are of gradients, at the sizes of the base preset on Beauty. Names say which of the two ways
+the product runs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
+import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, WrongResult, expect_close
+from benchmarks.work.steps import FLOAT32_TOLERANCE, descend
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
 from socialrec_jax.models.layers import log_buckets
-from socialrec_jax.runtime.environment import environment
+from socialrec_jax.shapes import Array
 from socialrec_jax.training.losses import full_softmax
 
-N, V, D, T, H, BUCKETS = 4096, 12101, 128, 64, 4, 32
 TEMPERATURE = 0.07
+RATE = 0.5  # of dropout
+_CHUNK = 512  # rows of logits at once, in the textbook's softmax
 
 
-def softmax() -> tuple[Callable, Callable, tuple]:
-    """Full softmax: gradient in the forward pass against chunks recomputed by jax.checkpoint."""
-    rng = np.random.default_rng(0)
-    users, items = (normalise(jnp.asarray(rng.normal(size=(n, D)), jnp.float32)) for n in (N, V))
-    targets, weights = jnp.asarray(rng.integers(0, V, N)), jnp.ones(N)
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """4,096 events in windows of 64, 12,101 items, width 128."""
 
-    def textbook(users, items):
-        @partial(jax.checkpoint, prevent_cse=False)
-        def add(total, part):
-            logits = (part[0] / TEMPERATURE) @ items.T
-            return total + optax.softmax_cross_entropy_with_integer_labels(
-                logits, part[1]
-            ).sum(), None
+    events: int = 4096
+    items: int = 12101
+    width: int = 128
+    window: int = 64
+    heads: int = 4
+    buckets: int = 32
 
-        chunks = (users.reshape(-1, 512, D), targets.reshape(-1, 512))
-        return jax.lax.scan(add, jnp.zeros(()), chunks)[0]
-
-    def ours(users, items):
-        return full_softmax(users, items, targets, weights, TEMPERATURE).total
-
-    return ours, textbook, (users, items)
+    @property
+    def windows(self) -> int:
+        return self.events // self.window
 
 
-def relative_bias() -> tuple[Callable, Callable, tuple]:
-    """Attention bias of log buckets: lookup against a product with one-hot rows."""
-    rng = np.random.default_rng(0)
-    bucket = log_buckets(jnp.asarray(rng.integers(0, 2**28, (N // T, T, T)), jnp.int32), BUCKETS)
-    weight = jnp.asarray(rng.normal(size=(N // T, H, T, T)), jnp.float32)
-
-    def ours(table):
-        return jnp.sum(jnp.tanh(jnp.moveaxis(table[bucket], -1, 1) + weight) * weight)
-
-    def textbook(table):
-        bias = jnp.einsum("BTSK,KH->BHTS", jax.nn.one_hot(bucket, BUCKETS), table)
-        return jnp.sum(jnp.tanh(bias + weight) * weight)
-
-    return ours, textbook, (jnp.zeros((BUCKETS, H)),)
+SIZES = Sizes()
+TINY_SIZES = Sizes(events=1024, items=500, width=32, window=32, heads=2, buckets=16)
 
 
-def dropout() -> tuple[Callable, Callable, tuple]:
-    """Dropout: a hash of row and place against jax.random.bernoulli with the default generator."""
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(N // T, T, D)), jnp.float32)
-    dropout_rng = DropoutRng(jnp.uint32(1), jnp.arange(N // T, dtype=jnp.int32))
-
-    def ours(x):
-        return jnp.sum(jnp.tanh(jnp.asarray(Dropout(0.5).apply({}, x, dropout_rng))))
-
-    def textbook(x):
-        return jnp.sum(
-            jnp.tanh(jnp.where(jax.random.bernoulli(jax.random.key(1), 0.5, x.shape), x / 0.5, 0))
-        )
-
-    return ours, textbook, (x,)
-
-
-def seconds(call: Callable, arguments: tuple) -> float:
-    began = time.perf_counter()
-    jax.block_until_ready(call(*arguments))
-    return time.perf_counter() - began
-
-
-def compare(make: Callable, repeats: int) -> dict[str, float]:
-    """Median milliseconds of both ways, and the median and quartiles of their ratio over
-    interleaved repeats.
+def softmax(product: bool, sizes: Sizes) -> Work:
+    """Full softmax: gradients are made in the forward pass (the product's way), or logits are
+    computed again in the backward pass, chunk by chunk.
     """
-    ours, textbook, arguments = make()
-    everything = tuple(range(len(arguments)))
-    calls = [jax.jit(jax.value_and_grad(function, everything)) for function in (ours, textbook)]
-    for call in calls:
-        seconds(call, arguments)
-        seconds(call, arguments)
-    times = np.array([[seconds(call, arguments) for call in calls] for _ in range(repeats)])
-    low, ratio, high = np.quantile(times[:, 1] / times[:, 0], [0.25, 0.5, 0.75])
-    ours_ms, textbook_ms = np.median(times, axis=0) * 1e3
-    figures = {
-        "ours_ms": ours_ms,
-        "textbook_ms": textbook_ms,
-        "ratio": ratio,
-        "ratio_p25": low,
-        "ratio_p75": high,
-    }
-    return {name: round(float(value), 2) for name, value in figures.items()}
+    rng = np.random.default_rng(0)
+    N, V, D = sizes.events, sizes.items, sizes.width
+    users, items = (normalise(_normal(rng, (n, D))) for n in (N, V))
+    targets = jnp.asarray(rng.integers(0, V, N))
+    ways = _ordered((_softmax, _recomputed_softmax), product)
+    loss, reference = (partial(way, targets=targets) for way in ways)
+    work = _gradient_work(loss, reference, (users, items), N)
+    work.flops = flops.TRAINING * flops.softmax(N, V, D)
+    return work
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _softmax(vectors: tuple[Array, Array], targets: Array) -> Array:
+    users, items = vectors
+    weights = jnp.ones(len(users))
+    return full_softmax(users, items, targets, weights, TEMPERATURE).total
+
+
+def _recomputed_softmax(vectors: tuple[Array, Array], targets: Array) -> Array:
+    users, items = vectors
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add_chunk(total: Array, chunk: tuple[Array, Array]):
+        chunk_users, chunk_targets = chunk
+        logits = (chunk_users / TEMPERATURE) @ items.T
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, chunk_targets)
+        return total + losses.sum(), None
+
+    chunks = users.reshape(-1, _CHUNK, users.shape[-1]), targets.reshape(-1, _CHUNK)
+    total, _ = jax.lax.scan(add_chunk, jnp.zeros(()), chunks)
+    return total
+
+
+def relative_bias(product: bool, sizes: Sizes) -> Work:
+    """Attention bias of distances: by lookup (the product's way), or by a product with one-hot
+    rows.
+    """
+    rng = np.random.default_rng(0)
+    windows, T, H = sizes.windows, sizes.window, sizes.heads
+    distances = jnp.asarray(rng.integers(0, 2**28, (windows, T, T)), jnp.int32)
+    buckets = log_buckets(distances, sizes.buckets)
+    logits = _normal(rng, (windows, H, T, T))
+    loss, reference = (
+        partial(_bias_loss, bias, buckets, logits) for bias in _ordered(_BIASES, product)
     )
-    parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats of each pair")
-    repeats = parser.parse_args().repeats
-    results = {make.__name__: compare(make, repeats) for make in (softmax, relative_bias, dropout)}
-    for name, figures in results.items():
-        print(f"{name:14s} {figures}")
-    print(json.dumps({"benchmark": "choices", "results": results, "environment": environment()}))
+    table = jnp.zeros((sizes.buckets, H))
+    return _gradient_work(loss, reference, table, sizes.events)
 
 
-if __name__ == "__main__":
-    main()
+def _bias_by_lookup(table: Array, buckets: Array) -> Array:
+    """[B, H, T, T]."""
+    return jnp.moveaxis(table[buckets], -1, 1)
+
+
+def _bias_by_one_hot(table: Array, buckets: Array) -> Array:
+    """[B, H, T, T]."""
+    one_hot = jax.nn.one_hot(buckets, len(table))
+    return jnp.einsum("BTSK,KH->BHTS", one_hot, table)
+
+
+_BIASES = (_bias_by_lookup, _bias_by_one_hot)
+
+
+def _bias_loss(bias: Callable, buckets: Array, logits: Array, table: Array) -> Array:
+    return jnp.sum(jnp.tanh(bias(table, buckets) + logits) * logits)
+
+
+def dropout(product: bool, sizes: Sizes) -> Work:
+    """Dropout: a hash of row and place (the product's way), or `jax.random.bernoulli`."""
+    shape = sizes.windows, sizes.window, sizes.width
+    x = _normal(np.random.default_rng(0), shape)
+    drop = _hash_dropout if product else _bernoulli_dropout
+
+    def loss(x: Array) -> Array:
+        return jnp.sum(jnp.tanh(drop(x)))
+
+    def check(carry: Any) -> None:
+        kept = float(jnp.mean(drop(jnp.ones(shape)) > 0))
+        if abs(kept - (1 - RATE)) > 0.01:
+            raise WrongResult(f"{kept:.1%} are kept, not {1 - RATE:.0%}")
+        if not np.isfinite(np.asarray(carry[1])):
+            raise WrongResult("the last loss is not finite")
+
+    return _descent_work(loss, x, check, sizes.events)
+
+
+def _hash_dropout(x: Array) -> Array:
+    dropout_rng = DropoutRng(jnp.uint32(1), jnp.arange(len(x), dtype=jnp.int32))
+    return jnp.asarray(Dropout(RATE).apply({}, x, dropout_rng))
+
+
+def _bernoulli_dropout(x: Array) -> Array:
+    keep = jax.random.bernoulli(jax.random.key(1), 1 - RATE, x.shape)
+    return jnp.where(keep, x / (1 - RATE), 0)
+
+
+def _ordered(ways: tuple[Callable, Callable], product: bool) -> tuple[Callable, ...]:
+    """(the way that is timed, the other one); the product's is the first of ways."""
+    return ways if product else ways[::-1]
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def _gradient_work(loss: Callable, reference: Callable, params: Any, events: int) -> Work:
+    """Work whose loss and gradients must be those of the reference."""
+
+    def check(carry: Any) -> None:
+        actual = jax.jit(jax.value_and_grad(loss))(params)
+        expected = jax.jit(jax.value_and_grad(reference))(params)
+        expect_close("loss and gradients", actual, expected, FLOAT32_TOLERANCE)
+        if not np.isfinite(np.asarray(carry[1])):
+            raise WrongResult("the last loss is not finite")
+
+    return _descent_work(loss, params, check, events)
+
+
+def _descent_work(loss: Callable, params: Any, check: Callable, events: int) -> Work:
+    call = descend(loss)
+    # The call may write into its input, and check still needs the parameters.
+    first = jax.tree.map(jnp.copy, params)
+    return Work(
+        call=lambda carry: call(carry[0]),
+        carry=(first, None),
+        check=check,
+        unit="events",
+        units_per_call=events,
+    )

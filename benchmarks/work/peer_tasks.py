@@ -1,10 +1,9 @@
-"""Our side of the races in `benchmarks.suites.peers`: the same workloads, measured as the peers measure
-themselves.
+"""socialrec_jax on the tasks of the suite `peers`, measured as the peers measure themselves.
 
-    python -m benchmarks.work.peer_tasks sequences --shop RUN --width 64     (text, graph alike; `race` calls it)
+    python -m benchmarks.work.peer_tasks sequences --shop RUN --width 64 --goal 0.06
 
-A process of its own for each, as the peers have, so that memory and CPU seconds are comparable. The
-last line is JSON.
+The suite calls it. Each task is a process of its own, as the peers' are, so that memory and CPU
+seconds are comparable. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -13,19 +12,16 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import operator
 import tempfile
 import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import jraph
 import numpy as np
 
-from benchmarks.harness.cases import expect_close
-from benchmarks.harness.hardware import peak_resident_bytes
-from benchmarks.suites.quality import without_friends, without_text
+from benchmarks.harness.memory import peak_resident_bytes
+from benchmarks.work.ablations import behavior_alone
+from benchmarks.work.peer_graph import graph
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.world import VALIDATION, World
@@ -33,199 +29,164 @@ from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import RETRIEVER, about
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
-from socialrec_jax.models.propagation import Propagation
 from socialrec_jax.pipeline.retriever import evaluate_retriever, retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import evaluation_interval, fit
+from socialrec_jax.training.retriever import Trainer
 from socialrec_jax.training.text import TextTrainer
 
-CLOCKS = (time.perf_counter, time.process_time)
+_EVALUATIONS = 60  # points of a curve
 
 
 def sequences(shop: Path, width: int, goal: float) -> dict:
-    """Train the retriever alone, without text or friends, as the preset says but `width`; stop at
-    `goal` if given.
+    """Train the retriever alone, without text or friends, as the preset says but for `width`; stop
+    at `goal` if it is not 0.
 
-    The curve holds wall and CPU seconds of all but validation: compilation, batches and saving are
-    ours to pay.
+    The curve holds wall and CPU seconds of all but validation: compilation, batches and saving
+    count.
     """
     world = behavior_alone(World.open(shop / "world"))
     config = settings(world, width)
     batches = training_batches(world, config, world.history_ends(VALIDATION))
-    trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
-    recommender = Recommender(world, config, trainer.model)
-    queries = protocol.held_out(world, VALIDATION)
-    began, away, curve = [clock() for clock in CLOCKS], np.zeros(2), []
-
-    def validate(params: dict) -> dict[str, float]:
-        left = [clock() for clock in CLOCKS]
-        spent = np.array(left) - began - away
-        metrics = evaluate_retriever(recommender.use(params), queries, VALIDATION).metrics
-        curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
-        away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
-        if goal and metrics["ndcg@10"] >= goal and len(curve) > 2:  # a rate needs a span
-            raise _Reached
-        return metrics
-
+    no_texts = np.zeros((world.num_items, 0), np.float32)
+    trainer = retriever_trainer(world, config, batches, no_texts)
+    curve = _Curve(Recommender(world, config, trainer.model), goal)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
-        with run.lock(), contextlib.suppress(_Reached):
-            fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
-    t = config.train
-    every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
-    steps = (
-        min(len(curve) * every, trainer.num_steps) - every
-    )  # from the first validation to the last
-    targets = steps * batches.targets_per_epoch / batches.steps_per_epoch
-    wall, cpu = (curve[-1][clock] - curve[0][clock] for clock in (0, 1))  # without compilation
+        with run.lock(), contextlib.suppress(_GoalReached):
+            trainer_on_device, device_batches = placed(trainer, batches)
+            details = about(config, world)
+            fit(run, RETRIEVER, trainer_on_device, device_batches, curve.validate, details)
+    targets_per_step = batches.targets_per_epoch / batches.steps_per_epoch
+    positions = batches.num_rows * batches.row_length
     return {
-        "peer": f"ours, width {width}",
-        "trained_targets_per_second": targets / wall,
-        "trained_targets_per_cpu_second": targets / cpu,
-        "real_positions": batches.gather_batch,
-        "users_per_second": _users_per_second(recommender, world),
-        "validation_ndcg_10": max(point[2] for point in curve),
-        "curve": curve,
+        "system": f"socialrec_jax, width {width}",
+        **curve.rates(trainer, targets_per_step),
+        "real_positions": batches.targets_per_epoch / positions,
+        "users_per_second": _users_per_second(curve.recommender, world),
+        "validation_ndcg_10": max(point[2] for point in curve.points),
+        "curve": curve.points,
     }
 
 
-def behavior_alone(world: World) -> World:
-    """Without texts and friends, which the peers do not read."""
-    return without_text(without_friends(world, 0), 0)
+class _GoalReached(Exception):
+    """The accuracy is reached that training should stop at."""
+
+
+def _clocks() -> np.ndarray:
+    """Wall and CPU seconds."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+class _Curve:
+    """Validates, and keeps wall and CPU seconds without validation, and NDCG@10."""
+
+    def __init__(self, recommender: Recommender, goal: float):
+        self.recommender, self.goal = recommender, goal
+        self.points: list[list[float]] = []
+        self._queries = protocol.held_out(recommender.world, VALIDATION)
+        self._start = _clocks()
+
+    def validate(self, params: dict) -> dict[str, float]:
+        """Metrics of the parameters; raises _GoalReached."""
+        before = _clocks()
+        recommender = self.recommender.use(params)
+        metrics = evaluate_retriever(recommender, self._queries, VALIDATION).metrics
+        spent = before - self._start
+        self.points.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
+        # The clocks stand still during validation.
+        self._start += _clocks() - before
+        # A rate needs a span of several points.
+        if self.goal and metrics["ndcg@10"] >= self.goal and len(self.points) > 2:
+            raise _GoalReached
+        return metrics
+
+    def rates(self, trainer: Trainer, targets_per_step: float) -> dict[str, float]:
+        """Targets a second from the first validation to the last, and thus without compilation."""
+        settings = trainer.config.train
+        interval = evaluation_interval(
+            trainer.num_steps, settings.evaluations, settings.steps_per_call
+        )
+        last_step = min(len(self.points) * interval, trainer.num_steps)
+        targets = (last_step - interval) * targets_per_step
+        first, last = self.points[0], self.points[-1]
+        return {
+            "trained_targets_per_second": targets / (last[0] - first[0]),
+            "trained_targets_per_cpu_second": targets / (last[1] - first[1]),
+        }
 
 
 def settings(world: World, width: int) -> Config:
-    """The preset at this width, and what follows from the data."""
-    config = base()
-    model, train = (
-        dataclasses.replace(config.model, width=width),
-        dataclasses.replace(config.train, evaluations=60),
+    """The base preset at this width, and what follows from the data."""
+    preset = base()
+    config = dataclasses.replace(
+        preset,
+        model=dataclasses.replace(preset.model, width=width),
+        train=dataclasses.replace(preset.train, evaluations=_EVALUATIONS),
     )
-    return auto_config(dataclasses.replace(config, model=model, train=train), world)
-
-
-class _Reached(Exception):
-    """The goal is reached."""
+    return auto_config(config, world)
 
 
 def _users_per_second(recommender: Recommender, world: World) -> float:
-    """Top 10 for everybody, histories read, encoded, seen items masked; the second time,
-    compiled.
-    """
+    """Top 10 for everybody: histories read, encoded, seen items left out."""
     users = np.arange(world.num_users)
+    seconds = 0.0
+    # The first time compiles; the second counts.
     for _ in range(2):
-        began = time.perf_counter()
+        start = time.perf_counter()
         for part in recommender.recommend(users, k=10, as_of=VALIDATION):
             del part
-    return len(users) / (time.perf_counter() - began)
+        seconds = time.perf_counter() - start
+    return len(users) / seconds
 
 
 def text(
     tokens: Path, width: int, layers: int, heads: int, vocabulary: int, batch: int, steps: int
 ) -> dict:
-    """GPT-2 trained on rows without padding by the text stage's own trainer: two calls of so many
-    steps, one timed.
+    """GPT-2 on rows without padding, by the text stage's own trainer: two calls of so many steps,
+    the second timed.
     """
     rows = np.load(tokens).astype(np.int32)
     model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads))
     trainer = TextTrainer(base(), model, num_steps=2 * steps)
-    parts = rows[np.arange(2 * steps * batch) % len(rows)].reshape(
-        2, 1, steps, batch, -1
-    )  # calls, devices, steps
+    chosen = np.arange(2 * steps * batch) % len(rows)
+    # [calls, devices, steps, rows, tokens]
+    parts = rows[chosen].reshape(2, 1, steps, batch, -1)
     batches = [TextBatch(tokens=part, segments=np.ones_like(part)) for part in parts]
-    state, call = trainer.init(jax.tree.map(lambda leaf: leaf[0, 0], batches[0])), trainer.compile()
-    state, warm = call(state, batches[0])
-    losses, began = np.asarray(warm).tolist(), time.perf_counter()
+    example = jax.tree.map(lambda leaf: leaf[0, 0], batches[0])
+    state, call = trainer.init(example), trainer.compile()
+    state, warm_up_losses = call(state, batches[0])
+    losses = np.asarray(warm_up_losses).tolist()
+    start = time.perf_counter()
     losses += np.asarray(call(state, batches[1])[1]).tolist()
+    seconds = time.perf_counter() - start
     return {
-        "peer": "ours",
-        "tokens_per_second": batches[1].tokens.size / (time.perf_counter() - began),
+        "system": "socialrec_jax",
+        "tokens_per_second": batches[1].tokens.size / seconds,
         "losses": losses,
     }
 
 
-def graph(file: Path, width: int, repeats: int) -> dict:
-    """Two layers of a graph convolution with fixed edges, forward and backward: by products of
-    sparse rows, and by jraph's sum of messages, as friend trees are convolved.
-    """
-    with np.load(file) as columns:
-        N, edges = (
-            int(columns["num_nodes"]),
-            [columns[name] for name in ("senders", "receivers", "weights")],
-        )
-    rng = np.random.default_rng(0)
-    weights = [
-        jnp.asarray(rng.normal(size=(width, width)) * width**-0.5, jnp.float32) for _ in range(2)
-    ]
-    inputs = weights, jnp.asarray(rng.normal(size=(N, width)), jnp.float32)
-    seconds, gradients = _convolved(
-        operator.matmul, Propagation.of(*edges, num_nodes=N), inputs, repeats
-    )
-    jraph_seconds, expected = _convolved(_heard, jax.device_put(edges), inputs, repeats)
-    expect_close("gradients by sparse rows", gradients, expected, tolerance=1e-3)
-    visits = 4 * len(edges[0])
-    return {
-        "peer": "ours",
-        "edge_visits_per_second": {
-            "sparse rows": visits / seconds,
-            "messages": visits / jraph_seconds,
-        },
-    }
-
-
-def _heard(edges, states):
-    """What each node hears [N, D]: a message an edge, added up by jraph."""
-    senders, receivers, weights = edges
-    return jraph.segment_sum(
-        weights[:, None] * states[senders], receivers, len(states), indices_are_sorted=True
-    )
-
-
-def _convolved(hear, edges, inputs, repeats: int) -> tuple[float, jax.Array]:
-    """(seconds of one forward and backward pass, gradient of the nodes' features)."""
-
-    def loss(weights, features, edges):
-        hidden = jax.nn.relu(hear(edges, features @ weights[0]))
-        return jnp.mean(jnp.square(hear(edges, hidden @ weights[1])))
-
-    step = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    gradients = jax.block_until_ready(step(*inputs, edges))  # warm
-    began = time.perf_counter()
-    for _ in range(repeats):
-        gradients = jax.block_until_ready(step(*inputs, edges))
-    return (time.perf_counter() - began) / repeats, gradients[1]
+_TEXT_OPTIONS = dict.fromkeys(("width", "layers", "heads", "vocabulary", "batch", "steps"), int)
+_TASKS = {
+    sequences: {"shop": Path, "width": int, "goal": float},
+    text: {"tokens": Path, **_TEXT_OPTIONS},
+    graph: {"file": Path, "width": int, "repeats": int},
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.work.peer_tasks", description=__doc__
-    )
-    contests = parser.add_subparsers(dest="contest", required=True)
-    for function, options in (
-        (sequences, {"shop": Path, "width": int, "goal": float}),
-        (
-            text,
-            {
-                "tokens": Path,
-                "width": int,
-                "layers": int,
-                "heads": int,
-                "vocabulary": int,
-                "batch": int,
-                "steps": int,
-            },
-        ),
-        (graph, {"file": Path, "width": int, "repeats": int}),
-    ):
-        contest = contests.add_parser(function.__name__)
-        contest.set_defaults(function=function)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.work.peer_tasks")
+    tasks = parser.add_subparsers(required=True)
+    for function, options in _TASKS.items():
+        task = tasks.add_parser(function.__name__)
+        task.set_defaults(function=function)
         for name, kind in options.items():
-            contest.add_argument(f"--{name}", type=kind, required=True)
+            task.add_argument(f"--{name}", type=kind, required=True)
     options = vars(parser.parse_args())
     function = options.pop("function")
-    del options["contest"]
     figures = function(**options)
     print(json.dumps(figures | {"peak_memory_mb": round(peak_resident_bytes() / 1e6)}))
 

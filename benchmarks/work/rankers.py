@@ -1,4 +1,4 @@
-"""The ranker as work to be timed, learning and scoring, and random judgements for it to read."""
+"""The ranker, learning and scoring, on candidates that are drawn at random."""
 
 from __future__ import annotations
 
@@ -11,109 +11,129 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, expect_close
 from benchmarks.harness.workloads import CATALOGUES, EVENT_TYPES, Catalogue
-from benchmarks.work.steps import STEPS, as_call, loss_holds, num_parameters
+from benchmarks.work.steps import STEPS, as_call, expect_loss, num_parameters
 from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import NAMES
 from socialrec_jax.models.ranker import HIDDEN, Ranker
 from socialrec_jax.runtime import parallel
+from socialrec_jax.shapes import Array
 from socialrec_jax.training import ranker
 
 CANDIDATES = 100  # of a query
 INTERACTIONS = 8
+_SIZES = (len(NAMES), INTERACTIONS, HIDDEN, EVENT_TYPES)
 
 
 def learning(name: str) -> Work:
-    """The step of the three rankers that learn side by side."""
+    """The step of the ensemble of rankers."""
     workload, rng = CATALOGUES[name], np.random.default_rng(0)
-    Q, C, I = ranker.QUERIES_PER_STEP, CANDIDATES, INTERACTIONS  # noqa: E741
-    evaluated = random_judgements(Q, C, workload, rng)
-    catalogue = rng.normal(size=(workload.items, workload.width)).astype(np.float32)
-    trainer = ranker.RankerTrainer(Config(), Ranker(EVENT_TYPES, I), STEPS, catalogue)
-    state, call = trainer.init(evaluated), trainer.compile()
-    one = jax.tree.map(lambda leaf: leaf[0], state.params)
-    loss = jax.jit(
-        lambda p: trainer.loss_sums(p, jnp.asarray(catalogue), evaluated, jnp.ones(Q)).mean()
-    )
-    with jax.default_matmul_precision("highest"):
-        expected = loss(one)
-    carry = call(state, as_call(evaluated))
-    first, sizes = np.asarray(carry[1]), (len(NAMES), I, HIDDEN, EVENT_TYPES)
+    Q, C, V, D = ranker.QUERIES_PER_STEP, CANDIDATES, workload.items, workload.width
+    labelled = random_labelled_candidates(Q, C, workload, rng)
+    catalogue = rng.normal(size=(V, D)).astype(np.float32)
+    trainer = ranker.RankerTrainer(Config(), Ranker(EVENT_TYPES, INTERACTIONS), STEPS, catalogue)
+    state, call = trainer.init(labelled), trainer.compile()
+    expected = _reference_loss(trainer, state.params, labelled, catalogue)
+    carry = call(state, as_call(labelled))
+    first_loss = np.asarray(carry[1])
+    # Widths that are written and read for each candidate.
+    widths = len(NAMES) + INTERACTIONS + 2 * HIDDEN
+    activations = ranker.MEMBERS * 4 * 2 * Q * C * widths
+    parameters, devices = num_parameters(carry[0].params), parallel.num_devices()
     return Work(
-        call=lambda carry: call(carry[0], as_call(evaluated)),
+        call=lambda carry: call(carry[0], as_call(labelled)),
         carry=carry,
-        check=lambda carry: loss_holds(first, expected, carry[1]),
+        check=lambda carry: expect_loss(first_loss, expected, carry[1]),
         unit="candidates",
         units_per_call=Q * C,
-        flops=flops.TRAINING
-        * ranker.MEMBERS
-        * flops.ranker(Q, C, workload.items, workload.width, sizes),
-        bytes=4.0 * catalogue.size + ranker.MEMBERS * 4 * 2 * Q * C * (len(NAMES) + I + 2 * HIDDEN),
-        network_bytes=flops.all_reduce_bytes(
-            num_parameters(carry[0].params), parallel.num_devices()
-        ),
-        devices=parallel.num_devices(),
+        flops=flops.TRAINING * ranker.MEMBERS * flops.ranker(Q, C, V, D, _SIZES),
+        bytes=4.0 * catalogue.size + activations,
+        network_bytes=flops.all_reduce_bytes(parameters, devices),
+        devices=devices,
     )
+
+
+def _reference_loss(
+    trainer: ranker.RankerTrainer, params: dict, labelled: LabelledCandidates, catalogue: np.ndarray
+) -> Array:
+    """The loss of the first member, which is that of all before the first step."""
+    member = jax.tree.map(lambda leaf: leaf[0], params)
+    weights = jnp.ones(len(labelled.candidates.items))
+
+    @jax.jit
+    def loss(params: dict) -> Array:
+        sums = trainer.loss_sums(params, jnp.asarray(catalogue), labelled, weights)
+        return sums.mean()
+
+    with jax.default_matmul_precision("highest"):
+        return loss(member)
 
 
 def scoring(name: str) -> Work:
-    """The ranker's logits of 100 candidates a user."""
+    """The ranker's logits of 100 candidates for each user."""
     workload, rng = CATALOGUES[name], np.random.default_rng(0)
     Q, C = workload.queries, CANDIDATES
-    asked = jax.device_put(random_judgements(Q, C, workload, rng).candidates)
+    candidates = jax.device_put(random_labelled_candidates(Q, C, workload, rng).candidates)
     catalogue = jnp.asarray(rng.normal(size=(workload.items, workload.width)), jnp.float32)
-    ranker = Ranker(EVENT_TYPES, INTERACTIONS)
-    params = ranker_params(ranker, asked, catalogue)
-    projected = jax.jit(ranker.bind({"params": params}).project)(catalogue)
+    model = Ranker(EVENT_TYPES, INTERACTIONS)
+    params = ranker_params(model, candidates, catalogue)
+    projected = jax.jit(model.bind({"params": params}).project)(catalogue)
 
     @jax.jit
     def call(carry):
-        states, before = carry
-        states = states + 1e-9 * jnp.mean(before)  # too little to matter, enough to wait for
-        return states, ranker.apply({"params": params}, asked.replace(states=states), projected)
+        states, previous = carry
+        # Too little to change a logit, enough that each call must wait for the one before.
+        states = states + 1e-9 * jnp.mean(previous)
+        candidates_now = candidates.replace(states=states)
+        return states, model.apply({"params": params}, candidates_now, projected)
 
     def check(carry) -> None:
-        with jax.default_matmul_precision("highest"):
-            alone = asked.replace(
-                items=asked.items[:, 7:8],
-                exists=asked.exists[:, 7:8],
-                features=asked.features[:, 7:8],
-            )
-            expect_close(
-                "a candidate alone",
-                carry[1][:, 7:8],
-                ranker.apply({"params": params}, alone, projected),
-                1e-2,
-            )
+        expected = _logits_of_one(model, params, candidates, projected)
+        expect_close("a candidate alone", carry[1][:, 7:8], expected, 1e-2)
 
-    sizes = (len(NAMES), INTERACTIONS, HIDDEN, EVENT_TYPES)
     return Work(
         call=call,
-        carry=(asked.states, jnp.zeros(())),
+        carry=(candidates.states, jnp.zeros(())),
         check=check,
         unit="users",
         units_per_call=Q,
-        flops=flops.ranker(Q, C, 0, workload.width, sizes),
+        flops=flops.ranker(Q, C, 0, workload.width, _SIZES),
         bytes=4.0 * Q * C * (len(NAMES) + INTERACTIONS + EVENT_TYPES),
     )
 
 
-def ranker_params(ranker: Ranker, asked, catalogue) -> dict:
-    """Fresh parameters whose logits are not all alike, as those of an untrained ranker are."""
-    touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
-    params: dict = jax.jit(partial(ranker.init, method=touch))(jax.random.key(0), asked, catalogue)[
-        "params"
-    ]
-    kernel = jax.random.normal(jax.random.key(1), params["logits"]["kernel"].shape) * 0.1
+def _logits_of_one(model: Ranker, params: dict, candidates: Candidates, projected: jax.Array):
+    """Logits of the eighth candidate of each query, at full precision."""
+    alone = candidates.replace(
+        items=candidates.items[:, 7:8],
+        exists=candidates.exists[:, 7:8],
+        features=candidates.features[:, 7:8],
+    )
+    with jax.default_matmul_precision("highest"):
+        return model.apply({"params": params}, alone, projected)
+
+
+def ranker_params(model: Ranker, candidates: Candidates, catalogue: jax.Array) -> dict:
+    """Fresh parameters, but with random weights of the logits.
+
+    An untrained ranker has zeros there, and would give all candidates the same score.
+    """
+
+    def logits(model: Ranker, candidates: Candidates, catalogue: jax.Array):
+        return model(candidates, model.project(catalogue))
+
+    init = jax.jit(partial(model.init, method=logits))
+    params: dict = init(jax.random.key(0), candidates, catalogue)["params"]
+    shape = params["logits"]["kernel"].shape
+    kernel = jax.random.normal(jax.random.key(1), shape) * 0.1
     return params | {"logits": params["logits"] | {"kernel": kernel}}
 
 
-def random_judgements(
-    Q: int,
-    C: int,
-    workload: Catalogue,
-    rng: np.random.Generator,
+def random_labelled_candidates(
+    num_queries: int, num_candidates: int, workload: Catalogue, rng: np.random.Generator
 ) -> LabelledCandidates:
+    """Candidates [Q, C] with random states and features; one of each query's has a label."""
+    Q, C = num_queries, num_candidates
     candidates = Candidates(
         states=rng.normal(size=(Q, workload.width)).astype(np.float32),
         items=rng.integers(0, workload.items, (Q, C)).astype(np.int32),
@@ -121,5 +141,6 @@ def random_judgements(
         features=rng.normal(size=(Q, C, len(NAMES))).astype(np.float32),
     )
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
-    labels[np.arange(Q), rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)] = 1
+    positives, types = rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)
+    labels[np.arange(Q), positives, types] = 1
     return LabelledCandidates(candidates, labels, np.ones((Q, ranker.MEMBERS), np.float32))

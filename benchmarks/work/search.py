@@ -1,98 +1,78 @@
-"""How long does an exact search over a large catalogue take on this machine, and how much memory?
-
-    python -m benchmarks.work.search [--items 10000000] [--width 64] [--users 64] [--k 100]
-
-A random catalogue in the form that serves, searched by the index that serves: scores of all items,
-seen ones masked, top k, log-sum-exp. The ceilings are memory: bytes of the catalogue, and the
-process's peak. On one device the index holds the catalogue once; on several that are too small for
-it, each holds its share. The last line is one JSON object.
-"""
+"""Exact top-k search of the catalogue, by the index that serves."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
+import dataclasses
 
-import jax
 import numpy as np
 
-from benchmarks.harness.hardware import peak_resident_bytes
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, expect_close
+from benchmarks.harness.workloads import CATALOGUES, Catalogue
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.inference.index import Index, fits_whole, with_fallback
-from socialrec_jax.runtime.environment import environment
+from socialrec_jax.runtime import parallel
 
-_SEEN = 20  # items of each user's history
-_ROWS_AT_ONCE = 1 << 18
+_TEMPERATURE = 0.07
+_CHECKED = 8  # queries
+_TOLERANCE = 2e-3
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.work.search",
-        description="An exact search over a large catalogue.",
+def search(name: str, k: int, seen_per_user: int = 0) -> Work:
+    """Top k of random user states; so many seen items of each user are left out."""
+    workload = CATALOGUES[name]
+    data = _random_data(workload, seen_per_user)
+    V, D, Q = workload.items, workload.width, workload.queries
+    index = Index(with_fallback(_TEMPERATURE), V, sharded=not fits_whole(V, D))
+    catalogue = index.place((data.catalogue, np.zeros(V, np.float32)))
+
+    def call(_) -> tuple[np.ndarray, ...]:
+        chunks = index.top(catalogue, data.states, data.seen, k)
+        return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
+
+    # The catalogue is read once for each chunk of queries; scores are written and read.
+    num_chunks = -(-Q // index.queries_per_call)
+    return Work(
+        call=call,
+        carry=None,
+        check=lambda carry: _check(data, *carry[:2]),
+        unit="users",
+        units_per_call=Q,
+        flops=flops.softmax(Q, V, D),
+        bytes=4.0 * V * (D * num_chunks + 2 * Q),
+        devices=parallel.num_devices(),
     )
-    parser.add_argument("--items", type=int, default=10_000_000, help="V")
-    parser.add_argument("--width", type=int, default=64, help="D")
-    parser.add_argument("--users", type=int, default=64, help="queries in all")
-    parser.add_argument("--k", type=int, default=100)
-    options = parser.parse_args()
-    found = measure(options.items, options.width, options.users, options.k)
-    for name, value in found.items():
-        print(f"{name:24}{value:>16,}")
-    print(json.dumps({"benchmark": "catalogue", **found, "environment": environment()}))
 
 
-def measure(num_items: int, width: int, num_users: int, k: int) -> dict[str, float]:
-    """Seconds and bytes of one search; raises AssertionError when its answer is wrong for a user
-    that is checked.
-    """
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    catalogue: np.ndarray  # [V, D]
+    states: np.ndarray  # [Q, D]
+    seen: Pairs
+
+
+def _random_data(workload: Catalogue, seen_per_user: int) -> _Data:
+    """Vectors of about unit length, and seen items that are drawn uniformly."""
     rng = np.random.default_rng(0)
-    catalogue, users = unit_rows(rng, num_items, width), unit_rows(rng, num_users, width)
-    seen = Pairs(
-        _SEEN * np.arange(num_users + 1), rng.integers(0, num_items, _SEEN * num_users, np.int32)
-    )
-    index = Index(with_fallback(0.07), num_items, sharded=not fits_whole(num_items, width))
-    shared = index.place((catalogue, np.zeros(num_items, np.float32)))
-    first = next(index.top(shared, users, seen, k))  # compiles
-    _check(catalogue, users[0] / 0.07, seen.part(0, 1).items, first[0][0], first[1][0])
-    began = time.perf_counter()
-    searched = sum(len(items) for items, *_ in index.top(shared, users, seen, k))
-    seconds = time.perf_counter() - began
-    return {
-        "items": num_items,
-        "width": width,
-        "users": searched,
-        "k": k,
-        "devices": jax.local_device_count(),
-        "sharded": index.sharded,
-        "catalogue_mb": round(catalogue.nbytes / 1e6),
-        "peak_rss_mb": round(peak_resident_bytes() / 1e6),
-        "seconds": round(seconds, 2),
-        "ms_per_user": round(1e3 * seconds / searched, 2),
-        "gflop_per_second": round(2e-9 * searched * num_items * width / seconds, 2),
-    }
+    V, D, Q = workload.items, workload.width, workload.queries
+    catalogue = (rng.normal(size=(V, D)) / D**0.5).astype(np.float32)
+    states = (rng.normal(size=(Q, D)) / D**0.5).astype(np.float32)
+    offsets = seen_per_user * np.arange(Q + 1, dtype=np.int64)
+    items = rng.integers(0, V, seen_per_user * Q, np.int32)
+    return _Data(catalogue, states, Pairs(offsets, items))
 
 
-def unit_rows(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
-    """Random unit vectors [rows, width] float32, made in parts: no second copy of them all."""
-    vectors = np.empty((rows, width), np.float32)
-    for begin in range(0, rows, _ROWS_AT_ONCE):
-        part = vectors[begin : begin + _ROWS_AT_ONCE]
-        rng.standard_normal(part.shape, np.float32, out=part)
-        part /= np.linalg.norm(part, axis=1, keepdims=True)
-    return vectors
-
-
-def _check(
-    catalogue: np.ndarray, user: np.ndarray, seen: np.ndarray, items: np.ndarray, best: np.ndarray
-) -> None:
-    """One user's answer against a plain sort."""
-    scores = catalogue @ user
-    scores[seen] = -np.inf
-    expected = -np.sort(-np.partition(scores, -len(items))[-len(items) :])
-    np.testing.assert_allclose(best, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(scores[items], expected, rtol=1e-5, atol=1e-5)
-
-
-if __name__ == "__main__":
-    main()
+def _check(data: _Data, items: np.ndarray, scores: np.ndarray) -> None:
+    """Raise WrongResult unless the first queries have the best scores, and the items with these
+    scores.
+    """
+    items, scores = items[:_CHECKED], scores[:_CHECKED]
+    expected = data.states[:_CHECKED] / _TEMPERATURE @ data.catalogue.T
+    for query in range(_CHECKED):
+        expected[query, data.seen.part(query, query + 1).items] = -np.inf
+    k = items.shape[1]
+    order = np.argsort(-expected, axis=1)[:, :k]
+    best = np.take_along_axis(expected, order, 1)
+    expect_close("the best scores", scores, best, _TOLERANCE)
+    scores_of_items = np.take_along_axis(expected, items, 1)
+    expect_close("scores of the items", scores, scores_of_items, _TOLERANCE)

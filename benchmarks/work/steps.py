@@ -1,133 +1,145 @@
-"""One optimiser step of the retriever as work to be timed, and what the suites that step share."""
+"""One optimiser step of the retriever, and what works share that train something."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.harness import flops, workloads
-from benchmarks.harness.cases import Work, Wrong, expect_close
-from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work, WrongResult, expect_close
+from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES, Sequences
 from socialrec_jax.batch import Batch
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
+from socialrec_jax.shapes import Array
 from socialrec_jax.training import local_vocabulary
 from socialrec_jax.training.retriever import Trainer
 from socialrec_jax.training.state import TrainState
 
-STEPS = 1000  # of the learning-rate schedule: more than will be run
-FLOAT32, BFLOAT16 = 1e-3, 1e-2  # how far a loss may lie from its reference
-_RATE = 1e-6  # of plain descent in cases that train a part alone: enough to carry the gradients on
+# Of the learning-rate schedule: more steps than will be run.
+STEPS = 1000
+# How far a loss may lie from its reference, relatively.
+FLOAT32_TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 1e-2
+# Of gradient descent where a part is trained alone: enough that no gradient can be left out.
+_LEARNING_RATE = 1e-6
 
 
 def step(name: str, friends: int = 0) -> Work:
-    """The whole optimiser step of the retriever."""
+    """The whole optimiser step of the retriever on one batch."""
     workload = dataclasses.replace(SEQUENCES[name], friends=friends)
     batches = workload.batches()
     trainer = trainer_of(workload, batches.item_counts(workload.items))
     batch = batches.at(0)
     state, call = trainer.init(batch), trainer.compile()
-    expected = reference_loss(trainer, state, batch)
+    expected_loss = reference_loss(trainer, state, batch)
     state, losses = call(state, as_call(batch))
-    first = np.asarray(losses)
-    events = int((batch.segments > 0).sum())
-    forward, traffic = step_cost(workload, state, batch)
-    devices, parameters = parallel.num_devices(), num_parameters(state.params)
+    first_loss = np.asarray(losses)
+    forward_flops, traffic = step_cost(workload, state, batch)
+    events, devices = num_events(batch), parallel.num_devices()
     return Work(
         call=lambda carry: call(carry[0], as_call(batch)),
         carry=(state, losses),
-        check=lambda carry: loss_holds(first, expected, carry[1], workload.dtype),
+        check=lambda carry: expect_loss(first_loss, expected_loss, carry[1], workload.dtype),
         unit="events",
         units_per_call=events,
         padding_share=1 - events / batch.segments.size,
-        flops=flops.TRAINING * forward,
+        flops=flops.TRAINING * forward_flops,
         bytes=traffic,
-        network_bytes=flops.all_reduce_bytes(parameters, devices),
+        network_bytes=flops.all_reduce_bytes(num_parameters(state.params), devices),
         dtype=workload.dtype,
         devices=devices,
     )
 
 
-def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> Trainer:
+def trainer_of(workload: Sequences, item_counts: np.ndarray) -> Trainer:
     config = workload.config()
+    # The users' table is read by the friends' convolution alone.
     users = workload.users if workload.friends else 0
-    return Trainer(
-        config,
-        RecommenderModel(config.model, workload.items, EVENT_TYPES, users),
-        STEPS,
-        item_counts,
-    )
+    model = RecommenderModel(config.model, workload.items, EVENT_TYPES, users)
+    return Trainer(config, model, STEPS, item_counts)
 
 
 def descend(loss: Callable) -> Callable:
-    """(params, loss) -> (params, loss): plain descent, so that every gradient is used and goes on
-    to the next call.
+    """A compiled call (params, *inputs) -> (params, loss) of gradient descent.
+
+    Every gradient is used and goes on to the next call, so that the compiler can leave none out.
     """
 
-    def call(params, *inputs):
+    def call(params: Any, *inputs: Any):
         value, gradients = jax.value_and_grad(loss)(params, *inputs)
-        return jax.tree.map(lambda p, g: p - _RATE * g, params, gradients), value
+        params = jax.tree.map(lambda p, g: p - _LEARNING_RATE * g, params, gradients)
+        return params, value
 
     return jax.jit(call, donate_argnums=0)
 
 
-def as_call(batch):
+def as_call(batch: Any) -> Any:
     """Rows [B, ...] as one step of a device call [P, 1, B / P, ...]."""
     return jax.tree.map(lambda leaf: leaf[:, None], parallel.split_over_devices(batch))
 
 
-def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Array:
-    """The same loss in float32 at full precision, on one device, outside of the call that is
-    timed.
+def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> Array:
+    """The first step's loss in float32 at full precision, on one device, outside of the timed call.
+
+    state: as it was before the first step, when averages still are the parameters.
     """
-    model = dataclasses.replace(trainer.config.model, compute_dtype="float32")
-    plain = dataclasses.replace(trainer, model=trainer.model.clone(config=model))
+    config = dataclasses.replace(trainer.config.model, compute_dtype="float32")
+    reference = dataclasses.replace(trainer, model=trainer.model.clone(config=config))
     counts = jnp.asarray(trainer.running_counts)
 
-    def loss(params: dict):
-        word, drawn = plain.randomness(state.step, counts)
-        world = local_vocabulary.gather({}, batch, drawn, {})
-        bound = plain.model.bind({"params": params})
-        return plain.loss_sums(bound, world, DropoutRng(word, jnp.asarray(batch.row_ids)))[0].mean()
+    def loss(params: dict) -> Array:
+        seed, negatives = reference.randomness(state.step, counts)
+        vocabulary = local_vocabulary.gather({}, batch, negatives, {})
+        bound = reference.model.bind({"params": params})
+        dropout_rng = DropoutRng(seed, jnp.asarray(batch.row_ids))
+        item_loss, _ = reference.loss_sums(bound, vocabulary, dropout_rng)
+        return item_loss.mean()
 
     with jax.default_matmul_precision("highest"):
-        return jax.jit(loss)(state.served)  # before the first step: averages are the parameters
+        return jax.jit(loss)(state.served)
 
 
-def step_cost(
-    workload: workloads.Sequences, state: TrainState, batch: Batch
-) -> tuple[float, float]:
-    """(forward FLOPs, bytes of the step); each device updates parameters of its own, tables left
-    out.
+def step_cost(workload: Sequences, state: TrainState, batch: Batch) -> tuple[float, float]:
+    """(forward FLOPs, bytes of the step).
+
+    Each device updates parameters of its own. Tables that are trained row by row are left out.
     """
-    events, pairs = int((batch.segments > 0).sum()), flops.causal_pairs(batch.segments)
-    classes = workload.negatives or workload.items
-    forward = flops.behavior(events, pairs, workload.width, workload.layers)
-    forward += flops.softmax(events, classes, workload.width)
+    events = num_events(batch)
+    itemsize = jnp.dtype(workload.dtype).itemsize
+    activations = flops.activation_bytes(events, workload.width, workload.layers, itemsize)
+    updates = parallel.num_devices() * flops.adam_bytes(num_parameters(state.params))
+    return forward_flops(workload, batch), activations + updates
+
+
+def forward_flops(workload: Sequences, batch: Batch) -> float:
+    """Of the transformer, the softmax and the friends' convolution, where there are friends."""
+    events, pairs = num_events(batch), flops.causal_pairs(batch.segments)
+    total = flops.behavior(events, pairs, workload.width, workload.layers)
+    total += flops.softmax(events, workload.negatives or workload.items, workload.width)
     if batch.friends is not None:
-        users = batch.friends.users
-        forward += flops.convolution(users.size, batch.friends.edges.size, workload.width)
-    traffic = flops.activation_bytes(
-        events, workload.width, workload.layers, jnp.dtype(workload.dtype).itemsize
-    )
-    return forward, traffic + parallel.num_devices() * flops.adam_bytes(
-        num_parameters(state.params)
-    )
+        nodes, edges = batch.friends.users.size, batch.friends.edges.size
+        total += flops.convolution(nodes, edges, workload.width)
+    return total
+
+
+def num_events(batch: Batch) -> int:
+    """Positions that are not padding."""
+    return int((np.asarray(batch.segments) > 0).sum())
 
 
 def num_parameters(params: dict) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def loss_holds(first, expected, last, dtype: str = "float32") -> None:
-    """Raise Wrong unless the first loss is the expected one and the last is a number."""
-    expect_close(
-        "the first loss", np.ravel(first)[0], expected, BFLOAT16 if dtype == "bfloat16" else FLOAT32
-    )
+def expect_loss(first: Any, expected: Any, last: Any, dtype: str = "float32") -> None:
+    """Raise WrongResult unless the first loss is the expected one and the last is finite."""
+    tolerance = BFLOAT16_TOLERANCE if dtype == "bfloat16" else FLOAT32_TOLERANCE
+    expect_close("the first loss", np.ravel(first)[0], expected, tolerance)
     if not np.isfinite(np.asarray(last)).all():
-        raise Wrong("the last loss is not finite")
+        raise WrongResult("the last loss is not finite")

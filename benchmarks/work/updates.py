@@ -1,4 +1,6 @@
-"""The update of a table of ids alone, of which a step touches a few rows: dense, and row by row."""
+"""The update of an embedding table of which a step uses a few rows: the whole table by Adam, or
+those rows by row-wise Adagrad.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +12,30 @@ from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, expect_close
 from benchmarks.harness.workloads import CATALOGUES, Catalogue
 from socialrec_jax.runtime import parallel
+from socialrec_jax.shapes import Array
 from socialrec_jax.training import row_adagrad
 from socialrec_jax.training.state import adam, initial_state, update_state
 
-_RATE, _TOLERANCE = 1e-3, 2e-2  # the tolerance is of the first update against its formula
+_LEARNING_RATE = 1e-3
+_TOLERANCE = 2e-2  # of the first update against its formula
 
 
-def as_a_whole(name: str) -> Work:
-    """Adam's update of a whole table of ids, of which a step touches a few rows: all moments decay,
-    all rows move.
-    """
+def whole_table(name: str) -> Work:
+    """Adam's update of the whole table: all moments decay, all rows move."""
     workload = CATALOGUES[name]
-    table, ids = table_and_ids(workload)
-    optimizer = adam(lambda _: jnp.float32(_RATE))
+    table, ids = random_table(workload)
+    optimizer = adam(lambda _: jnp.float32(_LEARNING_RATE))
 
     def update(state, ids):
-        gradient = jax.grad(lambda params: jnp.sum(jnp.tanh(jnp.take(params["ids"], ids, axis=0))))(
-            state.params
-        )
-        return update_state(state, gradient, optimizer, ema_decay=0.995)
+        gradient = jax.grad(lambda params: _loss(jnp.take(params["ids"], ids, axis=0)))
+        return update_state(state, gradient(state.params), optimizer, ema_decay=0.995)
 
     call = jax.jit(update, donate_argnums=0)
     state = call(initial_state({"ids": table}, optimizer), ids)
-    touched = ids[:64]
-    moved = np.asarray(state.params["ids"][touched]) - table[touched]
-    expected = np.full_like(
-        moved, -_RATE
-    )  # Adam's first step: the rate against the gradient's sign, here +
+    rows = ids[:64]
+    moved = np.asarray(state.params["ids"][rows]) - table[rows]
+    # Adam's first step is the learning rate against the gradient's sign, which is + here.
+    expected = np.full_like(moved, -_LEARNING_RATE)
     return Work(
         call=lambda state: call(state, ids),
         carry=state,
@@ -47,43 +46,56 @@ def as_a_whole(name: str) -> Work:
     )
 
 
-def by_rows(name: str) -> Work:
-    """Row-wise Adagrad's update of the same table along the same gradient: the rows that are
-    touched, and no others.
-    """
+def rows_alone(name: str) -> Work:
+    """Row-wise Adagrad's update along the same gradient: the rows in use, and no others."""
     workload = CATALOGUES[name]
-    table, ids = table_and_ids(workload)
+    table, ids = random_table(workload)
+    call = parallel.scan_steps(_row_step, axes={"table": 0})
+    batch = ids.reshape(parallel.num_local_devices(), 1, -1)
+    shares = parallel.as_shares(row_adagrad.of_parameter(table))
+    state, lost = call({"table": shares}, batch)
 
-    def step(state, _, ids):
-        found = row_adagrad.look_up(state["table"], ids)
-        gradients = jax.grad(lambda rows: jnp.sum(jnp.tanh(rows[found.places])))(found.rows)
-        moved = row_adagrad.update_rows(
-            state["table"], found, gradients, jnp.float32(1), jnp.float32(_RATE)
-        )
-        return {"table": moved}, found.lost
-
-    steps = parallel.scan_steps(step, axes={"table": 0})
-    sent = ids.reshape(parallel.num_local_devices(), 1, -1)
-    state, lost = steps({"table": parallel.as_shares(row_adagrad.of_parameter(table))}, sent)
+    rows, visits = np.unique(ids, return_counts=True)
+    updated = np.asarray(state["table"].rows).reshape(-1, workload.width)
+    moved = updated[rows] - table[rows]
+    expected = _first_row_updates(table[rows], visits)
     devices = parallel.num_devices()
-    touched, visits = np.unique(ids, return_counts=True)
-    moved = np.asarray(state["table"].rows).reshape(-1, workload.width)[touched] - table[touched]
-    gradients = visits[:, None] * (1 - np.tanh(table[touched]) ** 2)
-    expected = -_RATE * gradients / np.sqrt(np.mean(gradients**2, axis=1, keepdims=True))
     return Work(
-        call=lambda carry: steps(carry[0], sent),
+        call=lambda carry: call(carry[0], batch),
         carry=(state, lost),
         check=lambda _: expect_close("the first update", moved, expected, _TOLERANCE),
         unit="ids",
         units_per_call=workload.ids,
-        bytes=flops.row_bytes(len(touched), workload.width),
-        network_bytes=flops.exchange_bytes(len(touched) // devices, workload.width, devices),
+        bytes=flops.row_bytes(len(rows), workload.width),
+        network_bytes=flops.exchange_bytes(len(rows) // devices, workload.width, devices),
         devices=devices,
     )
 
 
-def table_and_ids(workload: Catalogue) -> tuple[np.ndarray, np.ndarray]:
-    """A table [V, D] and the ids [N] that a step looks up, all alike likely."""
+def _row_step(state: dict, _shared: tuple, ids: Array) -> tuple[dict, Array]:
+    """One step on ids [N]: (state, how many ids were lost)."""
+    lookup = row_adagrad.look_up(state["table"], ids)
+    gradients = jax.grad(lambda rows: _loss(rows[lookup.places]))(lookup.rows)
+    weight, rate = jnp.float32(1), jnp.float32(_LEARNING_RATE)
+    table = row_adagrad.update_rows(state["table"], lookup, gradients, weight, rate)
+    return {"table": table}, lookup.lost
+
+
+def _loss(rows: Array) -> Array:
+    """A loss whose gradient is positive in every entry of every row in use."""
+    return jnp.sum(jnp.tanh(rows))
+
+
+def _first_row_updates(rows: np.ndarray, visits: np.ndarray) -> np.ndarray:
+    """Row-wise Adagrad's first update [n, D]: the gradient over the root of its mean square."""
+    gradients = visits[:, None] * (1 - np.tanh(rows) ** 2)
+    mean_squares = np.mean(gradients**2, axis=1, keepdims=True)
+    return -_LEARNING_RATE * gradients / np.sqrt(mean_squares)
+
+
+def random_table(workload: Catalogue) -> tuple[np.ndarray, np.ndarray]:
+    """A table [V, D], and the ids [N] that a step looks up, drawn uniformly."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, workload.items, workload.ids, np.int32)
-    return rng.normal(size=(workload.items, workload.width)).astype(np.float32), ids
+    table = rng.normal(size=(workload.items, workload.width)).astype(np.float32)
+    return table, ids

@@ -1,0 +1,67 @@
+"""The optimiser step of the language model of product texts."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from benchmarks.harness import flops
+from benchmarks.harness.cases import Work
+from benchmarks.harness.workloads import TEXTS, Texts
+from benchmarks.work.steps import STEPS, as_call, expect_loss, num_parameters
+from socialrec_jax.batch import TextBatch
+from socialrec_jax.config import Config
+from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
+from socialrec_jax.runtime import parallel
+from socialrec_jax.training.text import TextTrainer, text_loss
+
+
+def text_step(name: str) -> Work:
+    """One step on full rows of random tokens."""
+    workload = TEXTS[name]
+    batch = _random_batch(workload)
+    model = GPT2(_sizes(workload))
+    trainer = TextTrainer(Config(), model, STEPS)
+    state, call = trainer.init(batch), trainer.compile()
+    with jax.default_matmul_precision("highest"):
+        loss = jax.jit(lambda params: text_loss(model, params, batch).mean())
+        expected = loss(state.params)
+    carry = call(state, as_call(batch))
+    first_loss, parameters = np.asarray(carry[1]), num_parameters(carry[0].params)
+    tokens, devices = batch.tokens.size, parallel.num_devices()
+    return Work(
+        call=lambda carry: call(carry[0], as_call(batch)),
+        carry=carry,
+        check=lambda carry: expect_loss(first_loss, expected, carry[1]),
+        unit="tokens",
+        units_per_call=tokens,
+        padding_share=0.0,
+        flops=flops.TRAINING * _forward_flops(workload, batch),
+        bytes=devices * flops.adam_bytes(parameters)
+        + flops.activation_bytes(tokens, workload.width, workload.layers, 4),
+        network_bytes=flops.all_reduce_bytes(parameters, devices),
+        devices=devices,
+    )
+
+
+def _random_batch(workload: Texts) -> TextBatch:
+    shape = workload.rows, workload.row_length
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, workload.vocabulary, shape).astype(np.int32)
+    return TextBatch(tokens, np.ones(shape, np.int32))
+
+
+def _sizes(workload: Texts) -> GPT2Sizes:
+    return GPT2Sizes(
+        vocab_size=workload.vocabulary,
+        n_positions=workload.row_length,
+        n_embd=workload.width,
+        n_layer=workload.layers,
+        n_head=workload.heads,
+    )
+
+
+def _forward_flops(workload: Texts, batch: TextBatch) -> float:
+    tokens, pairs = batch.tokens.size, flops.causal_pairs(batch.segments)
+    trunk = flops.gpt2(tokens, pairs, workload.width, workload.layers)
+    return trunk + flops.softmax(tokens, workload.vocabulary, workload.width)
