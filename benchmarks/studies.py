@@ -59,6 +59,7 @@ def _open_shop(options: Run) -> tuple[World, Config, Path]:
     config = dataclasses.replace(PRESETS[preset](), split=options.split)
     folder = options.out or Path(tempfile.mkdtemp(prefix=f"{options.suite}-"))
     shop = RunDirectory(folder / "shop")
+    # The shop is prepared once, and every arm or system reads it.
     with shop.lock():
         world = open_world(shop, options.data or sample_tables(shop, 0), config)
         shop.write_config(config)

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import hardware, statistics
 from benchmarks.harness.cases import Case, NotRun, Work, WrongResult
@@ -161,9 +162,9 @@ def _row(
     suite: str, one: _PreparedCase, calibration_seconds: list[float], recompilations: int
 ) -> Row:
     """What was measured, not yet checked."""
-    work, seconds, compiled = one.work, one.timed.seconds, one.compiled
-    p10, p50, p90, p99 = statistics.quantiles(seconds)
-    spread = statistics.spread(seconds)
+    work, compiled = one.work, one.compiled
+    # Work in another process counts its own memory.
+    peak_memory = work.peak_memory or one.memory.read
     return Row(
         suite=suite,
         case=one.case.name,
@@ -173,26 +174,35 @@ def _row(
         units_per_call=work.units_per_call,
         padding_share=work.padding_share,
         devices=work.devices,
-        seconds=seconds,
         calibration_seconds=calibration_seconds,
-        p10=p10,
-        p50=p50,
-        p90=p90,
-        p99=p99,
-        spread=spread,
-        noisy=spread > statistics.NOISY,
-        units_per_second=work.units_per_call / p50,
         wait_share=work.wait_share() if work.wait_share else None,
         trace_seconds=compiled.trace_seconds,
         lower_seconds=compiled.lower_seconds,
         compile_seconds=compiled.compile_seconds,
         compilations=compiled.count,
         recompilations=recompilations,
-        peak_memory_bytes=work.peak_memory() if work.peak_memory else one.memory.read(),
+        peak_memory_bytes=peak_memory(),
         flops=work.flops,
         bytes=work.bytes,
         network_bytes=work.network_bytes,
+        **_seconds(one.timed.seconds, work.units_per_call),
     )
+
+
+def _seconds(seconds: list[float], units_per_call: float) -> dict[str, Any]:
+    """The fields of a row that follow from the seconds of its rounds."""
+    p10, p50, p90, p99 = statistics.quantiles(seconds)
+    spread = statistics.spread(seconds)
+    return {
+        "seconds": seconds,
+        "p10": p10,
+        "p50": p50,
+        "p90": p90,
+        "p99": p99,
+        "spread": spread,
+        "noisy": spread > statistics.NOISY,
+        "units_per_second": units_per_call / p50,
+    }
 
 
 def _checked(one: _PreparedCase, row: Row) -> Row:

@@ -49,6 +49,7 @@ class Verdict:
 
 def compare(old: Results, new: Results) -> list[Verdict]:
     """A verdict for each case of either run."""
+    # Cases of both runs, in the order of the first.
     before, after = old.by_case(), new.by_case()
     return [_verdict(key, before.get(key), after.get(key)) for key in before | after]
 
@@ -64,6 +65,7 @@ def _verdict(key: tuple[str, str], old: Row | None, new: Row | None) -> Verdict:
         return Verdict(*key, f"{old.status} -> {new.status}", counts=counts)
     plain = _direction(np.array(old.seconds), np.array(new.seconds))
     calibrated = _direction(_calibrated(old), _calibrated(new))
+    # Where they disagree, the machine was another one, not the code.
     verdict = plain if plain == calibrated else SAME
     old_medians, new_medians = _block_medians(old), _block_medians(new)
     interval = statistics.ratio_interval(old_medians, new_medians)
@@ -86,6 +88,7 @@ def _calibrated(row: Row) -> np.ndarray:
 def _direction(old: np.ndarray, new: np.ndarray) -> str:
     old, new = statistics.block_medians(old), statistics.block_medians(new)
     ratio, low, high = statistics.ratio_interval(old, new)
+    # A difference must be larger than each of these.
     least = max(np.log1p(_SMALLEST), _log_deviation(old), _log_deviation(new))
     is_outside = not low <= 1 <= high
     is_large = abs(np.log(ratio)) >= least

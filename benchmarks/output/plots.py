@@ -12,6 +12,7 @@ from benchmarks.output.speedups import Speedup
 from socialrec_jax.reports.figures import BASELINE, INK, OURS, as_svg, drawing
 
 _SMALL = 8  # points, of labels
+# Of the two kinds of scaling.
 _COLOURS = {"strong": OURS, "weak": BASELINE}
 
 
@@ -23,6 +24,7 @@ def latency(salt: str, rows: Sequence[Row]) -> str:
         axis.hlines(places, low, high, color=INK, linewidth=0.8)
         axis.plot(median, places, "o", color=OURS, markersize=5)
         axis.set_yticks(places, [_label(row) for row in rows], fontsize=_SMALL)
+        # The first case is at the top.
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set(xscale="log", xlabel="latency of a call (ms)")
         axis.set_xlim(low.min() / 2, high.max() * 2)
@@ -46,6 +48,7 @@ def roofline(salt: str, rows: Sequence[Row], peaks: Peaks) -> str:
         for side in (axis.xaxis, axis.yaxis):
             _format_logarithmic(side)
         place = "outside lower center"
+        # Below the plot: names are long, and points may be anywhere.
         figure.legend(loc=place, frameon=False, fontsize=_SMALL, handlelength=1.2, ncols=1)
         return as_svg(figure, "FLOP/s of each case and the device's roofline")
 
@@ -88,6 +91,7 @@ def scaling(salt: str, rows: Sequence[Row]) -> str:
     with drawing(f"scaling {salt}", 3.0) as (figure, axis):
         for kind, colour in _COLOURS.items():
             rates = _rates_by_devices(rows, kind)
+            # Without the rate of one device there is nothing to compare with.
             if 1 in rates:
                 ratios = [rate / rates[1] for rate in rates.values()]
                 axis.plot(rates.keys(), ratios, "o-", color=colour, label=kind, markersize=4)

@@ -39,6 +39,7 @@ def page(files: dict[Path, Results], price_per_hour: float | None = None) -> str
     environment = Environment(
         loader=PackageLoader("benchmarks.output"), autoescape=True, trim_blocks=True
     )
+    # The style sheet and the figures are made here, so they are trusted; all else is escaped.
     environment.globals["style"] = Markup(STYLE)
     return environment.get_template("report.html").render(
         devices=_devices(files),
@@ -67,6 +68,7 @@ def _shared_tables(files: dict[Path, Results]) -> list[Table]:
     suites: dict[str, dict[str, Results]] = {}
     for file, results in files.items():
         suites.setdefault(results.run.suite, {})[_name(file, results)] = results
+    # A suite with one file has an empty table.
     tables = [_shared_table(named) for named in suites.values()]
     return [table for table in tables if table.rows]
 

@@ -39,6 +39,7 @@ class Speedup:
 
 def by_preset(rows: Sequence[Row]) -> dict[str, list[Speedup]]:
     """The speedups of each preset's cases, in their order."""
+    # Rows of one preset come one after the other.
     groups = itertools.groupby(rows, key=lambda row: row.preset)
     return {preset: _speedups(list(group)) for preset, group in groups}
 
@@ -53,6 +54,7 @@ def _speedups(rows: list[Row]) -> list[Speedup]:
 def _ratio(row: Row, other: Row) -> Ratio | None:
     if not row.units_per_call or not other.units_per_call:
         return None
+    # Round by round, so that a slow round slows both.
     ratios = _rates(row) / _rates(other)
     p10, median, p90 = np.quantile(ratios, [0.1, 0.5, 0.9])
     return Ratio(float(p10), float(median), float(p90))

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.output.tables import Table
 
+# The models that an arm trains; baselines are the same in every arm.
 _RANKED_MODELS = ("ranker", "retriever")
 _PEER_COLUMNS = {
     "trained_targets_per_second": "targets/s",
@@ -39,6 +40,7 @@ def peers_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         system = row["system"]
         if "reason" in row:
+            # One that did not run says why.
             system = f"{system} ({row['reason']})"
         cells = [_shown(row.get(name, "")) for name in _PEER_COLUMNS]
         lines.append([row.get("workload", row["task"]), system, *cells])

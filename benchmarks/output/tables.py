@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from benchmarks.harness.schema import NOT_RUN, OK, Results, Row
 
 UNKNOWN = "n/a"
+# Units and meanings are in docs/benchmarks.md.
 _HEADER = (
     "case",
     "preset",
@@ -53,6 +54,7 @@ def _suite_row(row: Row, price_per_hour: float | None) -> list[str]:
 
 def _measured(row: Row) -> list[str]:
     """The cells between the preset and the cost."""
+    # All that comes before the first call is compilation for whoever waits.
     compiling = (row.trace_seconds, row.lower_seconds, row.compile_seconds)
     return [
         milliseconds(row.p50),

@@ -89,6 +89,7 @@ class Stopping:
 
     def is_over(self, ndcg: list[float]) -> bool:
         """ndcg: of each epoch so far."""
+        # Better than all recent epochs: an older epoch was the best.
         best, recent = max(ndcg), max(ndcg[-self.patience :])
         return len(ndcg) >= self.epochs or 0 < self.goal <= best or best > recent
 
@@ -109,6 +110,7 @@ def train_to_best(
     training, serving = Clock(device), Clock(device)
     curve: list[list[float]] = []
     while not curve or not stopping.is_over([point[2] for point in curve]):
+        # Validation is not part of the training time.
         with training:
             train()
         with serving:

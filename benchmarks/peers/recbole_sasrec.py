@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,13 @@ def write_atomic_file(data: Sequences, folder: Path) -> None:
         items = data.history(user).tolist()
         if data.held_out[user] >= 0:
             items.append(int(data.held_out[user]))
+        # Times are places, which keeps the order.
         lines += [f"{user}\t{item}\t{place}" for place, item in enumerate(items)]
     (folder / _DATASET).mkdir()
     (folder / _DATASET / f"{_DATASET}.inter").write_text("\n".join(lines) + "\n")
 
 
-def config_of(a, folder: Path) -> Config:
+def config_of(a: Namespace, folder: Path) -> Config:
     settings = {
         "data_path": str(folder),
         "MAX_ITEM_LIST_LENGTH": a.length,
@@ -49,6 +51,7 @@ def config_of(a, folder: Path) -> Config:
         "show_progress": False,
         "state": "CRITICAL",
     }
+    # CE is the full softmax, for which there are no sampled negatives.
     return Config(model="SASRec", dataset=_DATASET, config_dict=settings)
 
 
@@ -84,6 +87,7 @@ def main() -> None:
     @torch.no_grad()
     def recommend() -> np.ndarray:
         model.eval()
+        # A row for each user, in the order of the file; -1 is nobody's item.
         top = np.full((len(data.offsets) - 1, 10), -1)
         for batch, *_ in held_out:
             interaction = batch.to(a.device)

@@ -5,6 +5,7 @@ recommended a second.
 from __future__ import annotations
 
 import warnings
+from argparse import Namespace
 from functools import partial
 
 import numpy as np
@@ -34,6 +35,23 @@ def quiet_trainer(device: str) -> Trainer:
     )
 
 
+def model_of(a: Namespace) -> SASRecModel:
+    return SASRecModel(
+        n_blocks=2,
+        n_heads=2,
+        n_factors=a.width,
+        dropout_rate=0.2,
+        session_max_len=a.length,
+        loss="sampled_softmax",
+        n_negatives=a.negatives,
+        batch_size=a.batch,
+        epochs=1,
+        lr=1e-3,
+        recommend_torch_device=a.device,
+        get_trainer_func=partial(quiet_trainer, a.device),
+    )
+
+
 def dataset_of(data: Sequences) -> Dataset:
     users = np.repeat(np.arange(len(data.offsets) - 1), np.diff(data.offsets))
     # One second after the other, so that the order of the files is kept.
@@ -59,30 +77,20 @@ def main() -> None:
         threads=1,
         patience=3,
     )
+    # One thread is the fastest here: most products are of a matrix with a vector.
     torch.set_num_threads(a.threads)
     data = Sequences.read(a.data)
     dataset = dataset_of(data)
-    model = SASRecModel(
-        n_blocks=2,
-        n_heads=2,
-        n_factors=a.width,
-        dropout_rate=0.2,
-        session_max_len=a.length,
-        loss="sampled_softmax",
-        n_negatives=a.negatives,
-        batch_size=a.batch,
-        epochs=1,
-        lr=1e-3,
-        recommend_torch_device=a.device,
-        get_trainer_func=partial(quiet_trainer, a.device),
-    )
+    model = model_of(a)
     users = np.flatnonzero(data.held_out >= 0)
 
     def train() -> None:
+        # Training goes on from the last call.
         model.fit_partial(dataset, min_epochs=1, max_epochs=1)
 
     def recommend() -> np.ndarray:
         table = model.recommend(users, dataset, k=10, filter_viewed=True)
+        # Users are sorted, so each one's row is found by bisection.
         rows = np.searchsorted(users, table[Columns.User].to_numpy())
         ranks = table[Columns.Rank].to_numpy() - 1
         # A user with fewer than 10 recommendations keeps -1, which is nobody's item.
@@ -90,6 +98,7 @@ def main() -> None:
         top[rows, ranks] = table[Columns.Item]
         return top
 
+    # RecTools reads the last `length` events of a history, and pads the rest.
     lengths = np.minimum(np.diff(data.offsets) - 1, a.length)
     figures = train_to_best(train, recommend, data, Stopping(a.epochs, a.patience), a.device)
     real_positions = float(lengths.mean() / a.length)

@@ -8,6 +8,7 @@ compiled loop. A test compares its states and losses with those of the JAX model
 from __future__ import annotations
 
 import dataclasses
+from argparse import Namespace
 
 import numpy as np
 import torch
@@ -82,6 +83,7 @@ class Twin(nn.Module):
 
         items and times [B, T] are padded at the right.
         """
+        # Item vectors have unit length; the stream has unit variance.
         vectors = functional.normalize(self.items(items), dim=-1)
         x = self.dropout(vectors * self.items.embedding_dim**0.5)
         for block, bias in zip(self.blocks, self._biases(times), strict=True):
@@ -97,6 +99,7 @@ class Twin(nn.Module):
         by_time = self.time_bias(log_buckets(ages, TIME_BUCKETS))
         by_position = self.position_bias(log_buckets(steps, POSITION_BUCKETS))
         future = torch.full((T, T), float("-inf"), device=times.device).triu(1)
+        # [B, T, T, layers x heads] to [B, layers x heads, T, T]
         heads_first = (by_time + by_position).permute(0, 3, 1, 2)
         return [bias + future for bias in heads_first.split(self.heads, 1)]
 
@@ -113,6 +116,7 @@ def sampled_loss(model: Twin, states, targets, negatives, log_expected, temperat
     negative_vectors = functional.normalize(model.items(negatives), dim=-1)
     positive = (scaled * target_vectors).sum(-1)
     scores = scaled @ negative_vectors.T - log_expected
+    # A negative that is the target itself does not count.
     scores = scores.masked_fill(negatives[None] == targets[:, None], float("-inf"))
     return (torch.logaddexp(positive, scores.logsumexp(-1)) - positive).mean()
 
@@ -134,6 +138,7 @@ class Loss:
     @classmethod
     def of(cls, data: Sequences, num_negatives: int, device: str) -> Loss:
         counts = np.bincount(data.items, minlength=data.num_items)
+        # The same distribution as the JAX model's negatives have.
         probabilities = 0.5 * counts / counts.sum() + 0.5 / data.num_items
         return cls(torch.from_numpy(probabilities).float().to(device), num_negatives)
 
@@ -159,6 +164,7 @@ def padded(data: Sequences, users: np.ndarray, length: int) -> tuple[torch.Tenso
         count = end - begin
         items[row, :count] = data.items[begin:end]
         times[row, :count] = data.times[begin:end]
+        # A user with a short history has padding at the end of the row.
         is_real[row, :count] = True
     columns = (items[:, :-1], times[:, :-1], items[:, 1:], is_real[:, 1:])
     return tuple(torch.from_numpy(column) for column in columns)
@@ -180,16 +186,23 @@ def main() -> None:
     )
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
-    data, rng = Sequences.read(a.data), np.random.default_rng(0)
+    data = Sequences.read(a.data)
     model = Twin(data.num_items, a.width, a.layers, a.heads, a.dropout).to(a.device)
+    figures = train(model, data, a)
+    finish(a.device, system="PyTorch twin", **figures)
+
+
+def train(model: Twin, data: Sequences, a: Namespace) -> dict[str, object]:
+    """The figures of all steps but the warm-up."""
+    rng = np.random.default_rng(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3, betas=(0.9, 0.98), fused=True)
     loss_of = Loss.of(data, a.negatives, a.device)
     # A user with one event has no target.
     learnable = np.flatnonzero(np.diff(data.offsets) > 1)
-    clock, targets, positions, losses = Clock(a.device), 0, 0, []
+    clock, targets, losses = Clock(a.device), 0, []
     for step in range(a.steps + _WARM_UP):
         if step == _WARM_UP:
-            clock, targets, positions = Clock(a.device), 0, 0
+            clock, targets = Clock(a.device), 0
         with clock:
             users = rng.choice(learnable, a.batch, replace=False)
             batch = [column.to(a.device) for column in padded(data, users, a.length)]
@@ -199,16 +212,16 @@ def main() -> None:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-        targets, positions = targets + int(is_real.sum()), positions + is_real.numel()
+        targets += int(is_real.sum())
         losses.append(loss.item())
-    finish(
-        a.device,
-        system="PyTorch twin",
-        trained_targets_per_second=targets / clock.wall,
-        trained_targets_per_cpu_second=targets / clock.cpu,
-        real_positions=targets / positions,
-        losses=losses,
-    )
+    # With padding.
+    positions = a.steps * a.batch * a.length
+    return {
+        "trained_targets_per_second": targets / clock.wall,
+        "trained_targets_per_cpu_second": targets / clock.cpu,
+        "real_positions": targets / positions,
+        "losses": losses,
+    }
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from benchmarks.work.checkpoints import load, save
 def cases(tiny: bool) -> list[Case]:
     cases = []
     for name in workloads.sized(("beauty-packed", "dlrmv4-mini"), tiny):
+        # One group, so that both see the same disk.
         cases.append(Case("save", name, partial(save, name), name))
         cases.append(Case("load", name, partial(load, name), name))
     return cases

@@ -25,6 +25,7 @@ _WAYS = {
     # This is what train.py does.
     "8 steps a call, events on the device, prefetched": dataclasses.replace(_EIGHT, on_device=True),
 }
+# Long enough that starting the prefetch thread does not count.
 _STEPS = {"beauty-packed": 8, "small-step": 400}  # of a timed stretch
 
 
@@ -32,6 +33,7 @@ def cases(tiny: bool) -> list[Case]:
     cases = []
     for name, num_steps in _STEPS.items():
         (preset,) = workloads.sized((name,), tiny)
+        # The small model has no friends, else the host's work would hide what calls cost.
         friends = FRIENDS if name == "beauty-packed" else 0
         workload = dataclasses.replace(SEQUENCES[preset], friends=friends)
         for way, optimisations in _WAYS.items():

@@ -17,6 +17,7 @@ from benchmarks.harness.cases import Case, NotRun
 from benchmarks.harness.workloads import SEQUENCES
 from benchmarks.work.epoch import Optimisations, single_calls
 
+# In this order; each name is a row of the table.
 _SWITCHES: dict[str, dict[str, Any]] = {
     "plain": {},
     "+ packing": {"packed": True},
@@ -32,6 +33,7 @@ def rungs() -> dict[str, Optimisations]:
     """Each rung has all that was switched on up to it."""
     rungs, current = {}, Optimisations()
     for name, switch in _SWITCHES.items():
+        # What is on stays on.
         current = dataclasses.replace(current, **switch)
         rungs[name] = current
     return rungs

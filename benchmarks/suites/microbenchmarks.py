@@ -17,6 +17,7 @@ from benchmarks.work.microbenchmarks import (
     softmax,
 )
 
+# Name: (work, the textbook's way, the product's way).
 _PIECES = {
     "full softmax": (softmax, "logits computed again, in chunks", "gradient in the forward pass"),
     "relative bias": (relative_bias, "product with one-hot rows", "lookup"),

@@ -28,6 +28,7 @@ from socialrec_jax.data.world import World
 SCRIPTS = Path(__file__).parents[1] / "peers"
 # glibc's allocator as it suits PyTorch on a CPU: its default halves the speed of a large softmax.
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+# 1,024 tokens a step.
 _TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 16}
 # (nodes, edges); the first is of the size of Ciao's graph of friends.
 _GRAPHS = {"gcn-7k-220k": (7_375, 223_562), "gcn-1m-10m": (1_000_000, 10_000_000)}
@@ -51,6 +52,7 @@ def run(world: World, setting: Setting, tasks: list[str]) -> list[Row]:
     """A row for each run: {task, system, figures...}, or {task, system, status, reason} of one that
     did not run.
     """
+    # The files that everybody reads lie there.
     setting.folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for task in tasks:
@@ -68,6 +70,7 @@ def sequences(world: World, setting: Setting) -> Iterator[Row]:
     write_sequences(world, file)
     rectools = run_peer(setting, "rectools_sasrec.py", data=file, epochs=setting.epochs)
     yield rectools
+    # Whoever trains faster stops when it is as good as RecTools at its best.
     goal = rectools.get("validation_ndcg_10", 0)
     yield run_socialrec(setting, "sequences", shop=setting.shop, width=64, goal=goal)
     yield run_peer(setting, "recbole_sasrec.py", data=file, epochs=setting.epochs, goal=goal)
@@ -106,6 +109,7 @@ def graph(world: World, setting: Setting) -> Iterator[Row]:
     for name, (num_nodes, num_edges) in _GRAPHS.items():
         file = setting.folder / f"{name}.npz"
         write_graph(file, num_nodes, num_edges)
+        # A pass over the large graph takes many seconds.
         repeats = 5 if num_edges < _MANY_EDGES else 2
         peer = run_peer(setting, "pyg_gcn.py", graph=file, repeats=repeats)
         yield {"workload": name} | peer
@@ -140,6 +144,7 @@ def _last_line(command: list[str], variables: dict[str, str], system: str) -> Ro
         return json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
         output = getattr(error, "stderr", None) or str(error)
+        # The last line of a traceback is its message.
         lines = output.strip().splitlines() or [str(error)]
         return {"system": Path(system).stem, "status": "not run", "reason": lines[-1]}
 

@@ -12,5 +12,6 @@ def cases(tiny: bool) -> list[Case]:
     cases = []
     for users in (500, 2_000) if tiny else (10_000, 100_000, 1_000_000):
         preset = f"{users} users"
+        # A size is a group of its own: large ones need all of the memory.
         cases.append(Case("prepare", preset, partial(prepare_tables, users), preset))
     return cases

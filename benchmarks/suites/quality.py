@@ -31,6 +31,7 @@ from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
 
+# What a table shows; report.json of each run has more.
 METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
 PARTS = {"validation": VALIDATION, "test": TEST}
 
@@ -60,6 +61,7 @@ def run(world: World, config: Config, arms: list[str], seeds: list[int], folder:
 
 def _run_arm(arm: str, world: World, config: Config, seed: int, folder: Path) -> dict:
     config = dataclasses.replace(config, seed=seed)
+    # A folder for each arm and seed, so that an interrupted suite goes on.
     run_folder = folder / f"{arm.replace(' ', '-')}-{seed}"
     if arm == STRICT:
         return train_strictly(world, config, run_folder)
@@ -94,6 +96,7 @@ def train_strictly(world: World, config: Config, folder: Path) -> dict:
     with run.lock():
         earlier = ablations.one_event_earlier(world)
         recommender, _, ranker = _train_stages(run, earlier, config)
+        # A shop without held-out events has no ranker.
         if ranker is None:
             return {part: {} for part in PARTS}
         evaluated = _on_world(world, recommender, ranker)
@@ -108,6 +111,7 @@ def train_strictly(world: World, config: Config, folder: Path) -> dict:
 def _on_world(world: World, recommender: Recommender, ranker) -> Recommender:
     """The same parameters on the whole World, with features of its training part."""
     earlier = recommender.world
+    # What the retriever has learnt from, not what this World has seen since.
     known = items_with_events(earlier, earlier.history_ends(VALIDATION))
     params = jax.tree.map(np.asarray, recommender.variables["params"])
     features = RankerFeatures.fit(world, world.history_ends(VALIDATION), ranker.features.settings)

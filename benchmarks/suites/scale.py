@@ -23,8 +23,10 @@ def cases(tiny: bool) -> list[Case]:
     rows = SEQUENCES[name].rows
     strong, weak = [], []
     for devices in device_counts():
+        # Strong: the same rows, shared by all devices.
         shared = partial(step_on_devices, name, devices, rows)
         strong.append(Case(f"strong {devices}", name, shared, "strong"))
+        # Weak: each device has as many rows as one device alone.
         grown = partial(step_on_devices, name, devices, rows * devices)
         weak.append(Case(f"weak {devices}", name, grown, "weak"))
     return strong + weak

@@ -14,6 +14,7 @@ from benchmarks.work.steps import step
 def cases(tiny: bool) -> list[Case]:
     """Always tiny; one group, so that all take turns."""
     del tiny
+    # Each is compiled in seconds, and together they run most of the package.
     sequences, graph = "beauty-packed-tiny", "gcn-1m-10m-tiny"
     text, catalogue = "gpt2-small-tiny", "catalogue-1m-tiny"
     return [

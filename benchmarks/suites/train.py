@@ -14,6 +14,7 @@ from benchmarks.work.language_model import text_step
 from benchmarks.work.steps import step
 from benchmarks.work.transformer import behavior
 
+# Four steps a call: fewer calls of a large program.
 _BY_ROWS = Optimisations(packed=True, sampled=True, steps_per_call=4, tables=("items",))
 
 
@@ -21,6 +22,7 @@ def cases(tiny: bool) -> list[Case]:
     sequences = workloads.sized(("sasrec-ml1m", "beauty-packed", "dlrmv4-mini"), tiny)
     text, graph = workloads.sized(("gpt2-small", "gcn-1m-10m"), tiny)
     (catalogue,) = workloads.sized(("catalogue-1m",), tiny)
+    # Beauty is the workload with a graph of friends.
     beauty = sequences[1]
     return [
         *(Case("behavior", name, partial(behavior, name)) for name in sequences),

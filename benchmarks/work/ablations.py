@@ -29,6 +29,7 @@ def with_random_friends(world: World, seed: int) -> World:
     """
     friends = world.friends
     rng = np.random.default_rng(seed)
+    # The user of each edge [E], in CSR order.
     users = np.repeat(np.arange(world.num_users), np.diff(friends.offsets))
     if _is_symmetric(users, friends.ids):
         # One direction is shuffled, and the other one follows it.
@@ -36,6 +37,7 @@ def with_random_friends(world: World, seed: int) -> World:
         src = users[once]
         dst = _shuffled_ends(src, friends.ids[once], directed=False, rng=rng)
         src, dst = np.concatenate([src, dst]), np.concatenate([dst, src])
+        # Both directions of an edge keep its weight and time.
         sources = np.concatenate([once, once])
     else:
         src, sources = users, np.arange(len(users))
@@ -45,6 +47,7 @@ def with_random_friends(world: World, seed: int) -> World:
 
 def _friends_of(world: World, src: np.ndarray, dst: np.ndarray, sources: np.ndarray) -> Friends:
     """Edges sorted by user and friend; sources: the old edges whose weights and times they take."""
+    # A World keeps the friends of each user sorted.
     order = np.lexsort((dst, src))
     counts = np.bincount(src, minlength=world.num_users)
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -55,6 +58,7 @@ def _friends_of(world: World, src: np.ndarray, dst: np.ndarray, sources: np.ndar
 
 def _is_symmetric(users: np.ndarray, ids: np.ndarray) -> bool:
     """Whether every edge is stored from both ends."""
+    # The edges in their own order, and with both ends exchanged.
     forward, backward = np.lexsort((ids, users)), np.lexsort((users, ids))
     same_users = np.array_equal(users[forward], ids[backward])
     same_ids = np.array_equal(ids[forward], users[backward])
@@ -65,6 +69,7 @@ def _shuffled_ends(
     src: np.ndarray, dst: np.ndarray, directed: bool, rng: np.random.Generator
 ) -> np.ndarray:
     """dst in a random order without self loops, and without repeated edges if that is possible."""
+    # 64 bits, so that two ends fit one key.
     src, dst = src.astype(np.int64), rng.permutation(dst).astype(np.int64)
     for _ in range(_SHUFFLES):
         wrong = np.flatnonzero((src == dst) | _is_repeated(src, dst, directed))
@@ -80,6 +85,7 @@ def _shuffled_ends(
 def _is_repeated(src: np.ndarray, dst: np.ndarray, directed: bool) -> np.ndarray:
     """Whether an earlier edge has the same ends [E]."""
     low, high = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
+    # One number for each pair of ends.
     keys = low * (1 << 32) + high
     _, first_places = np.unique(keys, return_index=True)
     repeated = np.ones(len(src), bool)
@@ -91,6 +97,7 @@ def without_text(world: World) -> World:
     """Items have ids alone: no texts, no tags, no fixed vectors."""
     empty = Strings.of([""] * world.num_items)
     texts = dict.fromkeys(_TEXT_COLUMNS, empty)
+    # [V, 0]
     vectors = np.zeros((world.num_items, 0), np.float32)
     items = dataclasses.replace(world.items, vectors=vectors, **texts)
     return dataclasses.replace(world, items=items)
@@ -106,7 +113,9 @@ def without_order(world: World, seed: int) -> World:
     rng = np.random.default_rng(seed)
     users, rows = world.events.owners, np.arange(len(world.events.items))
     in_training = rows < world.history_ends(VALIDATION)[users]
+    # A random order within each user.
     order = np.lexsort((rng.random(in_training.sum()), users[in_training]))
+    # Times stay where they are: else a history would not be sorted.
     columns = {}
     for name in ("items", "types", "values"):
         column = getattr(world.events, name).copy()
@@ -120,12 +129,15 @@ def one_event_earlier(world: World) -> World:
     becomes the validation part.
     """
     events, splits = world.events, world.event_splits
+    # Whoever evaluates this World must not see the real test part.
     kept = splits < TEST
+    # Of the events that are kept, in CSR form.
     offsets = np.concatenate([[0], np.cumsum(events.count_before(kept))])
     columns = {name: getattr(events, name)[kept] for name in ("items", "times", "types", "values")}
 
     earlier = np.where(splits[kept] == VALIDATION, TEST, TRAIN).astype(splits.dtype)
     in_training = events.owners[kept][earlier == TRAIN]
+    # Training events of each user.
     counts = np.bincount(in_training, minlength=world.num_users)
     # A user with one training event keeps it for training.
     last = (offsets[:-1] + counts - 1)[counts > 1]

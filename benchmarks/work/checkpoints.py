@@ -21,6 +21,7 @@ def save(name: str) -> Work:
 
     def call(step: int) -> int:
         checkpoints.save(step, state, {}, keep=set())
+        # Each save is a new step, as in training.
         return step + 1
 
     return Work(
@@ -36,6 +37,7 @@ def save(name: str) -> Work:
 def load(name: str) -> Work:
     """Checksums, then the arrays back on the devices."""
     state, checkpoints = _fresh_state(name), _empty_checkpoints()
+    # Written once; only reading is timed.
     checkpoints.save(0, state, {}, keep=set())
     return Work(
         call=lambda _: checkpoints.restore(state),
@@ -68,5 +70,6 @@ def _expect_equal(restored: tuple[TrainState, dict] | None, state: TrainState) -
         raise WrongResult("nothing was restored")
     pairs = zip(jax.tree.leaves(restored[0]), jax.tree.leaves(state), strict=True)
     for actual, expected in pairs:
+        # Bytes, so that even the kind of a NaN must be the same.
         if np.asarray(actual).tobytes() != np.asarray(expected).tobytes():
             raise WrongResult("what was restored is not what was saved")

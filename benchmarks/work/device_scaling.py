@@ -60,7 +60,9 @@ class WorkerProcess:
     def step(self, _: Any) -> float:
         requests = _open(self._process.stdin)
         requests.write("step\n")
+        # Else the line could wait in a buffer.
         requests.flush()
+        # The answer comes when the step is done, so that the clock of this process is right.
         answer = self._answer()
         self.peak_memory = answer["peak_memory"]
         return answer["loss"]
@@ -83,13 +85,13 @@ def _open(stream: IO[str] | None) -> IO[str]:
 
 def worker(name: str, devices: int, rows: int) -> None:
     """The other end: devices are fixed first, then lines of standard input are answered."""
+    _set_devices(devices)
     import jax
 
-    jax.config.update("jax_num_cpu_devices", devices)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(devices)))
     from benchmarks.harness.memory import PeakMemory
     from benchmarks.work import steps
 
+    # From here on: what importing took does not count.
     memory = PeakMemory()
     workload = dataclasses.replace(SEQUENCES[name], rows=rows)
     batches = workload.batches()
@@ -97,14 +99,24 @@ def worker(name: str, devices: int, rows: int) -> None:
     trainer = steps.trainer_of(workload, batches.item_counts(workload.items))
     state, call = trainer.init(batch), trainer.compile()
     about = _costs(workload, state, batch, devices)
+    # numpy arrays: the reference then runs on the first device alone.
     on_one_device = jax.tree.map(np.asarray, state)
     about["reference_loss"] = float(steps.reference_loss(trainer, on_one_device, batch))
     state, losses = call(state, steps.as_call(batch))
     about["first_loss"] = float(losses[0])
     print(json.dumps(about), flush=True)
+    # The input ends when the other end closes it.
     for _ in sys.stdin:
         state, losses = jax.block_until_ready(call(state, steps.as_call(batch)))
         print(json.dumps({"loss": float(losses[0]), "peak_memory": memory.read()}), flush=True)
+
+
+def _set_devices(devices: int) -> None:
+    """Before JAX looks for its devices."""
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", devices)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(devices)))
 
 
 def _costs(workload: Sequences, state: Any, batch: Any, devices: int) -> dict[str, float]:

@@ -21,6 +21,7 @@ from socialrec_jax.training import device_data, loop
 from socialrec_jax.training.retriever import Trainer
 from socialrec_jax.training.state import TrainState
 
+# A supply of batches that no measurement will use up.
 _UNLIMITED = 1 << 40  # steps
 
 
@@ -64,6 +65,7 @@ class _Training:
     def supply(self, optimisations: Optimisations, num_steps: int) -> Any:
         """Batches of successive device calls."""
         K = optimisations.steps_per_call
+        # (0, 1): this process, of one.
         calls = loop.calls(self.batches, 0, num_steps, K, (0, 1))
         return parallel.prefetch(calls) if optimisations.prefetch else calls
 
@@ -100,6 +102,7 @@ def single_calls(workload: Sequences, optimisations: Optimisations) -> Work:
     training = _prepare(workload, optimisations)
     supply = training.supply(optimisations, _UNLIMITED)
     state, losses = training.call(training.state, next(supply))
+    # The loss of the first step of the first call, before any parameter has changed.
     first_loss = np.asarray(losses)
     expected, dtype = training.reference_loss, training.workload.dtype
     return training.work(
@@ -116,40 +119,40 @@ def stretches(workload: Sequences, optimisations: Optimisations, num_steps: int)
     The prefetch thread, where it is on, starts and ends with its stretch.
     """
     training = _prepare(workload, optimisations)
-    first_losses, num_stretches = [], 0
+    first_losses: list[np.ndarray] = []
 
     def call(carry):
-        nonlocal num_stretches
-        state, losses = carry
+        state, stretch, losses = carry
         for batch in training.supply(optimisations, num_steps):
             state, losses = training.call(state, batch)
             # The training loop reads every loss too, and so waits for every call.
             losses = np.asarray(losses)
-            if not first_losses:
-                first_losses.append(losses)
-        num_stretches += 1
-        return state, losses
+            first_losses.append(losses[:1])
+        return state, stretch + 1, losses
 
     def check(carry) -> None:
-        state, losses = carry
+        state, num_stretches, losses = carry
         expected, dtype = training.reference_loss, training.workload.dtype
         steps.expect_loss(first_losses[0], expected, losses, dtype)
         if int(state.step) != num_stretches * num_steps:
             raise WrongResult(f"{num_stretches} stretches made {int(state.step)} steps")
 
-    return training.work(num_steps, call=call, carry=(training.state, None), check=check)
+    return training.work(num_steps, call=call, carry=(training.state, 0, None), check=check)
 
 
 def _prepare(workload: Sequences, optimisations: Optimisations) -> _Training:
     workload = optimisations.apply(workload)
     source = workload.batches()
+    # Padded or packed, an epoch has the same windows and the same number of steps.
     batches = source if optimisations.packed else padded(source)
     trainer = steps.trainer_of(workload, source.item_counts(workload.items))
     trainer = dataclasses.replace(trainer, tables=optimisations.tables)
+    # The batch that the reference and the first timed step have in common.
     example = batches.at(0)
     state = trainer.init(example)
     reference_loss = steps.reference_loss(trainer, state, example)
     costs = _costs(workload, trainer, state, example)
+    # On the device, batches are cut there, and the host sends indices.
     if optimisations.on_device:
         trainer, batches = device_data.placed(trainer, source)
     call = trainer.compile()
@@ -160,7 +163,9 @@ def _costs(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batc
     """Of one step; a table that is trained row by row costs what its rows cost."""
     devices, width = parallel.num_devices(), workload.width
     forward_flops, traffic = steps.step_cost(workload, state, batch)
+    # All other parameters have their gradients added over the devices.
     sent = flops.all_reduce_bytes(steps.num_parameters(state.params), devices)
+    # Their rows are exchanged between devices instead of being added up over all of them.
     if trainer.big_tables:
         rows = _num_rows(trainer, batch)
         traffic += flops.row_bytes(rows, width)
@@ -174,5 +179,6 @@ def _num_rows(trainer: Trainer, batch: Batch) -> int:
     _, negatives = trainer.randomness(jnp.int32(0), counts)
     assert negatives is not None, "tables are trained row by row with sampled negatives alone"
     columns = (batch.items, batch.targets, negatives.ids)
+    # An item that occurs several times is one row.
     ids = np.concatenate([np.asarray(column).reshape(-1) for column in columns])
     return len(np.unique(ids))

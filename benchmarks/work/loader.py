@@ -16,6 +16,7 @@ from benchmarks.work import steps
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training.device_data import DeviceBatches
+from socialrec_jax.training.state import TrainState
 
 FRIENDS = 10  # of each user: friends are what costs a loader most
 _WARM_UP = 2  # calls
@@ -27,6 +28,7 @@ def batches_alone(name: str) -> Work:
 
     def check(_) -> None:
         epoch = range(batches.steps_per_epoch)
+        # Each event but the first of a user is a target once.
         targets = sum(float(batches.at(step).weights.sum()) for step in epoch)
         if targets != batches.targets_per_epoch:
             raise WrongResult(
@@ -45,6 +47,7 @@ def indices_alone(name: str) -> Work:
 
     def check(_) -> None:
         epoch = range(batches.steps_per_epoch)
+        # Segment 0 is padding.
         events = sum(int((device_batches.at(step).segments > 0).sum()) for step in epoch)
         if events != batches.targets_per_epoch:
             raise WrongResult(f"an epoch has {events} events, not {batches.targets_per_epoch}")
@@ -74,29 +77,21 @@ def with_step(name: str) -> Work:
     """As in training: a thread makes the next batch while the devices work on this one."""
     workload = _with_friends(name)
     batches = workload.batches()
+    # The step reads the friends too, as in training.
     trainer = steps.trainer_of(workload, batches.item_counts(workload.items))
     state, step = trainer.init(batches.at(0)), trainer.compile()
-    supply = _TimedSupply(
-        parallel.prefetch(steps.as_call(batches.at(number)) for number in itertools.count())
-    )
+    supply = _TimedSupply(_prefetched(batches))
 
     def call(carry):
         with supply.total:
             batch = supply.next()
+            # The wait's share is of whole calls, so a call must end before its clock does.
             return jax.block_until_ready(step(carry[0], batch))
-
-    def check(carry) -> None:
-        state, losses = carry
-        if not np.isfinite(np.asarray(losses)).all():
-            raise WrongResult("the last loss is not finite")
-        calls = len(supply.total.seconds)
-        if int(state.step) != calls:
-            raise WrongResult(f"{calls} calls made {int(state.step)} steps")
 
     return Work(
         call=call,
         carry=(state, None),
-        check=check,
+        check=lambda carry: _check_steps(*carry, num_calls=len(supply.total.seconds)),
         unit="events",
         units_per_call=_events_per_step(batches),
         padding_share=_padding_share(batches),
@@ -105,6 +100,18 @@ def with_step(name: str) -> Work:
         wait_share=supply.wait_share,
         close=supply.close,
     )
+
+
+def _prefetched(batches: TrainingBatches) -> Any:
+    """Batches of successive steps without end."""
+    return parallel.prefetch(steps.as_call(batches.at(number)) for number in itertools.count())
+
+
+def _check_steps(state: TrainState, losses: Any, num_calls: int) -> None:
+    if not np.isfinite(np.asarray(losses)).all():
+        raise WrongResult("the last loss is not finite")
+    if int(state.step) != num_calls:
+        raise WrongResult(f"{num_calls} calls made {int(state.step)} steps")
 
 
 class _Stopwatch:
@@ -135,6 +142,7 @@ class _TimedSupply:
         """Of the whole calls' time, warm-up left out."""
         return sum(self.waiting.seconds[_WARM_UP:]) / sum(self.total.seconds[_WARM_UP:])
 
+    # Ends the prefetch thread.
     def close(self) -> None:
         self._batches.close()
 

@@ -27,6 +27,7 @@ from socialrec_jax.training.losses import full_softmax
 
 TEMPERATURE = 0.07
 RATE = 0.5  # of dropout
+# All logits at once would be 200 MB.
 _CHUNK = 512  # rows of logits at once, in the textbook's softmax
 
 
@@ -57,6 +58,7 @@ def softmax(product: bool, sizes: Sizes) -> Work:
     rng = np.random.default_rng(0)
     N, V, D = sizes.events, sizes.items, sizes.width
     users, items = (normalise(_normal(rng, (n, D))) for n in (N, V))
+    # The items that were bought next [N].
     targets = jnp.asarray(rng.integers(0, V, N))
     ways = _ordered((_softmax, _recomputed_softmax), product)
     loss, reference = (partial(way, targets=targets) for way in ways)
@@ -81,6 +83,7 @@ def _recomputed_softmax(vectors: tuple[Array, Array], targets: Array) -> Array:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, chunk_targets)
         return total + losses.sum(), None
 
+    # [chunks, rows of a chunk, ...]
     chunks = users.reshape(-1, _CHUNK, users.shape[-1]), targets.reshape(-1, _CHUNK)
     total, _ = jax.lax.scan(add_chunk, jnp.zeros(()), chunks)
     return total
@@ -92,12 +95,14 @@ def relative_bias(product: bool, sizes: Sizes) -> Work:
     """
     rng = np.random.default_rng(0)
     windows, T, H = sizes.windows, sizes.window, sizes.heads
+    # Seconds between events, up to nine years.
     distances = jnp.asarray(rng.integers(0, 2**28, (windows, T, T)), jnp.int32)
     buckets = log_buckets(distances, sizes.buckets)
     logits = _normal(rng, (windows, H, T, T))
     loss, reference = (
         partial(_bias_loss, bias, buckets, logits) for bias in _ordered(_BIASES, product)
     )
+    # Biases start at zero, as the model's do.
     table = jnp.zeros((sizes.buckets, H))
     return _gradient_work(loss, reference, table, sizes.events)
 
@@ -130,6 +135,7 @@ def dropout(product: bool, sizes: Sizes) -> Work:
         return jnp.sum(jnp.tanh(drop(x)))
 
     def check(carry: Any) -> None:
+        # The two ways draw different masks, so their share is what can be compared.
         kept = float(jnp.mean(drop(jnp.ones(shape)) > 0))
         if abs(kept - (1 - RATE)) > 0.01:
             raise WrongResult(f"{kept:.1%} are kept, not {1 - RATE:.0%}")

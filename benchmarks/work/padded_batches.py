@@ -34,6 +34,7 @@ class PaddedBatches:
         """The rows of one step that this process trains on."""
         rows_here = self.rows_per_step // num_processes
         rows = np.arange(process * rows_here, (process + 1) * rows_here)
+        # After the last step the same epoch starts again.
         offset = step % self.steps_per_epoch * self.rows_per_step
         return cut(self.source.events, self.layout, offset, rows, self.source.first_time)
 
@@ -42,17 +43,21 @@ def padded(source: TrainingBatches) -> PaddedBatches:
     """With as many rows a step as make the same number of steps an epoch."""
     rng = np.random.default_rng(0)
     events = source.events
+    # The last event of a history has no target.
     lengths = np.diff(events.offsets) - 1
     starts, lengths = windows(events.starts, lengths, source.row_length, rng)
+    # As packing does, windows go to the steps in a random order.
     permutation = rng.permutation(len(starts))
     starts, lengths = starts[permutation, None], lengths[permutation, None]
 
     columns = np.arange(source.row_length)
+    # [rows, T]
     is_real = columns < lengths
     layout = PackedLayout(
         sources=np.where(is_real, starts + columns, 0), segments=is_real.astype(np.int32)
     )
     devices = parallel.num_devices()
+    # Rounded up: the last step of an epoch may have empty rows.
     rows = -(-len(starts) // source.steps_per_epoch)
     # A step's rows are split evenly over the devices.
     rows = -(-rows // devices) * devices

@@ -18,8 +18,10 @@ def write_sequences(world: World, file: Path) -> None:
     events = world.events
     history_ends, next_ends = world.history_ends(VALIDATION), world.history_ends(TEST)
     num_events = len(events.items)
+    # [E]
     in_training = np.arange(num_events) < history_ends[events.owners]
     first_held_out = events.items[np.minimum(history_ends, num_events - 1)]
+    # -1: this user has no validation event.
     held_out = np.where(next_ends > history_ends, first_held_out, -1)
     np.savez(
         file,
@@ -40,9 +42,11 @@ def write_tokens(file: Path, vocabulary: int) -> None:
 def write_graph(file: Path, num_nodes: int, num_edges: int) -> None:
     """A graph whose senders follow a power law, sorted by receiver, with weights 1 / sqrt(d d')."""
     rng = np.random.default_rng(0)
+    # Ranks of the senders; the largest of them start over.
     popularity = rng.pareto(1.2, num_edges) * num_nodes / _NODE_SHARE
     senders = rng.permutation(num_nodes)[popularity.astype(np.int64) % num_nodes]
     receivers = np.sort(rng.integers(0, num_nodes, num_edges))
+    # A node without edges would divide by zero.
     out_degrees = np.maximum(np.bincount(senders, minlength=num_nodes), 1)
     in_degrees = np.maximum(np.bincount(receivers, minlength=num_nodes), 1)
     weights = 1 / np.sqrt(out_degrees[senders] * in_degrees[receivers])

@@ -24,6 +24,7 @@ from benchmarks.work.ablations import behavior_alone
 from benchmarks.work.peer_graph import graph
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
+from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.data.world import VALIDATION, World
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Recommender
@@ -50,15 +51,11 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     world = behavior_alone(World.open(shop / "world"))
     config = settings(world, width)
     batches = training_batches(world, config, world.history_ends(VALIDATION))
+    # [V, 0]
     no_texts = np.zeros((world.num_items, 0), np.float32)
     trainer = retriever_trainer(world, config, batches, no_texts)
     curve = _Curve(Recommender(world, config, trainer.model), goal)
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunDirectory(Path(folder) / "run")
-        with run.lock(), contextlib.suppress(_GoalReached):
-            trainer_on_device, device_batches = placed(trainer, batches)
-            details = about(config, world)
-            fit(run, RETRIEVER, trainer_on_device, device_batches, curve.validate, details)
+    _train(world, config, trainer, batches, curve)
     targets_per_step = batches.targets_per_epoch / batches.steps_per_epoch
     positions = batches.num_rows * batches.row_length
     return {
@@ -73,6 +70,19 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
 
 class _GoalReached(Exception):
     """The accuracy is reached that training should stop at."""
+
+
+def _train(
+    world: World, config: Config, trainer: Trainer, batches: TrainingBatches, curve: _Curve
+) -> None:
+    """Train to the end or to the curve's goal, in a run directory that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "run")
+        with run.lock(), contextlib.suppress(_GoalReached):
+            # As in training, events lie on the device where they fit.
+            trainer, device_batches = placed(trainer, batches)
+            details = about(config, world)
+            fit(run, RETRIEVER, trainer, device_batches, curve.validate, details)
 
 
 def _clocks() -> np.ndarray:
@@ -109,6 +119,7 @@ class _Curve:
         interval = evaluation_interval(
             trainer.num_steps, settings.evaluations, settings.steps_per_call
         )
+        # The last interval may be shorter.
         last_step = min(len(self.points) * interval, trainer.num_steps)
         targets = (last_step - interval) * targets_per_step
         first, last = self.points[0], self.points[-1]
@@ -151,22 +162,28 @@ def text(
     rows = np.load(tokens).astype(np.int32)
     model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads))
     trainer = TextTrainer(base(), model, num_steps=2 * steps)
-    chosen = np.arange(2 * steps * batch) % len(rows)
-    # [calls, devices, steps, rows, tokens]
-    parts = rows[chosen].reshape(2, 1, steps, batch, -1)
-    batches = [TextBatch(tokens=part, segments=np.ones_like(part)) for part in parts]
-    example = jax.tree.map(lambda leaf: leaf[0, 0], batches[0])
+    warm_up, timed = _text_calls(rows, batch, steps)
+    example = jax.tree.map(lambda leaf: leaf[0, 0], warm_up)
     state, call = trainer.init(example), trainer.compile()
-    state, warm_up_losses = call(state, batches[0])
-    losses = np.asarray(warm_up_losses).tolist()
+    state, losses = call(state, warm_up)
+    all_losses = np.asarray(losses).tolist()
     start = time.perf_counter()
-    losses += np.asarray(call(state, batches[1])[1]).tolist()
+    _, losses = call(state, timed)
+    # This waits for the call.
+    all_losses += np.asarray(losses).tolist()
     seconds = time.perf_counter() - start
     return {
         "system": "socialrec_jax",
-        "tokens_per_second": batches[1].tokens.size / seconds,
-        "losses": losses,
+        "tokens_per_second": timed.tokens.size / seconds,
+        "losses": all_losses,
     }
+
+
+def _text_calls(rows: np.ndarray, batch: int, steps: int) -> list[TextBatch]:
+    """Two device calls [1, steps, batch, L] of successive rows [R, L], which start over."""
+    chosen = np.arange(2 * steps * batch) % len(rows)
+    calls = rows[chosen].reshape(2, 1, steps, batch, -1)
+    return [TextBatch(tokens=call, segments=np.ones_like(call)) for call in calls]
 
 
 _TEXT_OPTIONS = dict.fromkeys(("width", "layers", "heads", "vocabulary", "batch", "steps"), int)

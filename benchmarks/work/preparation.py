@@ -19,10 +19,12 @@ def prepare_tables(num_users: int) -> Work:
     """The sample shop's tables are read, checked, numbered, sorted and written as columns."""
     folder = Path(tempfile.mkdtemp(prefix="prepare-"))
     tables, out = folder / "tables", folder / "world"
+    # A small shop still needs items enough to choose from.
+    num_items = max(120, num_users // 5)
     write_tables(
         tables,
         num_users=num_users,
-        num_items=max(120, num_users // 5),
+        num_items=num_items,
         events_per_user=_EVENTS_PER_USER,
     )
 
@@ -31,6 +33,7 @@ def prepare_tables(num_users: int) -> Work:
         shutil.rmtree(out, ignore_errors=True)
         return prepare(tables, out, DataConfig(), "leave-one-out")
 
+    # What the first time counts is the reference of all others.
     world = call(None)
     counts = world.manifest["counts"]
     return Work(
@@ -46,6 +49,7 @@ def prepare_tables(num_users: int) -> Work:
 def _check(world: World, num_users: int, counts: dict) -> None:
     """Raise WrongResult unless the counts are those of the first time, and of the columns."""
     actual = world.manifest["counts"]
+    # The columns must have what the manifest says.
     complete = world.num_users == num_users and len(world.events.items) == counts["events"]
     if actual != counts or not complete:
         raise WrongResult(f"{actual} of {num_users} users, {counts} the first time")

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, expect_close
 from benchmarks.harness.workloads import CATALOGUES, EVENT_TYPES, Catalogue
-from benchmarks.work.steps import STEPS, as_call, expect_loss, num_parameters
+from benchmarks.work.steps import STEPS, as_call, num_parameters, training_work
 from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import NAMES
@@ -35,15 +35,15 @@ def learning(name: str) -> Work:
     state, call = trainer.init(labelled), trainer.compile()
     expected = _reference_loss(trainer, state.params, labelled, catalogue)
     carry = call(state, as_call(labelled))
-    first_loss = np.asarray(carry[1])
+
     # Widths that are written and read for each candidate.
     widths = len(NAMES) + INTERACTIONS + 2 * HIDDEN
     activations = ranker.MEMBERS * 4 * 2 * Q * C * widths
     parameters, devices = num_parameters(carry[0].params), parallel.num_devices()
-    return Work(
+    return training_work(
         call=lambda carry: call(carry[0], as_call(labelled)),
         carry=carry,
-        check=lambda carry: expect_loss(first_loss, expected, carry[1]),
+        expected_loss=expected,
         unit="candidates",
         units_per_call=Q * C,
         flops=flops.TRAINING * ranker.MEMBERS * flops.ranker(Q, C, V, D, _SIZES),
@@ -57,6 +57,7 @@ def _reference_loss(
     trainer: ranker.RankerTrainer, params: dict, labelled: LabelledCandidates, catalogue: np.ndarray
 ) -> Array:
     """The loss of the first member, which is that of all before the first step."""
+    # Members lie along the first axis of the parameters.
     member = jax.tree.map(lambda leaf: leaf[0], params)
     weights = jnp.ones(len(labelled.candidates.items))
 
@@ -77,22 +78,15 @@ def scoring(name: str) -> Work:
     catalogue = jnp.asarray(rng.normal(size=(workload.items, workload.width)), jnp.float32)
     model = Ranker(EVENT_TYPES, INTERACTIONS)
     params = ranker_params(model, candidates, catalogue)
+    # Serving projects the catalogue once, not for each query.
     projected = jax.jit(model.bind({"params": params}).project)(catalogue)
-
-    @jax.jit
-    def call(carry):
-        states, previous = carry
-        # Too little to change a logit, enough that each call must wait for the one before.
-        states = states + 1e-9 * jnp.mean(previous)
-        candidates_now = candidates.replace(states=states)
-        return states, model.apply({"params": params}, candidates_now, projected)
 
     def check(carry) -> None:
         expected = _logits_of_one(model, params, candidates, projected)
         expect_close("a candidate alone", carry[1][:, 7:8], expected, 1e-2)
 
     return Work(
-        call=call,
+        call=_scoring_call(model, params, candidates, projected),
         carry=(candidates.states, jnp.zeros(())),
         check=check,
         unit="users",
@@ -102,7 +96,21 @@ def scoring(name: str) -> Work:
     )
 
 
-def _logits_of_one(model: Ranker, params: dict, candidates: Candidates, projected: jax.Array):
+def _scoring_call(model: Ranker, params: dict, candidates: Candidates, projected: Array):
+    """A call (states, logits) -> (states, logits [Q, C, A])."""
+
+    @jax.jit
+    def call(carry):
+        states, previous = carry
+        # Too little to change a logit, enough that each call must wait for the one before.
+        states = states + 1e-9 * jnp.mean(previous)
+        current = candidates.replace(states=states)
+        return states, model.apply({"params": params}, current, projected)
+
+    return call
+
+
+def _logits_of_one(model: Ranker, params: dict, candidates: Candidates, projected: Array):
     """Logits of the eighth candidate of each query, at full precision."""
     alone = candidates.replace(
         items=candidates.items[:, 7:8],
@@ -140,6 +148,7 @@ def random_labelled_candidates(
         exists=np.ones((Q, C), bool),
         features=rng.normal(size=(Q, C, len(NAMES))).astype(np.float32),
     )
+    # A label for each candidate and event type [Q, C, A].
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
     positives, types = rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)
     labels[np.arange(Q), positives, types] = 1

@@ -15,6 +15,7 @@ from socialrec_jax.runtime import parallel
 
 _TEMPERATURE = 0.07
 _CHECKED = 8  # queries
+# Relative to the largest score. The index may multiply with less precision than numpy.
 _TOLERANCE = 2e-3
 
 
@@ -23,10 +24,13 @@ def search(name: str, k: int, seen_per_user: int = 0) -> Work:
     workload = CATALOGUES[name]
     data = _random_data(workload, seen_per_user)
     V, D, Q = workload.items, workload.width, workload.queries
+    # As serving does: the catalogue is split over the devices where one cannot hold it.
     index = Index(with_fallback(_TEMPERATURE), V, sharded=not fits_whole(V, D))
+    # The fallback scores [V] are of users without history, and there are none here.
     catalogue = index.place((data.catalogue, np.zeros(V, np.float32)))
 
     def call(_) -> tuple[np.ndarray, ...]:
+        # Items, scores and log-sum-exps, chunk by chunk of the queries.
         chunks = index.top(catalogue, data.states, data.seen, k)
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
@@ -57,6 +61,7 @@ def _random_data(workload: Catalogue, seen_per_user: int) -> _Data:
     V, D, Q = workload.items, workload.width, workload.queries
     catalogue = (rng.normal(size=(V, D)) / D**0.5).astype(np.float32)
     states = (rng.normal(size=(Q, D)) / D**0.5).astype(np.float32)
+    # Each user has seen as many items, in CSR form.
     offsets = seen_per_user * np.arange(Q + 1, dtype=np.int64)
     items = rng.integers(0, V, seen_per_user * Q, np.int32)
     return _Data(catalogue, states, Pairs(offsets, items))
@@ -67,12 +72,15 @@ def _check(data: _Data, items: np.ndarray, scores: np.ndarray) -> None:
     scores.
     """
     items, scores = items[:_CHECKED], scores[:_CHECKED]
+    # All scores of these queries [8, V]; what a user has seen is no candidate.
     expected = data.states[:_CHECKED] / _TEMPERATURE @ data.catalogue.T
     for query in range(_CHECKED):
         expected[query, data.seen.part(query, query + 1).items] = -np.inf
     k = items.shape[1]
+    # A plain sort of all scores is the reference.
     order = np.argsort(-expected, axis=1)[:, :k]
     best = np.take_along_axis(expected, order, 1)
     expect_close("the best scores", scores, best, _TOLERANCE)
+    # Scores that are equal may belong to several items, so items are compared by their scores.
     scores_of_items = np.take_along_axis(expected, items, 1)
     expect_close("scores of the items", scores, scores_of_items, _TOLERANCE)

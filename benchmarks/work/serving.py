@@ -58,6 +58,7 @@ def _recommend(recommender: Recommender, users: np.ndarray) -> tuple[np.ndarray,
 
 def _check(world: World, recommender: Recommender, items: np.ndarray, scores: np.ndarray) -> None:
     """Some users by themselves get the same scores, and nobody gets what they had."""
+    # Every 37th user, which is enough to find a mistake in the chunks.
     some = np.arange(world.num_users)[::37]
     _, expected = _recommend(recommender, some)
     expect_close("scores of some users by themselves", scores[some], expected, 1e-3)
@@ -73,6 +74,7 @@ def sample_world(num_users: int) -> World:
     """The sample shop with so many users, through its tables."""
     folder = Path(tempfile.mkdtemp(prefix="shop-"))
     write_tables(folder / "tables", num_users=num_users, num_items=max(120, num_users // 10))
+    # It goes through the files, so that columns are memory maps as they are when serving.
     return prepare(folder / "tables", folder / "world", Config().data, "leave-one-out")
 
 
@@ -86,6 +88,7 @@ def untrained_recommender(world: World) -> Recommender:
     example = training_batches(world, config, world.history_ends(NOW)).at(0)
     params: dict = jax.jit(model.init)(jax.random.key(0), example)["params"]
     recommender = Recommender(world, config, model).use(params)
+    # Counted from all events, as they are before a shop serves.
     features = RankerFeatures.fit(world, world.history_ends(NOW), ItemKNNSettings())
     ranker = Ranker(model.num_event_types, INTERACTIONS)
     catalogue = jnp.asarray(recommender.catalogue)
@@ -96,5 +99,6 @@ def _params_for(ranker: Ranker, catalogue: jax.Array) -> dict:
     """Parameters of a ranker over a catalogue [V, D]."""
     num_items, width = catalogue.shape
     sizes = dataclasses.replace(CATALOGUES["catalogue-1m-tiny"], width=width, items=num_items)
+    # Parameters depend on the sizes alone, so a few candidates are enough to make them.
     labelled = random_labelled_candidates(2, 4, sizes, np.random.default_rng(0))
     return ranker_params(ranker, labelled.candidates, catalogue)

@@ -37,24 +37,42 @@ def step(name: str, friends: int = 0) -> Work:
     trainer = trainer_of(workload, batches.item_counts(workload.items))
     batch = batches.at(0)
     state, call = trainer.init(batch), trainer.compile()
-    expected_loss = reference_loss(trainer, state, batch)
-    state, losses = call(state, as_call(batch))
-    first_loss = np.asarray(losses)
-    forward_flops, traffic = step_cost(workload, state, batch)
+    # The call donates the state, so the reference comes first.
+    expected = reference_loss(trainer, state, batch)
+    carry = call(state, as_call(batch))
+
+    forward_flops, traffic = step_cost(workload, carry[0], batch)
     events, devices = num_events(batch), parallel.num_devices()
-    return Work(
+    gradients = num_parameters(carry[0].params)
+    return training_work(
         call=lambda carry: call(carry[0], as_call(batch)),
-        carry=(state, losses),
-        check=lambda carry: expect_loss(first_loss, expected_loss, carry[1], workload.dtype),
+        carry=carry,
+        expected_loss=expected,
         unit="events",
         units_per_call=events,
         padding_share=1 - events / batch.segments.size,
         flops=flops.TRAINING * forward_flops,
         bytes=traffic,
-        network_bytes=flops.all_reduce_bytes(num_parameters(state.params), devices),
+        network_bytes=flops.all_reduce_bytes(gradients, devices),
         dtype=workload.dtype,
         devices=devices,
     )
+
+
+def training_work(
+    call: Callable, carry: tuple[Any, Any], expected_loss: Any, dtype: str = "float32", **how: Any
+) -> Work:
+    """Work of a call (state, losses) -> (state, losses).
+
+    carry: what the first call returned, whose loss must be the expected one. how: see Work.
+    """
+    # The next call may write over the losses, so they are copied to the host.
+    first_loss = np.asarray(carry[1])
+
+    def check(carry: tuple[Any, Any]) -> None:
+        expect_loss(first_loss, expected_loss, carry[1], dtype)
+
+    return Work(call=call, carry=carry, check=check, dtype=dtype, **how)
 
 
 def trainer_of(workload: Sequences, item_counts: np.ndarray) -> Trainer:
@@ -94,6 +112,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> Array:
     counts = jnp.asarray(trainer.running_counts)
 
     def loss(params: dict) -> Array:
+        # The same draws as in the timed step: dropout masks and negatives.
         seed, negatives = reference.randomness(state.step, counts)
         vocabulary = local_vocabulary.gather({}, batch, negatives, {})
         bound = reference.model.bind({"params": params})
@@ -101,6 +120,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> Array:
         item_loss, _ = reference.loss_sums(bound, vocabulary, dropout_rng)
         return item_loss.mean()
 
+    # Accelerators multiply float32 with less precision by default.
     with jax.default_matmul_precision("highest"):
         return jax.jit(loss)(state.served)
 
@@ -121,7 +141,9 @@ def forward_flops(workload: Sequences, batch: Batch) -> float:
     """Of the transformer, the softmax and the friends' convolution, where there are friends."""
     events, pairs = num_events(batch), flops.causal_pairs(batch.segments)
     total = flops.behavior(events, pairs, workload.width, workload.layers)
-    total += flops.softmax(events, workload.negatives or workload.items, workload.width)
+    # Without negatives, the softmax is over all items.
+    classes = workload.negatives or workload.items
+    total += flops.softmax(events, classes, workload.width)
     if batch.friends is not None:
         nodes, edges = batch.friends.users.size, batch.friends.edges.size
         total += flops.convolution(nodes, edges, workload.width)

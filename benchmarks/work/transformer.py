@@ -12,7 +12,8 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work
 from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES
-from benchmarks.work.steps import descend, expect_loss, num_events
+from benchmarks.work.steps import descend, num_events, training_work
+from socialrec_jax.batch import Batch
 from socialrec_jax.config import ModelConfig
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.sequence import BehaviorTransformer
@@ -23,29 +24,22 @@ def behavior(name: str) -> Work:
     """Forward and backward pass of the transformer on item vectors that are drawn at random."""
     workload = SEQUENCES[name]
     config, width = workload.config().model, workload.width
-    batch = workload.batches().at(0)
-    shape = (*batch.items.shape, width)
-    items = _normal(0, shape) / width**0.5
-    dropout_rng = DropoutRng(jnp.uint32(1), jnp.asarray(batch.row_ids))
-    directions = _normal(1, shape)
+    batch = jax.device_put(workload.batches().at(0))
+    # Vectors of about unit length, as the model's own item vectors are.
+    items = _normal(0, (*batch.items.shape, width)) / width**0.5
 
     model = BehaviorTransformer(config, EVENT_TYPES)
     params = jax.jit(model.init)(jax.random.key(0), batch, items)["params"]
-    reference = dataclasses.replace(config, compute_dtype="float32")
-    with jax.default_matmul_precision("highest"):
-        reference_loss = jax.jit(_loss(reference, dropout_rng, directions))
-        expected = reference_loss(params, batch, items)
-
-    call = descend(_loss(config, dropout_rng, directions))
-    batch = jax.device_put(batch)
+    expected = _reference_loss(config, params, batch, items)
+    call = descend(_loss_of(config, batch))
     carry = call(params, batch, items)
-    first_loss = np.asarray(carry[1])
+
     events, pairs = num_events(batch), flops.causal_pairs(np.asarray(batch.segments))
     itemsize = jnp.dtype(workload.dtype).itemsize
-    return Work(
+    return training_work(
         call=lambda carry: call(carry[0], batch, items),
         carry=carry,
-        check=lambda carry: expect_loss(first_loss, expected, carry[1], workload.dtype),
+        expected_loss=expected,
         unit="events",
         units_per_call=events,
         padding_share=1 - events / batch.segments.size,
@@ -59,9 +53,21 @@ def _normal(seed: int, shape: tuple[int, ...]) -> Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def _loss(config: ModelConfig, dropout_rng: DropoutRng, directions: Array) -> Callable:
-    """The mean square of each state's product with a direction: all of the states count."""
+def _reference_loss(config: ModelConfig, params: dict, batch: Batch, items: Array) -> Array:
+    """In float32 at full precision."""
+    reference = dataclasses.replace(config, compute_dtype="float32")
+    with jax.default_matmul_precision("highest"):
+        return jax.jit(_loss_of(reference, batch))(params, batch, items)
+
+
+def _loss_of(config: ModelConfig, batch: Batch) -> Callable:
+    """A loss (params, batch, items) -> the mean square of each state's product with a direction.
+
+    Every entry of every state counts, so that the compiler can leave none out.
+    """
     model = BehaviorTransformer(config, EVENT_TYPES)
+    dropout_rng = DropoutRng(jnp.uint32(1), jnp.asarray(batch.row_ids))
+    directions = _normal(1, (*batch.items.shape, config.width))
 
     def loss(params, batch, items) -> Array:
         states = jnp.asarray(model.apply({"params": params}, batch, items, dropout_rng))

@@ -17,6 +17,7 @@ from socialrec_jax.training import row_adagrad
 from socialrec_jax.training.state import adam, initial_state, update_state
 
 _LEARNING_RATE = 1e-3
+# Adam divides by the root of a small number plus epsilon, which moves the update a little.
 _TOLERANCE = 2e-2  # of the first update against its formula
 
 
@@ -24,6 +25,7 @@ def whole_table(name: str) -> Work:
     """Adam's update of the whole table: all moments decay, all rows move."""
     workload = CATALOGUES[name]
     table, ids = random_table(workload)
+    # A constant learning rate, so that the first update is known.
     optimizer = adam(lambda _: jnp.float32(_LEARNING_RATE))
 
     def update(state, ids):
@@ -32,6 +34,7 @@ def whole_table(name: str) -> Work:
 
     call = jax.jit(update, donate_argnums=0)
     state = call(initial_state({"ids": table}, optimizer), ids)
+    # Some of the rows that have a gradient.
     rows = ids[:64]
     moved = np.asarray(state.params["ids"][rows]) - table[rows]
     # Adam's first step is the learning rate against the gradient's sign, which is + here.
@@ -51,11 +54,14 @@ def rows_alone(name: str) -> Work:
     workload = CATALOGUES[name]
     table, ids = random_table(workload)
     call = parallel.scan_steps(_row_step, axes={"table": 0})
+    # [devices, steps, ids of a device]
     batch = ids.reshape(parallel.num_local_devices(), 1, -1)
     shares = parallel.as_shares(row_adagrad.of_parameter(table))
     state, lost = call({"table": shares}, batch)
 
+    # An id may occur several times, and its gradients add up.
     rows, visits = np.unique(ids, return_counts=True)
+    # The shares of all devices, one after the other, are the whole table.
     updated = np.asarray(state["table"].rows).reshape(-1, workload.width)
     moved = updated[rows] - table[rows]
     expected = _first_row_updates(table[rows], visits)
@@ -88,6 +94,7 @@ def _loss(rows: Array) -> Array:
 
 def _first_row_updates(rows: np.ndarray, visits: np.ndarray) -> np.ndarray:
     """Row-wise Adagrad's first update [n, D]: the gradient over the root of its mean square."""
+    # The derivative of tanh, once for each visit.
     gradients = visits[:, None] * (1 - np.tanh(rows) ** 2)
     mean_squares = np.mean(gradients**2, axis=1, keepdims=True)
     return -_LEARNING_RATE * gradients / np.sqrt(mean_squares)
