@@ -55,6 +55,49 @@ def config_of(a: Namespace, folder: Path) -> Config:
     return Config(model="SASRec", dataset=_DATASET, config_dict=settings)
 
 
+class System:
+    """RecBole's model, its data and its optimiser."""
+
+    def __init__(self, data: Sequences, config: Config, device: str):
+        self.device, self.num_users = device, len(data.offsets) - 1
+        self.dataset = create_dataset(config)
+        self.batches, _, self.held_out = data_preparation(config, self.dataset)
+        self.model = SASRec(config, self.batches.dataset).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def train(self) -> None:
+        """One epoch."""
+        self.model.train()
+        for interaction in self.batches:
+            self.optimizer.zero_grad()
+            self.model.calculate_loss(interaction.to(self.device)).backward()
+            self.optimizer.step()
+
+    @torch.no_grad()
+    def recommend(self) -> np.ndarray:
+        """Top items [U, 10] of all users, in the order of the file."""
+        self.model.eval()
+        # -1 is nobody's item.
+        top = np.full((self.num_users, 10), -1)
+        for batch, *_ in self.held_out:
+            interaction = batch.to(self.device)
+            users = self.to_ids("user_id", interaction["user_id"])
+            top[users] = self.to_ids("item_id", self._best(interaction))
+        return top
+
+    def _best(self, interaction) -> torch.Tensor:
+        """The best items [Q, 10] in RecBole's numbers, those of the history left out."""
+        scores = self.model.full_sort_predict(interaction).reshape(len(interaction), -1)
+        # A history is padded with 0, which is no item.
+        scores.scatter_(1, interaction["item_id_list"], -torch.inf)
+        return scores.topk(10).indices
+
+    def to_ids(self, column: str, numbers: torch.Tensor) -> np.ndarray:
+        """RecBole's numbers are not those of the file."""
+        ids = self.dataset.field2id_token[column]
+        return ids[numbers.cpu().numpy()].astype(np.int64)
+
+
 def main() -> None:
     a = arguments(
         __doc__,
@@ -71,38 +114,14 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     data, folder = Sequences.read(a.data), Path(tempfile.mkdtemp())
     write_atomic_file(data, folder)
-    config = config_of(a, folder)
-    dataset = create_dataset(config)
-    batches, _, held_out = data_preparation(config, dataset)
-    model = SASRec(config, batches.dataset).to(a.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    system = System(data, config_of(a, folder), a.device)
+    has_held_out = data.held_out >= 0
 
-    def train() -> None:
-        model.train()
-        for interaction in batches:
-            optimizer.zero_grad()
-            model.calculate_loss(interaction.to(a.device)).backward()
-            optimizer.step()
-
-    @torch.no_grad()
     def recommend() -> np.ndarray:
-        model.eval()
-        # A row for each user, in the order of the file; -1 is nobody's item.
-        top = np.full((len(data.offsets) - 1, 10), -1)
-        for batch, *_ in held_out:
-            interaction = batch.to(a.device)
-            scores = model.full_sort_predict(interaction).reshape(len(interaction), -1)
-            # Seen items are left out. 0 is padding and no item.
-            scores.scatter_(1, interaction["item_id_list"], -torch.inf)
-            best = scores.topk(10).indices
-            top[to_ids("user_id", interaction["user_id"])] = to_ids("item_id", best)
-        return top[data.held_out >= 0]
-
-    def to_ids(column: str, numbers: torch.Tensor) -> np.ndarray:
-        return dataset.field2id_token[column][numbers.cpu().numpy()].astype(np.int64)
+        return system.recommend()[has_held_out]
 
     stopping = Stopping(a.epochs, a.patience, a.goal)
-    figures = train_to_best(train, recommend, data, stopping, a.device)
+    figures = train_to_best(system.train, recommend, data, stopping, a.device)
     finish(a.device, system="RecBole SASRec", **figures)
 
 

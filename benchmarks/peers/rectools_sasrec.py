@@ -65,6 +65,16 @@ def dataset_of(data: Sequences) -> Dataset:
     return Dataset.construct(pd.DataFrame(table))
 
 
+def to_lists(table: pd.DataFrame, users: np.ndarray) -> np.ndarray:
+    """Top items [Q, 10] of RecTools' table, in the order of the users, who are sorted."""
+    rows = np.searchsorted(users, table[Columns.User].to_numpy())
+    ranks = table[Columns.Rank].to_numpy() - 1
+    # A user with fewer than 10 recommendations keeps -1, which is nobody's item.
+    top = np.full((len(users), 10), -1)
+    top[rows, ranks] = table[Columns.Item]
+    return top
+
+
 def main() -> None:
     a = arguments(
         __doc__,
@@ -90,13 +100,7 @@ def main() -> None:
 
     def recommend() -> np.ndarray:
         table = model.recommend(users, dataset, k=10, filter_viewed=True)
-        # Users are sorted, so each one's row is found by bisection.
-        rows = np.searchsorted(users, table[Columns.User].to_numpy())
-        ranks = table[Columns.Rank].to_numpy() - 1
-        # A user with fewer than 10 recommendations keeps -1, which is nobody's item.
-        top = np.full((len(users), 10), -1)
-        top[rows, ranks] = table[Columns.Item]
-        return top
+        return to_lists(table, users)
 
     # RecTools reads the last `length` events of a history, and pads the rest.
     lengths = np.minimum(np.diff(data.offsets) - 1, a.length)

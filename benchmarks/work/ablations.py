@@ -17,7 +17,10 @@ def without_friends(world: World) -> World:
     """Nobody has a friend."""
     friends = world.friends
     none = Friends(
-        np.zeros_like(friends.offsets), friends.ids[:0], friends.weights[:0], friends.times[:0]
+        offsets=np.zeros_like(friends.offsets),
+        ids=friends.ids[:0],
+        weights=friends.weights[:0],
+        times=friends.times[:0],
     )
     return dataclasses.replace(world, friends=none)
 
@@ -84,7 +87,10 @@ def _shuffled_ends(
 
 def _is_repeated(src: np.ndarray, dst: np.ndarray, directed: bool) -> np.ndarray:
     """Whether an earlier edge has the same ends [E]."""
-    low, high = (src, dst) if directed else (np.minimum(src, dst), np.maximum(src, dst))
+    low, high = src, dst
+    # Without directions, an edge and its reverse are the same.
+    if not directed:
+        low, high = np.minimum(src, dst), np.maximum(src, dst)
     # One number for each pair of ends.
     keys = low * (1 << 32) + high
     _, first_places = np.unique(keys, return_index=True)

@@ -98,7 +98,7 @@ def worker(name: str, devices: int, rows: int) -> None:
     batch = batches.at(0)
     trainer = steps.trainer_of(workload, batches.item_counts(workload.items))
     state, call = trainer.init(batch), trainer.compile()
-    about = _costs(workload, state, batch, devices)
+    about = _describe(workload, state, batch, devices)
     # numpy arrays: the reference then runs on the first device alone.
     on_one_device = jax.tree.map(np.asarray, state)
     about["reference_loss"] = float(steps.reference_loss(trainer, on_one_device, batch))
@@ -119,7 +119,8 @@ def _set_devices(devices: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(devices)))
 
 
-def _costs(workload: Sequences, state: Any, batch: Any, devices: int) -> dict[str, float]:
+def _describe(workload: Sequences, state: Any, batch: Any, devices: int) -> dict[str, float]:
+    """Units and closed-form costs of a step."""
     from benchmarks.harness import flops
     from benchmarks.work import steps
 

@@ -13,6 +13,7 @@ from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.runtime import parallel
+from socialrec_jax.shapes import Array
 from socialrec_jax.training.text import TextTrainer, text_loss
 
 
@@ -24,16 +25,11 @@ def text_step(name: str) -> Work:
     trainer = TextTrainer(Config(), model, STEPS)
     state, call = trainer.init(batch), trainer.compile()
     # The call donates the state, so the reference comes first.
-    with jax.default_matmul_precision("highest"):
-        loss = jax.jit(lambda params: text_loss(model, params, batch).mean())
-        expected = loss(state.params)
+    expected = _reference_loss(model, state.params, batch)
     carry = call(state, as_call(batch))
 
     tokens, devices = batch.tokens.size, parallel.num_devices()
     parameters = num_parameters(carry[0].params)
-    # Each device updates parameters of its own.
-    updates = devices * flops.adam_bytes(parameters)
-    activations = flops.activation_bytes(tokens, workload.width, workload.layers, 4)
     return training_work(
         call=lambda carry: call(carry[0], as_call(batch)),
         carry=carry,
@@ -42,7 +38,7 @@ def text_step(name: str) -> Work:
         units_per_call=tokens,
         padding_share=0.0,
         flops=flops.TRAINING * _forward_flops(workload, batch),
-        bytes=updates + activations,
+        bytes=_traffic(workload, tokens, parameters),
         network_bytes=flops.all_reduce_bytes(parameters, devices),
         devices=devices,
     )
@@ -64,6 +60,19 @@ def _sizes(workload: Texts) -> GPT2Sizes:
         n_layer=workload.layers,
         n_head=workload.heads,
     )
+
+
+def _reference_loss(model: GPT2, params: dict, batch: TextBatch) -> Array:
+    """At full precision, outside of the timed call."""
+    with jax.default_matmul_precision("highest"):
+        return jax.jit(lambda params: text_loss(model, params, batch).mean())(params)
+
+
+def _traffic(workload: Texts, tokens: int, parameters: int) -> float:
+    """Bytes of a step; each device updates parameters of its own."""
+    updates = parallel.num_devices() * flops.adam_bytes(parameters)
+    activations = flops.activation_bytes(tokens, workload.width, workload.layers, 4)
+    return updates + activations
 
 
 def _forward_flops(workload: Texts, batch: TextBatch) -> float:

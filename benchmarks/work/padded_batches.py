@@ -48,17 +48,18 @@ def padded(source: TrainingBatches) -> PaddedBatches:
     starts, lengths = windows(events.starts, lengths, source.row_length, rng)
     # As packing does, windows go to the steps in a random order.
     permutation = rng.permutation(len(starts))
-    starts, lengths = starts[permutation, None], lengths[permutation, None]
-
-    columns = np.arange(source.row_length)
-    # [rows, T]
-    is_real = columns < lengths
-    layout = PackedLayout(
-        sources=np.where(is_real, starts + columns, 0), segments=is_real.astype(np.int32)
-    )
+    layout = _one_window_a_row(starts[permutation], lengths[permutation], source.row_length)
     devices = parallel.num_devices()
     # Rounded up: the last step of an epoch may have empty rows.
     rows = -(-len(starts) // source.steps_per_epoch)
     # A step's rows are split evenly over the devices.
     rows = -(-rows // devices) * devices
     return PaddedBatches(source, layout, rows)
+
+
+def _one_window_a_row(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> PackedLayout:
+    """Windows [S] of events, each with a row [S, T] of its own."""
+    columns = np.arange(row_length)
+    is_real = columns < lengths[:, None]
+    sources = np.where(is_real, starts[:, None] + columns, 0)
+    return PackedLayout(sources, is_real.astype(np.int32))

@@ -19,14 +19,7 @@ def prepare_tables(num_users: int) -> Work:
     """The sample shop's tables are read, checked, numbered, sorted and written as columns."""
     folder = Path(tempfile.mkdtemp(prefix="prepare-"))
     tables, out = folder / "tables", folder / "world"
-    # A small shop still needs items enough to choose from.
-    num_items = max(120, num_users // 5)
-    write_tables(
-        tables,
-        num_users=num_users,
-        num_items=num_items,
-        events_per_user=_EVENTS_PER_USER,
-    )
+    _write_shop(tables, num_users)
 
     def call(_) -> World:
         # A World of the same tables would be used as it is.
@@ -43,6 +36,17 @@ def prepare_tables(num_users: int) -> Work:
         unit="events",
         units_per_call=counts["events"],
         on_host=True,
+    )
+
+
+def _write_shop(tables: Path, num_users: int) -> None:
+    # A small shop still needs items enough to choose from.
+    num_items = max(120, num_users // 5)
+    write_tables(
+        tables,
+        num_users=num_users,
+        num_items=num_items,
+        events_per_user=_EVENTS_PER_USER,
     )
 
 

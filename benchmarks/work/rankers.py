@@ -36,9 +36,6 @@ def learning(name: str) -> Work:
     expected = _reference_loss(trainer, state.params, labelled, catalogue)
     carry = call(state, as_call(labelled))
 
-    # Widths that are written and read for each candidate.
-    widths = len(NAMES) + INTERACTIONS + 2 * HIDDEN
-    activations = ranker.MEMBERS * 4 * 2 * Q * C * widths
     parameters, devices = num_parameters(carry[0].params), parallel.num_devices()
     return training_work(
         call=lambda carry: call(carry[0], as_call(labelled)),
@@ -47,10 +44,17 @@ def learning(name: str) -> Work:
         unit="candidates",
         units_per_call=Q * C,
         flops=flops.TRAINING * ranker.MEMBERS * flops.ranker(Q, C, V, D, _SIZES),
-        bytes=4.0 * catalogue.size + activations,
+        bytes=_traffic(Q * C, catalogue.size),
         network_bytes=flops.all_reduce_bytes(parameters, devices),
         devices=devices,
     )
+
+
+def _traffic(num_candidates: int, catalogue_size: int) -> float:
+    """Bytes of a step: the catalogue is read; activations are written once and read once."""
+    widths = len(NAMES) + INTERACTIONS + 2 * HIDDEN
+    activations = ranker.MEMBERS * 2 * num_candidates * widths
+    return 4.0 * (catalogue_size + activations)
 
 
 def _reference_loss(

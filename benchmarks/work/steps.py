@@ -109,7 +109,7 @@ def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> Array:
     """
     config = dataclasses.replace(trainer.config.model, compute_dtype="float32")
     reference = dataclasses.replace(trainer, model=trainer.model.clone(config=config))
-    counts = jnp.asarray(trainer.running_counts)
+    counts = jnp.asarray(reference.running_counts)
 
     def loss(params: dict) -> Array:
         # The same draws as in the timed step: dropout masks and negatives.
