@@ -89,9 +89,9 @@ def _sums_by_numpy(graph: jraph.GraphsTuple, messages: np.ndarray, nodes: np.nda
     """Own features plus the sum of the messages [n, D] of some nodes."""
     receivers, features = np.asarray(graph.receivers), np.asarray(graph.nodes)
     # Edges are sorted by receiver, so each node's messages are one stretch.
-    begins = np.searchsorted(receivers, nodes)
-    ends = np.searchsorted(receivers, nodes, side="right")
+    first = np.searchsorted(receivers, nodes)
+    stop = np.searchsorted(receivers, nodes, side="right")
     sums = []
-    for node, begin, end in zip(nodes, begins, ends, strict=True):
+    for node, begin, end in zip(nodes, first, stop, strict=True):
         sums.append(features[node] + messages[begin:end].sum(0))
     return np.stack(sums)
