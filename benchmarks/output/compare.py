@@ -122,5 +122,6 @@ def verdict_table(verdicts: list[Verdict]) -> Table:
     for v in verdicts:
         ratio = UNKNOWN if v.ratio is None else f"{v.ratio:.3f}"
         interval = UNKNOWN if v.ratio is None else f"{v.low:.3f} to {v.high:.3f}"
-        rows.append([v.case, v.preset, ratio, interval, v.verdict, ", ".join(v.counts)])
+        counts = ", ".join(v.counts)
+        rows.append([v.case, v.preset, ratio, interval, v.verdict, counts])
     return Table(header, rows)

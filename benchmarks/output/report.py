@@ -80,7 +80,8 @@ def _shared_table(named: dict[str, Results]) -> Table:
     rows = []
     for key in all_keys:
         if sum(key in column for column in columns) > 1:
-            rows.append([*key, *(_median(column.get(key)) for column in columns)])
+            medians = [_median(column.get(key)) for column in columns]
+            rows.append([*key, *medians])
     return Table(["case", "preset", *named], rows)
 
 

@@ -46,8 +46,10 @@ def by_preset(rows: Sequence[Row]) -> dict[str, list[Speedup]]:
 
 def _speedups(rows: list[Row]) -> list[Speedup]:
     speedups = []
-    for row, previous in zip(rows, [rows[0], *rows[:-1]], strict=True):
-        speedups.append(Speedup(row, _ratio(row, rows[0]), _ratio(row, previous)))
+    first = previous = rows[0]
+    for row in rows:
+        speedups.append(Speedup(row, _ratio(row, first), _ratio(row, previous)))
+        previous = row
     return speedups
 
 

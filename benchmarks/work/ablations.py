@@ -10,6 +10,7 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
 
 _SHUFFLES = 200  # at most
+_EVENT_COLUMNS = ("items", "times", "types", "values")
 _TEXT_COLUMNS = ("titles", "descriptions", "tags", "categories")
 
 
@@ -39,7 +40,8 @@ def with_random_friends(world: World, seed: int) -> World:
         once = np.flatnonzero(users < friends.ids)
         src = users[once]
         dst = _shuffled_ends(src, friends.ids[once], directed=False, rng=rng)
-        src, dst = np.concatenate([src, dst]), np.concatenate([dst, src])
+        forward, backward = [src, dst], [dst, src]
+        src, dst = np.concatenate(forward), np.concatenate(backward)
         # Both directions of an edge keep its weight and time.
         sources = np.concatenate([once, once])
     else:
@@ -62,7 +64,8 @@ def _friends_of(world: World, src: np.ndarray, dst: np.ndarray, sources: np.ndar
 def _is_symmetric(users: np.ndarray, ids: np.ndarray) -> bool:
     """Whether every edge is stored from both ends."""
     # The edges in their own order, and with both ends exchanged.
-    forward, backward = np.lexsort((ids, users)), np.lexsort((users, ids))
+    forward = np.lexsort((ids, users))
+    backward = np.lexsort((users, ids))
     same_users = np.array_equal(users[forward], ids[backward])
     same_ids = np.array_equal(ids[forward], users[backward])
     return same_users and same_ids
@@ -73,7 +76,8 @@ def _shuffled_ends(
 ) -> np.ndarray:
     """dst in a random order without self loops, and without repeated edges if that is possible."""
     # 64 bits, so that two ends fit one key.
-    src, dst = src.astype(np.int64), rng.permutation(dst).astype(np.int64)
+    src = src.astype(np.int64)
+    dst = rng.permutation(dst).astype(np.int64)
     for _ in range(_SHUFFLES):
         wrong = np.flatnonzero((src == dst) | _is_repeated(src, dst, directed))
         if not len(wrong):
@@ -139,7 +143,7 @@ def one_event_earlier(world: World) -> World:
     kept = splits < TEST
     # Of the events that are kept, in CSR form.
     offsets = np.concatenate([[0], np.cumsum(events.count_before(kept))])
-    columns = {name: getattr(events, name)[kept] for name in ("items", "times", "types", "values")}
+    columns = {name: getattr(events, name)[kept] for name in _EVENT_COLUMNS}
 
     earlier = np.where(splits[kept] == VALIDATION, TEST, TRAIN).astype(splits.dtype)
     in_training = events.owners[kept][earlier == TRAIN]

@@ -68,8 +68,8 @@ def _expect_equal(restored: tuple[TrainState, dict] | None, state: TrainState) -
     """Raise WrongResult unless both are equal bit for bit."""
     if restored is None:
         raise WrongResult("nothing was restored")
-    pairs = zip(jax.tree.leaves(restored[0]), jax.tree.leaves(state), strict=True)
-    for actual, expected in pairs:
+    leaves, expected_leaves = jax.tree.leaves(restored[0]), jax.tree.leaves(state)
+    for actual, expected in zip(leaves, expected_leaves, strict=True):
         # Bytes, so that even the kind of a NaN must be the same.
         if np.asarray(actual).tobytes() != np.asarray(expected).tobytes():
             raise WrongResult("what was restored is not what was saved")

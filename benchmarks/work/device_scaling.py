@@ -108,7 +108,8 @@ def worker(name: str, devices: int, rows: int) -> None:
     # The input ends when the other end closes it.
     for _ in sys.stdin:
         state, losses = jax.block_until_ready(call(state, steps.as_call(batch)))
-        print(json.dumps({"loss": float(losses[0]), "peak_memory": memory.read()}), flush=True)
+        answer = {"loss": float(losses[0]), "peak_memory": memory.read()}
+        print(json.dumps(answer), flush=True)
 
 
 def _set_devices(devices: int) -> None:

@@ -47,8 +47,7 @@ def indices_alone(name: str) -> Work:
 
     def check(_) -> None:
         epoch = range(batches.steps_per_epoch)
-        # Segment 0 is padding.
-        events = sum(int((device_batches.at(step).segments > 0).sum()) for step in epoch)
+        events = sum(steps.num_events(device_batches.at(step)) for step in epoch)
         if events != batches.targets_per_epoch:
             raise WrongResult(f"an epoch has {events} events, not {batches.targets_per_epoch}")
 
@@ -104,7 +103,8 @@ def with_step(name: str) -> Work:
 
 def _prefetched(batches: TrainingBatches) -> Any:
     """Batches of successive steps without end."""
-    return parallel.prefetch(steps.as_call(batches.at(number)) for number in itertools.count())
+    calls = (steps.as_call(batches.at(number)) for number in itertools.count())
+    return parallel.prefetch(calls)
 
 
 def _check_steps(state: TrainState, losses: Any, num_calls: int) -> None:
@@ -140,7 +140,8 @@ class _TimedSupply:
 
     def wait_share(self) -> float:
         """Of the whole calls' time, warm-up left out."""
-        return sum(self.waiting.seconds[_WARM_UP:]) / sum(self.total.seconds[_WARM_UP:])
+        waited = sum(self.waiting.seconds[_WARM_UP:])
+        return waited / sum(self.total.seconds[_WARM_UP:])
 
     # Ends the prefetch thread.
     def close(self) -> None:

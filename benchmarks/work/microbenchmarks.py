@@ -57,7 +57,8 @@ def softmax(product: bool, sizes: Sizes) -> Work:
     """
     rng = np.random.default_rng(0)
     N, V, D = sizes.events, sizes.items, sizes.width
-    users, items = (normalise(_normal(rng, (n, D))) for n in (N, V))
+    users = normalise(_normal(rng, (N, D)))
+    items = normalise(_normal(rng, (V, D)))
     # The items that were bought next [N].
     targets = jnp.asarray(rng.integers(0, V, N))
     ways = _ordered((_softmax, _recomputed_softmax), product)
@@ -84,7 +85,8 @@ def _recomputed_softmax(vectors: tuple[Array, Array], targets: Array) -> Array:
         return total + losses.sum(), None
 
     # [chunks, rows of a chunk, ...]
-    chunks = users.reshape(-1, _CHUNK, users.shape[-1]), targets.reshape(-1, _CHUNK)
+    chunks_of_users = users.reshape(-1, _CHUNK, users.shape[-1])
+    chunks = chunks_of_users, targets.reshape(-1, _CHUNK)
     total, _ = jax.lax.scan(add_chunk, jnp.zeros(()), chunks)
     return total
 
@@ -96,8 +98,8 @@ def relative_bias(product: bool, sizes: Sizes) -> Work:
     rng = np.random.default_rng(0)
     windows, T, H = sizes.windows, sizes.window, sizes.heads
     # Seconds between events, up to nine years.
-    distances = jnp.asarray(rng.integers(0, 2**28, (windows, T, T)), jnp.int32)
-    buckets = log_buckets(distances, sizes.buckets)
+    distances = rng.integers(0, 2**28, (windows, T, T))
+    buckets = log_buckets(jnp.asarray(distances, jnp.int32), sizes.buckets)
     logits = _normal(rng, (windows, H, T, T))
     loss, reference = (
         partial(_bias_loss, bias, buckets, logits) for bias in _ordered(_BIASES, product)
@@ -146,7 +148,8 @@ def dropout(product: bool, sizes: Sizes) -> Work:
 
 
 def _hash_dropout(x: Array) -> Array:
-    dropout_rng = DropoutRng(jnp.uint32(1), jnp.arange(len(x), dtype=jnp.int32))
+    rows = jnp.arange(len(x), dtype=jnp.int32)
+    dropout_rng = DropoutRng(jnp.uint32(1), rows)
     return jnp.asarray(Dropout(RATE).apply({}, x, dropout_rng))
 
 

@@ -50,9 +50,10 @@ def graph(file: Path, width: int, repeats: int) -> dict:
 def _random_inputs(num_nodes: int, width: int) -> tuple[list[jax.Array], jax.Array]:
     """(weights of two layers [D, D], features of the nodes [N, D])."""
     rng = np.random.default_rng(0)
-    shapes = (width, width), (width, width)
-    weights = [jnp.asarray(rng.normal(size=s) * width**-0.5, jnp.float32) for s in shapes]
-    return weights, jnp.asarray(rng.normal(size=(num_nodes, width)), jnp.float32)
+    weights = [rng.normal(size=(width, width)) * width**-0.5 for _ in range(2)]
+    features = rng.normal(size=(num_nodes, width))
+    weights = [jnp.asarray(weight, jnp.float32) for weight in weights]
+    return weights, jnp.asarray(features, jnp.float32)
 
 
 def _sum_messages(edges: Any, states: Any) -> jax.Array:

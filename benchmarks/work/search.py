@@ -59,12 +59,13 @@ def _random_data(workload: Catalogue, seen_per_user: int) -> _Data:
     """Vectors of about unit length, and seen items that are drawn uniformly."""
     rng = np.random.default_rng(0)
     V, D, Q = workload.items, workload.width, workload.queries
-    catalogue = (rng.normal(size=(V, D)) / D**0.5).astype(np.float32)
-    states = (rng.normal(size=(Q, D)) / D**0.5).astype(np.float32)
+    catalogue = rng.normal(size=(V, D)) / D**0.5
+    states = rng.normal(size=(Q, D)) / D**0.5
     # Each user has seen as many items, in CSR form.
     offsets = seen_per_user * np.arange(Q + 1, dtype=np.int64)
     items = rng.integers(0, V, seen_per_user * Q, np.int32)
-    return _Data(catalogue, states, Pairs(offsets, items))
+    seen = Pairs(offsets, items)
+    return _Data(catalogue.astype(np.float32), states.astype(np.float32), seen)
 
 
 def _check(data: _Data, items: np.ndarray, scores: np.ndarray) -> None:

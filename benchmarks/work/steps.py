@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, WrongResult, expect_close
 from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES, Sequences
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Batch, PackedIndices
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
@@ -150,8 +150,9 @@ def forward_flops(workload: Sequences, batch: Batch) -> float:
     return total
 
 
-def num_events(batch: Batch) -> int:
+def num_events(batch: Batch | PackedIndices) -> int:
     """Positions that are not padding."""
+    # Segment 0 is padding.
     return int((np.asarray(batch.segments) > 0).sum())
 
 

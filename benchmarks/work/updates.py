@@ -28,9 +28,12 @@ def whole_table(name: str) -> Work:
     # A constant learning rate, so that the first update is known.
     optimizer = adam(lambda _: jnp.float32(_LEARNING_RATE))
 
+    def loss(params, ids):
+        return _loss(jnp.take(params["ids"], ids, axis=0))
+
     def update(state, ids):
-        gradient = jax.grad(lambda params: _loss(jnp.take(params["ids"], ids, axis=0)))
-        return update_state(state, gradient(state.params), optimizer, ema_decay=0.995)
+        gradients = jax.grad(loss)(state.params, ids)
+        return update_state(state, gradients, optimizer, ema_decay=0.995)
 
     call = jax.jit(update, donate_argnums=0)
     state = call(initial_state({"ids": table}, optimizer), ids)
