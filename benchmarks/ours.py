@@ -30,11 +30,12 @@ from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.world import VALIDATION, World
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import RETRIEVER, about
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.propagation import Propagation
-from socialrec_jax.pipeline.retriever import evaluate_retriever, retriever_trainer, training_batches
+from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
 from socialrec_jax.training.device_data import placed

@@ -22,10 +22,11 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_ranker
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import items_with_events
 from socialrec_jax.pipeline.evaluate import evaluate
-from socialrec_jax.pipeline.ranker import evaluate_ranker, train_ranker
+from socialrec_jax.pipeline.ranker import train_ranker
 from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
 from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.pipeline.text import item_features

@@ -7,18 +7,24 @@ import json
 from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.world import TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics, next_type, protocol, segments
+from socialrec_jax.evaluation.evaluator import evaluate_ranker, evaluate_retriever
+from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import RETRIEVER, focus_of
-from socialrec_jax.pipeline.ranker import TrainedRanker, evaluate_ranker
-from socialrec_jax.pipeline.retriever import evaluate_retriever
+from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.reports.run_report import write_report
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.environment import environment
 from socialrec_jax.runtime.run import RunDirectory, write_atomically
 from socialrec_jax.training.loop import StageProgress
 
+_PARTS = {"validation": VALIDATION, "test": TEST}
 _DATA_FACTS = ("event_types", "time_min", "time_max")
+_INTERVAL_METRICS = ("hr@10", "ndcg@10")
+
+Queries = dict[str, EvaluationQueries]  # by part
+Results = dict[str, dict[str, EvaluationResult]]  # by part and model
 
 
 def evaluate(
@@ -27,7 +33,9 @@ def evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
-    """Judge everything, by process 0: see `_evaluate`."""
+    """Evaluate the retriever, the ranker and the baselines on process 0, and write report.json and
+    report.html. Returns the report.
+    """
     return processes.broadcast_from_main(lambda: _evaluate(run, recommender, progress, ranker))
 
 
@@ -37,45 +45,25 @@ def _evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
-    """Judge retriever, ranker and every baseline on both parts, and write report.json and
-    report.html.
-    """
     world, config = recommender.world, recommender.config
-    evaluated: dict[str, dict[str, protocol.EvaluationResult]] = {"validation": {}, "test": {}}
     focus = focus_of(config, world)
-    queries = {
-        "validation": protocol.held_out(world, VALIDATION, focus),
-        "test": protocol.held_out(world, TEST, focus),
-    }
-    for part, number in (("validation", VALIDATION), ("test", TEST)):
-        if len(queries[part]):
-            evaluated[part] = {"retriever": evaluate_retriever(recommender, queries[part], number)}
-    calibration = {}
-    if ranker is not None:
-        recommender.rank_with(ranker.features, ranker.serving)
-        evaluated["validation"] = {"ranker": ranker.out_of_fold} | evaluated["validation"]
-        if len(queries["test"]):
-            evaluation_result, calibration = evaluate_ranker(recommender, queries["test"], TEST)
-            evaluated["test"] = {"ranker": evaluation_result} | evaluated["test"]
-    for name, evaluate in fit_tuned_baselines(
-        world, queries["validation"], ranker and ranker.features.cosine
-    ).items():
-        for part in evaluated:
-            if len(queries[part]):
-                evaluated[part][name] = evaluate(queries[part])
+    queries = {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
+
+    retriever = _retriever_results(recommender, queries)
+    ranker_results, calibration = _ranker_results(recommender, queries, ranker)
+    baselines = _baseline_results(world, queries, ranker)
+    results = {part: ranker_results[part] | retriever[part] | baselines[part] for part in _PARTS}
+
     report = {
         "data": world.manifest["counts"] | {name: world.manifest[name] for name in _DATA_FACTS},
         "split": config.split,
         "seed": config.seed,
-        "targets": {
-            part: {"new": len(q.target_rows), "seen_before": q.dropped}
-            for part, q in queries.items()
-        },
+        "targets": {part: _target_counts(q) for part, q in queries.items()},
         **{
-            part: {name: evaluation_result.metrics for name, evaluation_result in models.items()}
-            for part, models in evaluated.items()
+            part: {name: r.metrics for name, r in models.items()}
+            for part, models in results.items()
         },
-        **_closer_look(world, queries["test"], evaluated["test"], config.seed),
+        **_test_details(world, queries["test"], results["test"], config.seed),
         "calibration": calibration,
         "next_event": _next_event(recommender, ranker and ranker.features.actions),
         "train": _speed(progress),
@@ -86,71 +74,116 @@ def _evaluate(
     return report
 
 
-def _closer_look(
-    world: World,
-    queries: protocol.EvaluationQueries,
-    evaluated: dict[str, protocol.EvaluationResult],
-    seed: int,
+def _retriever_results(recommender: Recommender, queries: Queries) -> Results:
+    results: Results = {part: {} for part in _PARTS}
+    for part, split in _PARTS.items():
+        if len(queries[part]):
+            result = evaluate_retriever(recommender, queries[part], split)
+            results[part]["retriever"] = result
+    return results
+
+
+def _ranker_results(
+    recommender: Recommender, queries: Queries, ranker: TrainedRanker | None
+) -> tuple[Results, dict]:
+    """Results, and the calibration on the test part. On the validation part, which the ranker
+    learnt from, its results are those out of fold.
+    """
+    results: Results = {part: {} for part in _PARTS}
+    calibration = {}
+    if ranker is not None:
+        recommender.rank_with(ranker.features, ranker.serving)
+        results["validation"]["ranker"] = ranker.out_of_fold
+        if len(queries["test"]):
+            result, calibration = evaluate_ranker(recommender, queries["test"], TEST)
+            results["test"]["ranker"] = result
+    return results, calibration
+
+
+def _baseline_results(world: World, queries: Queries, ranker: TrainedRanker | None) -> Results:
+    results: Results = {part: {} for part in _PARTS}
+    item_knn = ranker and ranker.features.cosine
+    baselines = fit_tuned_baselines(world, queries["validation"], item_knn)
+    for name, evaluate_baseline in baselines.items():
+        for part in _PARTS:
+            if len(queries[part]):
+                results[part][name] = evaluate_baseline(queries[part])
+    return results
+
+
+def _target_counts(queries: EvaluationQueries) -> dict[str, int]:
+    return {"new": len(queries.target_rows), "seen_before": queries.dropped}
+
+
+def _test_details(
+    world: World, queries: EvaluationQueries, results: dict[str, EvaluationResult], seed: int
 ) -> dict:
     """95% intervals and segments of each model."""
     masks = segments.segments(world, queries)
-    intervals = {
-        name: {
-            m: metrics.bootstrap_interval(evaluation_result.per_query[m], seed)
-            for m in ("hr@10", "ndcg@10")
-        }
-        for name, evaluation_result in evaluated.items()
-    }
     return {
-        "intervals": intervals,
-        "segments": {n: segments.by_segment(j, masks) for n, j in evaluated.items()},
+        "intervals": {name: _intervals(result, seed) for name, result in results.items()},
+        "segments": {name: segments.by_segment(result, masks) for name, result in results.items()},
     }
 
 
-def _next_event(recommender: Recommender, counted: NextTypeRegression | None) -> dict:
-    """Per part and event type: how well the next event's type is foretold, beside a regression on
-    counts.
+def _intervals(result: EvaluationResult, seed: int) -> dict[str, tuple[float, float]]:
+    return {
+        metric: metrics.bootstrap_interval(result.per_query[metric], seed)
+        for metric in _INTERVAL_METRICS
+    }
 
-    counted: the one of the training part, where the ranker's signals hold it.
+
+def _next_event(recommender: Recommender, regression: NextTypeRegression | None) -> dict:
+    """{part: {model or regression on counts: {event type: metrics}}} of the next event's type.
+
+    regression: the one of the training part, where the ranker's features hold it.
     """
     world = recommender.world
-    if len(world.event_types) == 1:
+    num_types = len(world.event_types)
+    if num_types == 1:
         return {}
-    regression = counted or NextTypeRegression.fit(
-        world.events, world.history_ends(VALIDATION), len(world.event_types)
+    if regression is None:
+        regression = NextTypeRegression.fit(world.events, world.history_ends(VALIDATION), num_types)
+    return {
+        part: _next_event_of_part(recommender, regression, split) for part, split in _PARTS.items()
+    }
+
+
+def _next_event_of_part(
+    recommender: Recommender, regression: NextTypeRegression, number: int
+) -> dict:
+    world = recommender.world
+    users, rows = next_type.next_type_queries(world, number)
+    types = world.events.types[rows]
+    query_times = world.query_times(number)[users]
+    states = recommender.states(
+        world.events,
+        users,
+        rows,
+        world.events.times[rows],
+        query_times=query_times,
+        as_of=number,
     )
-    found = {}
-    for part, number in (("validation", VALIDATION), ("test", TEST)):
-        users, rows = next_type.next_type_queries(world, number)
-        types = world.events.types[rows]
-        query_times = world.query_times(number)[users]
-        states = recommender.states(
-            world.events,
-            users,
-            rows,
-            world.events.times[rows],
-            query_times=query_times,
-            as_of=number,
-        )
-        query = recommender.query(world.events, users, rows, query_times, number)
-        ways = {
-            "model": recommender.next_actions(states, query),
-            "regression on counts": regression.probabilities(world.events, users, rows),
-        }
-        found[part] = {
-            name: next_type.evaluate(probabilities, types, world.event_types)
-            for name, probabilities in ways.items()
-        }
-    return found
+    query = recommender.query(world.events, users, rows, query_times, number)
+
+    predictions = {
+        "model": recommender.next_actions(states, query),
+        "regression on counts": regression.probabilities(world.events, users, rows),
+    }
+    return {
+        name: next_type.evaluate(probabilities, types, world.event_types)
+        for name, probabilities in predictions.items()
+    }
 
 
 def _speed(progress: StageProgress) -> dict:
     """What training cost: seconds without compilation, validation and saving."""
+    events_per_second = progress.events / max(progress.seconds, 1e-9)
     return {
         "stage": RETRIEVER,
         "seconds": round(progress.seconds, 2),
         "compile_seconds": round(progress.compile_seconds, 2),
-        "trained_events_per_second": round(progress.events / max(progress.seconds, 1e-9)),
+        "trained_events_per_second": round(events_per_second),
         "steps": progress.steps,
         "best_step": progress.best_step,
     }

@@ -11,9 +11,10 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import VALIDATION
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_retriever, query_states
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.retriever import evaluate_retriever, query_states, training_batches
+from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import random_world
 
 CONFIG = Config(

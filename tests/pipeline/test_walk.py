@@ -101,7 +101,7 @@ def test_a_run_directory_explains_itself(walked):
         "environment",
         "segments",
     } <= report.keys()
-    baselines = {"popular", "recently popular", "item cosine", "user neighbours and friends"}
+    baselines = {"popular", "recently popular", "item-kNN", "user-kNN and friends"}
     assert set(report["test"]) == {"ranker", "retriever"} | baselines
     assert set(report["calibration"]) == {"view", "cart", "buy", "comment"}
     assert set(report["next_event"]["test"]) == {"model", "regression on counts"}

@@ -12,7 +12,7 @@ import pytest
 from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config, TrainConfig
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.evaluation import candidate_lists
+from socialrec_jax.evaluation import candidate_lists, out_of_fold
 from socialrec_jax.evaluation.protocol import EvaluationQueries
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.runtime import parallel
@@ -139,7 +139,7 @@ def test_a_planted_signal_is_learnt_and_found_in_users_that_were_not(trainer):
     evaluated = planted()
     state, found = trained(trainer, evaluated, 240)
     start = trainer[2]
-    score = candidate_lists.OutOfFold(RANKER, evaluated.candidates, JUDGES, CATALOGUE)
+    score = out_of_fold.OutOfFoldScorer(RANKER, evaluated.candidates, JUDGES, CATALOGUE)
     ndcg = {
         name: evaluate(evaluated, score(params))
         for name, params in (("fresh", start.params), ("trained", state.average))

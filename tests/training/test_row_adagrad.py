@@ -16,12 +16,13 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Recommender
 from socialrec_jax.inference.load import load_run, model_for
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import put_in
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.pipeline.retriever import evaluate_retriever, train_retriever, training_batches
+from socialrec_jax.pipeline.retriever import train_retriever, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import local_vocabulary, negatives, row_adagrad
