@@ -51,7 +51,7 @@ def row_by_row(num_rows: int) -> Callable:
 
     call = parallel.scan_steps(step, axes={"table": 0})
     state = {
-        "table": parallel.as_shares(
+        "table": parallel.as_shards(
             row_adagrad.initial_table(num_rows, WIDTH, 1.0, jax.random.key(0))
         )
     }

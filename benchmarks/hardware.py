@@ -171,7 +171,7 @@ class PeakMemory:
         self._on_cpu = jax.devices()[0].platform == "cpu"
         self._linux = sys.platform == "linux"
         if self._on_cpu and self._linux:
-            memory.give_back()
+            memory.release_freed_memory()
             try:
                 Path("/proc/self/clear_refs").write_text(
                     "5"

@@ -64,7 +64,7 @@ def by_rows(name: str) -> Work:
 
     steps = parallel.scan_steps(step, axes={"table": 0})
     sent = ids.reshape(parallel.num_local_devices(), 1, -1)
-    state, lost = steps({"table": parallel.as_shares(row_adagrad.of_parameter(table))}, sent)
+    state, lost = steps({"table": parallel.as_shards(row_adagrad.of_parameter(table))}, sent)
     devices = parallel.num_devices()
     touched, visits = np.unique(ids, return_counts=True)
     moved = np.asarray(state["table"].rows).reshape(-1, workload.width)[touched] - table[touched]

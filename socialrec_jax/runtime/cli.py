@@ -1,9 +1,8 @@
-"""What train.py and serve.py share: a parsed command line, and every end of a program as an exit
-code and one line.
-"""
+"""What all programs share: the command line, JAX's environment, and exit codes with one line."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -14,11 +13,13 @@ from typing import Any
 from socialrec_jax import errors
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
+_DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
+_LONGEST = 300  # characters of a message of a library
 
 
 def parse(target: Any, **options: Any) -> Any:
-    """tyro's command line for target; a mistake exits with 64 after tyro has named it and what was
-    meant.
+    """tyro's command line for target. After a mistake, which tyro has printed with a suggestion,
+    the exit code is 64.
     """
     import tyro
 
@@ -29,17 +30,22 @@ def parse(target: Any, **options: Any) -> Any:
 
 
 def prepare_jax(run: Path) -> None:
-    """What JAX shall find in the environment when it is imported, which must come after this call.
+    """Set JAX's environment variables; JAX must be imported after this call.
 
-    A program that was compiled for a run stays in RUN/cache/xla, so that going on and serving start
-    at once. JAX's own variables, where the user has set them, win; a run that may not be written to
-    is left alone.
+    Compiled programs are kept in RUN/cache/xla, so that resuming and serving start sooner. Nothing
+    is kept where the run is read-only. Variables that the user has set win.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
-    if os.access(run if run.exists() else run.parent, os.W_OK) or not run.parent.exists():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no messages of XLA at its start
+    if _is_writable(run):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(run.absolute() / "cache" / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _is_writable(run: Path) -> bool:
+    if not run.parent.exists():
+        return True  # all folders are made
+    return os.access(run if run.exists() else run.parent, os.W_OK)
 
 
 def main(program: Callable[[], None]) -> None:
@@ -50,15 +56,15 @@ def main(program: Callable[[], None]) -> None:
     except SystemExit:
         raise
     except BaseException as error:
-        code, line = _verdict(error)
+        code, line = _exit_code_and_message(error)
         if debug:
             traceback.print_exc()
         print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
         sys.exit(code)
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
-    """(exit code, one line) of an exception that ended the program."""
+def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
+    """The exit code and one line for an exception that ended the program."""
     code = getattr(error, "code", None)
     text = " ".join(str(error).split())
     if isinstance(error, errors.UserError) or code in (errors.INTERRUPTED, errors.TERMINATED):
@@ -66,22 +72,14 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return errors.INTERRUPTED, "interrupted"
     if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
-        return (
-            errors.UNAVAILABLE,
-            f"out of memory: lower --train.tokens-per-step or --model.width ({text[:200]})",
-        )
+        advice = "lower --train.tokens-per-step or --model.width"
+        return errors.UNAVAILABLE, f"out of memory: {advice} ({text[:200]})"
     if isinstance(error, RuntimeError) and "Unable to initialize backend" in text:
-        return errors.UNAVAILABLE, text[:300]
-    if isinstance(error, OSError) and error.errno in (
-        28,
-        30,
-        5,
-        122,
-    ):  # no space, read-only, I/O error, quota
-        return errors.DISK, text[:300]
+        return errors.UNAVAILABLE, text[:_LONGEST]
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return errors.DISK, text[:_LONGEST]
     if isinstance(error, OSError) and error.filename:
         return errors.INPUT_MISSING, f"{error.strerror}: {error.filename}"
-    return (
-        errors.INTERNAL,
-        f"internal error, please report it with --debug: {type(error).__name__}: {text[:300]}",
-    )
+    name = type(error).__name__
+    message = f"internal error, please report it with --debug: {name}: {text[:_LONGEST]}"
+    return errors.INTERNAL, message

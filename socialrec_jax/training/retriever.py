@@ -107,7 +107,7 @@ class Trainer:
 
         def call(state: TrainState, batches: Batch | PackedIndices):
             state, (losses, lost) = steps(
-                state.replace(tables=parallel.as_shares(state.tables)), batches
+                state.replace(tables=parallel.as_shards(state.tables)), batches
             )
             if state.tables:
                 row_adagrad.warn_of_lost(lost)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers import PATIENCE, ROOT
 
-KEEP = "from socialrec_jax.runtime.memory import give_back, keep_freed_memory; keep_freed_memory()"
+KEEP = "from socialrec_jax.runtime.memory import release_freed_memory, keep_freed_memory; keep_freed_memory()"
 TURNS = """
 import resource
 for _ in range(8):
@@ -23,7 +23,7 @@ RESIDENT = """
 np.ones(10_000_000)
 for _ in range(2):
     print(open("/proc/self/statm").read().split()[1])
-    give_back()
+    release_freed_memory()
 """
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")

@@ -87,7 +87,7 @@ def train(table, steps: int, skewed: bool):
     parts = [(ours(ids_of(n, skewed)), ours(goals_of(n))) for n in range(steps)]
     call = parallel.scan_steps(step, axes=0)
     batches = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *parts)
-    table, (losses, lost) = call(parallel.as_shares(table), batches)
+    table, (losses, lost) = call(parallel.as_shards(table), batches)
     return parallel.as_rows(table), np.asarray(losses), int(np.asarray(lost).sum())
 
 
