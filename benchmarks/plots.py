@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.gains import Gain
 from benchmarks.hardware import Peaks
 from benchmarks.schema import OK, Row
-from socialrec_jax.reports.figures import BASELINE, INK, OURS, as_svg, drawing
+from socialrec_jax.reports.figures import BASELINE, INK, MODEL, as_svg, drawing
 
 
 def latency(salt: str, rows: Sequence[Row]) -> str:
@@ -19,7 +19,7 @@ def latency(salt: str, rows: Sequence[Row]) -> str:
             np.array([getattr(row, name) for row in rows]) * 1e3 for name in ("p10", "p50", "p99")
         )
         axis.hlines(range(len(rows)), low, high, color=INK, linewidth=0.8)
-        axis.plot(median, range(len(rows)), "o", color=OURS, markersize=5)
+        axis.plot(median, range(len(rows)), "o", color=MODEL, markersize=5)
         axis.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set(
@@ -41,7 +41,7 @@ def roofline(salt: str, rows: Sequence[Row], peaks: Peaks) -> str:
             assert row.flops and row.bytes and row.p50  # noqa: PT018 - three times the same
             rate = row.flops / row.p50 / (1 if peaks.device == "cpu" else row.devices) / 1e9
             point = row.flops / row.bytes, rate
-            axis.plot(*point, "o", color=OURS, markersize=4, label=f"{number} {_label(row)}")
+            axis.plot(*point, "o", color=MODEL, markersize=4, label=f"{number} {_label(row)}")
             axis.annotate(str(number), point, textcoords="offset points", xytext=(5, 3), fontsize=8)
         axis.set(
             xscale="log",
@@ -73,7 +73,7 @@ def _roof(axis, flops: float, bandwidth: float, **style: str) -> None:
 def scaling(salt: str, rows: Sequence[Row]) -> str:
     """Units a second of N devices over those of one."""
     with drawing(f"scaling {salt}", 3.0) as (figure, axis):
-        for kind, colour in (("strong", OURS), ("weak", BASELINE)):
+        for kind, colour in (("strong", MODEL), ("weak", BASELINE)):
             rates = {
                 row.devices: row.units_per_second or 0 for row in rows if row.case.startswith(kind)
             }
@@ -102,7 +102,7 @@ def ladder(salt: str, preset: str, gains: Sequence[Gain]) -> str:
     with drawing(f"ladder {salt} {preset}", 0.9 + 0.34 * len(gains)) as (figure, axis):
         places = range(len(gains))
         rates = [(gain.row.units_per_second or 0) / 1e3 for gain in gains]
-        drawn = axis.barh(places, rates, 0.6, color=OURS)
+        drawn = axis.barh(places, rates, 0.6, color=MODEL)
         axis.bar_label(drawn, [_gain(gain) for gain in gains], padding=3, fontsize=8, color=INK)
         axis.set_yticks(places, [gain.row.case for gain in gains], fontsize=8)
         axis.invert_yaxis()

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks import gains, listing, plots
 from benchmarks.hardware import Peaks
 from benchmarks.schema import NOT_RUN, OK, Results, Row
-from socialrec_jax.reports.run_report import STYLE
+from socialrec_jax.reports.html import stylesheet
 from socialrec_jax.runtime.run import write_atomically
 
 _SCALED = re.compile(r"(strong|weak) \d+")
@@ -34,7 +34,7 @@ def write(out: Path, files: dict[Path, Results], price_per_hour: float | None = 
         sections.append(f"<figure><div class=pair>{_drawings(results)}</div></figure>")
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Benchmarks</title><style>{STYLE}{_WIDER}</style></head>
+<title>Benchmarks</title><style>{stylesheet()}{_WIDER}</style></head>
 <body>{"".join(sections)}</body></html>
 """
     write_atomically(out, page)
