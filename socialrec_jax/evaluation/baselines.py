@@ -108,21 +108,20 @@ class UserKNN:
         self, events: Events, users: np.ndarray, history_ends: np.ndarray
     ) -> sparse.csr_array:
         """Cosines [q, U] with the nearest users, 0 with all others."""
-        num_users = len(self.histories.indptr) - 1
+        shape = len(users), len(self.histories.indptr) - 1
         own = _histories(events, users, history_ends, self.num_items)
         similarity = sparse.csr_array(own @ self.histories.T)
 
         # Nobody is a neighbour of themselves.
-        row_of_value = np.repeat(users, np.diff(similarity.indptr))
-        similarity.data[similarity.indices == row_of_value] = 0
+        user_of_value = np.repeat(users, np.diff(similarity.indptr))
+        similarity.data[similarity.indices == user_of_value] = 0
 
-        k = min(self.settings.neighbours, num_users)
+        k = min(self.settings.neighbours, shape[1])
         neighbours, values = top_k_sparse(similarity, k)
-        exists = neighbours >= 0
+        exists = neighbours >= 0  # users with few similar ones have less than k
         rows = np.repeat(np.arange(len(users)), np.sum(exists, axis=1))
-        return sparse.csr_array(
-            (values[exists], (rows, neighbours[exists])), (len(users), num_users)
-        )
+        nearest = (values[exists], (rows, neighbours[exists]))
+        return sparse.csr_array(nearest, shape)
 
 
 def _histories(

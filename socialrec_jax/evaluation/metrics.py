@@ -27,26 +27,33 @@ def per_query(
 
 
 def _metrics_at(k: int, ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
-    num_targets = np.diff(offsets)
-    in_top = ranks <= k
-
-    hits = _sum_by_query(in_top, offsets)
-    recall = hits / num_targets
+    hits = _sum_by_query(ranks <= k, offsets)
+    recall = hits / np.diff(offsets)
     precision = hits / k
+    # Without a hit both are 0, and so is f1.
     f1 = 2 * recall * precision / np.maximum(recall + precision, 1e-12)
-
-    gains = np.where(in_top, 1 / np.log2(1.0 + ranks), 0.0)
-    ideal_gains = _ideal_gains(k)[np.minimum(k, num_targets)]
-
-    best_rank = np.minimum.reduceat(ranks, offsets[:-1]) if len(num_targets) else np.zeros(0)
     return {
         f"hr@{k}": (hits > 0).astype(float),
-        f"ndcg@{k}": _sum_by_query(gains, offsets) / ideal_gains,
+        f"ndcg@{k}": _ndcg(k, ranks, offsets),
         f"recall@{k}": recall,
         f"precision@{k}": precision,
         f"f1@{k}": f1,
-        f"mrr@{k}": np.where(best_rank <= k, 1 / best_rank, 0.0),
+        f"mrr@{k}": _reciprocal_rank(k, ranks, offsets),
     }
+
+
+def _ndcg(k: int, ranks: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    num_targets = np.diff(offsets)
+    gains = np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
+    ideal_gains = _ideal_gains(k)[np.minimum(k, num_targets)]
+    return _sum_by_query(gains, offsets) / ideal_gains
+
+
+def _reciprocal_rank(k: int, ranks: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    if len(offsets) == 1:  # reduceat needs a query
+        return np.zeros(0)
+    best_rank = np.minimum.reduceat(ranks, offsets[:-1])
+    return np.where(best_rank <= k, 1 / best_rank, 0.0)
 
 
 def _sum_by_query(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:

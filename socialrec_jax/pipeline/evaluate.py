@@ -45,39 +45,67 @@ def _evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
-    world, config = recommender.world, recommender.config
-    focus = focus_of(config, world)
-    queries = {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
+    queries = _held_out_queries(recommender)
+    results, calibration = _all_results(recommender, queries, ranker)
 
-    retriever = _retriever_results(recommender, queries)
-    ranker_results, calibration = _ranker_results(recommender, queries, ranker)
-    baselines = _baseline_results(world, queries, ranker)
-    results = {part: ranker_results[part] | retriever[part] | baselines[part] for part in _PARTS}
-
-    report = {
-        "data": world.manifest["counts"] | {name: world.manifest[name] for name in _DATA_FACTS},
-        "split": config.split,
-        "seed": config.seed,
-        "targets": {part: _target_counts(q) for part, q in queries.items()},
-        **{
-            part: {name: r.metrics for name, r in models.items()}
-            for part, models in results.items()
-        },
-        **_test_details(world, queries["test"], results["test"], config.seed),
-        "calibration": calibration,
-        "next_event": _next_event(recommender, ranker and ranker.features.actions),
-        "train": _speed(progress),
-        "environment": environment(),
-    }
+    regression = ranker and ranker.features.actions
+    report = (
+        _data_and_settings(recommender, queries)
+        | {part: _metrics_by_model(results[part]) for part in _PARTS}
+        | _test_details(recommender, queries["test"], results["test"])
+        | {
+            "calibration": calibration,
+            "next_event": _next_event(recommender, regression),
+            "train": _speed(progress),
+            "environment": environment(),
+        }
+    )
     write_atomically(run.report, json.dumps(report, indent=1) + "\n")
     write_report(run.path)
     return report
 
 
+def _held_out_queries(recommender: Recommender) -> Queries:
+    world = recommender.world
+    focus = focus_of(recommender.config, world)
+    return {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
+
+
+def _all_results(
+    recommender: Recommender, queries: Queries, ranker: TrainedRanker | None
+) -> tuple[Results, dict]:
+    """Results of all models, and the ranker's calibration."""
+    retriever = _retriever_results(recommender, queries)
+    ranked, calibration = _ranker_results(recommender, queries, ranker)
+    baselines = _baseline_results(recommender.world, queries, ranker)
+
+    # The tables of the report have this order.
+    results = {part: ranked[part] | retriever[part] | baselines[part] for part in _PARTS}
+    return results, calibration
+
+
+def _data_and_settings(recommender: Recommender, queries: Queries) -> dict:
+    manifest, config = recommender.world.manifest, recommender.config
+    return {
+        "data": manifest["counts"] | {name: manifest[name] for name in _DATA_FACTS},
+        "split": config.split,
+        "seed": config.seed,
+        "targets": {part: _target_counts(q) for part, q in queries.items()},
+    }
+
+
+def _target_counts(queries: EvaluationQueries) -> dict[str, int]:
+    return {"new": len(queries.target_rows), "seen_before": queries.dropped}
+
+
+def _metrics_by_model(results: dict[str, EvaluationResult]) -> dict[str, dict[str, float]]:
+    return {name: result.metrics for name, result in results.items()}
+
+
 def _retriever_results(recommender: Recommender, queries: Queries) -> Results:
     results: Results = {part: {} for part in _PARTS}
     for part, split in _PARTS.items():
-        if len(queries[part]):
+        if len(queries[part]):  # a small shop may have nobody in a part
             result = evaluate_retriever(recommender, queries[part], split)
             results[part]["retriever"] = result
     return results
@@ -92,6 +120,7 @@ def _ranker_results(
     results: Results = {part: {} for part in _PARTS}
     calibration = {}
     if ranker is not None:
+        # From here on, the recommender also reranks.
         recommender.rank_with(ranker.features, ranker.serving)
         results["validation"]["ranker"] = ranker.out_of_fold
         if len(queries["test"]):
@@ -111,15 +140,12 @@ def _baseline_results(world: World, queries: Queries, ranker: TrainedRanker | No
     return results
 
 
-def _target_counts(queries: EvaluationQueries) -> dict[str, int]:
-    return {"new": len(queries.target_rows), "seen_before": queries.dropped}
-
-
 def _test_details(
-    world: World, queries: EvaluationQueries, results: dict[str, EvaluationResult], seed: int
+    recommender: Recommender, queries: EvaluationQueries, results: dict[str, EvaluationResult]
 ) -> dict:
-    """95% intervals and segments of each model."""
-    masks = segments.segments(world, queries)
+    """95% intervals and segments of each model on the test part."""
+    seed = recommender.config.seed
+    masks = segments.segments(recommender.world, queries)
     return {
         "intervals": {name: _intervals(result, seed) for name, result in results.items()},
         "segments": {name: segments.by_segment(result, masks) for name, result in results.items()},
