@@ -91,7 +91,7 @@ def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
     assert value(tuned) > value(
         ItemKNN.fit(world.events, history_ends, world.num_items, ItemKNNSettings())
     )
-    assert settings.reverse < 1, "the planted walks have a direction"
+    assert settings.reverse < 1, "the planted sequences have a direction"
 
 
 def test_recent_popularity_prefers_what_is_new():

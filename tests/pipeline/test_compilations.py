@@ -44,7 +44,7 @@ def recommender(world, seed: int) -> Recommender:
 def everything(
     recommender: Recommender, queries: protocol.EvaluationQueries
 ) -> protocol.EvaluationResult:
-    """Whatever a recommender does on devices; its judgement."""
+    """All that a recommender does on devices; returns its evaluation."""
     recommender.next_actions(*query_states(recommender, queries, VALIDATION))
     list(recommender.recommend(queries.users, k=3))
     return evaluate_retriever(recommender, queries, VALIDATION)
