@@ -82,7 +82,7 @@ class UserKNN:
         """Count the rows before history_ends [U]."""
         users = np.arange(world.num_users)
         histories = _histories(world.events, users, history_ends, world.num_items)
-        friend_sampler = None
+        friend_sampler = None  # friends are no part of it where the World has none
         if len(world.friends.ids):
             friend_sampler = FriendSampler(world.events, world.friends, history_ends)
         return cls(histories, world.num_items, friend_sampler, UserKNNSettings())
@@ -93,11 +93,13 @@ class UserKNN:
         """Scores [q, V] float32 of users with the events before history_ends [q], at query_times
         [q].
         """
+        # What the nearest users had, weighted by their similarity.
         scores = self._nearest(events, users, history_ends) @ self.histories
         scores = sparse.csr_array(scores).toarray()
 
         s = self.settings
         if self.friend_sampler and (s.similarity_weight or s.friend_weight):
+            # What friends had before the query time, and the same weighted by their similarity.
             query = Query(events, users, history_ends, query_times, self.friend_sampler)
             friend_events = self.friend_sampler.friend_events(users, query_times)
             friends, _, similar = friends_had(query, friend_events, self.num_items)
@@ -149,6 +151,7 @@ def tune_user_knn(
     best_value = validate(best)
 
     for name, choices in _USER_KNN_CHOICES.items():
+        # Without friends, their weights change nothing.
         if name != "neighbours" and not best.friend_sampler:
             continue
         for choice in choices[1:]:

@@ -18,6 +18,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -
     """(mean probability, share of positives, count) of each of `bins` equally large groups of
     predictions [n], from the least probable on.
     """
+    # Groups of one size: most probabilities are tiny, and groups of one width would be empty.
     order = np.argsort(probabilities, kind="stable")
     groups = [group for group in np.array_split(order, bins) if len(group)]
     return [
@@ -30,6 +31,7 @@ def predictions_and_labels(
     world: World, lists: RankedLists, queries: EvaluationQueries
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and labels [n, A] of all n candidates in the lists of these queries."""
+    # Lists are filled up with scores of -inf.
     exists = np.isfinite(lists.scores)
     types = world.events.types[queries.target_rows]
     labels = candidate_lists.labels(lists.items, exists, queries, types, len(world.event_types))

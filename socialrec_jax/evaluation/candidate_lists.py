@@ -33,6 +33,7 @@ def ranks_in_lists(items: np.ndarray, values: np.ndarray, queries: EvaluationQue
         is_target = items[rows] == queries.targets.items[chunk, None]
         is_target &= np.isfinite(row_values)
 
+        # A list has an item once at most, so the maximum is the target's own value.
         target_value = np.max(np.where(is_target, row_values, -np.inf), axis=1)
         rank = np.sum(row_values >= target_value[:, None], axis=1)
         ranks[chunk] = np.where(is_target.any(axis=1), rank, UNRANKED)
@@ -45,6 +46,7 @@ def evaluate_lists(
 ) -> EvaluationResult:
     """Metrics of lists of items [Q, C] with values [Q, C], best first; see `ranks_in_lists`."""
     ranks = ranks_in_lists(items, values, queries)
+    # Coverage and novelty need no more than the largest cutoff.
     top_items = items[:, : max(CUTOFFS)]
     return evaluation_result(ranks, top_items, queries, num_items)
 
@@ -53,6 +55,7 @@ def evaluate_unsorted(
     items: np.ndarray, values: np.ndarray, queries: EvaluationQueries, num_items: int
 ) -> EvaluationResult:
     """The same for lists in any order."""
+    # Stable, so that equal values keep their order on every machine.
     order = np.argsort(-values, axis=1, kind="stable")
     sorted_items = np.take_along_axis(items, order, axis=1)
     sorted_values = np.take_along_axis(values, order, axis=1)
@@ -77,6 +80,7 @@ def labels(
     for chunk in _chunks_of_targets(len(query_of_target)):
         rows = query_of_target[chunk]
         is_target = items[rows] == queries.targets.items[chunk, None]
+        # The same candidate may have several types: each is a label of its own.
         target, position = np.nonzero(is_target & exists[rows])
         labels[rows[target], position, types[chunk][target]] = 1
 

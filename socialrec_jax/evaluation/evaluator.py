@@ -29,6 +29,7 @@ class RetrieverEvaluator:
 
     def run(self, params: dict) -> dict[str, float]:
         """Metrics of these parameters of the model."""
+        # What is compiled stays; only the parameters are new.
         recommender = self.recommender.use(params, self.known)
         return evaluate_retriever(recommender, self.queries, self.part).metrics
 
@@ -80,6 +81,7 @@ def evaluate_ranker(
         done += len(chunk)
         ranks.append(candidate_lists.ranks_in_lists(lists.items, lists.scores, chunk))
         top_items.append(lists.items[:, : max(protocol.CUTOFFS)])
+        # The first chunk counts whatever its size.
         if done <= _CALIBRATION_QUERIES or not predictions:
             predictions.append(calibration.predictions_and_labels(world, lists, chunk))
 

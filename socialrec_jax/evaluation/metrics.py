@@ -57,6 +57,7 @@ def _reciprocal_rank(k: int, ranks: np.ndarray, offsets: np.ndarray) -> np.ndarr
 
 
 def _sum_by_query(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    # Differences of a running sum add all queries at once.
     cumulative = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     return cumulative[offsets[1:]] - cumulative[offsets[:-1]]
 
@@ -98,5 +99,6 @@ def novelty(top_items: np.ndarray, item_counts: np.ndarray) -> float:
     """Mean surprise -log2(share of all events) in bits of top_items [Q, k]; items without events
     count as one.
     """
+    # An item without events would surprise infinitely.
     shares = np.maximum(item_counts, 1) / max(item_counts.sum(), 1)
     return float(-np.log2(shares)[top_items].mean()) if top_items.size else 0.0

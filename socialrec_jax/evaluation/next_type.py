@@ -27,7 +27,9 @@ def evaluate(
     results = {}
     for number, name in enumerate(names):
         is_type = types == number
+        # With one class alone there are no pairs to order.
         if is_type.any() and not is_type.all():
+            # Clipped, so that one wrong certainty does not make the loss infinite.
             probability = np.clip(probabilities[:, number], 1e-7, 1 - 1e-7)
             results[name] = {
                 "auc": roc_auc(probability, is_type),

@@ -37,6 +37,7 @@ class OutOfFoldScorer:
     def __call__(self, params: dict) -> np.ndarray:
         """Scores [Q, C] by rankers with params [M, ...]; -inf where there is no candidate."""
         all_scores = np.full(self.candidates.items.shape, -np.inf, np.float32)
+        # All queries of one ranker together: its projection of the catalogue is computed once.
         for number in np.unique(self.members):
             member = jax.tree.map(lambda leaf, m=number: np.asarray(leaf)[m], params)
             projected = self._project(member, self.catalogue)

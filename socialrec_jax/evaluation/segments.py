@@ -40,6 +40,7 @@ def _by_item(queries: EvaluationQueries) -> dict[str, np.ndarray]:
 
 
 def _by_history(world: World, queries: EvaluationQueries) -> dict[str, np.ndarray]:
+    # The median of these queries: a fixed length would split no two shops alike.
     lengths = _history_lengths(world, queries)
     long = lengths > np.median(lengths)
     return {"short histories": ~long, "long histories": long}
@@ -55,6 +56,7 @@ def _by_time(world: World, queries: EvaluationQueries) -> dict[str, np.ndarray]:
 
 
 def _by_friends(world: World, queries: EvaluationQueries) -> dict[str, np.ndarray]:
+    # Friends of the whole World, whenever the friendship began.
     friends = np.diff(world.friends.offsets)[queries.users]
     if not friends.any():
         return {}

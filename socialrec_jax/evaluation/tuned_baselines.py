@@ -32,6 +32,7 @@ def fit_tuned_baselines(
     sample = validation.sample(_TUNING_QUERIES, seed=0)
     history_ends = world.history_ends(VALIDATION)
 
+    # Tuned on a sample, evaluated on all: a dozen settings on all queries would take minutes.
     user_knn = baselines.tune_user_knn(
         world, history_ends, lambda candidate: _value(_by_user_knn(world, candidate), sample)
     )

@@ -31,6 +31,7 @@ def describe(world: World, config: Config) -> None:
         "events": device_data.describe(len(world.events.items)),
         "tables": local_vocabulary.describe(model, num_negatives),
     }
+    # Flushed, so that a log shows them before the first stage.
     for name, text in lines.items():
         print(f"{name}  {text}", flush=True)
 
@@ -39,6 +40,7 @@ def _data(world: World) -> str:
     counts = world.manifest["counts"]
     parts = [f"{counts[name]:,} {name}" for name in ("users", "items", "events")]
     parts.append(f"types {', '.join(world.event_types)}")
+    # Rejected rows are never dropped silently.
     rejected = sum(counts["rejected"].values())
     if rejected:
         parts.append(f"{rejected:,} bad rows, see {world.path / 'rejected.parquet'}")
@@ -76,7 +78,8 @@ def _model(config: Config) -> str:
 def print_summary(run: RunDirectory, report: dict) -> None:
     """Print the accuracy table, the speed, and where the report lies."""
     if not processes.is_main():
-        return
+        return  # all have the report, one prints it
+    # A fixed width: logs have no terminal to ask for one.
     Console(width=80).print(_accuracy_table(report))
     speed = report["train"]
     print(

@@ -45,9 +45,11 @@ def _evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
+    # ---- Every model on the same queries
     queries = _held_out_queries(recommender)
     results, calibration = _all_results(recommender, queries, ranker)
 
+    # ---- The report; docs/contracts.md says what each key holds
     regression = ranker and ranker.features.actions
     report = (
         _data_and_settings(recommender, queries)
@@ -60,6 +62,8 @@ def _evaluate(
             "environment": environment(),
         }
     )
+
+    # ---- The files. The page is made from report.json alone, so it can be made again
     write_atomically(run.report, json.dumps(report, indent=1) + "\n")
     write_report(run.path)
     return report
@@ -131,6 +135,7 @@ def _ranker_results(
 
 def _baseline_results(world: World, queries: Queries, ranker: TrainedRanker | None) -> Results:
     results: Results = {part: {} for part in _PARTS}
+    # The ranker's features have a tuned item-kNN, so it need not be tuned again.
     item_knn = ranker and ranker.features.cosine
     baselines = fit_tuned_baselines(world, queries["validation"], item_knn)
     for name, evaluate_baseline in baselines.items():
@@ -145,6 +150,7 @@ def _test_details(
 ) -> dict:
     """95% intervals and segments of each model on the test part."""
     seed = recommender.config.seed
+    # The same queries in each segment, whichever the model.
     masks = segments.segments(recommender.world, queries)
     return {
         "intervals": {name: _intervals(result, seed) for name, result in results.items()},
@@ -167,7 +173,7 @@ def _next_event(recommender: Recommender, regression: NextTypeRegression | None)
     world = recommender.world
     num_types = len(world.event_types)
     if num_types == 1:
-        return {}
+        return {}  # nothing to predict
     if regression is None:
         regression = NextTypeRegression.fit(world.events, world.history_ends(VALIDATION), num_types)
     return {
@@ -192,6 +198,7 @@ def _next_event_of_part(
     )
     query = recommender.query(world.events, users, rows, query_times, number)
 
+    # Counts alone are the baseline of the model's predictions.
     predictions = {
         "model": recommender.next_actions(states, query),
         "regression on counts": regression.probabilities(world.events, users, rows),
@@ -204,6 +211,7 @@ def _next_event_of_part(
 
 def _speed(progress: StageProgress) -> dict:
     """What training cost: seconds without compilation, validation and saving."""
+    # The first call compiles: a training of one call has no seconds.
     events_per_second = progress.events / max(progress.seconds, 1e-9)
     return {
         "stage": RETRIEVER,

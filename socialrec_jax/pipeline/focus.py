@@ -29,6 +29,7 @@ def focus_retriever(
 
     batches = training_batches(world, config, world.history_ends(VALIDATION))
     trainer = retriever_trainer(world, config, batches, texts)
+    # The averaged parameters are those that were validated, so they are what is fine-tuned.
     trainer = fine_tuned(trainer, world, state.served)
     validate = validation(world, config, trainer, texts)
     return fit(run, FOCUS, *placed(trainer, batches), validate, about(config, world))
@@ -41,5 +42,6 @@ def fine_tuned(trainer: Trainer, world: World, start: dict) -> Trainer:
         trainer,
         num_steps=whole_calls(steps, trainer.config.train.steps_per_call),
         focus=focus_of(trainer.config, world),
+        # On the host: the trainer places them where its state lies.
         start=jax.tree.map(np.asarray, start),
     )

@@ -59,12 +59,14 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
     if not len(queries):
         return None
 
+    # ---- Data: candidates of validation queries, and what happened to them
     features = _features(run, world, queries)
     sample = queries.sample(_RANKER_QUERIES, seed=config.seed)
     generator = recommender.candidates_by(features)
     labelled = _labelled(recommender, generator, sample)
     batches = _batches(recommender, generator, sample, labelled)
 
+    # ---- Training: each user is validated by a ranker that did not learn from that user
     trainer = _trainer(recommender, len(sample))
     evaluator = _evaluator(trainer, sample, labelled)
     state, _ = fit(run, RANKER, trainer, batches, evaluator.run, about(config, world))
@@ -76,6 +78,7 @@ def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> Ra
     folder = features_folder(run, refitted=False)
 
     def count() -> None:
+        # settings.json is written last: with it, the folder is whole.
         if not (folder / "settings.json").exists():
             _, settings = tuned_item_knn(world, queries)
             features = RankerFeatures.fit(world, world.history_ends(VALIDATION), settings)
@@ -89,12 +92,14 @@ def _labelled(
     recommender: Recommender, generator: CandidateGenerator, queries: EvaluationQueries
 ) -> LabelledCandidates:
     """The candidates of validation queries with what happened."""
+    # Candidates as serving would find them before the validation part.
     world = recommender.world
     states, query = query_states(recommender, queries, VALIDATION)
     shared = recommender.shared(VALIDATION)
     chunks = [p.candidates for p in generator.generate(shared, states, query, queries.seen)]
     candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
 
+    # An item that was no candidate is no label: the ranker can only sort what it gets.
     labels = candidate_lists.labels(
         np.asarray(candidates.items),
         np.asarray(candidates.exists),
@@ -121,12 +126,14 @@ def _batches(
     if len(cold_start):
         parts.append(_labelled(recommender, generator, cold_start))
 
+    # One pytree of arrays: a batch is a choice of rows.
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return ranker_training.RankerBatches(joined, seed)
 
 
 def _trainer(recommender: Recommender, num_queries: int) -> ranker_training.RankerTrainer:
     world, config = recommender.world, _short_training(recommender.config)
+    # Few queries can teach but a small ranker.
     interactions = ranker_training.interactions_for(num_queries)
     ranker = Ranker(len(world.event_types), interactions, focus_of(config, world))
     steps = ranker_training.steps_for(num_queries)

@@ -54,14 +54,17 @@ def refit_retriever(
     progress: RetrieverProgress,
 ) -> None:
     """The retriever, and its fine-tuning where there was one."""
+    # An epoch of all events has more steps than one of the training part.
     evaluated = training_batches(world, config, world.history_ends(VALIDATION))
     batches = training_batches(world, config, world.history_ends(NOW))
     longer = batches.steps_per_epoch / evaluated.steps_per_epoch
 
+    # No validation: there are no events left for it.
     whole = retriever_trainer(world, config, batches, texts)
     trainer = shortened(whole, progress.retriever, longer)
     state, _ = fit(run, REFIT, *placed(trainer, batches), None, about(config, world))
 
+    # Fine-tuning starts from the refitted retriever.
     if progress.focus is not None:
         trainer = fine_tuned(whole, world, state.served)
         trainer = shortened(trainer, progress.focus, longer)
@@ -83,6 +86,7 @@ def _refit_features(run: RunDirectory, world: World, ranker: TrainedRanker) -> N
     folder = features_folder(run, refitted=True)
 
     def count() -> None:
+        # settings.json is written last: with it, the folder is whole.
         if not (folder / "settings.json").exists():
             features = RankerFeatures.fit(world, world.history_ends(NOW), ranker.features.settings)
             features.save(folder)

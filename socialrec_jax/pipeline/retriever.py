@@ -35,6 +35,7 @@ def train_retriever(
     run: RunDirectory, world: World, config: Config, texts: np.ndarray
 ) -> tuple[TrainState, StageProgress]:
     """Train the retriever, or go on from its newest checkpoint; texts [V, F]: vectors of items."""
+    # The training part: all events before each user's validation part.
     batches = training_batches(world, config, world.history_ends(VALIDATION))
     if not batches.targets_per_epoch:
         raise UsageError(
@@ -51,6 +52,7 @@ def recommender_of(
 ) -> Recommender:
     """A recommender with the parameters of a training state."""
     recommender = Recommender(world, config, model_for(config, world, texts.shape[1]), texts)
+    # The averaged parameters serve. Ids without training events are not learnt.
     return recommender.use(state.served, items_with_events(world, world.history_ends(VALIDATION)))
 
 
@@ -58,6 +60,7 @@ def training_batches(world: World, config: Config, history_ends: np.ndarray) -> 
     """The events before history_ends [U] in steps, with friends where the model uses them."""
     social_positions = None
     if uses_friends(config, world):
+        # Friends' events count up to the same ends: what is held out stays hidden.
         friend_sampler = FriendSampler(world.events, world.friends, history_ends, seed=config.seed)
         social_positions = SocialPositions(
             friend_sampler, config.model.social_queries, config.model.request_time
@@ -75,6 +78,7 @@ def training_batches(world: World, config: Config, history_ends: np.ndarray) -> 
 
 def rows_per_step(config: Config) -> int:
     """B over all devices: a multiple of the parts that a step is computed in, at least one each."""
+    # Every part of a step, on every device, has the same number of rows.
     rows = required(config.train.tokens_per_step) // required(config.model.history_length)
     parts = parallel.num_devices() * config.train.accumulation
     return max(1, round(rows / parts)) * parts
@@ -84,6 +88,7 @@ def retriever_trainer(
     world: World, config: Config, batches: TrainingBatches, texts: np.ndarray
 ) -> Trainer:
     """The trainer for all epochs of these batches."""
+    # Half of the negatives follow the items' training events, hence item_counts.
     steps = batches.steps_per_epoch * required(config.train.epochs)
     num_steps = whole_calls(steps, config.train.steps_per_call)
     model = model_for(config, world, texts.shape[1])

@@ -59,6 +59,8 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
     source: see `train`.
     """
 
+    # The configuration says how the World is split, and the World's events decide what the
+    # configuration leaves open.
     def prepare_run() -> str:
         check_settings(run, config)
         is_new_sample = source is None and not run.exists
@@ -68,6 +70,7 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
         describe(world, resolved)
         return to_json(resolved)
 
+    # All processes open the files that process 0 has written.
     resolved = from_json(processes.broadcast_from_main(prepare_run))
     return World.open(run.world), resolved
 
@@ -75,6 +78,7 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
 def sample_tables(run: RunDirectory, seed: int) -> Path:
     """The synthetic sample shop, written once into the run directory."""
     folder = run.path / "sample"
+    # users.parquet is written last.
     if not (folder / "users.parquet").exists():
         write_tables(folder, seed=seed)
     return folder
@@ -89,4 +93,5 @@ def open_world(run: RunDirectory, source: Path | None, config: Config) -> World:
         if not (run.world / "manifest.json").exists():
             raise InputMissing(f"{run.path} holds no prepared data: say which with --data DIR")
         return World.open(run.world)
+    # Only a run that trained nothing yet may change its data.
     return prepare(source, run.world, config.data, config.split, replace=not run.exists)

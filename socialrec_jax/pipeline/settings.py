@@ -15,6 +15,8 @@ from socialrec_jax.training.auto_config import auto_config
 def check_settings(run: RunDirectory, config: Config) -> None:
     """Raise UsageError when a setting is out of its range, or differs from an existing run's."""
     check(config)
+
+    # An existing run keeps its settings: with others it would not be the same training.
     if run.exists and (difference := _difference(run.config(), config)):
         raise UsageError(
             f"{run.path} was started with {difference}: "
@@ -45,6 +47,7 @@ def write_auto_config(run: RunDirectory, config: Config, world: World) -> Config
     """Fill in what follows from the data, and write config.json. Raises UsageError when
     configuration and data do not fit.
     """
+    # An event type that the World does not have is found here, before any training.
     focus_of(config, world)
     resolved = auto_config(config, world)
     run.write_config(resolved)

@@ -47,6 +47,7 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     key = _key(texts, world, config)
     processes.broadcast_from_main(lambda: _delete_outdated(run, key))
 
+    # All processes train together; process 0 writes the vectors, and all read them.
     vectors = run.text / "vectors.npy"
     if not processes.broadcast_from_main(vectors.exists):
         trained = _trained(run, texts, config)
@@ -56,6 +57,7 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
 
 def _key(texts: list[str], world: World, config: Config) -> str:
     """A hash of everything that the vectors follow from."""
+    # Texts and settings, training and seed, fixed vectors, the pretrained model.
     digest = hashlib.sha256(json.dumps([texts, dataclasses.asdict(config.text)]).encode())
     digest.update(json.dumps([config.seed, dataclasses.asdict(config.train)]).encode())
     digest.update(world.items.vectors.tobytes())
@@ -94,6 +96,7 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
 
     sizes, params, tokenizer = _start(texts, config)
     tokens = tokenize(tokenizer, texts, sizes.n_positions)
+    # Rows are as long as the longest text, within the model's positions.
     shortest = min(_ROW_LENGTH, sizes.n_positions)
     row_length = int(np.clip(tokens.lengths.max(), shortest, sizes.n_positions))
 
@@ -116,6 +119,7 @@ def _start(
     if t.pretrained:
         sizes, params, tokenizer = load_pretrained(Path(t.pretrained))
         return sizes, params, tokenizer
+    # Without a pretrained model, the tokenizer is learnt from the same texts.
     tokenizer = train_tokenizer(list(filter(None, texts)), required(t.vocabulary))
     sizes = GPT2Sizes(len(tokenizer), t.max_tokens, t.width, t.num_layers, t.num_heads)
     return sizes, None, tokenizer
@@ -136,6 +140,7 @@ def _train(
 
     steps = max(batches.steps_per_epoch * required(config.text.epochs), _LEAST_STEPS)
     num_steps = whole_calls(steps, config.train.steps_per_call)
+    # Nothing is held out of the texts, so there is no validation.
     trainer = TextTrainer(config, model, num_steps, start)
     state, _ = fit(run, STAGE, trainer, batches, None)
     return state.average
@@ -150,6 +155,7 @@ def _write_vectors(
     if trained is not None:
         text_vectors = _text_vectors(run, texts, config, trained)
 
+    # Whitened apart: the two spaces have nothing in common.
     vectors = np.concatenate([text_vectors, _whitened(fixed, config, has_fixed)], axis=1)
     with replacing(run.text / "vectors.npy") as temporary:
         np.save(temporary, vectors)
@@ -159,6 +165,7 @@ def _text_vectors(
     run: RunDirectory, texts: list[str], config: Config, trained: TrainedText
 ) -> np.ndarray:
     """Vectors [V, F] of the texts; the model that makes them is saved beside them."""
+    # The model is kept beside its vectors, so that other programs can open it.
     save_pretrained(run.text, trained.sizes, trained.params, trained.tokenizer)
     states = pool(GPT2(trained.sizes), trained.params, trained.tokens, trained.row_length)
     has_text = np.array([bool(text) for text in texts])

@@ -40,6 +40,7 @@ def accuracy_table(models: dict, intervals: dict) -> AccuracyTable | None:
         model: [_cell(metric, model, models, intervals) for metric in metrics] for model in models
     }
 
+    # The last row answers whether the model is worth its effort.
     model, baseline = best_model(models), best_baseline(models)
     if model and baseline:
         gains = [gain(models[model].get(m), models[baseline].get(m)) for m in metrics]
@@ -59,6 +60,7 @@ def _cell(metric: str, model: str, models: dict, intervals: dict) -> Cell:
 
 def gain(value: float | None, baseline: float | None) -> str:
     """The difference in % of the baseline's value."""
+    # A baseline of 0 has no percentage.
     if value is None or not baseline:
         return _MISSING
     return f"{value / baseline - 1:+.1%}"
@@ -70,6 +72,7 @@ def best_model(models: dict) -> str | None:
 
 
 def best_baseline(models: dict) -> str | None:
+    # By the metric that selected the model, so that the comparison is fair.
     baselines = [name for name in models if name not in _MODELS]
     return max(baselines, key=lambda name: models[name].get(SELECT_BY, 0), default=None)
 
@@ -79,6 +82,7 @@ def next_event_table(predictors: dict) -> dict | None:
     event_types = list(next(iter(predictors.values()), {}))
     if not event_types:
         return None
+    # The share of a type is the same for all predictors, so it stands once.
     head = ["the next event is", "share"]
     for predictor in predictors:
         head += [f"{predictor}: {label}" for label in _NEXT_EVENT_METRICS.values()]

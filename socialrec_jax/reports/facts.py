@@ -50,9 +50,10 @@ def _text(path: str, value: object) -> str:
         return ", ".join(map(str, value))
     if value is None:
         return "none"
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str):  # a bool is an int, too
         return str(value)
     if isinstance(value, float):
+        # Four digits, but no exponents.
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}"
 

@@ -75,6 +75,7 @@ def bars(title: str, values: dict[str, dict[str, float]], counts: dict[str, int]
             axis.bar_label(drawn, fmt="%.4f", padding=3, fontsize=8, color=INK)
 
         _label_groups(axis, title, counts)
+        # Room for the figures at the ends of the bars.
         widest = max([1e-4, *(v for series in values.values() for v in series.values())])
         axis.set_xlim(0, widest * 1.2)
         figure.legend(loc="outside upper right", ncols=num_series, frameon=False)
@@ -133,6 +134,7 @@ def as_svg(figure, label: str) -> Markup:
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
 
+    # Without the XML head, it is an element of the page.
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -140,6 +142,7 @@ def as_svg(figure, label: str) -> Markup:
     # Nothing refers to groups, and all figures have the same ids for them.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
 
+    # The page decides the size, and a screen reader reads the label.
     head = rf'<svg viewBox="\1" role="img" aria-label="{html.escape(label)}">'
     text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', head, text, count=1)
     text = re.sub("|".join(_ON_PAGE), lambda colour: _ON_PAGE[colour[0]], text)

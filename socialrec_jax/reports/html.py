@@ -29,7 +29,9 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        # A missing value is a mistake of the program, not an empty place of the page.
         undefined=jinja2.StrictUndefined,
+        # Lines that hold only a statement leave no empty line.
         trim_blocks=True,
         lstrip_blocks=True,
     )

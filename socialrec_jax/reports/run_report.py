@@ -37,6 +37,7 @@ def write_report(run_dir: Path) -> None:
     config_file = run_dir / "config.json"
     config = json.loads(config_file.read_text()) if config_file.exists() else {}
 
+    # All that the page shows is text and markup by here: the template only lays it out.
     values = _values(report, metrics, config)
     page = html.render("run_report.html", name=run_dir.resolve().name, **values)
     write_atomically(run_dir / "report.html", page)
@@ -77,6 +78,7 @@ def _tiles(test: dict, train: dict) -> dict[str, str]:
     model = test.get(best_model(test), {})
     tiles = {label: f"{model[key]:.4f}" for key, label in _TILES.items() if key in model}
 
+    # What users ask first: is it better than the best simple method?
     baseline = best_baseline(test)
     if baseline and SELECT_BY in model:
         label = f"{SELECT_BY.upper()} against {baseline}, the best baseline"
@@ -90,6 +92,7 @@ def _tiles(test: dict, train: dict) -> dict[str, str]:
 
 def _curves(lines: list[dict], stage: str | None) -> tuple[figures.Curve, figures.Curve]:
     """(loss, validation metric) over steps of one stage, or of all lines where no stage is known."""
+    # Other stages have losses of another scale.
     of_stage = [line for line in lines if stage in (None, line.get("stage"))]
     selected = f"validation_{SELECT_BY}"
     loss = [(line["step"], line["loss"]) for line in of_stage if "loss" in line]
@@ -114,6 +117,7 @@ def _segment_bars(models: dict, baseline: str | None) -> list[Markup]:
     model = best_model(models)
     if not model or not models[model]:
         return []
+    # A baseline may lack a segment; bars are drawn for those that both have.
     shown = [model, baseline] if baseline in models else [model]
     counts = {
         segment: values["n"]
@@ -142,6 +146,6 @@ def _read_lines(file: Path) -> list[dict]:
     for line in file.read_text().splitlines() if file.exists() else []:
         try:
             lines.append(json.loads(line))
-        except json.JSONDecodeError:
+        except json.JSONDecodeError:  # the line that was being written
             continue
     return lines

@@ -51,6 +51,7 @@ class Checkpoints:
         """
         if not processes.broadcast_from_main(lambda: self._prepare_to_write(step, state)):
             return
+        # Closing the checkpointer waits for the write, so that errors are raised here.
         try:
             with ocp.StandardCheckpointer() as writer:
                 writer.save(self._state(step), parallel.across_processes(state))
@@ -61,7 +62,7 @@ class Checkpoints:
     def _prepare_to_write(self, step: int, state: object) -> bool:
         """Delete what interrupted saves left, and check the space. False when the step exists."""
         if step in self.steps():
-            return False
+            return False  # Orbax would not write it either, but would not say so
         self._delete_uncommitted()
         self._check_space(state)
         shutil.rmtree(self._path(step), ignore_errors=True)
@@ -73,6 +74,7 @@ class Checkpoints:
         try:
             (target / "progress.json").write_text(json.dumps(progress))
             (target / "about.json").write_text(json.dumps(self.about, indent=1))
+            # The manifest is last: a step without it does not count.
             sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
             manifest = json.dumps({"step": step, "sha256": sums}, indent=1)
             write_atomically(target / _MANIFEST, manifest)
@@ -118,6 +120,7 @@ class Checkpoints:
         like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings, which
         says where to place each array. Raises DiskError when there are steps and none is whole.
         """
+        # One process chooses, so that all restore the same step.
         whole = processes.broadcast_from_main(
             lambda: self._newest_whole(self.steps() if step is None else [step])
         )
@@ -137,6 +140,7 @@ class Checkpoints:
             saved = reader.metadata(self._state(step)).item_metadata.tree
             if not saved.get(name):
                 return {}
+            # Orbax reads only what the target names.
             part = {name: jax.tree.map(lambda leaf: _placed(leaf, device), saved[name])}
             arguments = ocp.args.PyTreeRestore(
                 item=part,
@@ -190,6 +194,7 @@ class Checkpoints:
         return None
 
     def _load(self, step: int, like: State) -> tuple[State, dict]:
+        # Orbax reads and writes arrays of all processes.
         like = parallel.across_processes(like)
         target = jax.tree.map(lambda leaf: _placed(leaf, leaf.sharding), like)
         with ocp.StandardCheckpointer() as reader:

@@ -21,7 +21,7 @@ def parse(target: Any, **options: Any) -> Any:
     """tyro's command line for target. After a mistake, which tyro has printed with a suggestion,
     the exit code is 64.
     """
-    import tyro
+    import tyro  # late: programs that parse nothing do without it
 
     try:
         return tyro.cli(target, **options)
@@ -54,11 +54,12 @@ def main(program: Callable[[], None]) -> None:
     try:
         program()
     except SystemExit:
-        raise
+        raise  # tyro has printed why
     except BaseException as error:
         code, line = _exit_code_and_message(error)
         if debug:
             traceback.print_exc()
+        # Ends by a signal (128 and more) are no errors.
         print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
         sys.exit(code)
 
@@ -71,6 +72,7 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
         return int(code or errors.INTERNAL), text
     if isinstance(error, KeyboardInterrupt):
         return errors.INTERRUPTED, "interrupted"
+    # XLA reports memory of devices as an error of its own type, known by its text alone.
     if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
         advice = "lower --train.tokens-per-step or --model.width"
         return errors.UNAVAILABLE, f"out of memory: {advice} ({text[:200]})"
@@ -78,8 +80,10 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
         return errors.UNAVAILABLE, text[:_LONGEST]
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return errors.DISK, text[:_LONGEST]
+    # A file of the user that is not there, or not readable.
     if isinstance(error, OSError) and error.filename:
         return errors.INPUT_MISSING, f"{error.strerror}: {error.filename}"
+    # Everything else is a bug.
     name = type(error).__name__
     message = f"internal error, please report it with --debug: {name}: {text[:_LONGEST]}"
     return errors.INTERNAL, message

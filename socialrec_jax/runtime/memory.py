@@ -26,7 +26,7 @@ def keep_freed_memory() -> None:
     """
     if not _has_glibc() or any(name.startswith("MALLOC_") for name in os.environ):
         return
-    library = ctypes.CDLL(None)
+    library = ctypes.CDLL(None)  # the C library that this process runs with
     for setting, value in _SETTINGS.items():
         library.mallopt(setting, value)
 

@@ -23,6 +23,7 @@ class MetricWriter:
             from tensorboardX import SummaryWriter
 
             run.delete_metrics_after(stage, step)
+            # TensorBoard hides what a killed run wrote after this step.
             folder = run.path / "tensorboard" / stage
             self.tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 

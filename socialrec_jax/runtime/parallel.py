@@ -72,6 +72,7 @@ def shard_rows(tree: Tree) -> Tree:
     P = num_local_devices()
     sharding = _sharding(PartitionSpec(_AXIS))
 
+    # Equal blocks, since pmap maps over equal shapes.
     def place(leaf):
         leaf = np.asarray(leaf)
         padding = [(0, -len(leaf) % P)] + [(0, 0)] * (leaf.ndim - 1)
@@ -206,6 +207,7 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
     def steps(state, shared, batches):
         return lax.scan(lambda carry, batch: step(carry, shared, batch), state, batches)
 
+    # The state has no axis of devices, unless axes says so; batches have one in front.
     call = jax.pmap(
         steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0
     )
@@ -266,6 +268,7 @@ def prefetch(items: Iterable[Tree], depth: int = 2) -> Generator[Tree]:
     def next_item() -> list[Tree]:
         return list(itertools.islice(iterator, 1))  # empty at the end
 
+    # One worker makes the items one after the other, in their order.
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
     try:
         waiting = deque(executor.submit(next_item) for _ in range(depth))
@@ -273,4 +276,5 @@ def prefetch(items: Iterable[Tree], depth: int = 2) -> Generator[Tree]:
             waiting.append(executor.submit(next_item))
             yield from item
     finally:
+        # Reached also when the consumer stops: the generator is closed.
         executor.shutdown(cancel_futures=True)

@@ -64,7 +64,7 @@ def _initialize_from(variables: dict[str, str]) -> None:
         raise UsageError(
             f"JAX_PROCESS_ID is {number} of JAX_NUM_PROCESSES {count}: they count from 0"
         )
-    if int(count) > 1:
+    if int(count) > 1:  # a job of one needs no service
         jax.distributed.initialize(
             address, int(count), int(number), shutdown_timeout_seconds=_SHUTDOWN_SECONDS
         )
@@ -107,6 +107,7 @@ def _send(client, key: str, function: Callable[[], Any]) -> Any:
     try:
         result = function()
     except BaseException as error:
+        # The others must not wait for a result that never comes.
         message = " ".join(str(error).split())
         client.key_value_set(key, json.dumps({"error": message}))
         raise

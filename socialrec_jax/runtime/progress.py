@@ -22,6 +22,7 @@ class ProgressBar:
         self.num_steps = num_steps
         self.last_line = 0.0
         self.bar = None
+        # A bar redraws its line, which makes a log unreadable.
         if sys.stdout.isatty() and processes.is_main():
             self.bar = _bar(stage)
             self.task = self.bar.add_task(

@@ -91,6 +91,7 @@ class RunDirectory:
                     f"{self.path} is in use by process {holder}; "
                     "wait for it or choose another --run"
                 ) from None
+            # The number of this process is for the message above, in others.
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -120,10 +121,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
-    temporary = Path(name)
+    temporary = Path(name)  # in the same folder: a rename across file systems is not atomic
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(0o644)  # mkstemp's files are for the owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
