@@ -96,10 +96,7 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
 
     sizes, params, tokenizer = _start(texts, config)
     tokens = tokenize(tokenizer, texts, sizes.n_positions)
-    # Rows are as long as the longest text, within the model's positions.
-    shortest = min(_ROW_LENGTH, sizes.n_positions)
-    row_length = int(np.clip(tokens.lengths.max(), shortest, sizes.n_positions))
-
+    row_length = _row_length(tokens, sizes)
     if required(config.text.epochs):
         # Equal texts count once. Where products share few words, such as categories alone, an
         # epoch is short.
@@ -109,6 +106,12 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
 
     assert params is not None  # `config.check`: without epochs there is a pretrained model
     return TrainedText(sizes, params, tokenizer, tokens, row_length)
+
+
+def _row_length(tokens: Texts, sizes: GPT2Sizes) -> int:
+    """Tokens of a packed row: those of the longest text, within the model's positions."""
+    shortest = min(_ROW_LENGTH, sizes.n_positions)
+    return int(np.clip(tokens.lengths.max(), shortest, sizes.n_positions))
 
 
 def _start(

@@ -104,13 +104,17 @@ def reliability(curves: dict[str, Sequence[tuple[float, float, int]]]) -> Markup
                 axis.plot(*zip(*points, strict=True), color=MODEL, label=name, **style)
 
         axis.axline((1e-3, 1e-3), (1e-2, 1e-2), color=INK, linewidth=0.8, linestyle=":")
-        axis.set(xscale="log", yscale="log")
         axis.set(xlabel="predicted probability", ylabel="share of positives")
-        for side in (axis.xaxis, axis.yaxis):  # the usual labels of logarithmic axes are formulas
-            side.set_major_formatter(lambda value, _: f"{value:g}")
-            side.set_minor_formatter(lambda *_: "")
+        _make_logarithmic(axis)
         axis.legend(frameon=False, fontsize=8)
         return as_svg(figure, "predicted probabilities against shares of positives")
+
+
+def _make_logarithmic(axis) -> None:
+    axis.set(xscale="log", yscale="log")
+    for side in (axis.xaxis, axis.yaxis):  # the usual labels of logarithmic axes are formulas
+        side.set_major_formatter(lambda value, _: f"{value:g}")
+        side.set_minor_formatter(lambda *_: "")
 
 
 @contextlib.contextmanager
@@ -130,14 +134,7 @@ def drawing(salt: str, height: float) -> Iterator[tuple[Any, Any]]:
 
 def as_svg(figure, label: str) -> Markup:
     """The figure as an element of the page; label: what it shows, for screen readers."""
-    buffer = io.StringIO()
-    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
-
-    # Without the XML head, it is an element of the page.
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = _svg_text(figure)
 
     # Nothing refers to groups, and all figures have the same ids for them.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
@@ -147,3 +144,14 @@ def as_svg(figure, label: str) -> Markup:
     text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', head, text, count=1)
     text = re.sub("|".join(_ON_PAGE), lambda colour: _ON_PAGE[colour[0]], text)
     return Markup(text)  # matplotlib has escaped the names in it
+
+
+def _svg_text(figure) -> str:
+    """The svg element that matplotlib writes, without the XML head and metadata."""
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
+
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -72,6 +72,11 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
         return int(code or errors.INTERNAL), text
     if isinstance(error, KeyboardInterrupt):
         return errors.INTERRUPTED, "interrupted"
+    return _library_error(error, text)
+
+
+def _library_error(error: BaseException, text: str) -> tuple[int, str]:
+    """The same for an exception of Python or a library; text: its message in one line."""
     # XLA reports memory of devices as an error of its own type, known by its text alone.
     if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
         advice = "lower --train.tokens-per-step or --model.width"
