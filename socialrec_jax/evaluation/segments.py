@@ -1,4 +1,4 @@
-"""Metrics of groups of queries: how well the item is known, the user, and the moment."""
+"""Metrics of groups of queries: by item, by length of history, by time, by number of friends."""
 
 from __future__ import annotations
 
