@@ -12,7 +12,6 @@ The last line printed is one JSON object. Exit codes are those of the programs (
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,8 +106,7 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> None:
     """What `socialrec-bench` and `python -m benchmarks` call."""
-    given = sys.argv[1:] if arguments is None else arguments
-    cli.main(functools.partial(execute, given))
+    cli.main(execute, arguments)
 
 
 def execute(arguments: list[str]) -> None:

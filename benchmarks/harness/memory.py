@@ -67,7 +67,7 @@ def _reset_peak() -> bool:
     """Set Linux's peak of this process (VmHWM) back to what is resident now, where that is
     allowed.
     """
-    memory.give_back()
+    memory.release_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -9,11 +9,11 @@ import numpy as np
 
 from benchmarks.harness.schema import OK, Peaks, Row
 from benchmarks.output.speedups import Speedup
-from socialrec_jax.reports.figures import BASELINE, INK, OURS, as_svg, drawing
+from socialrec_jax.reports.figures import BASELINE, INK, MODEL, as_svg, drawing
 
 _SMALL = 8  # points, of labels
 # Of the two kinds of scaling.
-_COLOURS = {"strong": OURS, "weak": BASELINE}
+_COLOURS = {"strong": MODEL, "weak": BASELINE}
 
 
 def latency(salt: str, rows: Sequence[Row]) -> str:
@@ -22,7 +22,7 @@ def latency(salt: str, rows: Sequence[Row]) -> str:
     low, median, high = (_milliseconds(rows, name) for name in ("p10", "p50", "p99"))
     with drawing(f"latency {salt}", 0.8 + 0.26 * len(rows)) as (figure, axis):
         axis.hlines(places, low, high, color=INK, linewidth=0.8)
-        axis.plot(median, places, "o", color=OURS, markersize=5)
+        axis.plot(median, places, "o", color=MODEL, markersize=5)
         axis.set_yticks(places, [_label(row) for row in rows], fontsize=_SMALL)
         # The first case is at the top.
         axis.set_ylim(len(rows) - 0.5, -0.5)
@@ -61,7 +61,7 @@ def _mark_point(axis: Any, number: int, row: Row, peaks: Peaks) -> None:
     # Virtual devices share one CPU.
     devices = 1 if peaks.device == "cpu" else row.devices
     point = row.flops / row.bytes, row.flops / row.p50 / devices / 1e9
-    axis.plot(*point, "o", color=OURS, markersize=4, label=f"{number} {_label(row)}")
+    axis.plot(*point, "o", color=MODEL, markersize=4, label=f"{number} {_label(row)}")
     offset = {"textcoords": "offset points", "xytext": (5, 3)}
     axis.annotate(str(number), point, fontsize=_SMALL, **offset)
 
@@ -120,7 +120,7 @@ def speedup_bars(salt: str, preset: str, speedups: Sequence[Speedup]) -> str:
     rates = [(speedup.row.units_per_second or 0) / 1e3 for speedup in speedups]
     unit = next((speedup.row.unit for speedup in speedups if speedup.row.unit), "units")
     with drawing(f"speedups {salt} {preset}", 0.9 + 0.34 * len(speedups)) as (figure, axis):
-        bars = axis.barh(places, rates, 0.6, color=OURS)
+        bars = axis.barh(places, rates, 0.6, color=MODEL)
         labels = [_bar_label(speedup) for speedup in speedups]
         axis.bar_label(bars, labels, padding=3, fontsize=_SMALL, color=INK)
         axis.set_yticks(places, [speedup.row.case for speedup in speedups], fontsize=_SMALL)

@@ -18,7 +18,7 @@ from benchmarks.harness.schema import NOT_RUN, OK, Peaks, Results, Row
 from benchmarks.output import plots
 from benchmarks.output.speedups import COMPARED_SUITES, by_preset, speedup_table
 from benchmarks.output.tables import UNKNOWN, Table, milliseconds, suite_table
-from socialrec_jax.reports.run_report import STYLE
+from socialrec_jax.reports.html import stylesheet
 
 _SCALED_CASE = re.compile(r"(strong|weak) \d+")
 
@@ -40,7 +40,7 @@ def page(files: dict[Path, Results], price_per_hour: float | None = None) -> str
         loader=PackageLoader("benchmarks.output"), autoescape=True, trim_blocks=True
     )
     # The style sheet and the figures are made here, so they are trusted; all else is escaped.
-    environment.globals["style"] = Markup(STYLE)
+    environment.globals["style"] = Markup(stylesheet())
     return environment.get_template("report.html").render(
         devices=_devices(files),
         tiles=_tiles(files),

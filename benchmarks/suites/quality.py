@@ -20,13 +20,14 @@ import numpy as np
 from benchmarks.work import ablations
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION, World
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.evaluation.evaluator import evaluate_ranker
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import items_with_events
 from socialrec_jax.pipeline.evaluate import evaluate
-from socialrec_jax.pipeline.ranker import evaluate_ranker, train_ranker
-from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+from socialrec_jax.pipeline.ranker import train_ranker
+from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
@@ -72,8 +73,8 @@ def train(world: World, config: Config, folder: Path) -> dict:
     """One run: {part: {model: metrics}} of validation and test."""
     run = RunDirectory(folder)
     with run.lock():
-        recommender, progress, ranker = _train_stages(run, world, config)
-        report = evaluate(run, recommender, progress, ranker)
+        engine, progress, ranker = _train_stages(run, world, config)
+        report = evaluate(run, engine, progress, ranker)
     return {part: report[part] for part in PARTS}
 
 
@@ -81,8 +82,8 @@ def _train_stages(run: RunDirectory, world: World, config: Config):
     config = write_auto_config(run, config, world)
     texts = item_features(run, world, config)
     state, progress = train_retriever(run, world, config, texts)
-    recommender = recommender_of(world, config, texts, state)
-    return recommender, progress, train_ranker(run, recommender)
+    engine = engine_of(world, config, texts, state)
+    return engine, progress, train_ranker(run, engine)
 
 
 def train_strictly(world: World, config: Config, folder: Path) -> dict:
@@ -95,32 +96,32 @@ def train_strictly(world: World, config: Config, folder: Path) -> dict:
     run = RunDirectory(folder)
     with run.lock():
         earlier = ablations.one_event_earlier(world)
-        recommender, _, ranker = _train_stages(run, earlier, config)
+        engine, _, ranker = _train_stages(run, earlier, config)
         # A shop without held-out events has no ranker.
         if ranker is None:
             return {part: {} for part in PARTS}
-        evaluated = _on_world(world, recommender, ranker)
+        evaluated = _on_world(world, engine, ranker)
         results = {}
         for name, part in PARTS.items():
             queries = protocol.held_out(world, part)
-            result, *_ = evaluate_ranker(evaluated, queries, part)
+            result, _ = evaluate_ranker(evaluated, queries)
             results[name] = {"ranker": result.metrics}
     return results
 
 
-def _on_world(world: World, recommender: Recommender, ranker) -> Recommender:
+def _on_world(world: World, engine: Engine, ranker) -> Engine:
     """The same parameters on the whole World, with features of its training part."""
-    earlier = recommender.world
+    earlier = engine.world
     # What the retriever has learnt from, not what this World has seen since.
     known = items_with_events(earlier, earlier.history_ends(BEFORE_VALIDATION))
-    params = jax.tree.map(np.asarray, recommender.variables["params"])
+    params = jax.tree.map(np.asarray, engine.variables["params"])
     features = RankerFeatures.fit(
         world, world.history_ends(BEFORE_VALIDATION), ranker.features.settings
     )
-    evaluated = Recommender(world, recommender.config, recommender.model, recommender.texts)
-    evaluated.use(params, known)
-    evaluated.rank_with(features, ranker.serving)
-    return evaluated
+    engine = Engine.create(
+        world, engine.config, engine.model, params, texts=engine.texts, known=known
+    )
+    return engine.with_ranker(features, ranker.serving)
 
 
 def summary(runs: list[dict]) -> dict:

@@ -7,7 +7,15 @@ import dataclasses
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
+from socialrec_jax.data.world import (
+    BEFORE_VALIDATION,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Events,
+    Friends,
+    World,
+)
 
 _SHUFFLES = 200  # at most
 _EVENT_COLUMNS = ("items", "times", "types", "values")

@@ -18,7 +18,7 @@ from socialrec_jax.batch import Batch
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import device_data, loop
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 # A supply of batches that no measurement will use up.
@@ -159,7 +159,9 @@ def _prepare(workload: Sequences, optimisations: Optimisations) -> _Training:
     return _Training(workload, batches, call, state, example, reference_loss, costs)
 
 
-def _costs(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batch) -> _Costs:
+def _costs(
+    workload: Sequences, trainer: RetrieverTrainer, state: TrainState, batch: Batch
+) -> _Costs:
     """Of one step; a table that is trained row by row costs what its rows cost."""
     devices, width = parallel.num_devices(), workload.width
     forward_flops, traffic = steps.step_cost(workload, state, batch)
@@ -173,7 +175,7 @@ def _costs(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batc
     return _Costs(flops.TRAINING * forward_flops, traffic, sent)
 
 
-def _num_rows(trainer: Trainer, batch: Batch) -> int:
+def _num_rows(trainer: RetrieverTrainer, batch: Batch) -> int:
     """Distinct items of the first step: inputs, targets and negatives."""
     counts = jnp.asarray(trainer.running_counts)
     _, negatives = trainer.randomness(jnp.int32(0), counts)

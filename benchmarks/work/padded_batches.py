@@ -10,7 +10,8 @@ import dataclasses
 import numpy as np
 
 from socialrec_jax.batch import Batch
-from socialrec_jax.data.batching.training_batches import PackedLayout, TrainingBatches, cut, windows
+from socialrec_jax.data.batching.layout import PackedLayout, cut_windows, gather_rows
+from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.runtime import parallel
 
 
@@ -36,7 +37,7 @@ class PaddedBatches:
         rows = np.arange(process * rows_here, (process + 1) * rows_here)
         # After the last step the same epoch starts again.
         offset = step % self.steps_per_epoch * self.rows_per_step
-        return cut(self.source.events, self.layout, offset, rows, self.source.first_time)
+        return gather_rows(self.source.events, self.layout, offset, rows, self.source.first_time)
 
 
 def padded(source: TrainingBatches) -> PaddedBatches:
@@ -45,7 +46,7 @@ def padded(source: TrainingBatches) -> PaddedBatches:
     events = source.events
     # The last event of a history has no target.
     lengths = np.diff(events.offsets) - 1
-    starts, lengths = windows(events.starts, lengths, source.row_length, rng)
+    starts, lengths = cut_windows(events.starts, lengths, source.row_length, rng)
     # As packing does, windows go to the steps in a random order.
     permutation = rng.permutation(len(starts))
     layout = _one_window_a_row(starts[permutation], lengths[permutation], source.row_length)

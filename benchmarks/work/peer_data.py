@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from socialrec_jax.data.world import World
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, World
 
 _NODE_SHARE = 2000  # the typical sender of a graph is among the first 1 / 2000 of the nodes
 

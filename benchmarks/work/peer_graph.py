@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
-from socialrec_jax.models.propagation import Propagation
 
 from benchmarks.harness.cases import expect_close
+from benchmarks.work.sparse_propagation import SparsePropagation
 
 # Each edge is visited by two layers, forward and backward.
 _VISITS = 4
@@ -33,7 +33,7 @@ def graph(file: Path, width: int, repeats: int) -> dict:
         edges = [columns[name] for name in ("senders", "receivers", "weights")]
     inputs = _random_inputs(num_nodes, width)
     # Building the matrices is not timed: the edges stay the same in training.
-    sparse_rows = Propagation.of(*edges, num_nodes=num_nodes)
+    sparse_rows = SparsePropagation.of(*edges, num_nodes=num_nodes)
     seconds, gradients = _time(operator.matmul, sparse_rows, inputs, repeats)
     message_seconds, expected = _time(_sum_messages, jax.device_put(edges), inputs, repeats)
     expect_close("gradients by sparse rows", gradients, expected, tolerance=1e-3)

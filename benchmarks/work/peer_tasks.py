@@ -14,6 +14,8 @@ import dataclasses
 import json
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,17 +27,18 @@ from benchmarks.work.peer_graph import graph
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.batching.training_batches import TrainingBatches
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.evaluation.evaluator import evaluate_retriever
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RETRIEVER, about
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
-from socialrec_jax.pipeline.retriever import evaluate_retriever, retriever_trainer, training_batches
+from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import evaluation_interval, fit
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.text import TextTrainer
 
 _EVALUATIONS = 60  # points of a curve
@@ -54,7 +57,8 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     # [V, 0]
     no_texts = np.zeros((world.num_items, 0), np.float32)
     trainer = retriever_trainer(world, config, batches, no_texts)
-    curve = _Curve(Recommender(world, config, trainer.model), goal)
+    engine_of = partial(Engine.create, world, config, trainer.model)
+    curve = _Curve(engine_of, world, goal)
     _train(world, config, trainer, batches, curve)
     targets_per_step = batches.targets_per_epoch / batches.steps_per_epoch
     positions = batches.num_rows * batches.row_length
@@ -62,7 +66,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         "system": f"socialrec_jax, width {width}",
         **curve.rates(trainer, targets_per_step),
         "real_positions": batches.targets_per_epoch / positions,
-        "users_per_second": _users_per_second(curve.recommender, world),
+        "users_per_second": _users_per_second(curve.engine),
         "validation_ndcg_10": max(point[2] for point in curve.points),
         "curve": curve.points,
     }
@@ -73,7 +77,7 @@ class _GoalReached(Exception):
 
 
 def _train(
-    world: World, config: Config, trainer: Trainer, batches: TrainingBatches, curve: _Curve
+    world: World, config: Config, trainer: RetrieverTrainer, batches: TrainingBatches, curve: _Curve
 ) -> None:
     """Train to the end or to the curve's goal, in a run directory that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
@@ -93,17 +97,19 @@ def _clocks() -> np.ndarray:
 class _Curve:
     """Validates, and keeps wall and CPU seconds without validation, and NDCG@10."""
 
-    def __init__(self, recommender: Recommender, goal: float):
-        self.recommender, self.goal = recommender, goal
+    engine: Engine  # of the newest validation
+
+    def __init__(self, engine_of: Callable[[dict], Engine], world: World, goal: float):
+        self.engine_of, self.goal = engine_of, goal
         self.points: list[list[float]] = []
-        self._queries = protocol.held_out(recommender.world, VALIDATION)
+        self._queries = protocol.held_out(world, VALIDATION)
         self._start = _clocks()
 
     def validate(self, params: dict) -> dict[str, float]:
         """Metrics of the parameters; raises _GoalReached."""
         before = _clocks()
-        recommender = self.recommender.use(params)
-        metrics = evaluate_retriever(recommender, self._queries, VALIDATION).metrics
+        self.engine = self.engine_of(params)
+        metrics = evaluate_retriever(self.engine, self._queries).metrics
         spent = before - self._start
         self.points.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
         # The clocks stand still during validation.
@@ -113,7 +119,7 @@ class _Curve:
             raise _GoalReached
         return metrics
 
-    def rates(self, trainer: Trainer, targets_per_step: float) -> dict[str, float]:
+    def rates(self, trainer: RetrieverTrainer, targets_per_step: float) -> dict[str, float]:
         """Targets a second from the first validation to the last, and thus without compilation."""
         settings = trainer.config.train
         interval = evaluation_interval(
@@ -140,17 +146,17 @@ def settings(world: World, width: int) -> Config:
     return auto_config(config, world)
 
 
-def _users_per_second(recommender: Recommender, world: World) -> float:
+def _users_per_second(engine: Engine) -> float:
     """Top 10 for everybody: histories read, encoded, seen items left out."""
-    users = np.arange(world.num_users)
+    query = engine.query(np.arange(engine.world.num_users), BEFORE_VALIDATION)
     seconds = 0.0
     # The first time compiles; the second counts.
     for _ in range(2):
         start = time.perf_counter()
-        for part in recommender.recommend(users, k=10, as_of=VALIDATION):
+        for part in engine.recommend(query, k=10):
             del part
         seconds = time.perf_counter() - start
-    return len(users) / seconds
+    return len(query) / seconds
 
 
 def text(

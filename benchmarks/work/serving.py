@@ -19,7 +19,7 @@ from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import NOW, World
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.pipeline.retriever import training_batches
@@ -31,16 +31,16 @@ _K = 10
 def end_to_end(num_users: int) -> Work:
     """Top 10 of every user of a sample shop."""
     world = sample_world(num_users)
-    recommender = untrained_recommender(world)
+    engine = untrained_engine(world)
     users = np.arange(world.num_users)
 
     def call(_) -> tuple[np.ndarray, np.ndarray]:
-        return _recommend(recommender, users)
+        return _recommend(engine, users)
 
     return Work(
         call=call,
         carry=None,
-        check=lambda carry: _check(world, recommender, *carry),
+        check=lambda carry: _check(world, engine, *carry),
         unit="users",
         units_per_call=world.num_users,
         on_host=True,
@@ -48,19 +48,19 @@ def end_to_end(num_users: int) -> Work:
     )
 
 
-def _recommend(recommender: Recommender, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _recommend(engine: Engine, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(items [Q, k], scores [Q, k])."""
-    lists = list(recommender.recommend(users, k=_K))
+    lists = list(engine.recommend(engine.query(users), k=_K))
     items = np.concatenate([part.items for part in lists])
     scores = np.concatenate([part.scores for part in lists])
     return items, scores
 
 
-def _check(world: World, recommender: Recommender, items: np.ndarray, scores: np.ndarray) -> None:
+def _check(world: World, engine: Engine, items: np.ndarray, scores: np.ndarray) -> None:
     """Some users by themselves get the same scores, and nobody gets what they had."""
     # Every 37th user, which is enough to find a mistake in the chunks.
     some = np.arange(world.num_users)[::37]
-    _, expected = _recommend(recommender, some)
+    _, expected = _recommend(engine, some)
     expect_close("scores of some users by themselves", scores[some], expected, 1e-3)
     users = np.arange(world.num_users)
     histories = world.events.histories(users, world.history_ends(NOW))
@@ -78,7 +78,7 @@ def sample_world(num_users: int) -> World:
     return prepare(folder / "tables", folder / "world", Config().data, "leave-one-out")
 
 
-def untrained_recommender(world: World) -> Recommender:
+def untrained_engine(world: World) -> Engine:
     """It takes as long as a trained one."""
     config = Config(
         model=ModelConfig(width=64, history_length=64, dropout=0.0),
@@ -87,12 +87,12 @@ def untrained_recommender(world: World) -> Recommender:
     model = model_for(config, world)
     example = training_batches(world, config, world.history_ends(NOW)).at(0)
     params: dict = jax.jit(model.init)(jax.random.key(0), example)["params"]
-    recommender = Recommender(world, config, model).use(params)
+    engine = Engine.create(world, config, model, params)
     # Counted from all events, as they are before a shop serves.
     features = RankerFeatures.fit(world, world.history_ends(NOW), ItemKNNSettings())
     ranker = Ranker(model.num_event_types, INTERACTIONS)
-    catalogue = jnp.asarray(recommender.catalogue)
-    return recommender.rank_with(features, _params_for(ranker, catalogue))
+    catalogue = jnp.asarray(engine.catalogue)
+    return engine.with_ranker(features, _params_for(ranker, catalogue))
 
 
 def _params_for(ranker: Ranker, catalogue: jax.Array) -> dict:

@@ -19,7 +19,7 @@ from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import local_vocabulary
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 # Of the learning-rate schedule: more steps than will be run.
@@ -75,12 +75,12 @@ def training_work(
     return Work(call=call, carry=carry, check=check, dtype=dtype, **how)
 
 
-def trainer_of(workload: Sequences, item_counts: np.ndarray) -> Trainer:
+def trainer_of(workload: Sequences, item_counts: np.ndarray) -> RetrieverTrainer:
     config = workload.config()
     # The users' table is read by the friends' convolution alone.
     users = workload.users if workload.friends else 0
     model = RecommenderModel(config.model, workload.items, EVENT_TYPES, users)
-    return Trainer(config, model, STEPS, item_counts)
+    return RetrieverTrainer(config, model, STEPS, item_counts)
 
 
 def descend(loss: Callable) -> Callable:
@@ -102,7 +102,7 @@ def as_call(batch: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[:, None], parallel.split_over_devices(batch))
 
 
-def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> Array:
+def reference_loss(trainer: RetrieverTrainer, state: TrainState, batch: Batch) -> Array:
     """The first step's loss in float32 at full precision, on one device, outside of the timed call.
 
     state: as it was before the first step, when averages still are the parameters.

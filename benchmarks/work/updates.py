@@ -59,7 +59,7 @@ def rows_alone(name: str) -> Work:
     call = parallel.scan_steps(_row_step, axes={"table": 0})
     # [devices, steps, ids of a device]
     batch = ids.reshape(parallel.num_local_devices(), 1, -1)
-    shares = parallel.as_shares(row_adagrad.of_parameter(table))
+    shares = parallel.as_shards(row_adagrad.of_parameter(table))
     state, lost = call({"table": shares}, batch)
 
     # An id may occur several times, and its gradients add up.

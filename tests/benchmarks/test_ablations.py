@@ -11,7 +11,7 @@ import pytest
 from benchmarks.suites.quality import ARMS
 from benchmarks.work import ablations
 from socialrec_jax.data.text.tokenizer import product_texts
-from socialrec_jax.data.world import World
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from tests.worlds import random_edges, random_world, with_friends, with_texts
 
 USERS, ITEMS = 60, 40

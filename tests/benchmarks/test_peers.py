@@ -11,6 +11,7 @@ import pytest
 from benchmarks.output.studies import peers_table
 from benchmarks.suites import peers
 from benchmarks.work import peer_data, peer_graph, peer_tasks
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION
 from tests.worlds import random_world
 
 

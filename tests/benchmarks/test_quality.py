@@ -60,9 +60,6 @@ def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     assert results["all"]["test"]["item-kNN"] != results["no order"]["test"]["item-kNN"]
     assert quality.run(world, config, ["all"], [0], folder) == {"all": results["all"]}
     assert {path: path.read_bytes() for path in logs} == logs, "nothing is trained again"
-    rows = quality.table(results).splitlines()
-    assert sum("| all |" in row for row in rows) == len(results["all"]["test"])
-    assert sum("| no order |" in row for row in rows) == 2
     shown = quality_table(results).markdown()
     assert shown.count("| ranker |") == 2, "one of each arm"
     assert shown.count("| popular |") == 1, "baselines are those of the first arm"

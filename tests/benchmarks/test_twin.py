@@ -40,7 +40,6 @@ def _batch() -> Batch:
     return Batch(
         row_ids=np.arange(U, dtype=np.int32),
         segments=ones,
-        users=0 * ones,
         items=items[:, :-1],
         event_types=0 * ones,
         times=times,

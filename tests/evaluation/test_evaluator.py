@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
-import numpy as np
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.evaluator import RetrieverEvaluator, evaluate_retriever
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import training_batches
 
@@ -26,10 +27,9 @@ def test_metrics_follow_the_given_parameters(world):
     first, second = (init(jax.random.key(seed)) for seed in (0, 1))
 
     queries = protocol.held_out(world, VALIDATION)
-    known = np.ones(world.num_items, bool)
-    evaluator = RetrieverEvaluator(Recommender(world, CONFIG, model), known, queries, VALIDATION)
-    alone = Recommender(world, CONFIG, model).use(second, known)
-    expected = evaluate_retriever(alone, queries, VALIDATION).metrics
+    create = functools.partial(Engine.create, world, CONFIG, model)
+    evaluator = RetrieverEvaluator(create, queries)
+    expected = evaluate_retriever(create(second), queries).metrics
 
     assert evaluator.run(first) != expected
     assert evaluator.run(second) == expected
