@@ -47,6 +47,10 @@ class Events:
         """The user of each event [N] int32."""
         return np.repeat(np.arange(self.num_users, dtype=np.int32), np.diff(self.offsets))
 
+    def visible(self, history_ends: np.ndarray) -> np.ndarray:
+        """Which events [N] bool lie before their user's history end [U]."""
+        return np.arange(len(self.items)) < history_ends[self.owners]
+
     def count_before(self, keep: np.ndarray) -> np.ndarray:
         """How many of each user's events [U] int64 are marked in keep [N] bool."""
         running = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])

@@ -113,7 +113,7 @@ class CandidateGenerator:
             _measures(), self._vectors, (states, profiles, items), self.features.chunk
         )
         retrieval = cosine / self.temperature - normalisers[:, None]
-        features = self.features.of(query_features, items, retrieval, text)
+        features = self.features.compute(query_features, items, retrieval, text)
         return GeneratedCandidates(
             Candidates(states=states, items=items, exists=exists, features=features), sources
         )

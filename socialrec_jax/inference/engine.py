@@ -11,11 +11,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from scipy.special import softmax
 
 from socialrec_jax.config import Config
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.features.next_type import softmax
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import Query, RankerFeatures
 from socialrec_jax.data.world import NOW, TEST, Events, World
@@ -273,10 +273,10 @@ class Recommender:
         )[: len(states)]
         if self.reranker is None:
             return probabilities
-        counted = self.reranker.generator.features.actions.probabilities(
+        counted = self.reranker.generator.features.next_type.probabilities(
             query.events, query.users, query.history_ends
         )
-        return softmax((np.log(probabilities + 1e-12) + np.log(counted + 1e-12)) / 2)
+        return softmax((np.log(probabilities + 1e-12) + np.log(counted + 1e-12)) / 2, axis=1)
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""

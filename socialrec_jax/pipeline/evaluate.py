@@ -58,7 +58,7 @@ def _evaluate(
             evaluation_result, calibration = evaluate_ranker(recommender, queries["test"], TEST)
             evaluated["test"] = {"ranker": evaluation_result} | evaluated["test"]
     for name, evaluate in fit_tuned_baselines(
-        world, queries["validation"], ranker and ranker.features.cosine
+        world, queries["validation"], ranker and ranker.features.item_knn
     ).items():
         for part in evaluated:
             if len(queries[part]):
@@ -77,7 +77,7 @@ def _evaluate(
         },
         **_closer_look(world, queries["test"], evaluated["test"], config.seed),
         "calibration": calibration,
-        "next_event": _next_event(recommender, ranker and ranker.features.actions),
+        "next_event": _next_event(recommender, ranker and ranker.features.next_type),
         "train": _speed(progress),
         "environment": environment(),
     }

@@ -13,7 +13,7 @@ from socialrec_jax.data.world import TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
-from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, questions, shop
+from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, query_of, shop
 
 
 def unit_histories(world, history_ends) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     fitted = dataclasses.replace(
         UserKNN.fit(world, world.history_ends(VALIDATION)), settings=settings
     )
-    asked = dataclasses.replace(questions(world, TEST), friend_sampler=fitted.friend_sampler)
+    asked = dataclasses.replace(query_of(world, TEST), friend_sampler=fitted.friend_sampler)
     found = fitted.scores(world.events, asked.users, asked.history_ends, asked.query_times)
     kept = unit_histories(world, world.history_ends(VALIDATION))
     cosines = unit_histories(world, asked.history_ends) @ kept.T
@@ -43,8 +43,8 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     assert clear.sum() > 3, "users without a tie at the last neighbour"
     expected = np.where(cosines >= ordered[:, [k - 1]], cosines, 0) @ kept
     friends = friends_by_loops(world, asked, 50, 100)
-    expected += settings.friendship * np.expm1(friends["friends who had it"])
-    expected += settings.likeness * friends["like-minded friends"]
+    expected += settings.friendship * np.expm1(friends["friends with the item"])
+    expected += settings.likeness * friends["similar friends with the item"]
     np.testing.assert_allclose(found[clear], expected[clear], rtol=1e-4, atol=1e-5)
 
 

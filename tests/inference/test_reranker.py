@@ -156,7 +156,7 @@ def test_retrieval_and_text_are_those_of_the_vectors(served):
     for user in range(USERS):
         scores[user, seen.items[seen.offsets[user] : seen.offsets[user + 1]]] = -np.inf
     log_chance = scores - np.log(np.exp(scores).sum(1, keepdims=True))
-    found = features[..., NAMES.index("log-probability under the retriever")]
+    found = features[..., NAMES.index("retriever log-probability")]
     on = exists & ~unknown[:, None]
     np.testing.assert_allclose(
         found[on], np.take_along_axis(log_chance, items, 1)[on], rtol=1e-3, atol=1e-3
@@ -200,7 +200,7 @@ def test_who_has_no_history_is_offered_what_is_popular(served):
 
 def test_chunks_and_company_change_nothing(served, monkeypatch):
     whole = lists(served)
-    monkeypatch.setattr(signals_module, "_CELLS_AT_ONCE", 7 * ITEMS)
+    monkeypatch.setattr(signals_module, "_MAX_DENSE_CELLS", 7 * ITEMS)
     for a, b in zip(dataclasses.astuple(whole), dataclasses.astuple(lists(served)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
