@@ -10,7 +10,7 @@ Exit codes and columns: docs/contracts.md.
 from __future__ import annotations
 
 import dataclasses
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from socialrec_jax.runtime import cli
@@ -45,8 +45,13 @@ class Recommend:
     """Show the traceback of an error."""
 
 
-def main() -> None:
-    task, *arguments = sys.argv[1:] or ["--help"]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do the task that the arguments (by default the command line's) name; exit by the contract."""
+    cli.main(serve, arguments)
+
+
+def serve(arguments: list[str]) -> None:
+    task, *arguments = arguments or ["--help"]
     if task in ("-h", "--help"):
         print(
             __doc__,
@@ -69,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    main()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +40,14 @@ class Options(Config):
     """Show the traceback of an error."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train as the arguments say, by default those of the command line; exit by the contract."""
+    cli.main(train, arguments)
+
+
+def train(arguments: list[str]) -> None:
     # ---- config: preset or file, then the command line over it
-    options, config = read_options(sys.argv[1:])
+    options, config = read_options(arguments)
     cli.prepare_jax(options.run)
     from socialrec_jax.pipeline.console import finish
     from socialrec_jax.pipeline.evaluate import evaluate
@@ -117,4 +122,4 @@ def _starting_point(arguments: list[str]) -> Config:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    main()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,15 @@ def prepare_jax(run: Path) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
-def main(program: Callable[[], None]) -> None:
-    """Run program and exit by the contract; `--debug` on the command line shows tracebacks."""
-    debug = "--debug" in sys.argv
+def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> None:
+    """Run program on arguments (by default the command line's) and exit by the contract.
+
+    `--debug` among the arguments shows tracebacks.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
     try:
-        program()
+        program(arguments)
     except SystemExit:
         raise
     except BaseException as error:

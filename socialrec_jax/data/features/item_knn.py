@@ -58,7 +58,7 @@ class ItemKNN:
 
     def rows(self, events: Events, users: np.ndarray, history_ends: np.ndarray) -> sparse.csr_array:
         """The same scores as a sparse matrix."""
-        num_items = self.similarity.shape[0]
+        num_items = len(self.similarity.indptr) - 1
         recent = recent_items(events, users, history_ends, num_items, self.history_decay)
         return sparse.csr_array(recent @ self.similarity)
 
