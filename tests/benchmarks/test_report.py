@@ -13,7 +13,7 @@ import pytest
 from benchmarks import report
 from benchmarks.schema import OUT_OF_MEMORY, Results, Row
 from tests.benchmarks.test_schema import ROW, RUN
-from tests.workers import PATIENCE
+from tests.workers import TIMEOUT
 
 ENVIRONMENT = {"devices": ["cpu"], "cpu": "a <processor>", "cores": 2, "versions": {"jax": "0"}}
 HARDWARE = {
@@ -90,6 +90,6 @@ def test_a_missing_file_is_one_line(tmp_path):
         str(tmp_path / "a"),
         str(tmp_path / "b"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 66
     assert len(done.stderr.splitlines()) == 1

@@ -222,7 +222,7 @@ def test_the_last_line_of_smoke_is_json(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=workers.PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=workers.TIMEOUT)
     assert done.returncode == 0, done.stderr[-2000:]
     last = json.loads(done.stdout.splitlines()[-1])
     rows = read(tmp_path / "smoke.jsonl").rows

@@ -13,18 +13,17 @@ from pathlib import Path
 import pytest
 
 from socialrec_jax.data.synthetic import write_tables
-from tests.workers import PATIENCE, ROOT
+from tests.workers import ROOT, call
 
 TINY = ("--preset", "tiny", "--train.epochs", "1", "--train.evaluations", "1")
 
 
 def fails(code: int, *arguments) -> str:
-    """The one line on standard error of a call that exits with code."""
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    return done.stderr.strip()
+    """What a call that exits with code prints on standard error."""
+    ended = call(*arguments)
+    assert ended.code == code, ended.output + ended.errors
+    assert "Traceback" not in ended.errors + ended.output
+    return ended.errors.strip()
 
 
 def fails_in_one_line(code: int, *arguments) -> str:
@@ -46,11 +45,9 @@ def trained(tmp_path_factory):
     for table in ("items", "social"):  # a run without texts and friends is sooner there
         (folder / "shop" / f"{table}.parquet").unlink()
     data = ("--data", folder / "shop", "--run", folder / "run")
-    command = [sys.executable, "train.py", *map(str, data), *TINY, "--train.no-refit"]
-    done = subprocess.run(
-        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=PATIENCE
-    )
-    (folder / "said.txt").write_text(done.stdout)
+    ended = call("train.py", *data, *TINY, "--train.no-refit")
+    assert ended.code == 0, ended.errors
+    (folder / "said.txt").write_text(ended.output)
     return folder
 
 
