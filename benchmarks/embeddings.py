@@ -125,7 +125,6 @@ def synthetic_batch(num_items: int, rows: int, length: int, seed: int) -> Batch:
     return Batch(
         row_ids=np.arange(rows, dtype=np.int32),
         segments=np.ones((rows, length), np.int32),
-        users=some(1000),
         items=some(num_items),
         event_types=some(2),
         times=times,

@@ -84,7 +84,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         "peer": f"ours, width {width}",
         "trained_targets_per_second": targets / wall,
         "trained_targets_per_cpu_second": targets / cpu,
-        "real_positions": batches.gather_batch,
+        "real_positions": batches.fill_share,
         "users_per_second": _users_per_second(recommender, world),
         "validation_ndcg_10": max(point[2] for point in curve),
         "curve": curve,

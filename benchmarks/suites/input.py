@@ -63,7 +63,7 @@ def loader(name: str) -> Work:
         check=check,
         unit="events",
         units_per_call=_events_of_step(batches),
-        padding_share=1 - batches.gather_batch,
+        padding_share=1 - batches.fill_share,
         on_host=True,
     )
 
@@ -97,7 +97,7 @@ def both(name: str) -> Work:
         check=check,
         unit="events",
         units_per_call=_events_of_step(batches),
-        padding_share=1 - batches.gather_batch,
+        padding_share=1 - batches.fill_share,
         dtype=workload.dtype,
         devices=parallel.num_devices(),
         wait_share=lambda: sum(waited[2:]) / sum(total[2:]),  # the first two warm up

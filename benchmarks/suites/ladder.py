@@ -20,7 +20,8 @@ from benchmarks import flops, steps, workloads
 from benchmarks.cases import Case, NotRun, Work
 from benchmarks.workloads import SEQUENCES, Sequences
 from socialrec_jax.batch import Batch
-from socialrec_jax.data.batching.training_batches import PackedLayout, TrainingBatches, cut, windows
+from socialrec_jax.data.batching.layout import PackedLayout, cut_windows, gather_rows
+from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import device_data, loop
 from socialrec_jax.training.retriever import Trainer
@@ -161,13 +162,13 @@ class Padded:
         share = self.rows_per_step // num_processes
         rows = np.arange(process * share, (process + 1) * share)
         offset = step % self.steps_per_epoch * self.rows_per_step
-        return cut(self.source.events, self.layout, offset, rows, self.source.first_time)
+        return gather_rows(self.source.events, self.layout, offset, rows, self.source.first_time)
 
 
 def padded(source: TrainingBatches) -> Padded:
     """With as many rows a step as make the same number of steps an epoch."""
     events, T, rng = source.events, source.row_length, np.random.default_rng(0)
-    starts, lengths = windows(events.starts, np.diff(events.offsets) - 1, T, rng)
+    starts, lengths = cut_windows(events.starts, np.diff(events.offsets) - 1, T, rng)
     permutation = rng.permutation(len(starts))
     places = np.arange(T)
     real = places < lengths[permutation, None]

@@ -15,9 +15,9 @@ import scipy.sparse as sparse
 
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.csr import ranges
+from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import Query, friends_had
 from socialrec_jax.data.features.recent_items import top_k_sparse
 from socialrec_jax.data.world import Events, World
 
@@ -96,10 +96,9 @@ class UserKNN:
         )
         scores = sparse.csr_array(nearest @ self.histories).toarray()
         if self.friend_sampler and (s.likeness or s.friendship):
-            query = Query(events, users, history_ends, query_times, self.friend_sampler)
-            friends, _, alike = friends_had(
-                query, self.friend_sampler.friend_events(users, query_times), num_items
-            )
+            friend_events = FriendEvents.before(self.friend_sampler, users, query_times)
+            histories = events.histories(users, history_ends)
+            friends, _, alike = friends_had(histories, friend_events, num_items)
             scores = scores + s.friendship * friends + s.likeness * alike
         return scores
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import Config, required
-from socialrec_jax.data.batching.training_batches import cut, pack_windows
+from socialrec_jax.data.batching.layout import gather_rows, pack_windows
 from socialrec_jax.data.world import Events
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
@@ -116,7 +116,7 @@ class Encoder:
         rows = [
             self._encode_rows(
                 variables,
-                cut(events, layout, at, np.arange(self.rows_per_call), first_time, request),
+                gather_rows(events, layout, at, np.arange(self.rows_per_call), first_time, request),
             )
             for at in range(0, len(layout.segments), self.rows_per_call)
         ]

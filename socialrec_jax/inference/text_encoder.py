@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from socialrec_jax.data.batching.training_batches import pack_windows
+from socialrec_jax.data.batching.layout import pack_windows
 from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.text.text_batches import cut_texts
 from socialrec_jax.data.text.tokenizer import Texts

@@ -16,7 +16,7 @@ import optax
 
 from socialrec_jax.batch import Batch, Columns, PackedIndices, Sums
 from socialrec_jax.config import Config
-from socialrec_jax.data.batching.training_batches import gather_batch
+from socialrec_jax.data.batching.layout import gather_batch
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import put_in, take_out
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables

@@ -37,7 +37,7 @@ def _batch() -> Batch:
     times = np.cumsum(rng.integers(0, 10_000, (U, T)), axis=1).astype(np.int32)
     ones = np.ones((U, T), np.int32)
     return Batch(
-        row_ids=np.arange(U, dtype=np.int32), segments=ones, users=0 * ones, items=items[:, :-1], event_types=0 * ones,
+        row_ids=np.arange(U, dtype=np.int32), segments=ones, items=items[:, :-1], event_types=0 * ones,
         times=times, request_times=times, targets=items[:, 1:], target_types=0 * ones, weights=ones.astype(np.float32),
     )  # fmt: skip
 

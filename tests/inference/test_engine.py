@@ -41,27 +41,27 @@ def test_training_equals_serving(tmp_path, request_time):
     that moment.
     """
     world, recommender, params = untrained_recommender(tmp_path, request_time=request_time)
-    batch = TrainingBatches(
+    batches = TrainingBatches(
         world.events, world.history_ends(VALIDATION), world.first_time, 16, 8, 0
-    ).at(0)
+    )
+    batch = batches.at(0)
+    owners = world.events.owners[batches.indices(0).sources]
     trained = np.asarray(recommender.model.bind({"params": params}).encode_users(batch))
     on = batch.segments > 0
     rows = [
         start + list(world.events.items[start:end]).index(item)
         for item, start, end in zip(
-            batch.items[on], *world.events.offsets[batch.users[on] + [[0], [1]]], strict=True
+            batch.items[on], *world.events.offsets[owners[on] + [[0], [1]]], strict=True
         )
     ]
     history_ends = np.array(rows) + 1
     served = recommender.states(
-        world.events, batch.users[on], history_ends, world.events.times[history_ends]
+        world.events, owners[on], history_ends, world.events.times[history_ends]
     )
     np.testing.assert_allclose(served, trained[on], atol=2e-5)
     if request_time:
         assert (
-            np.abs(
-                recommender.states(world.events, batch.users[on], history_ends) - trained[on]
-            ).max()
+            np.abs(recommender.states(world.events, owners[on], history_ends) - trained[on]).max()
             > 1e-4
         )
 

@@ -34,10 +34,8 @@ def config_of(**settings) -> Config:
 
 def random_params(world: World, config: Config) -> dict:
     """Parameters away from their start, an open gate among them."""
-    model, batch = (
-        model_for(config, world),
-        training_batches(world, config, world.history_ends(VALIDATION)).at(0),
-    )
+    model = model_for(config, world)
+    batch = training_batches(world, config, world.history_ends(VALIDATION)).at(0)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
 
@@ -226,15 +224,15 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     config = config_of(request_time=request_time)
     params = random_params(world, config)
     # Step 0 draws as serving does.
-    model, batch = (
-        model_for(config, world),
-        training_batches(world, config, world.history_ends(VALIDATION)).at(0),
-    )
+    model = model_for(config, world)
+    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batch = batches.at(0)
+    owners = world.events.owners[batches.indices(0).sources]
     encode = jax.jit(lambda batch: model.bind({"params": params}).encode_users(batch))
     trained = np.asarray(encode(batch))
     rows, queries = np.nonzero(batch.friends.users[..., 0] >= 0)
     columns = batch.social_positions[rows, queries]
-    users, items = batch.users[rows, columns], batch.items[rows, columns]
+    users, items = owners[rows, columns], batch.items[rows, columns]
     starts, stops = world.events.offsets[users], world.events.offsets[users + 1]
     history_ends = np.array(
         [

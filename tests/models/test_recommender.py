@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import PRESETS, ModelConfig
-from socialrec_jax.data.batching.training_batches import cut, pack_windows
+from socialrec_jax.data.batching.layout import gather_rows, pack_windows
 from socialrec_jax.models.recommender import RecommenderModel
 from tests.worlds import events_of
 
@@ -19,7 +19,7 @@ SEQUENCES = [[1, 2, 3, 4, 5], [6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16, 17]]
 def batch_of(sequences, row_length=8, rows=None, gap=3600):
     events = events_of(sequences, gap=gap)
     layout, last = pack_windows(events.starts, np.diff(events.offsets), row_length)
-    return cut(events, layout, 0, np.arange(rows or len(layout.segments)), 0), last
+    return gather_rows(events, layout, 0, np.arange(rows or len(layout.segments)), 0), last
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.batching.training_batches import gather_batch
+from socialrec_jax.data.batching.layout import gather_batch
 from socialrec_jax.data.world import NO_TIME, VALIDATION
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import training_batches

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 
-from socialrec_jax.data.batching.friend_sampler import FriendEvents, FriendSampler
-from socialrec_jax.data.csr import ranges
+from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.features import tfidf
+from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
@@ -138,8 +138,10 @@ class RankerFeatures:
         """(number of friends [q], friend scores [3, q, V] or None)."""
         if query.friend_sampler is None:
             return np.zeros(len(query.users)), None
-        friend_events = query.friend_sampler.friend_events(query.users, query.query_times)
-        return friend_events.num_friends, friends_had(query, friend_events, self.num_items)
+        friend_events = FriendEvents.before(query.friend_sampler, query.users, query.query_times)
+        histories = query.events.histories(query.users, query.history_ends)
+        friend_scores = friends_had(histories, friend_events, self.num_items)
+        return friend_events.num_friends, friend_scores
 
     def proposals(
         self, query_features: QueryFeatures, per_list: dict[str, int]
@@ -255,49 +257,3 @@ def _friend_features(
 def _for_each_candidate(values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """values [q] of queries, repeated for their candidates [q, C]."""
     return np.broadcast_to(values[:, None], candidates.shape)
-
-
-def friends_had(query: Query, friend_events: FriendEvents, num_items: int) -> np.ndarray:
-    """[3, q, V] float32: weighted friends who had each item, how lately, and how much those friends
-    are like the user.
-
-    Likeness is the cosine of what both had, up to the moment. Whoever had an item several times had
-    it, and lately as of the last time.
-    """
-    friend_events = _last_of_each_item(friend_events, num_items)
-    shape = (len(query.users), num_items)
-    own = np.zeros(shape, bool)
-    lengths = query.history_ends - query.events.offsets[query.users]
-    own[
-        np.repeat(np.arange(shape[0]), lengths),
-        query.events.items[ranges(query.history_ends - lengths, lengths)],
-    ] = True
-    num_edges = int(friend_events.edges.max(initial=-1)) + 1
-    shared = np.bincount(
-        friend_events.edges, own[friend_events.queries, friend_events.items], num_edges
-    )
-    size = np.bincount(friend_events.edges, minlength=num_edges)
-    own_size = own.sum(axis=1)
-    likeness = (shared / np.sqrt(np.maximum(size, 1)))[friend_events.edges] / np.sqrt(
-        np.maximum(own_size, 1)
-    )[friend_events.queries]
-    values = (
-        friend_events.weights,
-        friend_events.weights / (1 + friend_events.ages / 10),
-        friend_events.weights * likeness,
-    )
-    place = (friend_events.queries, friend_events.items)
-    return np.stack(
-        [sparse.csr_array((v, place), shape, dtype=np.float32).toarray() for v in values]
-    )
-
-
-def _last_of_each_item(friend_events: FriendEvents, num_items: int) -> FriendEvents:
-    """The deeds without those that the same friend repeated later."""
-    keys = friend_events.edges * num_items + friend_events.items
-    last = np.sort(len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1])
-    columns = {
-        name: getattr(friend_events, name)[last]
-        for name in ("queries", "edges", "weights", "items", "ages")
-    }
-    return dataclasses.replace(friend_events, **columns)

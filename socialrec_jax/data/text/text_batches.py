@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from socialrec_jax.batch import TextBatch
-from socialrec_jax.data.batching.training_batches import PackedLayout, pack_windows
+from socialrec_jax.data.batching.layout import PackedLayout, pack_windows
 from socialrec_jax.data.text.tokenizer import Texts
 
 

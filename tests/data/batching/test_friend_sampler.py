@@ -145,10 +145,9 @@ def test_training_asks_at_the_time_of_the_event_or_of_the_request(social, at_req
         real = np.take_along_axis(batch.segments, batch.social_positions, 1) > 0
         times = batch.request_times if at_request else batch.times
         query_times = np.take_along_axis(times, batch.social_positions, 1) + FIRST
-        np.testing.assert_array_equal(
-            batch.friends.users[..., 0],
-            np.where(real, np.take_along_axis(batch.users, batch.social_positions, 1), -1),
-        )
+        owners = social.events.owners[batches.indices(step).sources]
+        users = np.take_along_axis(owners, batch.social_positions, 1)
+        np.testing.assert_array_equal(batch.friends.users[..., 0], np.where(real, users, -1))
         hood = batches.social_positions.friend_sampler
         expected = hood.sample(batch.friends.users[..., 0], query_times, salt=step)
         jax.tree.map(np.testing.assert_array_equal, batch.friends, expected)

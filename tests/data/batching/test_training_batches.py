@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from socialrec_jax.data.batching.training_batches import TrainingBatches, model_times
+from socialrec_jax.data.batching.layout import model_times
+from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.data.world import VALIDATION
 from tests.worlds import events_of
 
@@ -23,10 +24,11 @@ def test_an_epoch_learns_every_training_event_but_each_users_first_exactly_once(
     for step in range(batches.steps_per_epoch):
         batch = batches.at(step)
         batch.check()
+        users = world.events.owners[batches.indices(step).sources]
         on = batch.weights > 0
         learnt += list(
             zip(
-                batch.users[on],
+                users[on],
                 batch.items[on],
                 batch.targets[on],
                 batch.target_types[on],

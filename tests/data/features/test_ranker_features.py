@@ -7,9 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from socialrec_jax.data.batching import friend_sampler
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.features import ranker_features, tfidf
+from socialrec_jax.data.features import friend_events, ranker_features, tfidf
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import NAMES, Query, RankerFeatures
@@ -81,10 +80,9 @@ def friends_by_loops(
         number[user] = len(rows)
         for row in sorted(rows, key=lambda r: friends.times[r])[-max_friends:]:
             friend, weight = friends.ids[row], friends.weights[row]
-            friend_events = range(events.offsets[friend], history_ends[friend])
-            did = [int(events.items[d]) for d in friend_events if events.times[d] < query_time][
-                -max_events:
-            ][::-1]
+            known = range(events.offsets[friend], history_ends[friend])
+            known_items = [int(events.items[d]) for d in known if events.times[d] < query_time]
+            did = known_items[-max_events:][::-1]
             both = len(set(own) & set(did))
             for item in set(did):
                 had[user, item] += weight
@@ -104,8 +102,8 @@ def friends_by_loops(
 @pytest.mark.parametrize(("max_friends", "max_events"), [(50, 100), (2, 3)])
 @pytest.mark.parametrize("repeats", [False, True], ids=["new items", "repeats"])
 def test_friend_features_equal_loops(tmp_path, monkeypatch, repeats, max_friends, max_events):
-    monkeypatch.setattr(friend_sampler, "_MOST_FRIENDS", max_friends)
-    monkeypatch.setattr(friend_sampler, "_MOST_DEEDS", max_events)
+    monkeypatch.setattr(friend_events, "_MAX_FRIENDS", max_friends)
+    monkeypatch.setattr(friend_events, "_MAX_EVENTS", max_events)
     world = shop(tmp_path, repeats)
     query = query_of(world)
     features = all_features(
