@@ -228,8 +228,8 @@ PRIVATE_WORDS = re.compile(
 )
 # Ordinary words that once named things of this code. They may be used in text, but name nothing.
 PRIVATE_NAMES = {
-    *("Questions", "Queries", "moments", "moment", "ends", "draws", "Plan", "company", "deal"),
-    *("Signals", "signals", "Looked", "looked", "Deeds", "Finder", "propose", "Ranking", "Ranked"),
-    *("judge", "Slots", "slots", "fill", "Standing", "standing", "Noise", "noise", "mix", "word"),
-    *("resolve", "meet", "is_first", "exchange", "race", "gains", "likeness", "questions"),
+    *("Questions", "Queries", "moments", "moment", "ends", "Plan", "company", "deal"),
+    *("Signals", "Looked", "looked", "Deeds", "Finder", "propose", "Ranking", "Ranked"),
+    *("judge", "Slots", "slots", "fill", "Standing", "standing", "Noise", "mix"),
+    *("resolve", "meet", "is_first", "exchange", "likeness", "questions"),
 }

@@ -51,7 +51,7 @@ def launch(*command, processes: int = 1, devices: int = 1) -> list[str]:
 
     started = []
     for number in range(processes):
-        words = [str(word).replace("{process}", str(number)) for word in command]
+        words = [str(part).replace("{process}", str(number)) for part in command]
         started.append(Process(*words, devices=devices, **_cluster(port, processes, number)))
     try:
         ended = [process.wait() for process in started]
@@ -88,7 +88,7 @@ class Process:
     """A running `python COMMAND`, where the command is a script, `-m MODULE` or `-c CODE`."""
 
     def __init__(self, *command, devices: int = 1, **environment: str):
-        words = [str(word) for word in command]
+        words = [str(part) for part in command]
         receiver, sender = _CONTEXT.Pipe(duplex=False)
         errors, self._errors = tempfile.mkstemp(prefix="errors-")
         os.close(errors)

@@ -1,4 +1,4 @@
-"""Item-kNN from co-occurrence in histories: the strongest simple recommender, and a ranker feature.
+"""Item-kNN from co-occurrence in histories: the best simple recommender, and a ranker feature.
 
 The item-based nearest neighbours of Sarwar et al. (2001), with decay by distance and by age.
 """

@@ -123,15 +123,15 @@ class RankerFeatures:
 
     def look_up(self, query: Query) -> QueryFeatures:
         """The part that does not depend on which candidates are chosen."""
-        events, users, ends = query.events, query.users, query.history_ends
+        events, users, history_ends = query.events, query.users, query.history_ends
         num_friends, friend_scores = self._look_up_friends(query)
         return QueryFeatures(
-            item_knn_scores=self.item_knn.rows(events, users, ends),
+            item_knn_scores=self.item_knn.rows(events, users, history_ends),
             friend_scores=friend_scores,
             num_friends=num_friends,
-            history=recent_items(events, users, ends, self.num_items, _HISTORY_DECAY),
-            last_item=recent_items(events, users, ends, self.num_items, 0.0),
-            history_lengths=ends - events.offsets[users],
+            history=recent_items(events, users, history_ends, self.num_items, _HISTORY_DECAY),
+            last_item=recent_items(events, users, history_ends, self.num_items, 0.0),
+            history_lengths=history_ends - events.offsets[users],
         )
 
     def _look_up_friends(self, query: Query) -> tuple[np.ndarray, np.ndarray | None]:
