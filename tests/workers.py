@@ -20,6 +20,7 @@ import os
 import runpy
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -141,6 +142,13 @@ def _child(
     else:
         sys.argv = words
         runpy.run_path(option, run_name="__main__")
+
+
+def fresh_python(*command) -> Ended:
+    """Run `python COMMAND` in a new interpreter that has imported nothing."""
+    words = [sys.executable, *(str(part) for part in command)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def call(program: str, *arguments) -> Ended:

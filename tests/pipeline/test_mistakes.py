@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from socialrec_jax.data.synthetic import write_tables
-from tests.workers import ROOT, call
+from tests.workers import call, fresh_python
 
 TINY = ("--preset", "tiny", "--train.epochs", "1", "--train.evaluations", "1")
 
@@ -171,6 +169,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path, trained):
     "words", [["train.py"], ["serve.py"], ["serve.py", "recommend"]], ids=" ".join
 )
 def test_help_answers_at_once_and_without_jax(words):
-    command = [sys.executable, "-X", "importtime", *words, "--help"]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
-    assert " jax" not in said.stderr, "its import takes seconds"
+    ended = fresh_python("-X", "importtime", *words, "--help")
+    assert ended.code == 0
+    assert " jax" not in ended.errors, "its import takes seconds"
