@@ -54,7 +54,7 @@ def train(arguments: list[str]) -> None:
     from socialrec_jax.pipeline.focus import focus_retriever
     from socialrec_jax.pipeline.ranker import train_ranker
     from socialrec_jax.pipeline.refit import RetrieverProgress, refit
-    from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+    from socialrec_jax.pipeline.retriever import engine_of, train_retriever
     from socialrec_jax.pipeline.run import prepared
     from socialrec_jax.pipeline.text import item_features
     from socialrec_jax.runtime import processes
@@ -71,11 +71,11 @@ def train(arguments: list[str]) -> None:
         texts = item_features(run, world, config)
         retriever, progress = train_retriever(run, world, config, texts)
         retriever, focus_standing = focus_retriever(run, world, config, texts, retriever)
-        recommender = recommender_of(world, config, texts, retriever)
-        ranker = train_ranker(run, recommender)
+        engine = engine_of(world, config, texts, retriever)
+        ranker = train_ranker(run, engine)
 
         # ---- evaluate: everything once on the test part
-        report = evaluate(run, recommender, progress, ranker)
+        report = evaluate(run, engine, progress, ranker)
 
         # ---- refit: what serves from now on has learnt from all events
         if config.train.refit:

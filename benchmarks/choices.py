@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from socialrec_jax.models.attention import log_buckets
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import log_buckets
 from socialrec_jax.runtime.environment import environment
 from socialrec_jax.training.losses import full_softmax
 

@@ -27,7 +27,7 @@ from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.environment import environment
 from socialrec_jax.training import row_adagrad
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 
 WIDTH, IDS, SMALL, LARGE = 64, 8192, 10_000, 1_000_000
 
@@ -142,7 +142,7 @@ def huge(num_items: int, calls: int = 3, steps_per_call: int = 4) -> dict[str, f
         train=TrainConfig(tokens_per_step=2048, negatives=1024),
     )
     counts = np.random.default_rng(0).zipf(1.5, num_items).clip(0, 10_000)
-    trainer = Trainer(
+    trainer = RetrieverTrainer(
         config, RecommenderModel(config.model, num_items, 2), 1000, counts, tables=("items",)
     )
     state, call, times, found = (

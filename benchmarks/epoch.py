@@ -102,11 +102,11 @@ def measure(size: str, world, rounds: int) -> dict:
     """Median events/s of every way, and the median and quartiles of its ratio to the first over the
     rounds.
     """
-    from socialrec_jax.data.world import VALIDATION
+    from socialrec_jax.data.world import BEFORE_VALIDATION
     from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 
     config = config_of(size, world)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
     turns = [turn_of(way, trainer, batches, STEPS[size]) for way in WAYS.values()]
     seconds = np.array([[turn() for turn in turns] for _ in range(rounds)])

@@ -26,14 +26,14 @@ import numpy as np
 from benchmarks.cases import expect_close
 from benchmarks.hardware import peak_resident_bytes
 from benchmarks.quality import without_friends, without_text
+from benchmarks.work.sparse_propagation import SparsePropagation
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RETRIEVER, about
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
-from socialrec_jax.models.propagation import Propagation
 from socialrec_jax.pipeline.retriever import evaluate_retriever, retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
@@ -53,16 +53,18 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     """
     world = behavior_alone(World.open(shop / "world"))
     config = settings(world, width)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
-    recommender = Recommender(world, config, trainer.model)
     queries = protocol.held_out(world, VALIDATION)
     began, away, curve = [clock() for clock in CLOCKS], np.zeros(2), []
+    engine: Engine | None = None
 
     def validate(params: dict) -> dict[str, float]:
+        nonlocal engine
         left = [clock() for clock in CLOCKS]
         spent = np.array(left) - began - away
-        metrics = evaluate_retriever(recommender.use(params), queries, VALIDATION).metrics
+        engine = Engine.create(world, config, trainer.model, params)
+        metrics = evaluate_retriever(engine, queries).metrics
         curve.append([*spent.round(2).tolist(), round(metrics["ndcg@10"], 5)])
         away[:] += [clock() - then for clock, then in zip(CLOCKS, left, strict=True)]
         if goal and metrics["ndcg@10"] >= goal and len(curve) > 2:  # a rate needs a span
@@ -73,6 +75,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         run = RunDirectory(Path(folder) / "run")
         with run.lock(), contextlib.suppress(_Reached):
             fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
+    assert engine is not None
     t = config.train
     every = evaluation_interval(trainer.num_steps, t.evaluations, t.steps_per_call)
     steps = (
@@ -84,8 +87,8 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
         "peer": f"ours, width {width}",
         "trained_targets_per_second": targets / wall,
         "trained_targets_per_cpu_second": targets / cpu,
-        "real_positions": batches.fill_share,
-        "users_per_second": _users_per_second(recommender, world),
+        "real_positions": batches.gather_batch,
+        "users_per_second": _users_per_second(engine, world),
         "validation_ndcg_10": max(point[2] for point in curve),
         "curve": curve,
     }
@@ -110,14 +113,15 @@ class _Reached(Exception):
     """The goal is reached."""
 
 
-def _users_per_second(recommender: Recommender, world: World) -> float:
+def _users_per_second(engine: Engine, world: World) -> float:
     """Top 10 for everybody, histories read, encoded, seen items masked; the second time,
     compiled.
     """
     users = np.arange(world.num_users)
     for _ in range(2):
         began = time.perf_counter()
-        for part in recommender.recommend(users, k=10, as_of=VALIDATION):
+        query = engine.query(users, BEFORE_VALIDATION)
+        for part in engine.recommend(query, k=10):
             del part
     return len(users) / (time.perf_counter() - began)
 
@@ -161,7 +165,7 @@ def graph(file: Path, width: int, repeats: int) -> dict:
     ]
     inputs = weights, jnp.asarray(rng.normal(size=(N, width)), jnp.float32)
     seconds, gradients = _convolved(
-        operator.matmul, Propagation.of(*edges, num_nodes=N), inputs, repeats
+        operator.matmul, SparsePropagation.of(*edges, num_nodes=N), inputs, repeats
     )
     jraph_seconds, expected = _convolved(_heard, jax.device_put(edges), inputs, repeats)
     expect_close("gradients by sparse rows", gradients, expected, tolerance=1e-3)

@@ -20,13 +20,21 @@ import numpy as np
 from socialrec_jax.config import Config
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, World
+from socialrec_jax.data.world import (
+    BEFORE_VALIDATION,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Events,
+    Friends,
+    World,
+)
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import items_with_events
 from socialrec_jax.pipeline.evaluate import evaluate
 from socialrec_jax.pipeline.ranker import evaluate_ranker, train_ranker
-from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
@@ -102,7 +110,7 @@ def without_order(world: World, seed: int) -> World:
     """What a user did in the training part stays, but not in which order."""
     rng = np.random.default_rng(seed)
     owners, rows = world.events.owners, np.arange(len(world.events.items))
-    learnt = rows < world.history_ends(VALIDATION)[owners]
+    learnt = rows < world.history_ends(BEFORE_VALIDATION)[owners]
     order = np.lexsort((rng.random(learnt.sum()), owners[learnt]))
     columns = {name: getattr(world.events, name).copy() for name in ("items", "types", "values")}
     for column in columns.values():
@@ -127,8 +135,8 @@ def train(world: World, config: Config, folder: Path) -> dict:
     """One run; {part: {model: metrics}} of validation and test."""
     run = RunDirectory(folder)
     with run.lock():
-        recommender, progress, ranker = _stages(run, world, config)
-        report = evaluate(run, recommender, progress, ranker)
+        engine, progress, ranker = _stages(run, world, config)
+        report = evaluate(run, engine, progress, ranker)
     return {part: report[part] for part in ("validation", "test")}
 
 
@@ -136,8 +144,8 @@ def _stages(run: RunDirectory, world: World, config: Config):
     config = write_auto_config(run, config, world)
     texts = item_features(run, world, config)
     state, progress = train_retriever(run, world, config, texts)
-    recommender = recommender_of(world, config, texts, state)
-    return recommender, progress, train_ranker(run, recommender)
+    engine = engine_of(world, config, texts, state)
+    return engine, progress, train_ranker(run, engine)
 
 
 def train_strictly(world: World, config: Config, folder: Path) -> dict:
@@ -149,19 +157,20 @@ def train_strictly(world: World, config: Config, folder: Path) -> dict:
     """
     run = RunDirectory(folder)
     with run.lock():
-        recommender, _, ranker = _stages(run, one_event_earlier(world), config)
+        engine, _, ranker = _stages(run, one_event_earlier(world), config)
         if ranker is None:
             return {}
-        known = items_with_events(recommender.world, recommender.world.history_ends(VALIDATION))
-        tested = Recommender(world, recommender.config, recommender.model, recommender.texts)
-        tested.use(jax.tree.map(np.asarray, recommender.variables["params"]), known)
-        tested.rank_with(
-            RankerFeatures.fit(world, world.history_ends(VALIDATION), ranker.features.settings),
-            ranker.serving,
+        known = items_with_events(engine.world, engine.world.history_ends(BEFORE_VALIDATION))
+        params = jax.tree.map(np.asarray, engine.variables["params"])
+        tested = Engine.create(
+            world, engine.config, engine.model, params, texts=engine.texts, known=known
         )
+        history_ends = world.history_ends(BEFORE_VALIDATION)
+        features = RankerFeatures.fit(world, history_ends, ranker.features.settings)
+        tested = tested.with_ranker(features, ranker.serving)
         parts = {"validation": VALIDATION, "test": TEST}
         evaluated = {
-            n: evaluate_ranker(tested, protocol.held_out(world, p), p)[0] for n, p in parts.items()
+            n: evaluate_ranker(tested, protocol.held_out(world, p))[0] for n, p in parts.items()
         }
     return {
         name: {"ranker": evaluation_result.metrics} for name, evaluation_result in evaluated.items()

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.config import required
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, World
 
 PEERS = Path(__file__).parent / "peers"
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
@@ -108,7 +108,7 @@ def write_sequences(world: World, file: Path) -> None:
     """What `peers.common.Sequences` reads: the training part, and each user's first validation
     event.
     """
-    history_ends, stops = world.history_ends(VALIDATION), world.history_ends(TEST)
+    history_ends, stops = world.history_ends(BEFORE_VALIDATION), world.history_ends(BEFORE_TEST)
     lengths = history_ends - world.events.starts
     rows = np.arange(len(world.events.items)) < history_ends[world.events.owners]
     held_out = np.where(

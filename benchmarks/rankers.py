@@ -112,7 +112,7 @@ def random_judgements(
     Q: int,
     C: int,
     workload: Catalogue,
-    rng: np.random.Generator,  # noqa: N803
+    rng: np.random.Generator,
 ) -> LabelledCandidates:
     candidates = Candidates(
         states=rng.normal(size=(Q, workload.width)).astype(np.float32),

@@ -17,7 +17,7 @@ from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import local_vocabulary
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 STEPS = 1000  # of the learning-rate schedule: more than will be run
@@ -53,10 +53,10 @@ def step(name: str, friends: int = 0) -> Work:
     )
 
 
-def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> Trainer:
+def trainer_of(workload: workloads.Sequences, item_counts: np.ndarray) -> RetrieverTrainer:
     config = workload.config()
     users = workload.users if workload.friends else 0
-    return Trainer(
+    return RetrieverTrainer(
         config,
         RecommenderModel(config.model, workload.items, EVENT_TYPES, users),
         STEPS,
@@ -81,7 +81,7 @@ def as_call(batch):
     return jax.tree.map(lambda leaf: leaf[:, None], parallel.split_over_devices(batch))
 
 
-def reference_loss(trainer: Trainer, state: TrainState, batch: Batch) -> jax.Array:
+def reference_loss(trainer: RetrieverTrainer, state: TrainState, batch: Batch) -> jax.Array:
     """The same loss in float32 at full precision, on one device, outside of the call that is
     timed.
     """

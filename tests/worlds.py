@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.world import NO_TIME, Events, Friends, Items, World
+from socialrec_jax.data.world import NO_TIME, SCHEMA_VERSION, Events, Friends, Items, World
 
 
 def events_of(sequences: list[list[int]], first_time: int = 1_000_000, gap: int = 3600) -> Events:
@@ -53,6 +53,7 @@ def world_of(path: Path, events: Events, num_items: int) -> World:
     return World(
         path=path,
         manifest={
+            "schema_version": SCHEMA_VERSION,
             "event_types": ["view", "buy"],
             "time_min": int(events.times.min()),
             "split": "leave-one-out",

@@ -24,7 +24,7 @@ from socialrec_jax.data.batching.layout import PackedLayout, cut_windows, gather
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import device_data, loop
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 _FOREVER = 1 << 40  # steps
@@ -120,7 +120,7 @@ def step(workload: Sequences, rung: Rung) -> Work:
     )
 
 
-def costs_of(workload: Sequences, trainer: Trainer, state: TrainState, batch: Batch):
+def costs_of(workload: Sequences, trainer: RetrieverTrainer, state: TrainState, batch: Batch):
     """(FLOPs, bytes, bytes that each device sends) of one step; a table trained by rows costs what
     its rows cost.
     """
@@ -134,7 +134,7 @@ def costs_of(workload: Sequences, trainer: Trainer, state: TrainState, batch: Ba
     return flops.TRAINING * forward, traffic, sent
 
 
-def rows_of(trainer: Trainer, batch: Batch) -> int:
+def rows_of(trainer: RetrieverTrainer, batch: Batch) -> int:
     """Distinct items that the first step touches: what happened, what comes next, negatives."""
     _, drawn = trainer.randomness(jnp.int32(0), jnp.asarray(trainer.running_counts))
     assert drawn is not None

@@ -24,7 +24,7 @@ from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import NOW, World
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import Index, with_fallback
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.models.ranker import Ranker
@@ -96,16 +96,16 @@ def end_to_end(num_users: int) -> Work:
     ranker.
     """
     world = sample_world(num_users)
-    recommender = recommender_of(world)
+    engine = engine_of(world)
     users = np.arange(world.num_users)
 
     def call(_):
-        found = list(recommender.recommend(users, k=10))
+        found = list(engine.recommend(engine.query(users), k=10))
         return np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found])
 
     def check(carry) -> None:
         some = users[::37]
-        alone = np.concatenate([found.scores for found in recommender.recommend(some, k=10)])
+        alone = np.concatenate([found.scores for found in engine.recommend(engine.query(some))])
         expect_close("scores of some users asked alone", carry[1][some], alone, 1e-3)
         seen = world.events.histories(users, world.history_ends(NOW))
         if any(np.isin(seen.part(u, u + 1).items, carry[0][u]).any() for u in some.tolist()):
@@ -129,7 +129,7 @@ def sample_world(num_users: int) -> World:
     return prepare(folder / "tables", folder / "world", Config().data, "leave-one-out")
 
 
-def recommender_of(world: World) -> Recommender:
+def engine_of(world: World) -> Engine:
     """An untrained one: it takes as long as a trained one."""
     config = Config(
         model=ModelConfig(width=64, history_length=64, dropout=0.0),
@@ -138,7 +138,7 @@ def recommender_of(world: World) -> Recommender:
     model = model_for(config, world)
     example = training_batches(world, config, world.history_ends(NOW)).at(0)
     params: dict = jax.jit(model.init)(jax.random.key(0), example)["params"]
-    recommender = Recommender(world, config, model).use(params)
+    engine = Engine.create(world, config, model, params)
     evaluated = random_judgements(
         2,
         4,
@@ -146,9 +146,7 @@ def recommender_of(world: World) -> Recommender:
         np.random.default_rng(0),
     )
     ranker = Ranker(model.num_event_types, rankers.INTERACTIONS)
-    ranker_parameters = ranker_params(
-        ranker, evaluated.candidates, jnp.asarray(recommender.catalogue)
-    )
-    return recommender.rank_with(
+    ranker_parameters = ranker_params(ranker, evaluated.candidates, jnp.asarray(engine.catalogue))
+    return engine.with_ranker(
         RankerFeatures.fit(world, world.history_ends(NOW), ItemKNNSettings()), ranker_parameters
     )

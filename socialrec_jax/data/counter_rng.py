@@ -1,5 +1,6 @@
-"""Random numbers that are a function of what they are for, and of nothing that was drawn before or
-beside them.
+"""Random numbers that are a function of their keys alone, not of what was drawn before or beside.
+
+A counter-based generator: the same keys give the same number on every machine and in any order.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ def uniform(*keys: np.ndarray | int) -> np.ndarray:
     The mixing is that of splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number
     generators", 2014).
     """
-    word = np.zeros(1, np.uint64)
+    state = np.zeros(1, np.uint64)
     for key in keys:
-        word = _mix(word + np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
-    return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        increment = np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        state = _mix(state + increment)
+    top_bits = state >> np.uint64(11)  # the 53 that a float64 holds
+    return top_bits.astype(np.float64) * 2.0**-53
 
 
-def _mix(word: np.ndarray) -> np.ndarray:
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
+def _mix(state: np.ndarray) -> np.ndarray:
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

@@ -7,20 +7,25 @@ import dataclasses
 import numpy as np
 
 
+def offsets_of(owners: np.ndarray, count: int) -> np.ndarray:
+    """CSR offsets [count + 1] int64 of sorted owner numbers."""
+    lengths = np.bincount(owners, minlength=count)
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of each range [S], one range after the other: the rows of slices in CSR
-    form.
-    """
-    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    """start, start + 1, ... of each range [S], one range after the other: the rows of slices."""
+    placed_before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - placed_before, lengths) + np.arange(lengths.sum())
 
 
 def first_at_or_after(
     times: np.ndarray, starts: np.ndarray, stops: np.ndarray, query_times: np.ndarray
 ) -> np.ndarray:
-    """First row of each sorted slice times[start:stop] [Q] that is not before its moment; stop
-    where all are.
+    """First row [Q] of each sorted slice times[start:stop] that is not before its query time.
 
-    A bisection of all slices at once, which needs no key column of users and times together.
+    It is `stop` where all rows are before. Bisects all slices at once, which needs no key column
+    of users and times together.
     """
     low, high = np.array(starts, np.int64), np.array(stops, np.int64)
     while (searching := low < high).any():
@@ -39,16 +44,17 @@ class Pairs:
     items: np.ndarray  # int32
 
     def part(self, begin: int, end: int) -> Pairs:
-        return Pairs(
-            self.offsets[begin : end + 1] - self.offsets[begin],
-            self.items[self.offsets[begin] : self.offsets[end]],
-        )
+        """The pairs of the queries begin..end - 1."""
+        offsets = self.offsets[begin : end + 1]
+        return Pairs(offsets - offsets[0], self.items[offsets[0] : offsets[-1]])
 
     def rows_of(self, queries: np.ndarray) -> np.ndarray:
         """Where the pairs of some queries lie."""
-        return ranges(self.offsets[queries], self.offsets[queries + 1] - self.offsets[queries])
+        starts = self.offsets[queries]
+        return ranges(starts, self.offsets[queries + 1] - starts)
 
     def of(self, queries: np.ndarray) -> Pairs:
         """The pairs of some queries alone."""
         lengths = self.offsets[queries + 1] - self.offsets[queries]
-        return Pairs(np.concatenate([[0], np.cumsum(lengths)]), self.items[self.rows_of(queries)])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Pairs(offsets, self.items[self.rows_of(queries)])

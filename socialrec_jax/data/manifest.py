@@ -1,18 +1,39 @@
 """The manifest of a World: what it was made from, what it holds, and one hash that names it.
 
-`hash` is the sha256 of everything else in the manifest. No time of day, path or version enters, so
-the same files and settings give the same hash on every machine.
+`hash` is the sha256 of everything else in the manifest. No time of day, path or program version
+enters, so the same files and settings give the same hash on every machine. `parent` is the hash of
+the World that this one was appended to, `lineage` are the hashes of all its ancestors.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax.config import DataConfig, Split
 from socialrec_jax.data.world import SCHEMA_VERSION, World
+
+
+def settings(
+    config: DataConfig, split: Split, lineage: Sequence[str] = (), deletions: str | None = None
+) -> dict:
+    """All that decides what a World becomes, apart from its sources.
+
+    lineage: hashes of its ancestors, oldest first. deletions: a hash of what was deleted.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "split": split,
+        "data": dataclasses.asdict(config),
+        "parent": lineage[-1] if lineage else None,
+        "lineage": list(lineage),
+        "deletions": deletions,
+    }
 
 
 def describe(file: Path, root: Path) -> dict:
@@ -34,39 +55,38 @@ def read(path: Path) -> dict | None:
         return None
 
 
-def may_be_same(path: Path, root: Path, files: list[Path], settings: dict) -> bool:
-    """Whether the World at path has these settings, this schema, and sources of these names and
-    sizes.
-    """
+def may_be_same(path: Path, root: Path, files: Sequence[Path], settings: dict) -> bool:
+    """Whether the World at path has these settings, and sources of these names and sizes."""
     manifest = read(path)
-    if manifest is None or manifest.get("schema_version") != SCHEMA_VERSION:
+    if manifest is None or any(manifest.get(key) != value for key, value in settings.items()):
         return False
-    known = [(source["name"], source["bytes"]) for source in manifest["sources"]]
-    same_files = known == [(_name(file, root), file.stat().st_size) for file in files]
-    return same_files and {key: manifest.get(key) for key in settings} == settings
+    stored = [(source["name"], source["bytes"]) for source in manifest["sources"]]
+    return stored == [(_name(file, root), file.stat().st_size) for file in files]
 
 
-def count(world: World) -> dict:
-    """Counts of a World's columns."""
+def contents(world: World) -> dict:
+    """Counts of a World's columns, and the range of its times."""
     events, owners = world.events, world.events.owners
     same_user = owners[1:] == owners[:-1]
     tied = same_user & (events.times[1:] == events.times[:-1])
-    return {
+    events_of_item = np.bincount(events.items, minlength=world.num_items)
+    counts = {
         "users": world.num_users,
         "items": world.num_items,
         "events": len(events.items),
         "social_edges": len(world.friends.ids),
         "users_without_events": int((np.diff(events.offsets) == 0).sum()),
-        "items_without_events": int(
-            (np.bincount(events.items, minlength=world.num_items) == 0).sum()
-        ),
+        "items_without_events": int((events_of_item == 0).sum()),
         "share_of_tied_times": float(tied.sum() / max(same_user.sum(), 1)),
+        "deleted_users": int(world.deleted_users.sum()),
+        "deleted_items": int(world.deleted_items.sum()),
     }
+    time_range = {"time_min": int(events.times.min()), "time_max": int(events.times.max())}
+    return {"counts": counts, **time_range}
 
 
 def hashed(manifest: dict) -> dict:
     """The manifest with its `hash`."""
-    text = json.dumps(
-        {key: manifest[key] for key in sorted(manifest) if key != "hash"}, sort_keys=True
-    )
+    rest = {key: value for key, value in manifest.items() if key != "hash"}
+    text = json.dumps(rest, sort_keys=True)
     return {**manifest, "hash": hashlib.sha256(text.encode()).hexdigest()}

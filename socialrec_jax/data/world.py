@@ -1,7 +1,11 @@
-"""The World: one data set, numbered, sorted and laid down as read-only columns.
+"""The World: one data set, numbered, sorted and stored as read-only columns.
 
 Events are stored user by user, oldest first, so a history is a slice, and "what was known then" is
-a shorter slice: `ends(as_of)` is the single place that decides which events a query may see.
+a shorter slice: `history_ends(as_of)` is the single place that decides which events a query sees.
+
+Numbers of users, items and event types are append-only: the next generation of a World (see
+`prepare/append.py`) keeps every number. Whoever is deleted leaves a tombstone: the number stays
+reserved, its id is the empty string, and it has no events, friends or texts any more.
 """
 
 from __future__ import annotations
@@ -13,19 +17,23 @@ from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings, load_column, save_column
 from socialrec_jax.data.csr import Pairs, first_at_or_after, ranges
+from socialrec_jax.errors import BadData
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TRAIN, VALIDATION, TEST = 0, 1, 2
 NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been there
-NOW = "now"
+NOW = AsOf.now()
+BEFORE_VALIDATION, BEFORE_TEST = AsOf.before(VALIDATION), AsOf.before(TEST)
 
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """Event sequences of U users in CSR form: user u owns rows offsets[u]:offsets[u + 1], oldest
-    first.
+    """Event sequences of U users in CSR form, oldest first.
+
+    User u owns rows offsets[u]:offsets[u + 1].
     """
 
     offsets: np.ndarray  # [U + 1] int64
@@ -58,27 +66,26 @@ class Events:
 
     def histories(self, users: np.ndarray, history_ends: np.ndarray) -> Pairs:
         """The items that each of users [Q] has had before row history_ends [Q], oldest first."""
-        lengths = history_ends - self.offsets[users]
-        rows = ranges(self.offsets[users], lengths)
-        return Pairs(np.concatenate([[0], np.cumsum(lengths)]), self.items[rows])
+        starts = self.offsets[users]
+        lengths = history_ends - starts
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Pairs(offsets, self.items[ranges(starts, lengths)])
 
     def ends_before(self, users: np.ndarray, query_times: np.ndarray) -> np.ndarray:
-        """Where what each user [...] did strictly before a moment [...] ends: exclusive rows
-        [...].
-        """
-        return first_at_or_after(
-            self.times, self.offsets[users], self.offsets[users + 1], query_times
-        )
+        """Where the events of each user [...] strictly before a time [...] end: exclusive rows."""
+        starts, stops = self.offsets[users], self.offsets[users + 1]
+        return first_at_or_after(self.times, starts, stops, query_times)
 
 
 @dataclasses.dataclass(frozen=True)
 class Friends:
-    """The friend graph in CSR form: user u's friends are rows offsets[u]:offsets[u + 1], sorted by
-    id.
+    """The friend graph in CSR form, the friends of a user by number.
+
+    User u's friends are rows offsets[u]:offsets[u + 1].
     """
 
     offsets: np.ndarray  # [U + 1] int64
-    ids: np.ndarray  # [E] int32
+    ids: np.ndarray  # [E] int32, numbers of users
     weights: np.ndarray  # [E] float32, 1 where the input has none
     times: np.ndarray  # [E] int64 unix seconds since when, NO_TIME where unknown
 
@@ -102,7 +109,7 @@ class World:
     """All columns of a prepared data set; see `prepare.prepare` for how they come to be."""
 
     path: Path
-    manifest: dict  # counts, input hashes, schema version, split: see docs/data.md
+    manifest: dict  # counts, input hashes, format, lineage, split: see docs/data.md
     user_ids: Strings
     events: Events
     event_splits: np.ndarray  # [N] uint8: TRAIN, VALIDATION or TEST, never decreasing within a user
@@ -121,58 +128,76 @@ class World:
     def event_types(self) -> list[str]:
         return self.manifest["event_types"]
 
+    @property
+    def deleted_users(self) -> np.ndarray:
+        """Which users [U] bool are tombstones."""
+        return self.user_ids.blank
+
+    @property
+    def deleted_items(self) -> np.ndarray:
+        """Which items [V] bool are tombstones."""
+        return self.items.ids.blank
+
+    def with_manifest(self, manifest: dict) -> World:
+        return dataclasses.replace(self, manifest=manifest)
+
+    def descends_from(self, world_hash: str | None) -> bool:
+        """Whether this is the World of that hash or a later generation of it.
+
+        Then every number of that World means the same user, item or event type here.
+        """
+        known = [self.manifest["hash"], *self.manifest.get("lineage", [])]
+        return world_hash in known
+
     @functools.cached_property
     def first_time(self) -> int:
         """Unix seconds of the oldest event; model times count from here."""
         return int(self.manifest["time_min"])
 
-    def history_ends(self, as_of: int | str = NOW) -> np.ndarray:
-        """Where each user's visible history ends [U] int64 (exclusive row into events).
-
-        as_of: `VALIDATION` or `TEST` (just before that part of the user's events), `NOW` (all
-        events), or unix seconds (events strictly before).
-        """
-        if as_of == NOW:
+    def history_ends(self, as_of: AsOf = NOW) -> np.ndarray:
+        """Where each user's visible history ends [U] int64 (exclusive row into events)."""
+        if as_of.is_now:
             return np.asarray(self.events.offsets[1:])
-        if as_of in (VALIDATION, TEST):
-            return self.events.starts + self.events.count_before(self.event_splits < as_of)
+        if as_of.split is not None:
+            return self.events.starts + self.events.count_before(self.event_splits < as_of.split)
         return self.events.ends_before(
-            np.arange(self.num_users), np.full(self.num_users, as_of, np.int64)
+            np.arange(self.num_users), np.full(self.num_users, as_of.seconds, np.int64)
         )
 
-    def query_times(self, as_of: int | str = NOW) -> np.ndarray:
-        """When each user is asked [U], unix seconds: of others, what is strictly older may be
-        known.
+    def query_times(self, as_of: AsOf = NOW) -> np.ndarray:
+        """The query time of each user [U], unix seconds: of others, only what is strictly older
+        may be known.
 
-        as_of: see `ends`. `NOW` is just after all that ever happened. The parts of a time split
-        begin for everybody at once. When only the last events are held out, each user is asked at
-        the last visible one: the time of the next would tell something of it. Who has none is asked
-        at the first one that is held out.
+        Now is just after the last event or friendship. A part of a time split begins for everybody
+        at once. When the last events are held out, the query time is that of the user's last
+        visible event, because the time of the next one would tell something of it; without a
+        visible event it is that of the first held-out one.
         """
-        if as_of not in (VALIDATION, TEST):
-            return np.full(self.num_users, self._after_all if as_of == NOW else as_of, np.int64)
-        held_out = self.events.times[self.event_splits == as_of]
+        if as_of.split is None:
+            seconds = self._after_all if as_of.is_now else as_of.seconds
+            return np.full(self.num_users, seconds, np.int64)
+        held_out = self.events.times[self.event_splits == as_of.split]
         cut = int(held_out.min()) if len(held_out) else self._after_all
         if self.manifest["split"] == "time" or not len(self.events.times):
             return np.full(self.num_users, cut, np.int64)
+
         history_ends = self.history_ends(as_of)
-        asked_at = np.minimum(
+        last_visible = np.minimum(
             history_ends - (history_ends > self.events.starts), len(self.events.times) - 1
         )
-        return np.where(np.diff(self.events.offsets) > 0, self.events.times[asked_at], cut)
+        return np.where(np.diff(self.events.offsets) > 0, self.events.times[last_visible], cut)
 
     @functools.cached_property
     def _after_all(self) -> int:
         """A second after the last event or friendship."""
-        return 1 + max(
-            (int(times.max()) for times in (self.events.times, self.friends.times) if len(times)),
-            default=0,
-        )
+        columns = [self.events.times, self.friends.times]
+        return 1 + max((int(times.max()) for times in columns if len(times)), default=0)
 
     @classmethod
     def open(cls, path: Path) -> World:
-        """The World that `prepare` laid down at path."""
+        """The World that `prepare` or `append` wrote. BadData: it has another format."""
         manifest = json.loads((path / "manifest.json").read_text())
+        check_format(manifest, path)
         return cls(
             path=path,
             manifest=manifest,
@@ -192,20 +217,29 @@ class World:
         (self.path / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
 
 
+def check_format(manifest: dict, path: Path) -> None:
+    """BadData, with what to do, unless the World at path has the format of this program."""
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BadData(
+            f"{path} is a World of format {version}, this program reads format {SCHEMA_VERSION}: "
+            "prepare the raw tables again, for a new --run"
+        )
+
+
 def _load(table: type, folder: Path):
-    fields = dataclasses.fields(table)
-    return table(
-        **{
-            f.name: (Strings.load if f.type == "Strings" else load_column)(folder / f.name)
-            for f in fields
-        }
-    )
+    columns = {}
+    for field in dataclasses.fields(table):
+        load = Strings.load if field.type == "Strings" else load_column
+        columns[field.name] = load(folder / field.name)
+    return table(**columns)
 
 
-def _save(table, folder: Path) -> None:
+def _save(table: Events | Friends | Items, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for field in dataclasses.fields(table):
         column = getattr(table, field.name)
-        column.save(folder / field.name) if isinstance(column, Strings) else save_column(
-            folder / field.name, column
-        )
+        if isinstance(column, Strings):
+            column.save(folder / field.name)
+        else:
+            save_column(folder / field.name, column)

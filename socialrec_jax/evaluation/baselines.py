@@ -19,6 +19,7 @@ from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.recent_items import top_k_sparse
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events, World
 
 _CHOICES = {
@@ -78,15 +79,12 @@ class UserKNN:
         histories = _histories(world.events, users, history_ends, world.num_items)
         return cls(histories, world.num_items, friend_sampler, UserKNNSettings())
 
-    def scores(
-        self, events: Events, users: np.ndarray, history_ends: np.ndarray, query_times: np.ndarray
-    ) -> np.ndarray:
-        """Scores [q, V] float32 of users who did what lies before ends [q] and are asked at moments
-        [q].
-        """
+    def scores(self, query: Query) -> np.ndarray:
+        """Scores [q, V] float32 of queries."""
+        users = query.users
         num_users, num_items = len(self.histories.indptr) - 1, self.num_items
         s = self.settings
-        own = _histories(events, users, history_ends, num_items)
+        own = _histories(query.events, users, query.history_ends, num_items)
         similar = sparse.csr_array(own @ self.histories.T)
         similar.data[similar.indices == np.repeat(users, np.diff(similar.indptr))] = 0
         who, likeness = top_k_sparse(similar, min(s.neighbours, num_users))
@@ -96,8 +94,8 @@ class UserKNN:
         )
         scores = sparse.csr_array(nearest @ self.histories).toarray()
         if self.friend_sampler and (s.likeness or s.friendship):
-            friend_events = FriendEvents.before(self.friend_sampler, users, query_times)
-            histories = events.histories(users, history_ends)
+            friend_events = FriendEvents.before(self.friend_sampler, users, query.query_times)
+            histories = query.events.histories(users, query.history_ends)
             friends, _, alike = friends_had(histories, friend_events, num_items)
             scores = scores + s.friendship * friends + s.likeness * alike
         return scores

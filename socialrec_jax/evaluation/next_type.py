@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.world import BEFORE_TEST, VALIDATION, World
 
 
 def next_type_queries(world: World, part: int) -> tuple[np.ndarray, np.ndarray]:
     """Users [Q] with a history and a held-out event, and the row [Q] of the first one: what they do
     next.
     """
-    begins = world.history_ends(part)
-    stops = world.history_ends(TEST) if part == VALIDATION else world.events.offsets[1:]
+    begins = world.history_ends(AsOf.before(part))
+    stops = world.history_ends(BEFORE_TEST) if part == VALIDATION else world.events.offsets[1:]
     users = np.flatnonzero((stops > begins) & (begins > world.events.starts))
     return users, begins[users]
 

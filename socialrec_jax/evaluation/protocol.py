@@ -1,8 +1,8 @@
-"""How accuracy is judged: every user with held-out events, the whole catalogue, the same index that
-serves.
+"""The protocol: every user with held-out events, the whole catalogue, the same index that serves.
 
-Items of the user's history are masked, and targets among them dropped and counted: the question is
-the next *new* item. Ties count against us. See docs/model.md for the protocol and its reasons.
+Items of the user's history are masked, and targets among them are dropped and counted: what is
+predicted is the next *new* item. Ties count against the model. See docs/model.md for the protocol
+and its reasons.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.csr import Pairs, ranges
-from socialrec_jax.data.world import NOW, TEST, TRAIN, VALIDATION, World
+from socialrec_jax.data.query import Query, query_as_of
+from socialrec_jax.data.world import BEFORE_TEST, NOW, TRAIN, VALIDATION, World
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.inference.index import Index, dense_index, shared_index
 from socialrec_jax.runtime import parallel
@@ -23,101 +25,97 @@ CUTOFFS = (10, 20)
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationQueries:
-    """Q users as they stood before a held-out part of their events."""
+    """Q users just before a held-out part of their events, and the new items of that part.
 
-    users: np.ndarray  # [Q] int64
-    history_ends: np.ndarray  # [Q] int64, exclusive row into the World's events
-    query_times: (
-        np.ndarray
-    )  # [Q] int64, unix seconds: of friends, only what is strictly older may be known
+    The query's request times are those of the first targets; friends are not known yet
+    (`Engine.with_friends`).
+    """
+
+    query: Query
     seen: Pairs
     targets: Pairs  # M new items of the held-out part
     target_rows: np.ndarray  # [M] int64, the event of each target
-    dropped: int  # held-out events whose item the user had before
+    dropped: int  # held-out events whose item was in the user's history
     item_counts: np.ndarray  # [V] training events of each item
 
     def __len__(self) -> int:
-        return len(self.users)
+        return len(self.query)
+
+    @property
+    def users(self) -> np.ndarray:
+        return self.query.users
 
     def part(self, chosen: np.ndarray) -> EvaluationQueries:
         """The chosen queries alone."""
-        rows = self.targets.rows_of(chosen)
         return dataclasses.replace(
             self,
-            users=self.users[chosen],
-            history_ends=self.history_ends[chosen],
-            query_times=self.query_times[chosen],
+            query=self.query.part(chosen),
             seen=self.seen.of(chosen),
             targets=self.targets.of(chosen),
-            target_rows=self.target_rows[rows],
+            target_rows=self.target_rows[self.targets.rows_of(chosen)],
         )
 
     def without_history(self) -> EvaluationQueries:
-        """The same questions from users of whom nothing is known."""
+        """The same queries from users of whom no event is visible."""
+        lengths = np.diff(self.seen.offsets)
+        query = dataclasses.replace(self.query, history_ends=self.query.history_ends - lengths)
         none = Pairs(np.zeros_like(self.seen.offsets), self.seen.items[:0])
-        return dataclasses.replace(
-            self, history_ends=self.history_ends - np.diff(self.seen.offsets), seen=none
-        )
+        return dataclasses.replace(self, query=query, seen=none)
 
     def sample(self, size: int, seed: int) -> EvaluationQueries:
         """At most `size` random queries, in their order."""
         if size >= len(self):
             return self
-        return self.part(
-            np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False))
-        )
+        chosen = np.random.default_rng(seed).choice(len(self), size, replace=False)
+        return self.part(np.sort(chosen))
 
 
 def held_out(world: World, part: int, focus: Sequence[int] = ()) -> EvaluationQueries:
     """The queries of VALIDATION or TEST; with a focus, only events of these types are targets."""
-    events = world.events
-    begins, stops = (
-        world.history_ends(part),
-        world.history_ends(TEST if part == VALIDATION else NOW),
-    )
-    lengths = stops - begins
-    users = np.repeat(np.arange(world.num_users), lengths)
-    rows = ranges(begins, lengths)
+    events, as_of = world.events, AsOf.before(part)
+    users, rows = _held_out_events(world, part)
     if focus:
-        paying = np.isin(events.types[rows], focus)
-        users, rows = users[paying], rows[paying]
-    is_new = _first_of_each(users, events.items[rows], world.num_items) & ~_seen_before(
-        world, begins, users, rows
-    )
+        in_focus = np.isin(events.types[rows], focus)
+        users, rows = users[in_focus], rows[in_focus]
+    is_new = _first_of_each_item(world, users, rows) & ~_in_history(world, as_of, users, rows)
     users, rows = users[is_new], rows[is_new]
     evaluated, counts = np.unique(users, return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(counts)])
+    query = query_as_of(world, evaluated, as_of)
+    item_counts = np.bincount(events.items[world.event_splits == TRAIN], minlength=world.num_items)
     return EvaluationQueries(
-        users=evaluated,
-        history_ends=begins[evaluated],
-        query_times=world.query_times(part)[evaluated],
-        seen=events.histories(evaluated, begins[evaluated]),
+        query=dataclasses.replace(query, request_times=events.times[rows[offsets[:-1]]]),
+        seen=events.histories(evaluated, query.history_ends),
         targets=Pairs(offsets, np.asarray(events.items[rows])),
         target_rows=rows,
         dropped=int((~is_new).sum()),
-        item_counts=np.bincount(
-            events.items[world.event_splits == TRAIN], minlength=world.num_items
-        ),
+        item_counts=item_counts,
     )
 
 
-def _first_of_each(users: np.ndarray, items: np.ndarray, num_items: int) -> np.ndarray:
-    """True where a (user, item) pair occurs for the first time."""
+def _held_out_events(world: World, part: int) -> tuple[np.ndarray, np.ndarray]:
+    """(user [n], row [n]) of each event of a part of the split."""
+    starts = world.history_ends(AsOf.before(part))
+    stops = world.history_ends(BEFORE_TEST if part == VALIDATION else NOW)
+    lengths = stops - starts
+    return np.repeat(np.arange(world.num_users), lengths), ranges(starts, lengths)
+
+
+def _first_of_each_item(world: World, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """True where a user has the event's item for the first time among these events [n]."""
+    keys = users * world.num_items + world.events.items[rows]
     first = np.zeros(len(users), bool)
-    first[np.unique(users * num_items + items, return_index=True)[1]] = True
+    first[np.unique(keys, return_index=True)[1]] = True
     return first
 
 
-def _seen_before(
-    world: World, begins: np.ndarray, users: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """True where the event's item stands in its user's history before `begins`."""
-    evaluated = np.unique(users)
-    history = world.events.histories(evaluated, begins[evaluated])
+def _in_history(world: World, as_of: AsOf, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """True where the event's item is in its user's history as of a moment [n]."""
+    V, evaluated = world.num_items, np.unique(users)
+    history = world.events.histories(evaluated, world.history_ends(as_of)[evaluated])
     owners = np.repeat(evaluated, np.diff(history.offsets))
-    return np.isin(
-        users * world.num_items + world.events.items[rows], owners * world.num_items + history.items
-    )
+    keys = users * V + world.events.items[rows]
+    return np.isin(keys, owners * V + history.items)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,11 @@ def segments(world: World, queries: EvaluationQueries) -> dict[str, np.ndarray]:
     first = queries.targets.offsets[:-1]
     rows, items = queries.target_rows[first], queries.targets.items[first]
     cold = queries.item_counts[items] <= COLD_ITEM_EVENTS
-    lengths = queries.history_ends - world.events.starts[queries.users]
+    lengths = queries.query.history_ends - world.events.starts[queries.users]
     long = lengths > np.median(lengths)
     friends = np.diff(world.friends.offsets)[queries.users]
     times = world.events.times
-    last_seen = times[np.maximum(queries.history_ends - 1, 0)]
+    last_seen = times[np.maximum(queries.query.history_ends - 1, 0)]
     tied = (lengths > 0) & (times[rows] == last_seen)
     masks = {
         "warm items": ~cold,

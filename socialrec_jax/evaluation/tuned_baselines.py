@@ -10,7 +10,7 @@ import numpy as np
 
 from socialrec_jax.config import SELECT_BY
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import baselines
 from socialrec_jax.evaluation.protocol import (
     EvaluationQueries,
@@ -30,15 +30,13 @@ def fit_tuned_baselines(
 
     cosine: the tuned one, where it is known already.
     """
-    history_ends, V = world.history_ends(VALIDATION), world.num_items
+    history_ends, V = world.history_ends(BEFORE_VALIDATION), world.num_items
 
     def by_popularity(popularity: np.ndarray) -> Evaluate:
         return lambda queries: evaluate_popularity(popularity, queries)
 
     def by_neighbours(neighbours: baselines.UserKNN) -> Evaluate:
-        return _by_scores(
-            lambda q: neighbours.scores(world.events, q.users, q.history_ends, q.query_times), V
-        )
+        return _by_scores(lambda q: neighbours.scores(q.query), V)
 
     sample = validation.sample(_TUNING_QUERIES, seed=0)
     recent = baselines.tune_recently_popular(
@@ -60,7 +58,7 @@ def fit_tuned_baselines(
 def tuned_item_knn(world: World, validation: EvaluationQueries) -> tuple[ItemKNN, ItemKNNSettings]:
     """The item cosine at its best: a baseline, and a signal of the ranker."""
     sample = validation.sample(_TUNING_QUERIES, seed=0)
-    history_ends, V = world.history_ends(VALIDATION), world.num_items
+    history_ends, V = world.history_ends(BEFORE_VALIDATION), world.num_items
     return baselines.tune_item_knn(
         world.events, history_ends, V, lambda c: _value(_by_item_knn(world, c), sample)
     )
@@ -68,7 +66,7 @@ def tuned_item_knn(world: World, validation: EvaluationQueries) -> tuple[ItemKNN
 
 def _by_item_knn(world: World, cosine: ItemKNN) -> Evaluate:
     return _by_scores(
-        lambda q: cosine.scores(world.events, q.users, q.history_ends), world.num_items
+        lambda q: cosine.scores(world.events, q.users, q.query.history_ends), world.num_items
     )
 
 

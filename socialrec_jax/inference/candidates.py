@@ -1,4 +1,4 @@
-"""Candidates of each user: retrieval joined with co-occurrence, friends' items and trends."""
+"""Candidates of each query: the union of what several sources propose, with features for the ranker."""
 
 from __future__ import annotations
 
@@ -11,32 +11,127 @@ import numpy as np
 
 from socialrec_jax.batch import Candidates
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.features.ranker_features import Query, RankerFeatures
-from socialrec_jax.inference.index import Index
+from socialrec_jax.data.features.ranker_features import QueryFeatures, RankerFeatures
+from socialrec_jax.data.query import Query
+from socialrec_jax.inference.index import Index, TopItems
 from socialrec_jax.models.ranker import measure
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
 
 SOURCES = ("history", "bought together", "friends", "trending", "popular")
+POPULAR = SOURCES.index("popular")  # for users without history
 
-
-POPULAR = SOURCES.index("popular")  # for users of whom nothing is known
-
-
+# The length of each list. An item keeps the first source that proposes it.
 PER_LIST = {"history": 100, "bought together": 60, "friends": 40, "trending": 20}
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedCandidates:
-    """The candidates of q questions, padded to one number C."""
+    """The candidates of q queries, padded to one number C."""
 
     candidates: Candidates
-    sources: np.ndarray  # [q, C] index into SOURCES: the first list that named the item
+    sources: np.ndarray  # [q, C] index into SOURCES
+
+
+class CandidateGenerator:
+    """Proposes candidates and looks up their features.
+
+    Host work around an exact search on the devices.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        features: RankerFeatures,
+        catalogue: Array,
+        texts: np.ndarray,
+        temperature: float,
+    ):
+        """catalogue [V, D] and texts [V, F]: vectors of the items.
+
+        temperature: of the retriever's cosines.
+        """
+        self.index, self.features = index, features
+        self.texts, self.temperature = texts, temperature
+        self.catalogue = np.asarray(catalogue)
+        self._vectors = parallel.replicate((self.catalogue, texts))
+
+    def generate(
+        self,
+        inputs,
+        states: np.ndarray,
+        query: Query,
+        seen: Pairs,
+        allowed: np.ndarray | None = None,
+        k: int = 0,
+    ) -> Iterator[GeneratedCandidates]:
+        """Candidates of queries [Q] with retriever states [Q, D], in chunks that together cover all.
+
+        inputs: what the index scores with, see `Engine.index_inputs`. seen items are no candidates,
+        nor those where allowed [V] is False. At least k items each, where there are as many.
+        """
+        retrieved = min(max(PER_LIST["history"], k), self.index.num_items)
+        lengths = PER_LIST | {"history": retrieved}
+        begin = 0
+        for found in self.index.top(inputs, states, seen, retrieved, allowed):
+            # The features' tables are dense, so their chunks may be smaller than the search's.
+            for part in self._parts(found):
+                rows = slice(begin, begin + len(part.items))
+                seen_part = seen.part(rows.start, rows.stop)
+                begin = rows.stop
+                yield self._join(states[rows], part, query.part(rows), seen_part, allowed, lengths)
+
+    def _parts(self, found: TopItems) -> Iterator[TopItems]:
+        size = self.features.chunk
+        for begin in range(0, len(found.items), size):
+            yield TopItems(*(column[begin : begin + size] for column in found))
+
+    def _join(
+        self,
+        states: np.ndarray,
+        found: TopItems,
+        query: Query,
+        seen: Pairs,
+        allowed: np.ndarray | None,
+        lengths: dict[str, int],
+    ) -> GeneratedCandidates:
+        """The union of what the index found and what the features propose."""
+        query_features = self.features.look_up(query)
+        retrieved = np.where(np.isfinite(found.scores), found.items, -1)
+        lists = {"history": retrieved} | self.features.proposals(query_features, lengths)
+        proposed, sources = _concatenate(lists)
+        keep = _first_of_each_item(proposed) & (proposed >= 0)
+        keep &= ~_among(proposed, seen, len(self.texts))
+        if allowed is not None:
+            keep &= allowed[proposed]
+        items, sources = _move_to_front(keep, proposed, sources, width=sum(lengths.values()))
+        # For a state of zeros the index scores by popularity.
+        unknown = ~states.any(axis=1, keepdims=True)
+        sources = np.where(unknown & (sources == 0), POPULAR, sources)
+        candidates = self._with_features(states, items, query_features, found.log_totals)
+        return GeneratedCandidates(candidates, sources)
+
+    def _with_features(
+        self,
+        states: np.ndarray,
+        items: np.ndarray,
+        query_features: QueryFeatures,
+        log_totals: np.ndarray,
+    ) -> Candidates:
+        """items [q, C], -1 where there is none."""
+        exists = items >= 0
+        items = np.maximum(items, 0)
+        profiles = np.asarray(query_features.history @ self.texts, np.float32)
+        rows = (states, profiles, items)
+        cosine, text = map_padded(_measures(), self._vectors, rows, self.features.chunk)
+        log_probability = cosine / self.temperature - log_totals[:, None]
+        features = self.features.compute(query_features, items, log_probability, text)
+        return Candidates(states=states, items=items, exists=exists, features=features)
 
 
 @functools.cache
 def _measures() -> Callable:
-    """One for all finders: what is compiled for the ranker's training serves its evaluation too."""
+    """One for all generators: what is compiled for the ranker's training serves evaluation too."""
 
     def measure_candidates(vectors: tuple, query: tuple) -> tuple[Array, Array]:
         return measure(*query, *vectors)
@@ -44,117 +139,50 @@ def _measures() -> Callable:
     return parallel.map_devices(measure_candidates)
 
 
-class CandidateGenerator:
-    """Finds candidates and looks up what is known of them: host work around an exact search on the
-    devices.
-    """
-
-    def __init__(
-        self,
-        index: Index,
-        features: RankerFeatures,
-        catalogue,
-        texts: np.ndarray,
-        temperature: float,
-    ):
-        """catalogue [V, D], texts [V, F]: vectors of the items; temperature: of the retriever's
-        cosines.
-        """
-        self.index, self.features, self.texts, self.temperature = (
-            index,
-            features,
-            texts,
-            temperature,
-        )
-        self.catalogue = np.asarray(catalogue)
-        self._vectors = parallel.replicate((self.catalogue, texts))
-
-    def generate(
-        self,
-        shared,
-        states: np.ndarray,
-        query: Query,
-        seen: Pairs,
-        allowed: np.ndarray | None = None,
-        k: int = 0,
-    ) -> Iterator[GeneratedCandidates]:
-        """Candidates of users [Q] with retriever states [Q, D], in chunks that together cover all
-        in order.
-
-        shared: see `Recommender.shared`. seen items are no candidates, nor those where allowed [V]
-        is False. At least k items each, where there are.
-        """
-        lists = PER_LIST | {"history": min(max(PER_LIST["history"], k), self.index.num_items)}
-        done, step = 0, self.features.chunk
-        for items, best, normalisers in self.index.top(
-            shared, states, seen, lists["history"], allowed
-        ):
-            items = np.where(np.isfinite(best), items, -1)
-            for begin in range(0, len(items), step):
-                end = min(begin + step, len(items))
-                at = slice(done + begin, done + end)
-                part, forbidden = query.part(at.start, at.stop), seen.part(at.start, at.stop)
-                found = items[begin:end], normalisers[begin:end]
-                yield self._join(states[at], *found, part, forbidden, allowed, lists)
-            done += len(items)
-
-    def _join(
-        self, states, retrieved, normalisers, query: Query, seen: Pairs, allowed, lists
-    ) -> GeneratedCandidates:
-        query_features = self.features.look_up(query)
-        proposals = {"history": retrieved} | self.features.proposals(query_features, lists)
-        items, sources = _union(proposals, seen, len(self.texts), allowed, sum(lists.values()))
-        unknown = ~states.any(axis=1, keepdims=True)  # the search gave them what is popular
-        sources = np.where(unknown & (sources == 0), POPULAR, sources)
-        exists = items >= 0
-        items = np.maximum(items, 0)
-        profiles = np.asarray(query_features.history @ self.texts, np.float32)
-        cosine, text = on_devices(
-            _measures(), self._vectors, (states, profiles, items), self.features.chunk
-        )
-        retrieval = cosine / self.temperature - normalisers[:, None]
-        features = self.features.compute(query_features, items, retrieval, text)
-        return GeneratedCandidates(
-            Candidates(states=states, items=items, exists=exists, features=features), sources
-        )
-
-
-def on_devices(function: Callable, shared, rows, size: int):
-    """function(shared, rows [q, ...]) on all devices, the rows filled up to the one size that
-    compiles.
-    """
+def map_padded(function: Callable, shared, rows, size: int):
+    """function(shared, rows [q, ...]) on all devices, the rows padded to one compiled size."""
     P = parallel.num_local_devices()
     q, size = len(jax.tree.leaves(rows)[0]), -(-size // P) * P
-    padded = jax.tree.map(
-        lambda leaf: np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1)), rows
-    )
-    found = parallel.join_devices(function(shared, parallel.split_over_devices(padded)))
-    return jax.tree.map(lambda leaf: leaf[:q], found)
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        return np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1))
+
+    parts = parallel.split_over_devices(jax.tree.map(pad, rows))
+    results = parallel.join_devices(function(shared, parts))
+    return jax.tree.map(lambda leaf: leaf[:q], results)
 
 
-def _union(lists: dict[str, np.ndarray], seen: Pairs, num_items: int, allowed, width: int):
-    """(items [q, width] or -1, sources [q, width]): every item once, under the first list that has
-    it.
-    """
-    everything = np.concatenate(list(lists.values()), axis=1)
-    source = np.concatenate(
-        [np.full(part.shape[1], SOURCES.index(name)) for name, part in lists.items()]
-    )
-    q, n = everything.shape
-    keys = np.arange(q)[:, None] * (num_items + 1) + everything
-    forbidden = np.repeat(np.arange(q), np.diff(seen.offsets)) * (num_items + 1) + seen.items
-    order = np.argsort(keys, axis=1, kind="stable")  # the earlier list first among equal items
-    ordered = np.take_along_axis(keys, order, 1)
-    first = np.ones((q, n), bool)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    keep = np.zeros((q, n), bool)
-    np.put_along_axis(keep, order, first, 1)
-    keep &= (everything >= 0) & ~np.isin(keys, forbidden)
-    if allowed is not None:
-        keep &= allowed[np.maximum(everything, 0)]
-    place = np.argsort(~keep, axis=1, kind="stable")
-    items = np.where(
-        np.take_along_axis(keep, place, 1), np.take_along_axis(everything, place, 1), -1
-    )
-    pad = ((0, 0), (0, width - n))
-    return np.pad(items, pad, constant_values=-1), np.pad(source[place], pad)
+def _concatenate(lists: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(items [q, n] of all lists side by side, the source of each column [n])."""
+    sources = [np.full(items.shape[1], SOURCES.index(name)) for name, items in lists.items()]
+    return np.concatenate(list(lists.values()), axis=1), np.concatenate(sources)
+
+
+def _first_of_each_item(items: np.ndarray) -> np.ndarray:
+    """Where an item [q, n] occurs for the first time in its row."""
+    # The stable sort keeps the earlier list first among equal items.
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, 1)
+    first_in_order = np.ones(items.shape, bool)
+    first_in_order[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.empty(items.shape, bool)
+    np.put_along_axis(first, order, first_in_order, 1)
+    return first
+
+
+def _among(items: np.ndarray, pairs: Pairs, num_items: int) -> np.ndarray:
+    """Which items [q, n] are among the pairs of their row."""
+    q = len(items)
+    keys = np.arange(q)[:, None] * num_items + items
+    pair_rows = np.repeat(np.arange(q), np.diff(pairs.offsets))
+    return np.isin(keys, pair_rows * num_items + pairs.items)
+
+
+def _move_to_front(
+    keep: np.ndarray, items: np.ndarray, sources: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(items [q, width], sources [q, width]): those to keep first, in their order, then -1."""
+    order = np.argsort(~keep, axis=1, kind="stable")
+    kept = np.take_along_axis(np.where(keep, items, -1), order, 1)
+    padding = ((0, 0), (0, width - items.shape[1]))
+    return np.pad(kept, padding, constant_values=-1), np.pad(sources[order], padding)

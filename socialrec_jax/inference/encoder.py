@@ -1,19 +1,17 @@
-"""Histories -> user states, through the same packed batches and the same model call as in
-training.
-"""
+"""Histories to user states, through the same packed batches and model call as in training."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from socialrec_jax.batch import Batch, FriendTrees
+from socialrec_jax.batch import Batch
 from socialrec_jax.config import Config, required
+from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.batching.layout import gather_rows, pack_windows
-from socialrec_jax.data.world import Events
+from socialrec_jax.data.query import Query
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
@@ -22,21 +20,15 @@ _TOKENS_AT_ONCE = 8192  # on all devices
 _QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
 _TREES_AT_ONCE = 256  # on all devices
 
-Trees = Callable[
-    [np.ndarray], FriendTrees
-]  # who stood around some of the queries [q], -1 for nobody
-
 
 @functools.lru_cache(maxsize=4)
 def encoder_of(model: RecommenderModel, config: Config) -> Encoder:
-    """The same encoder for all who use the same model: what validation has compiled serves
-    evaluation too.
-    """
+    """The same encoder for everyone with the same model, so that nothing compiles twice."""
     return Encoder(model, config)
 
 
 class Encoder:
-    """The model at work. Compiled once; variables [tree on all devices] are given with each call.
+    """The compiled model; its variables [tree on all devices] are given with each call.
 
     types: (variables, (states [P, q, k, D], items [P, q, k])) -> [P, q, k, A], how each user would
     act on each item if it came next. actions: (variables, states [q, D]) -> [q, A], whatever comes
@@ -46,11 +38,12 @@ class Encoder:
     def __init__(self, model: RecommenderModel, config: Config):
         self.model = model
         self.row_length = required(config.model.history_length)
-        per_device = max(1, _TOKENS_AT_ONCE // self.row_length // parallel.num_local_devices())
-        self.rows_per_call = per_device * parallel.num_local_devices()
+        P = parallel.num_local_devices()
+        self.rows_per_call = P * max(1, _TOKENS_AT_ONCE // self.row_length // P)
+        self.trees_per_call = P * max(1, _TREES_AT_ONCE // P)
         self._catalogue = jax.jit(functools.partial(_encode_items, model))
         self._encode = parallel.map_devices(functools.partial(_encode_users, model))
-        self._join = parallel.map_devices(functools.partial(_join_trees, model))
+        self._join_friends = parallel.map_devices(functools.partial(_join_friends, model))
         self.types = parallel.map_devices(functools.partial(_next_types, model))
         self.actions = jax.jit(functools.partial(_next_actions, model))
 
@@ -58,75 +51,66 @@ class Encoder:
         """The item vectors [V, D], on all local devices."""
         return parallel.replicate(self._catalogue(variables))
 
-    def states(
-        self,
-        variables: dict,
-        events: Events,
-        users: np.ndarray,
-        history_ends: np.ndarray,
-        first_time: int,
-        request_times: np.ndarray | None = None,
-        trees: Trees | None = None,
-    ) -> np.ndarray:
-        """The state [Q, D] float32 of each query: user users[q], who did what lies before row
-        ends[q] of events.
+    def states(self, variables: dict, query: Query, first_time: int) -> np.ndarray:
+        """The state [Q, D] float32 of each query.
 
-        Only the last T events count. asked [Q]: unix seconds of the request, for models that see
-        it; without it each is asked right at its last event. trees: the friends of each query, for
-        models that know friends. A query without history gets a state of zeros, whoever its friends
-        are: what is popular serves it better (on Ciao by two thirds), and the ranker knows what
-        friends had.
+        Only the last T visible events count. Models that see the request time take that of the last
+        visible event where the query has none. Models with friends read them where the query has a
+        friend sampler.
+
+        A query without history gets a state of zeros, whoever the user's friends are: the popular
+        items serve it better (on Ciao by two thirds), and the ranker knows what friends had.
         """
-        states = np.zeros((len(users), self.model.config.width), np.float32)
-        lengths = np.minimum(history_ends - events.offsets[users], self.row_length)
-        known = np.flatnonzero(lengths)
+        states = np.zeros((len(query), self.model.config.width), np.float32)
+        known = np.flatnonzero(query.history_ends > query.events.offsets[query.users])
         for begin in range(0, len(known), _QUERIES_AT_ONCE):
-            part = known[begin : begin + _QUERIES_AT_ONCE]
-            when = None if request_times is None else request_times[part]
-            states[part] = self._windows(
-                variables, events, history_ends[part], lengths[part], first_time, when
-            )
-        if trees is not None:
-            self._join_friends(variables, states, known, trees)
+            rows = known[begin : begin + _QUERIES_AT_ONCE]
+            states[rows] = self._encode_histories(variables, query.part(rows), first_time)
+        if self.model.num_users and query.friend_sampler is not None:
+            self._add_friends(variables, states, known, query, query.friend_sampler)
         return states
 
-    def _join_friends(
-        self, variables: dict, states: np.ndarray, known: np.ndarray, trees: Trees
+    def _add_friends(
+        self,
+        variables: dict,
+        states: np.ndarray,
+        known: np.ndarray,
+        query: Query,
+        friend_sampler: FriendSampler,
     ) -> None:
-        """Let friends into the states [Q, D] of the queries `known`, in chunks of one size."""
-        P = parallel.num_local_devices()
-        size = max(1, _TREES_AT_ONCE // P) * P
+        """Join friends into states [Q, D] of the queries `known`, in chunks of one size."""
+        size = self.trees_per_call
         for begin in range(0, len(known), size):
-            chosen = known[begin : begin + size]
-            padded = np.pad(chosen, (0, size - len(chosen)), constant_values=-1)
-            part = parallel.split_over_devices((states[padded], trees(padded)))
-            states[chosen] = parallel.join_devices(self._join(variables, part))[: len(chosen)]
+            rows = known[begin : begin + size]
+            padded = np.pad(rows, (0, size - len(rows)), constant_values=-1)
+            users = np.where(padded < 0, -1, query.users[padded])
+            trees = friend_sampler.sample(users, query.query_times[padded])
+            parts = parallel.split_over_devices((states[padded], trees))
+            joined = parallel.join_devices(self._join_friends(variables, parts))
+            states[rows] = joined[: len(rows)]
 
-    def _windows(
-        self, variables, events: Events, history_ends, lengths, first_time: int, request_times
-    ) -> np.ndarray:
-        """States after events[end - length : end] [S], none of them empty."""
-        layout, last = pack_windows(history_ends - lengths, lengths, self.row_length)
-        request = events.times[
-            np.minimum(layout.sources + 1, len(events.times) - 1)
-        ]  # as in training: the next event's
-        request.reshape(-1)[last] = (
-            events.times[history_ends - 1] if request_times is None else request_times
-        )
-        rows = [
-            self._encode_rows(
-                variables,
-                gather_rows(events, layout, at, np.arange(self.rows_per_call), first_time, request),
-            )
-            for at in range(0, len(layout.segments), self.rows_per_call)
-        ]
-        return np.concatenate(rows).reshape(-1, self.model.config.width)[last]
+    def _encode_histories(self, variables: dict, query: Query, first_time: int) -> np.ndarray:
+        """States [S, D] of queries with at least one visible event each."""
+        events, ends = query.events, query.history_ends
+        lengths = np.minimum(ends - events.offsets[query.users], self.row_length)
+        layout, last = pack_windows(ends - lengths, lengths, self.row_length)
+        # As in training, the request time of an event is the time of the next one.
+        next_rows = np.minimum(layout.sources + 1, len(events.times) - 1)
+        request_times = events.times[next_rows]
+        last_times = events.times[ends - 1] if query.request_times is None else query.request_times
+        request_times.reshape(-1)[last] = last_times
+        states = []
+        for begin in range(0, len(layout.segments), self.rows_per_call):
+            row_ids = np.arange(self.rows_per_call)
+            batch = gather_rows(events, layout, begin, row_ids, first_time, request_times)
+            states.append(self._encode_rows(variables, batch))
+        return np.concatenate(states).reshape(-1, self.model.config.width)[last]
 
     def _encode_rows(self, variables: dict, batch: Batch) -> np.ndarray:
         return parallel.join_devices(self._encode(variables, parallel.split_over_devices(batch)))
 
 
-# What is compiled, by names that a profile shows.
+# The compiled functions have names of their own, which a profile shows.
 
 
 def _encode_items(model: RecommenderModel, variables: dict) -> Array:
@@ -137,7 +121,7 @@ def _encode_users(model: RecommenderModel, variables: dict, batch: Batch) -> Arr
     return model.bind(variables).encode_users(batch)
 
 
-def _join_trees(model: RecommenderModel, variables: dict, part: tuple) -> Array:
+def _join_friends(model: RecommenderModel, variables: dict, part: tuple) -> Array:
     return model.bind(variables).join_friends(*part)
 
 

@@ -1,11 +1,8 @@
-"""A trained run as an object that recommends: the same features, model and index that evaluation
-judged.
-"""
+"""What evaluation measures and serving serves: states of queries, candidates in order, probabilities."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,22 +11,30 @@ import numpy as np
 from scipy.special import softmax
 
 from socialrec_jax.config import Config
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import Query, RankerFeatures
-from socialrec_jax.data.world import NOW, TEST, Events, World
+from socialrec_jax.data.features.ranker_features import RankerFeatures
+from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
+from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator
-from socialrec_jax.inference.encoder import Trees, encoder_of
-from socialrec_jax.inference.explain import reasons
-from socialrec_jax.inference.index import bucket, fits_whole, retrieval_index
+from socialrec_jax.inference.encoder import Encoder, encoder_of
+from socialrec_jax.inference.explain import similar_recent_items
+from socialrec_jax.inference.index import (
+    Index,
+    TopItems,
+    bucket,
+    fits_whole,
+    retrieval_index,
+)
 from socialrec_jax.inference.load import focus_of, load_run
 from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
 
-_USERS_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
+_QUERIES_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,249 +45,229 @@ class Recommendations:
     items: np.ndarray  # [q, k] int32
     scores: np.ndarray  # [q, k] float32 logits; -inf where fewer than k items could be recommended
     type_probabilities: np.ndarray  # [q, k, A] that the next event is of this type and on this item
-    sources: np.ndarray  # [q, k] index into ranking.SOURCES: who named the item first
-    reasons: (
-        np.ndarray
-    )  # [q, k] int32, the recent event's item that is most like the recommended one, -1 without
+    sources: np.ndarray  # [q, k] index into candidates.SOURCES: the first list with the item
+    reasons: np.ndarray  # [q, k] int32, the recent item most similar to it, -1 without history
 
     @property
     def exists(self) -> np.ndarray:
         return np.isfinite(self.scores)
 
 
-class Recommender:
-    """Recommends from a World with trained parameters; `load` opens a run directory."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Engine:
+    """A World with trained parameters at work.
 
-    variables: dict  # of the retriever
-    catalogue: jax.Array  # [V, D]
+    It never changes: other parameters make another engine. What is compiled belongs to the model
+    and the shapes, and is shared by all engines of the same model (`encoder_of`,
+    `retrieval_index`).
+    """
+
+    world: World
+    config: Config
+    model: RecommenderModel
+    texts: np.ndarray  # [V, F] the items' fixed vectors, F = 0 for models without
+    friend_sampler: FriendSampler | None  # of all friendships, None where there are none
+    encoder: Encoder
+    index: Index
+    variables: dict  # of the retriever, on all devices
+    catalogue: jax.Array  # [V, D] item vectors, on all devices
     reranker: Reranker | None = None  # without one the retriever's order stands
 
-    def __init__(
-        self, world: World, config: Config, model: RecommenderModel, texts: np.ndarray | None = None
-    ):
-        """texts [V, F]: the items' fixed vectors, for models that know them."""
-        self.world, self.config, self.model = world, config, model
-        self.texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
-        self.encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes modules
+    @classmethod
+    def create(
+        cls,
+        world: World,
+        config: Config,
+        model: RecommenderModel,
+        params: dict,
+        *,
+        texts: np.ndarray | None = None,
+        known: np.ndarray | None = None,
+        friend_sampler: FriendSampler | None = None,
+    ) -> Engine:
+        """An engine of a retriever's parameters.
+
+        texts [V, F]: the items' fixed vectors, for models that know them. known [V] bool: items
+        whose ids were learnt, all of them by default. friend_sampler: of all friendships of the
+        World; whoever creates many engines can share one.
+        """
+        texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
+        known = np.ones(world.num_items, bool) if known is None else known
+        encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes modules
         sharded = not fits_whole(world.num_items, config.model.width)
-        self.index = retrieval_index(config.model.temperature, world.num_items, sharded)
+        variables = parallel.replicate({"params": params} | fixed_variables(texts, known))
+        return cls(
+            world=world,
+            config=config,
+            model=model,
+            texts=texts,
+            friend_sampler=friend_sampler or friend_sampler_of(world, config.seed),
+            encoder=encoder,
+            index=retrieval_index(config.model.temperature, world.num_items, sharded),
+            variables=variables,
+            catalogue=encoder.catalogue(variables),
+        )
 
     @classmethod
-    def load(cls, run: Path, as_of: int | str = NOW) -> Recommender:
-        """The run's model for questions as of some time. Raises InputMissing, BadData or DiskError
-        when it is damaged.
+    def load(cls, run: Path, as_of: AsOf = NOW) -> Engine:
+        """The engine of a run directory for queries as of some time.
 
-        Now is answered by the model that learnt from all events, if the run has one; anything
-        earlier by the one that was judged, which has not seen what came later.
+        Queries as of now get the model that learnt from all events, if the run has one. Earlier
+        queries get the model that was evaluated, which has not seen what came later. Raises
+        InputMissing, BadData or DiskError when the run is damaged.
         """
-        loaded = load_run(run, refitted=as_of == NOW)
-        recommender = cls(loaded.world, loaded.config, loaded.model, loaded.texts)
-        recommender.use(loaded.params, loaded.known)
-        if loaded.ranker is not None and loaded.features is not None:
-            recommender.rank_with(loaded.features, loaded.ranker)
-        return recommender
-
-    def use(self, params: dict, known: np.ndarray | None = None) -> Recommender:
-        """Recommend with these parameters from now on; what is compiled stays.
-
-        known [V]: items whose ids were learnt; all of them by default.
-        """
-        known = np.ones(self.world.num_items, bool) if known is None else known
-        self.variables = parallel.replicate({"params": params} | fixed_variables(self.texts, known))
-        self.catalogue = self.encoder.catalogue(self.variables)
-        return self
-
-    def rank_with(self, features: RankerFeatures, params: dict) -> Recommender:
-        """Order candidates by the ranker with these parameters from now on."""
-        focus = focus_of(self.config, self.world)
-        self.reranker = Reranker(
-            self.candidates_by(features), params, self.model.num_event_types, focus
+        loaded = load_run(run, refitted=as_of.is_now)
+        engine = cls.create(
+            loaded.world,
+            loaded.config,
+            loaded.model,
+            loaded.params,
+            texts=loaded.texts,
+            known=loaded.known,
         )
-        return self
+        if loaded.ranker is None or loaded.features is None:
+            return engine
+        return engine.with_ranker(loaded.features, loaded.ranker)
 
-    def candidates_by(self, features: RankerFeatures) -> CandidateGenerator:
-        """Candidates around the present retriever."""
+    def with_ranker(self, features: RankerFeatures, params: dict) -> Engine:
+        """The same engine, whose candidates are put in order by a ranker."""
+        focus = focus_of(self.config, self.world)
+        generator = self.candidate_generator(features)
+        reranker = Reranker(generator, params, self.model.num_event_types, focus)
+        return dataclasses.replace(self, reranker=reranker)
+
+    def candidate_generator(self, features: RankerFeatures) -> CandidateGenerator:
+        """Candidates around this retriever."""
         return CandidateGenerator(
             self.index, features, self.catalogue, self.texts, self.config.model.temperature
         )
 
-    def shared(self, as_of: int | str = NOW):
-        """What the index scores with: the catalogue, and the scores [V] that users without history
-        get.
+    def query(self, users: np.ndarray, as_of: AsOf = NOW) -> Query:
+        """Users [Q] of the World as of a moment, with their friends."""
+        return self.with_friends(query_as_of(self.world, users, as_of))
+
+    def with_friends(self, query: Query) -> Query:
+        """A query of the World's users with their friends, as of the query's moment.
+
+        Where the model reads request times and the query has them, friends are known until then.
         """
-        fallback = recent_popularity(
-            self.world.events, self.world.history_ends(as_of), self.world.num_items
-        )
+        request_times = query.request_times if self.config.model.request_time else None
+        query_times = query.query_times if request_times is None else request_times
+        sampler = self.friend_sampler
+        if sampler is not None:
+            sampler = sampler.until(self.world.history_ends(query.as_of))
+        return dataclasses.replace(query, query_times=query_times, friend_sampler=sampler)
+
+    def states(self, query: Query) -> np.ndarray:
+        """The state [Q, D] of each query, see `Encoder.states`."""
+        return self.encoder.states(self.variables, query, self.world.first_time)
+
+    def index_inputs(self, as_of: AsOf = NOW):
+        """What the index scores with, on the devices.
+
+        The catalogue [V, D], and the scores [V] that users without history get.
+        """
+        history_ends = self.world.history_ends(as_of)
+        fallback = recent_popularity(self.world.events, history_ends, self.world.num_items)
         return self.index.place((self.catalogue, fallback))
-
-    def states(
-        self,
-        events: Events,
-        users: np.ndarray,
-        history_ends: np.ndarray,
-        query: np.ndarray | None = None,
-        *,
-        query_times: np.ndarray | None = None,
-        as_of: int | str = NOW,
-    ) -> np.ndarray:
-        """The state [Q, D] of each query, see `Encoder.states`.
-
-        moments [Q]: unix seconds before which friends' deeds and friendships may be known, besides
-        what as_of hides of everybody. Whoever the World does not know (events are not its own) has
-        no friends. Raises ValueError when a model with friends is asked for users of the World
-        without moments.
-        """
-        trees = None
-        if self.model.num_users and events is self.world.events:
-            if query_times is None:
-                raise ValueError("this model knows friends: say up to which moments with moments=")
-            trees = self._trees(users, query_times, as_of)
-        return self.encoder.states(
-            self.variables, events, users, history_ends, self.world.first_time, query, trees
-        )
-
-    def query(self, events: Events, users, history_ends, query_times, as_of: int | str) -> Query:
-        """What the ranker's signals may look at."""
-        has_friends = (
-            events is self.world.events and len(self.world.friends.ids) and query_times is not None
-        )
-        friend_sampler = self._friend_sampler(as_of) if has_friends else None
-        return Query(
-            events,
-            users,
-            history_ends,
-            np.zeros(len(users), np.int64) if query_times is None else query_times,
-            friend_sampler,
-        )
-
-    def _trees(self, users: np.ndarray, query_times: np.ndarray, as_of: int | str) -> Trees:
-        friend_sampler = self._friend_sampler(as_of)
-
-        def trees(chosen: np.ndarray):
-            return friend_sampler.sample(
-                np.where(chosen < 0, -1, users[chosen]), query_times[chosen]
-            )
-
-        return trees
-
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - a few columns of users, as long as the recommender lives
-    def _friend_sampler(self, as_of: int | str) -> FriendSampler:
-        if as_of == NOW:
-            return FriendSampler(
-                self.world.events,
-                self.world.friends,
-                self.world.history_ends(),
-                seed=self.config.seed,
-            )
-        return self._friend_sampler(NOW).until(self.world.history_ends(as_of))
 
     def recommend(
         self,
-        users: np.ndarray,
+        query: Query,
         *,
         k: int = 10,
-        as_of: int | str = NOW,
-        events: Events | None = None,
         repeats: bool = False,
         allowed: np.ndarray | None = None,
     ) -> Iterator[Recommendations]:
-        """The k best items for users [Q], in chunks that together cover all users in order.
+        """The k best items of each query [Q], in chunks that together cover all queries in order.
 
-        as_of: see `World.ends`; events: histories of users that the World does not know, then users
-        index them; repeats: items of the history may be recommended; allowed [V] bool: only these.
+        repeats: items of the history may be recommended. allowed [V] bool: only these items.
         Raises UsageError when k is larger than the catalogue.
         """
-        if not 1 <= k <= self.world.num_items:
-            raise UsageError(
-                f"k is {k}, the catalogue has {self.world.num_items} items: choose 1..{self.world.num_items}"
-            )
-        shared = self.shared(as_of)
-        history_ends = self.world.history_ends(as_of) if events is None else events.offsets[1:]
-        query_times = self.world.query_times(as_of) if events is None else None
-        events = self.world.events if events is None else events
-        for begin in range(0, len(users), _USERS_AT_ONCE):
-            some = users[begin : begin + _USERS_AT_ONCE]
-            query = np.full(len(some), as_of) if isinstance(as_of, int) and as_of > TEST else None
-            known = None if query_times is None else query_times[some]
-            states = self.states(
-                events, some, history_ends[some], query, query_times=known, as_of=as_of
-            )
-            query = self.query(events, some, history_ends[some], known, as_of)
-            yield from self._recommend_some(shared, states, query, k, repeats, allowed)
+        V = self.world.num_items
+        if not 1 <= k <= V:
+            raise UsageError(f"k is {k}, the catalogue has {V} items: choose 1..{V}")
+        inputs = self.index_inputs(query.as_of)
+        for begin in range(0, len(query), _QUERIES_AT_ONCE):
+            part = query.part(slice(begin, begin + _QUERIES_AT_ONCE))
+            yield from self._recommend_part(inputs, part, k, repeats, allowed)
 
-    def _recommend_some(
-        self, shared, states, query: Query, k, repeats, allowed
+    def _recommend_part(
+        self, inputs, query: Query, k: int, repeats: bool, allowed: np.ndarray | None
     ) -> Iterator[Recommendations]:
-        seen_ends = query.events.offsets[query.users] if repeats else query.history_ends
-        seen = query.events.histories(query.users, seen_ends)
+        starts = query.events.offsets[query.users]
+        seen = query.events.histories(query.users, starts if repeats else query.history_ends)
+        states = self.states(query)
         done = 0
-        for ranked in self.ranked(shared, states, query, seen, allowed, k):
-            part = query.part(done, done + len(ranked.items))
-            done += len(ranked.items)
-            items = ranked.items[:, :k]
-            yield Recommendations(
-                users=part.users,
-                items=items,
-                scores=ranked.scores[:, :k],
-                type_probabilities=ranked.probabilities[:, :k],
-                sources=ranked.sources[:, :k],
-                reasons=reasons(
-                    np.asarray(self.catalogue), part.events, part.users, part.history_ends, items
-                ),
-            )
+        for ranked in self.ranked(inputs, states, query, seen, allowed, k):
+            part = query.part(slice(done, done + len(ranked.items)))
+            done += len(part)
+            yield self._recommendations(part, ranked, k)
+
+    def _recommendations(self, query: Query, ranked: RankedLists, k: int) -> Recommendations:
+        items = ranked.items[:, :k]
+        return Recommendations(
+            users=query.users,
+            items=items,
+            scores=ranked.scores[:, :k],
+            type_probabilities=ranked.probabilities[:, :k],
+            sources=ranked.sources[:, :k],
+            reasons=similar_recent_items(np.asarray(self.catalogue), query, items),
+        )
 
     def ranked(
         self,
-        shared,
+        inputs,
         states: np.ndarray,
         query: Query,
         seen: Pairs,
         allowed: np.ndarray | None = None,
         k: int = 0,
     ) -> Iterator[RankedLists]:
-        """Candidates in their order for users [Q] with states [Q, D], in chunks; at least k, where
-        there are.
+        """Candidates in order for queries [Q] with states [Q, D], in chunks.
+
+        inputs: see `index_inputs`. seen items are left out, and items where allowed [V] is False.
+        At least k candidates each, where there are as many.
         """
         if self.reranker is not None:
-            yield from self.reranker.lists(shared, states, query, seen, allowed, k)
+            yield from self.reranker.lists(inputs, states, query, seen, allowed, k)
             return
         done = 0
-        for items, scores, log_total in self.index.top(shared, states, seen, k, allowed):
-            some = states[done : done + len(items)]
-            done += len(items)
-            probabilities = np.exp(scores - log_total[:, None])[..., None] * self._type_shares(
-                some, items
-            )
-            unknown = ~some.any(axis=1, keepdims=True)
-            yield RankedLists(
-                items,
-                scores,
-                probabilities,
-                np.broadcast_to(np.where(unknown, POPULAR, 0), items.shape),
-            )
+        for found in self.index.top(inputs, states, seen, k, allowed):
+            part = states[done : done + len(found.items)]
+            done += len(part)
+            yield self._retrieved(part, found)
+
+    def _retrieved(self, states: np.ndarray, found: TopItems) -> RankedLists:
+        """The retriever's order as it stands."""
+        item_probabilities = np.exp(found.scores - found.log_totals[:, None])
+        probabilities = item_probabilities[..., None] * self._type_shares(states, found.items)
+        unknown = ~states.any(axis=1, keepdims=True)
+        sources = np.broadcast_to(np.where(unknown, POPULAR, 0), found.items.shape)
+        return RankedLists(found.items, found.scores, probabilities, sources)
 
     def next_actions(self, states: np.ndarray, query: Query) -> np.ndarray:
-        """Chances [Q, A] that each user's next event is of each type, whatever it is with.
+        """Probabilities [Q, A] that each user's next event is of each type, on any item.
 
-        The geometric mean of the model's and those that counts give: either alone is worse
+        The geometric mean of the model's and of those that counts give: each alone is worse
         (docs/results.md).
         """
         pad = bucket(len(states), 1) - len(states)
-        probabilities = np.asarray(
-            self.encoder.actions(self.variables, np.pad(states, ((0, pad), (0, 0))))
-        )[: len(states)]
+        padded = np.pad(states, ((0, pad), (0, 0)))
+        modelled = np.asarray(self.encoder.actions(self.variables, padded))[: len(states)]
         if self.reranker is None:
-            return probabilities
-        counted = self.reranker.generator.features.next_type.probabilities(
-            query.events, query.users, query.history_ends
-        )
-        return softmax((np.log(probabilities + 1e-12) + np.log(counted + 1e-12)) / 2, axis=1)
+            return modelled
+        regression = self.reranker.generator.features.next_type
+        counted = regression.probabilities(query.events, query.users, query.history_ends)
+        return softmax((np.log(modelled + 1e-12) + np.log(counted + 1e-12)) / 2, axis=-1)
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""
         if self.model.num_event_types == 1:
             return np.ones((*items.shape, 1), np.float32)
         pad = bucket(len(states), parallel.num_local_devices()) - len(states)
-        states = np.repeat(np.pad(states, ((0, pad), (0, 0)))[:, None], items.shape[1], axis=1)
-        parts = parallel.split_over_devices((states, np.pad(items, ((0, pad), (0, 0)))))
+        padded_items = np.pad(items, ((0, pad), (0, 0)))
+        padded_states = np.pad(states, ((0, pad), (0, 0)))
+        repeated = np.repeat(padded_states[:, None], items.shape[1], axis=1)
+        parts = parallel.split_over_devices((repeated, padded_items))
         return parallel.join_devices(self.encoder.types(self.variables, parts))[: len(items)]

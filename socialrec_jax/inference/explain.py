@@ -1,33 +1,32 @@
-"""Why an item is recommended: the recent item of the user's own that is most like it."""
+"""Why an item is recommended: the recent item of the user's history that is most similar to it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from socialrec_jax.data.world import Events
+from socialrec_jax.data.query import Query
 
 _RECENT_EVENTS = 10  # that may be named as the reason
 
 
-def reasons(
-    vectors: np.ndarray,
-    events: Events,
-    users: np.ndarray,
-    history_ends: np.ndarray,
-    items: np.ndarray,
-) -> np.ndarray:
-    """The recent item of each user's history that is most like each recommended item [q, k], -1
-    without history.
+def similar_recent_items(vectors: np.ndarray, query: Query, items: np.ndarray) -> np.ndarray:
+    """The recent item of each user that is most similar to each recommended item [q, k].
 
-    vectors [V, D]: the catalogue.
+    vectors [V, D]: the catalogue; similarity is their inner product. -1 for users without history.
     """
-    recent = history_ends[:, None] - 1 - np.arange(_RECENT_EVENTS)[None]
-    valid = np.asarray(recent >= events.offsets[users][:, None])
-    recent_items = (
-        events.items[np.where(valid, recent, 0)]
-        if len(events.items)
-        else np.zeros(recent.shape, np.int32)
-    )
-    likeness = vectors[items] @ vectors[recent_items].swapaxes(1, 2)
-    best = np.where(valid[:, None], likeness, -np.inf).argmax(-1)
-    return np.where(np.any(valid, -1)[:, None], np.take_along_axis(recent_items, best, 1), -1)
+    recent, valid = _recent_items(query)
+    similarity = vectors[items] @ vectors[recent].swapaxes(1, 2)
+    similarity = np.where(valid[:, None], similarity, -np.inf)
+    most_similar = np.take_along_axis(recent, similarity.argmax(axis=-1), axis=1)
+    has_history = valid.any(axis=-1, keepdims=True)
+    return np.where(has_history, most_similar, -1)
+
+
+def _recent_items(query: Query) -> tuple[np.ndarray, np.ndarray]:
+    """(items [q, n] of the last events, newest first; where there is one [q, n])."""
+    events = query.events
+    rows = query.history_ends[:, None] - 1 - np.arange(_RECENT_EVENTS)
+    valid = np.asarray(rows >= events.offsets[query.users][:, None])
+    if not len(events.items):
+        return np.zeros(rows.shape, np.int32), valid
+    return events.items[np.where(valid, rows, 0)], valid

@@ -1,13 +1,13 @@
 """Exact search over the whole catalogue: top-k for serving, ranks of held-out items for evaluation.
 
-Both read the same masked scores, so that what is judged is what is served. Queries go through in
-chunks of a fixed shape; a user's seen items arrive as (row, item) pairs, padded to a power of two
-so that few shapes compile.
+Both read the same masked scores, so that serving gives what evaluation measures. Queries go through
+in chunks of a fixed shape. A user's seen items arrive as (row, item) pairs, padded to a power of
+two so that few shapes compile.
 
 Two layouts give the same answers. Whole: every device holds the catalogue and scores its share of
-the queries, and devices need not talk. Sharded: every device holds a run of the items, scores all
-queries of a chunk against it, and the devices' best, sums and counts are joined. Both score as much
-on each device; what differs is memory.
+the queries, and devices send nothing. Sharded: every device holds a run of the items and scores all
+queries of a chunk against it; then the devices' best items, sums and counts are joined. Both score
+as much on each device; they differ in memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,16 +25,27 @@ from socialrec_jax.data.csr import Pairs
 from socialrec_jax.inference.topk import top_k
 from socialrec_jax.runtime import parallel
 
-_SCORES_AT_ONCE = (
-    1 << 25
-)  # per device: 128 MB, three times; a catalogue is read once a chunk, so large ones are fast
-_WHOLE_BYTES = 1 << 30  # of the catalogue on each device: 4 million items x 64
+# Scores on a device at once: 128 MB, three times. A chunk reads the catalogue once, so a large
+# chunk is fast.
+_SCORES_AT_ONCE = 1 << 25
+
+# Of the catalogue on each device: 4 million items x 64.
+_WHOLE_BYTES = 1 << 30
+
+# The rank of a target that cannot be ranked.
 UNRANKED = np.iinfo(np.int32).max
 
 
+class TopItems(NamedTuple):
+    """The best items of q queries, best first; score -inf where fewer than k items are left."""
+
+    items: np.ndarray  # [q, k] int32
+    scores: np.ndarray  # [q, k] float32
+    log_totals: np.ndarray  # [q] log-sum-exp over all unmasked scores
+
+
 def fits_whole(num_items: int, width: int) -> bool:
-    """Whether every device can hold the whole catalogue [V, D] float32 beside all else that serves,
-    or must share it.
+    """Whether every device can hold the whole catalogue [V, D] float32, or must share it.
 
     Whole is the better layout where it fits: it sends nothing, and a chunk has P times as many
     queries.
@@ -42,63 +54,60 @@ def fits_whole(num_items: int, width: int) -> bool:
 
 
 class Index:
-    """Scores of the catalogue for queries of any kind: `score(shared, queries [q, ...]) -> [q, V]`
-    runs on a device.
+    """Scores the catalogue for queries of any kind.
 
-    shared: what score needs besides the queries (item vectors, say), laid out by `place`. sharded:
-    each device gets its run of the items; every leaf of shared then has one row an item, and score
-    is asked for these items alone. Among equal scores the item with the lower number comes first,
-    in both layouts.
+    `score(shared, queries [q, ...]) -> [q, V]` runs on a device. shared: what it needs besides the
+    queries (item vectors, say), laid out by `place`. sharded: each device gets its run of the
+    items; then every leaf of shared has one row an item, and score sees these items alone.
+
+    Among equal scores the item with the lower number comes first, in both layouts.
     """
 
     def __init__(self, score: Callable, num_items: int, sharded: bool = False):
         self.num_items, self.sharded = num_items, sharded
         self._score = score
-        self._parts = (
-            1 if sharded else parallel.num_local_devices()
-        )  # that the queries of a chunk are split into
-        self._shares = (
-            parallel.num_local_devices() if sharded else 1
-        )  # that the items are split into
-        self._share = -(-num_items // self._shares)
-        self.queries_per_part = int(
-            2 ** np.clip(np.log2(_SCORES_AT_ONCE / self._share), 3, 10).astype(int)
-        )
+        P = parallel.num_local_devices()
+        self._query_parts = 1 if sharded else P
+        self._item_shards = P if sharded else 1
+        self._items_per_shard = -(-num_items // self._item_shards)
+        exponent = np.clip(np.log2(_SCORES_AT_ONCE / self._items_per_shard), 3, 10)
+        self.queries_per_part = int(2 ** exponent.astype(int))
 
     @property
     def queries_per_call(self) -> int:
-        return self.queries_per_part * self._parts
+        return self.queries_per_part * self._query_parts
 
     def place(self, shared):
-        """shared on the local devices, as this layout wants it."""
+        """shared on the local devices, as this layout needs it."""
         return parallel.shard_rows(shared) if self.sharded else parallel.replicate(shared)
 
     def top(
         self, shared, queries: np.ndarray, seen: Pairs, k: int, allowed: np.ndarray | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(items [q, k], scores [q, k], log-sum-exp of all unmasked scores [q]) of successive
-        chunks of queries.
+    ) -> Iterator[TopItems]:
+        """The k best items of successive chunks of queries [Q, ...].
 
-        seen items are left out, and items where allowed [V] is False. Entries with score -inf are
-        no recommendation: fewer than k items were left.
+        seen items are left out, and items where allowed [V] is False.
         """
-        blocked = self.place(np.zeros(self.num_items, bool) if allowed is None else ~allowed)
-        run = self._top(k)
+        blocked = np.zeros(self.num_items, bool) if allowed is None else ~allowed
+        placed = (shared, self.place(blocked))
+        search = self._top(k)
         for size, part, (seen_part,) in self._chunks(queries, seen):
-            found = parallel.join_devices(run((shared, blocked), (part, *seen_part)))
-            yield tuple(leaf[:size] for leaf in found)
+            results = parallel.join_devices(search(placed, (part, *seen_part)))
+            yield TopItems(*(leaf[:size] for leaf in results))
 
     def ranks(
         self, shared, queries: np.ndarray, seen: Pairs, targets: Pairs, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """(rank of each target [M], top items [Q, k]).
 
-        rank = 1 + how many other unmasked items score as high or higher: ties count against us. A
-        target that is masked itself, or whose score is not a number, is UNRANKED.
+        rank = 1 + the number of other unmasked items that score as high or higher: ties count
+        against the model. A target that is masked itself, or whose score is not a number, is
+        UNRANKED.
         """
         ranks, tops = [], []
+        rank_targets = self._ranks(k)
         for size, part, (seen_part, target_part) in self._chunks(queries, seen, targets):
-            rank, top, real = self._ranks(k)(shared, (part, *seen_part, *target_part))
+            rank, top, real = rank_targets(shared, (part, *seen_part, *target_part))
             ranks.append(np.asarray(rank)[np.asarray(real)])
             tops.append(parallel.join_devices(top)[:size])
         return np.concatenate(ranks), np.concatenate(tops)
@@ -107,14 +116,12 @@ class Index:
     def _top(self, k: int) -> Callable:
         def top(shared, chunk):
             shared, blocked = shared
-            scores = self._masked(self._score(shared, chunk[0]), chunk[1], chunk[2])
+            queries, seen_rows, seen_items = chunk
+            scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
             scores = jnp.where(blocked[None], -jnp.inf, scores)
             best, items = self._best(scores, k)
-            return (
-                items,
-                best,
-                self._over_shares(jax.nn.logsumexp(scores, axis=-1), jax.nn.logsumexp),
-            )
+            log_totals = jax.nn.logsumexp(scores, axis=-1)
+            return items, best, self._reduce_shards(log_totals, jax.nn.logsumexp)
 
         return self._on_devices(top)
 
@@ -124,67 +131,77 @@ class Index:
             queries, seen_rows, seen_items, rows, items = chunk
             scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
             scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
-            row, places = jnp.minimum(rows, len(scores) - 1), self._places(items)
-            own = jnp.where(
-                places < self._share, scores[row, jnp.minimum(places, self._share - 1)], -jnp.inf
-            )
-            own = self._over_shares(own, jnp.max)
-            rank = jnp.sum(scores[row] >= own[:, None], axis=-1, dtype=jnp.int32)
-            rank = jnp.where(jnp.isfinite(own), self._over_shares(rank, jnp.sum), UNRANKED)
-            return rank, self._best(scores, k)[1], rows < len(scores)
+            last = len(scores) - 1
+            ranks = self._ranks_of(scores, jnp.minimum(rows, last), items)
+            return ranks, self._best(scores, k)[1], rows <= last
 
         return self._on_devices(ranks)
+
+    def _ranks_of(self, scores: jax.Array, rows: jax.Array, items: jax.Array) -> jax.Array:
+        """The rank [m] of each (row, item) pair among scores [q, items of this shard]."""
+        size, columns = self._items_per_shard, self._columns(items)
+        in_shard = scores[rows, jnp.minimum(columns, size - 1)]
+        own = jnp.where(columns < size, in_shard, -jnp.inf)
+        own = self._reduce_shards(own, jnp.max)
+        ranks = jnp.sum(scores[rows] >= own[:, None], axis=-1, dtype=jnp.int32)
+        ranks = self._reduce_shards(ranks, jnp.sum)
+        return jnp.where(jnp.isfinite(own), ranks, UNRANKED)
 
     def _on_devices(self, function: Callable) -> Callable:
         """function(shared, chunk) as a call: (placed, [parts, ...]) -> [parts, ...]."""
         if not self.sharded:
             return parallel.map_devices(function)
         call = parallel.map_shares(
-            lambda share, chunk: jax.tree.map(lambda x: x[None], function(share, chunk))
+            lambda shard, chunk: jax.tree.map(lambda x: x[None], function(shard, chunk))
         )
         return lambda shared, chunk: call(shared, jax.tree.map(lambda x: x[0], chunk))
 
     def _masked(self, scores: jax.Array, rows: jax.Array, items: jax.Array) -> jax.Array:
-        """scores [q, share] with -inf at the pairs (rows, items) and where no item is."""
-        scores = scores.at[rows, self._places(items)].set(-jnp.inf, mode="drop")
-        if self._share * self._shares == self.num_items:
+        """scores [q, items of this shard] with -inf at the pairs (rows, items).
+
+        The last shard is filled up to the length of the others; what does not exist is -inf too.
+        """
+        scores = scores.at[rows, self._columns(items)].set(-jnp.inf, mode="drop")
+        if self._items_per_shard * self._item_shards == self.num_items:
             return scores
-        exists = self._first() + jnp.arange(self._share) < self.num_items
+        exists = self._first_item() + jnp.arange(self._items_per_shard) < self.num_items
         return jnp.where(exists[None], scores, -jnp.inf)
 
-    def _places(self, items: jax.Array) -> jax.Array:
-        """Where items lie among this device's; `share`, one past the last, for those of other
-        devices.
-        """
-        places = items - self._first()
-        return jnp.where((places >= 0) & (places < self._share), places, self._share)
+    def _columns(self, items: jax.Array) -> jax.Array:
+        """The columns of items in this shard; one past the last for items of other shards."""
+        columns = items - self._first_item()
+        size = self._items_per_shard
+        return jnp.where((columns >= 0) & (columns < size), columns, size)
 
-    def _first(self) -> jax.Array | int:
-        """The number of this device's first item."""
-        return parallel.device_number() * self._share if self.sharded else 0
+    def _first_item(self) -> jax.Array | int:
+        """The number of this shard's first item."""
+        return parallel.device_number() * self._items_per_shard if self.sharded else 0
 
     def _best(self, scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-        """The k best scores and their items [q, k] of the catalogue, given those of this device [q,
-        share].
+        """The k best scores and their items [q, k] of the catalogue.
+
+        scores [q, items of this shard].
         """
-        best, items = top_k(scores, min(k, self._share))
+        best, items = top_k(scores, min(k, self._items_per_shard))
         if not self.sharded:
             return best, items
-        # top_k takes the earlier of equals: devices in the order of their items keep the order by
-        # number.
-        best, items = parallel.gather_over_devices((best.T, (items + self._first()).T))
-        best, place = jax.lax.top_k(best.T, k)
-        return best, jnp.take_along_axis(items.T, place, axis=1)
+        # Devices are in the order of their items, and top_k takes the earlier of equals: so equals
+        # stay in the order of their numbers.
+        best, items = parallel.gather_over_devices((best.T, (items + self._first_item()).T))
+        best, columns = jax.lax.top_k(best.T, k)
+        return best, jnp.take_along_axis(items.T, columns, axis=1)
 
-    def _over_shares(self, x: jax.Array, join: Callable) -> jax.Array:
-        """x [n] of each device, joined."""
-        return join(parallel.gather_over_devices(x[None]), axis=0) if self.sharded else x
+    def _reduce_shards(self, x: jax.Array, reduce: Callable) -> jax.Array:
+        """x [n] of each shard, reduced over all shards."""
+        return reduce(parallel.gather_over_devices(x[None]), axis=0) if self.sharded else x
 
     def _chunks(self, queries: np.ndarray, *groups: Pairs):
-        """(real queries, queries [parts, q, ...], pairs of each group as rows and items [parts, n])
-        of each chunk.
+        """Successive chunks of queries.
+
+        Each is (real queries, queries [parts, q, ...], pairs of each group as rows and items
+        [parts, n]).
         """
-        P = self._parts
+        P = self._query_parts
         q = min(self.queries_per_part, bucket(len(queries), P) // P)
         for begin in range(0, len(queries), q * P):
             end = min(begin + q * P, len(queries))
@@ -196,34 +213,31 @@ class Index:
 
 
 def bucket(count: int, devices: int) -> int:
-    """The least number >= count that is a power of two on each device: few shapes, so that few
-    programs compile.
-    """
+    """The least number >= count that is a power of two on each device: few shapes compile."""
     return devices << max(0, -(-count // devices) - 1).bit_length()
 
 
 def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and items [P, n] of each device's pairs; padding points at pad_row, one past the last
-    query.
+    """Rows and items [P, n] of each device's pairs.
+
+    Padding points at pad_row, one past the last query.
     """
     size = bucket(max(len(part.items) for part in parts), 1)
-    rows, items = (
-        np.full((len(parts), size), pad_row, np.int32),
-        np.zeros((len(parts), size), np.int32),
-    )
+    rows = np.full((len(parts), size), pad_row, np.int32)
+    items = np.zeros((len(parts), size), np.int32)
     for device, part in enumerate(parts):
-        rows[device, : len(part.items)] = np.repeat(
-            np.arange(len(part.offsets) - 1), np.diff(part.offsets)
-        )
-        items[device, : len(part.items)] = part.items
+        count = len(part.items)
+        lengths = np.diff(part.offsets)
+        rows[device, :count] = np.repeat(np.arange(len(lengths)), lengths)
+        items[device, :count] = part.items
     return rows, items
 
 
 def with_fallback(temperature: float) -> Callable:
-    """The retriever's score: shared is (catalogue [V, D], fallback [V]), queries are user states
-    [q, D].
+    """The retriever's score: cosine / temperature, or popularity for users without history.
 
-    A state of zeros is a user without history, who gets the fallback's scores.
+    shared is (catalogue [V, D], fallback [V]), queries are user states [q, D]. A state of zeros is
+    a user without history, who gets the fallback's scores.
     """
 
     def score(shared, users):
@@ -236,21 +250,21 @@ def with_fallback(temperature: float) -> Callable:
 
 @functools.lru_cache(maxsize=4)
 def retrieval_index(temperature: float, num_items: int, sharded: bool = False) -> Index:
-    """The retriever's index, one for all who search alike: what validation has compiled serves
-    evaluation too.
-    """
+    """The retriever's index, one for all of the same sizes, so that nothing compiles twice."""
     return Index(with_fallback(temperature), num_items, sharded)
 
 
 @functools.lru_cache(maxsize=4)
 def shared_index(num_items: int) -> Index:
     """An index of one list of scores [V] for every query."""
-    return Index(
-        lambda scores, queries: jnp.broadcast_to(scores[None], (len(queries), num_items)), num_items
-    )
+
+    def score(scores, queries):
+        return jnp.broadcast_to(scores[None], (len(queries), num_items))
+
+    return Index(score, num_items)
 
 
 @functools.lru_cache(maxsize=4)
 def dense_index(num_items: int) -> Index:
-    """An index of queries that are scores already [q, V]: the baselines'."""
+    """An index of queries that are scores already [q, V], as the baselines give them."""
     return Index(lambda _, scores: scores, num_items)

@@ -12,9 +12,9 @@ import numpy as np
 
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import NOW, VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
-from socialrec_jax.models.embedding_tables import put_in
+from socialrec_jax.models.embedding_tables import in_number_order, merge_tables
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
@@ -61,7 +61,7 @@ def load_run(path: Path, refitted: bool) -> Loaded:
         features = RankerFeatures.load(features_folder(run, refitted))
     texts, known = (
         load_texts(run, world),
-        items_with_events(world, world.history_ends(NOW if refitted else VALIDATION)),
+        items_with_events(world, world.history_ends(NOW if refitted else BEFORE_VALIDATION)),
     )
     return Loaded(
         world,
@@ -94,9 +94,9 @@ def _restore(run: RunDirectory, stage: str, world: World) -> dict:
         raise BadData(f"{run.world} is not the data that {run.path} was trained on")
     rows = {"items": world.num_items, "users": world.num_users}
     tables = checkpoints.restore_part("tables", best)
-    return put_in(
+    return merge_tables(
         checkpoints.restore_part("average", best),
-        {name: table["rows"][: rows[name]] for name, table in tables.items()},
+        {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
     )
 
 
@@ -111,8 +111,8 @@ def features_folder(run: RunDirectory, refitted: bool) -> Path:
 
 def items_with_events(world: World, history_ends: np.ndarray) -> np.ndarray:
     """Which items [V] bool occur before ends [U]."""
-    visible = np.arange(len(world.events.items)) < history_ends[world.events.owners]
-    return np.bincount(world.events.items[visible], minlength=world.num_items) > 0
+    visible = world.events.items[world.events.visible(history_ends)]
+    return np.bincount(visible, minlength=world.num_items) > 0
 
 
 def load_texts(run: RunDirectory, world: World) -> np.ndarray:

@@ -1,25 +1,75 @@
 """The embedding tables among a model's parameters: the only ones that grow with the shop.
 
-Each lies at one path of the parameter tree; training may keep it apart from the rest
-(`training/embeddings.py`), and whoever evaluates or serves puts it back.
+Each has a path in the parameter tree. Training may keep a big one apart from the other parameters
+(`training/row_adagrad.py`), and whoever evaluates or serves puts it back.
+
+A table that is kept apart lies in 64 shards. Row v is in the shard
+
+    (v mod 64) xor (hash32(v div 64) mod 64),   at index v div 64.
+
+This has three properties. Each run of 64 numbers has one row in every shard, so popular or new rows
+with neighbouring numbers are spread evenly. The place depends on v alone, so a table grows at the
+end of its shards, and no row moves. Any number of devices that divides 64 can hold the shards.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from socialrec_jax.models.dropout import hash32
+from socialrec_jax.shapes import Array, Ints
+
 PATHS = {"items": ("items", "ids"), "users": ("social", "features", "users")}
+NUM_SHARDS = 64
 
 
-def take_out(params: dict, names: tuple[str, ...]) -> tuple[dict, dict]:
+def split_tables(params: dict, names: tuple[str, ...]) -> tuple[dict, dict]:
     """(params without some tables, {name: table [V, D]})."""
     flat = flatten_dict(params)
     tables = {name: flat.pop(PATHS[name]) for name in names}
     return unflatten_dict(flat), tables
 
 
-def put_in(params: dict, tables: dict) -> dict:
-    """The inverse of `take_out`."""
-    return unflatten_dict(
-        flatten_dict(params) | {PATHS[name]: table for name, table in tables.items()}
-    )
+def merge_tables(params: dict, tables: dict) -> dict:
+    """The inverse of `split_tables`."""
+    by_path = {PATHS[name]: table for name, table in tables.items()}
+    return unflatten_dict(flatten_dict(params) | by_path)
+
+
+def rows_per_shard(num_rows: int) -> int:
+    """Rows of each shard of a table of num_rows; some shards have one that is not used."""
+    return -(-num_rows // NUM_SHARDS)
+
+
+def places_of(numbers: Ints[Array, "*S"], shard_size: int) -> Ints[Array, "*S"]:
+    """The place of each row number 0..64 n - 1 in shards of n = shard_size rows, one after the
+    other.
+    """
+    index, lane = numbers // NUM_SHARDS, numbers % NUM_SHARDS
+    return (lane ^ _mask(index)) * shard_size + index
+
+
+def numbers_at(places: Ints[Array, "*S"], shard_size: int) -> Ints[Array, "*S"]:
+    """The inverse of `places_of`."""
+    shard, index = places // shard_size, places % shard_size
+    return index * NUM_SHARDS + (shard ^ _mask(index))
+
+
+def in_number_order(rows: Array, num_rows: int) -> Array:
+    """A table [num_rows, D] from its rows by place [64 n, D]."""
+    numbers = np.arange(num_rows)
+    return rows[places_of(numbers, len(rows) // NUM_SHARDS)]
+
+
+def in_place_order(table: np.ndarray) -> np.ndarray:
+    """The inverse of `in_number_order`; rows that are not used are zeros."""
+    shard_size = rows_per_shard(len(table))
+    padding = NUM_SHARDS * shard_size - len(table)
+    padded = np.pad(table, [(0, padding), (0, 0)])
+    return padded[numbers_at(np.arange(len(padded)), shard_size)]
+
+
+def _mask(index: Ints[Array, "*S"]) -> Ints[Array, "*S"]:
+    """What the shard's number is xor-ed with, 0..63."""
+    return (hash32(index.astype(np.uint32)) % NUM_SHARDS).astype(index.dtype)

@@ -15,8 +15,8 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from socialrec_jax.models.attention import attend, causal_mask
-from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
+from socialrec_jax.models.attention import AttentionContext, attend
+from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 _PREFIX = "transformer."
 _INITIAL = nn.initializers.normal(0.02)
@@ -38,9 +38,10 @@ class GPT2Sizes:
 @typed
 def positions(segments: Ints[Array, "B L"]) -> Ints[Array, "B L"]:
     """0, 1, 2, ... from the first token of each packed text on."""
-    place = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
-    begins = jnp.diff(segments, axis=1, prepend=-1) != 0
-    return place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
+    column = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
+    is_first = jnp.diff(segments, axis=1, prepend=-1) != 0
+    first = jax.lax.cummax(jnp.where(is_first, column, 0), axis=1)
+    return column - first
 
 
 class Attention(nn.Module):
@@ -50,16 +51,14 @@ class Attention(nn.Module):
 
     @nn.compact
     @typed
-    def __call__(
-        self, x: Floats[Array, "N D"], mask: Bools[Array, "B L L"]
-    ) -> Floats[Array, "N D"]:
-        (N, D), (B, L, _) = x.shape, mask.shape
+    def __call__(self, x: Floats[Array, "N D"], context: AttentionContext) -> Floats[Array, "N D"]:
+        N, D = x.shape
+        B, L = context.segments.shape
         qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
-        query, key, value = (
-            part.reshape(B, L, self.num_heads, -1) for part in jnp.split(qkv, 3, -1)
-        )
-        mixed = attend(query, key, value, mask)
-        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(mixed.reshape(N, D))
+        parts = jnp.split(qkv, 3, -1)
+        query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in parts)
+        attended = attend(query, key, value, context).reshape(N, D)
+        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(attended)
 
 
 class FeedForward(nn.Module):
@@ -69,9 +68,8 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        hidden = nn.gelu(
-            nn.Dense(self.width, kernel_init=_INITIAL, name="c_fc")(x), approximate=True
-        )
+        hidden = nn.Dense(self.width, kernel_init=_INITIAL, name="c_fc")(x)
+        hidden = nn.gelu(hidden, approximate=True)
         return nn.Dense(x.shape[-1], kernel_init=_INITIAL, name="c_proj")(hidden)
 
 
@@ -81,19 +79,16 @@ class Block(nn.Module):
     sizes: GPT2Sizes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array) -> Array:
+    def __call__(self, x: Array, context: AttentionContext) -> Array:
         s = self.sizes
-        x = x + Attention(s.n_head, name="attn")(
-            nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")(x), mask
-        )
+        attention = Attention(s.n_head, name="attn")
+        x = x + attention(nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")(x), context)
         feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, name="mlp")
         return x + feed_forward(nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")(x))
 
 
 class GPT2(nn.Module):
-    """Hidden states of packed texts; `logits` reads the next token off them with the embedding's
-    own table.
-    """
+    """Hidden states of packed texts; `logits` scores the next token with the embedding table."""
 
     sizes: GPT2Sizes
 
@@ -108,12 +103,12 @@ class GPT2(nn.Module):
     def __call__(
         self, tokens: Ints[Array, "B L"], segments: Ints[Array, "B L"]
     ) -> Floats[Array, "B L D"]:
-        """segments: 1.. number of the text within its row, 0 = padding."""
+        """segments: 1.. number of the text in its row, 0 = padding."""
         x = self.wte(tokens) + self.wpe(positions(segments))
-        shape, mask = x.shape, causal_mask(segments)
+        shape, context = x.shape, AttentionContext(segments)
         x = x.reshape(-1, shape[-1])
         for block in self.h:
-            x = block(x, mask)
+            x = block(x, context)
         return self.ln_f(x).reshape(shape)
 
     def logits(self, hidden: Array) -> Array:
@@ -125,50 +120,50 @@ def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict:
     """Parameters from the tensors of a GPT2LMHeadModel or GPT2Model.
 
     Its Conv1D kernels are (in, out) already. Attention masks that old files carry are constants,
-    and the head is the embedding's table: neither is a parameter.
+    and the head is the embedding table: neither is a parameter.
     """
-    named = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
     dropped = (".attn.bias", ".attn.masked_bias", "lm_head.weight")
-    return unflatten_dict(
-        {_path(name): tensor for name, tensor in named.items() if not name.endswith(dropped)}
-    )
+    by_path = {
+        _path(name.removeprefix(_PREFIX)): tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(dropped)
+    }
+    return unflatten_dict(by_path)
 
 
 def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
     """The tensors of a GPT2LMHeadModel, the inverse of from_hugging_face."""
-    return {_name(path): np.asarray(leaf) for path, leaf in _flat(params).items()}
+    return {_name(path): np.asarray(leaf) for path, leaf in _leaves(params).items()}
 
 
 def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
     """The shape of each of Hugging Face's tensors by its name; nothing is computed."""
-    texts = jax.ShapeDtypeStruct((1, sizes.n_positions), jnp.int32)
-    params: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), texts, texts)["params"]
-    return {_name(path): leaf.shape for path, leaf in _flat(params).items()}
+    tokens = jax.ShapeDtypeStruct((1, sizes.n_positions), jnp.int32)
+    params: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), tokens, tokens)["params"]
+    return {_name(path): leaf.shape for path, leaf in _leaves(params).items()}
 
 
-def _flat(params: dict) -> dict[tuple[str, ...], Any]:
+def _leaves(params: dict) -> dict[tuple[str, ...], Any]:
     return cast(dict, flatten_dict(params))
 
 
 def _path(name: str) -> tuple[str, ...]:
-    """h.0.ln_1.weight -> (h_0, ln_1, scale)."""
+    """Flax' path of a tensor: h.0.ln_1.weight -> (h_0, ln_1, scale)."""
     *modules, leaf = name.split(".")
     if modules[0] == "h":
         modules = [f"h_{modules[1]}", *modules[2:]]
-    if leaf == "weight":
-        leaf = (
-            "embedding"
-            if modules[-1] in ("wte", "wpe")
-            else "scale"
-            if modules[-1].startswith("ln_")
-            else "kernel"
-        )
-    return *modules, leaf
+    return *modules, _weight_name(modules[-1]) if leaf == "weight" else leaf
+
+
+def _weight_name(module: str) -> str:
+    """What Flax calls the weight of a module."""
+    if module in ("wte", "wpe"):
+        return "embedding"
+    return "scale" if module.startswith("ln_") else "kernel"
 
 
 def _name(path: tuple[str, ...]) -> str:
     """The inverse of _path."""
     *modules, leaf = path
-    return _PREFIX + ".".join([*modules, "bias" if leaf == "bias" else "weight"]).replace(
-        "h_", "h.", 1
-    )
+    tensor = ".".join([*modules, "bias" if leaf == "bias" else "weight"])
+    return _PREFIX + tensor.replace("h_", "h.", 1)

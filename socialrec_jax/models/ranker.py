@@ -1,8 +1,8 @@
-"""The ranker: how likely a user does something to a candidate, from all that is known of the two.
+"""The ranker: the probability of each action of a user on a candidate item.
 
-Rank(y | x) = ReLU(theta . f(x) . y), the bilinear interaction of user and product, is its first
-layer; what it is told of the two stands beside it. A candidate is scored alone: who else is a
-candidate changes nothing.
+Rank(y | x) = ReLU(theta . f(x) . y), the bilinear interaction of user and item, is its first layer;
+the ranker's features enter beside it. A candidate is scored alone: the other candidates change
+nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from socialrec_jax.batch import Candidates
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 HIDDEN = 32
-_RARE = -6.0  # the log-odds of a candidate before anything is known of it
+_INITIAL_LOGIT = -6.0  # most candidates are not followed by an event
 
 
 class Ranker(nn.Module):
-    """One logit an event type."""
+    """Logits of the event types of candidates."""
 
     num_event_types: int
     interactions: int  # I, rank of the bilinear form
@@ -29,12 +29,12 @@ class Ranker(nn.Module):
         self.user = nn.Dense(self.interactions)
         self.item = nn.Dense(self.interactions)
         self.hidden = [nn.Dense(HIDDEN), nn.Dense(HIDDEN)]
-        zeros, bias = nn.initializers.zeros, nn.initializers.constant(_RARE)
+        zeros, bias = nn.initializers.zeros, nn.initializers.constant(_INITIAL_LOGIT)
         self.logits = nn.Dense(self.num_event_types, kernel_init=zeros, bias_init=bias)
         self.standardise = Standardise()
 
     def project(self, catalogue: Floats[Array, "V D"]) -> Floats[Array, "V I"]:
-        """The items' side of the bilinear form: once for many users."""
+        """The items' side of the bilinear form, computed once for many users."""
         return self.item(catalogue)
 
     @typed
@@ -51,8 +51,9 @@ class Ranker(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Mean 0 and deviation 1 over the candidates that training saw, and no outliers; both are set,
-    not learnt.
+    """Mean 0 and deviation 1 over the training candidates, outliers clipped.
+
+    Mean and deviation are parameters that training sets and does not learn.
     """
 
     @nn.compact
@@ -70,14 +71,17 @@ def measure(
     catalogue: Floats[Array, "V D"],
     texts: Floats[Array, "V F"],
 ) -> tuple[Floats[Array, "Q C"], Floats[Array, "Q C"]]:
-    """The two signals that need vectors: cosine of user and item, and of recent items' texts and
-    the item's.
+    """The two features that need vectors: the cosine of user and item, and that of the user's
+    recent texts (profiles) and the item's text.
     """
     retrieval = jnp.einsum("QD,QCD->QC", states, catalogue[items])
-    return retrieval, jnp.einsum("QF,QCF->QC", profiles, texts[items])
+    text = jnp.einsum("QF,QCF->QC", profiles, texts[items])
+    return retrieval, text
 
 
 @typed
 def scores(logits: Floats[Array, "*S C A"], focus: tuple[int, ...] = ()) -> Floats[Array, "*S C"]:
-    """What candidates are sorted by: any of the actions, or of those in focus."""
-    return jax.nn.logsumexp(logits[..., list(focus)] if focus else logits, axis=-1)
+    """The scores that candidates are sorted by: log-odds of any event type, or any in focus."""
+    if focus:
+        logits = logits[..., list(focus)]
+    return jax.nn.logsumexp(logits, axis=-1)

@@ -1,6 +1,4 @@
-"""The composition: what a user did, as one vector; what a product is, as another; how well they go
-together.
-"""
+"""The retriever: a user tower and an item tower whose cosine is the score."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
 
 class RecommenderModel(nn.Module):
-    """Two towers that meet in a cosine; friends enter the user's."""
+    """Two towers; friends are a part of the user's."""
 
     config: ModelConfig
     num_items: int
     num_event_types: int
-    num_users: int = 0  # whom the friend graph knows; 0 = a model without friends
-    text_width: int = 0  # F of the items' fixed vectors; 0 = items are known by their events alone
+    num_users: int = 0  # of the friend graph; 0 = a model without friends
+    text_width: int = 0  # F of the items' fixed vectors; 0 = items are their ids alone
 
     def setup(self):
         c = self.config
@@ -33,26 +31,21 @@ class RecommenderModel(nn.Module):
         self.types = TypeHead(self.num_event_types)
         self.actions = ActionHead(self.num_event_types)
         if self.num_users:
-            self.social = SocialState(
-                self.num_users, c.width, AGGREGATORS[c.social_aggregation], c.dropout or 0.0
-            )
+            aggregate = AGGREGATORS[c.social_aggregation]
+            self.social = SocialState(self.num_users, c.width, aggregate, c.dropout or 0.0)
 
     def encode_users(
         self, batch: Batch, dropout_rng: DropoutRng | None = None
     ) -> Floats[Array, "B T D"]:
-        """The user's state after each event; friends are part of it where the batch asks for
-        them.
-        """
-        states = jnp.asarray(
-            self.behavior(batch, self.items(batch.items, dropout_rng), dropout_rng)
-        )
+        """The user's state after each event, with friends at the batch's social positions."""
+        items = self.items(batch.items, dropout_rng)
+        states = jnp.asarray(self.behavior(batch, items, dropout_rng))
         if batch.social_positions is None or batch.friends is None:
             return states
         chosen = jnp.take_along_axis(states, batch.social_positions[..., None], axis=1)
+        with_friends = self.join_friends(chosen, batch.friends, dropout_rng)
         rows = jnp.arange(len(states))[:, None]
-        return states.at[rows, batch.social_positions].set(
-            self.join_friends(chosen, batch.friends, dropout_rng), unique_indices=True
-        )
+        return states.at[rows, batch.social_positions].set(with_friends, unique_indices=True)
 
     def join_friends(
         self,
@@ -60,37 +53,39 @@ class RecommenderModel(nn.Module):
         trees: FriendTrees,
         dropout_rng: DropoutRng | None = None,
     ) -> Floats[Array, "*S D"]:
-        """Users' states with what their friends did."""
-        # Products learn from who takes them, not from being looked at by a friend: a gradient
-        # through all of these lookups would cost more than the rest of the friends.
+        """Users' states, length 1, with what their friends' recent items add."""
+        # Without a gradient to the items: through so many lookups it would cost more than all else
+        # that friends cost.
         items = jax.lax.stop_gradient(self.items(trees.items))
         return normalise(states + self.social(trees, items, dropout_rng))
 
     def encode_items(self, dropout_rng: DropoutRng | None = None) -> Floats[Array, "V D"]:
-        """The catalogue."""
+        """The vectors of the whole catalogue."""
         return self.items.catalogue(dropout_rng)
 
     def type_logits(
         self, users: Floats[Array, "*S D"], items: Ints[Array, "*S"]
     ) -> Floats[Array, "*S A"]:
-        """How the user would act on each item, given that it is the next one."""
+        """Logits of the event type, given that the next event is on this item."""
         return self.types(users, self.items(items))
 
     def action_logits(self, users: Floats[Array, "*S D"]) -> Floats[Array, "*S A"]:
-        """What the user will do next, whatever it is with."""
+        """Logits of the event type of the next event, whatever its item."""
         return self.actions(users)
 
     def __call__(self, batch: Batch) -> Floats[Array, "B T A"]:
-        """Touches every parameter: for `init`."""
+        """Uses every parameter: for `init`."""
         users = self.encode_users(batch)
         return self.type_logits(users, batch.targets) + self.action_logits(users)
 
 
 def fixed_variables(texts: Floats[Array, "V F"], known: Bools[Array, "V"]) -> dict:
     """What `RecommenderModel.bind` takes besides parameters: the items' fixed vectors, and which
-    ids were learnt.
+    items have events and so a learnt id.
     """
-    return {"fixed": {"items": {"texts": texts, "known": known}}} if texts.shape[1] else {}
+    if not texts.shape[1]:
+        return {}
+    return {"fixed": {"items": {"texts": texts, "known": known}}}
 
 
 class TypeHead(nn.Module):

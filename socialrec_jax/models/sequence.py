@@ -1,30 +1,30 @@
-"""The behavior model: what a shopper did -> what they are about to do.
+"""The behavior model: from a user's events to the state that the next event is predicted from.
 
 P(next = y | x_1..x_t) = exp(f(x_1..x_t) . v_y / temperature) / sum over the catalogue, f = this
-transformer. Event positions, ages and types come in as embeddings and attention biases; packed rows
-are kept apart by segment.
+transformer. An event is its item and type; how many events and how many seconds lie between two
+events enters the attention as a bias. Packed rows hold several windows, kept apart by segments.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import ModelConfig
-from socialrec_jax.models.attention import causal_mask
+from socialrec_jax.models.attention import AttentionContext, RelativeBias
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import GatedBlock, RelativeBias, RMSNorm
+from socialrec_jax.models.layers import BiasTable, GatedBlock, RMSNorm
 from socialrec_jax.shapes import Array, Floats, typed
 
 TIME_BUCKETS = 32  # powers of two of seconds: one second to 68 years
-POSITION_BUCKETS = 16
+POSITION_BUCKETS = 16  # powers of two of events
 
 
 class BehaviorTransformer(nn.Module):
+    """Causal gated blocks over packed events."""
+
     config: ModelConfig
     num_event_types: int
 
@@ -33,34 +33,35 @@ class BehaviorTransformer(nn.Module):
     def __call__(
         self, batch: Batch, items: Floats[Array, "B T D"], dropout_rng: DropoutRng | None = None
     ) -> Floats[Array, "B T D"]:
-        """The unit-length state of the user after each event; items are the events' item
-        vectors.
-        """
+        """The user's state after each event, of length 1; items are the events' item vectors."""
         c, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        dropout = c.dropout or 0.0
         x = items * c.width**0.5
         if self.num_event_types > 1:
             x = x + nn.Embed(self.num_event_types, c.width, name="event_types")(batch.event_types)
-        x = Dropout(c.dropout or 0.0)(x, dropout_rng).astype(dtype)
-        x, mask = x.reshape(-1, c.width), causal_mask(batch.segments)
-        bias, block = self._bias(batch), nn.remat(GatedBlock) if c.remat else GatedBlock
-        for layer in range(c.num_layers):
-            x = block(c.num_heads, c.dropout or 0.0, dtype, name=f"block_{layer}")(
-                x, mask, bias[layer], dropout_rng
-            )
-        return normalise(nn.Dense(c.width, name="state")(RMSNorm()(x))).reshape(items.shape)
+        x = Dropout(dropout)(x, dropout_rng).astype(dtype)
+        x = x.reshape(-1, c.width)
 
-    def _bias(self, batch: Batch) -> Sequence[Array]:
-        """One attention bias [B, H, T, T] a layer, from how many events and how long ago the key
-        was.
-        """
+        block = nn.remat(GatedBlock) if c.remat else GatedBlock
+        for layer, context in enumerate(self._contexts(batch)):
+            module = block(c.num_heads, dropout, dtype, name=f"block_{layer}")
+            x = module(x, context, dropout_rng)
+        states = nn.Dense(c.width, name="state")(RMSNorm()(x))
+        return normalise(states).reshape(items.shape)
+
+    def _contexts(self, batch: Batch) -> list[AttentionContext]:
+        """The attention context of each layer; each has its own columns of the bias tables."""
         c = self.config
-        query_times = batch.request_times if c.request_time else batch.times
-        age = jnp.maximum(query_times[:, :, None] - batch.times[:, None, :], 0)
-        place = jnp.arange(
-            batch.items.shape[1], dtype=jnp.int32
-        )  # windows are contiguous: columns count events
-        steps = jnp.maximum(place[:, None] - place[None, :], 0)[None]
         heads = c.num_layers * c.num_heads
-        both = RelativeBias(heads, TIME_BUCKETS, name="time_bias")(age)
-        both = both + RelativeBias(heads, POSITION_BUCKETS, name="position_bias")(steps)
-        return jnp.split(both, c.num_layers, axis=1)
+        time_table = BiasTable(TIME_BUCKETS, heads, name="time_bias")()
+        position_table = BiasTable(POSITION_BUCKETS, heads, name="position_bias")()
+        query_times = batch.request_times if c.request_time else batch.times
+
+        contexts = []
+        for layer in range(c.num_layers):
+            columns = slice(layer * c.num_heads, (layer + 1) * c.num_heads)
+            bias = RelativeBias(
+                query_times, batch.times, time_table[:, columns], position_table[:, columns]
+            )
+            contexts.append(AttentionContext(batch.segments, bias))
+        return contexts

@@ -1,7 +1,7 @@
-"""The social model: what friends did -> what the user may care for. A graph convolution over jraph
-graphs.
+"""The social model: from friends' recent items to a part of the user's state, by a graph
+convolution over jraph graphs.
 
-    h^(l) = sigma(theta^(l) AGGR(h^(l-1), P)),   P_uv = w_uv / sqrt(d_u d_v),   social state = mean of h^(0) .. h^(L)
+    h^(l) = sigma(theta^(l) AGGR(h^(l-1), P)),  P_uv = w_uv / sqrt(d_u d_v),  state = mean of h^(0..L)
 
 Aggregation includes the node itself (I + P). The convolution takes any graph whose edges are sorted
 by receiver; friend trees are one kind. Sources: GCN (Kipf & Welling 2017), the mean of layers
@@ -19,51 +19,54 @@ import numpy as np
 from flax import linen as nn
 
 from socialrec_jax.batch import FriendTrees
+from socialrec_jax.models.attention import log_buckets
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import log_buckets
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 AGE_BUCKETS = 32  # powers of two of seconds
 NUM_LAYERS = 2  # the depth of a friend tree
 
-# a jraph.GraphsTuple of arrays; its own annotations allow trees of anything, which nothing here can
-# use
+# A jraph.GraphsTuple of arrays. Its own annotations allow trees of anything as features, which no
+# function here could use.
 Graph = Any
 
-# What (graph, messages [E, D]) tell each node, itself included. Edges hold weights, 0 where there
-# is no edge.
+# (graph, messages [E, D]) -> what each node receives [N, D], itself included. graph.edges are
+# weights, 0 where there is no edge.
 Aggregator = Callable[[Graph, Array], Array]
 
 
 def normalised_sum(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """(I + P) h."""
-    return graph.nodes + _sum(graph, messages)
+    return graph.nodes + _sum_at_receivers(graph, messages)
 
 
 def mean(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """(I + P) h, each row divided by its sum of weights."""
-    return normalised_sum(graph, messages) / (1 + _sum(graph, graph.edges[:, None]))
+    weights = _sum_at_receivers(graph, graph.edges[:, None])
+    return normalised_sum(graph, messages) / (1 + weights)
 
 
 def max_pool(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """The largest of each feature over the node and its weighted neighbours."""
-    heard = jnp.where(graph.edges[:, None] > 0, messages, -jnp.inf)
-    largest = jraph.segment_max(heard, graph.receivers, len(graph.nodes), indices_are_sorted=True)
+    messages = jnp.where(graph.edges[:, None] > 0, messages, -jnp.inf)
+    largest = jraph.segment_max(
+        messages, graph.receivers, len(graph.nodes), indices_are_sorted=True
+    )
     return jnp.maximum(graph.nodes, largest)
 
 
 AGGREGATORS: dict[str, Aggregator] = {"sum": normalised_sum, "mean": mean, "max": max_pool}
 
 
-def _sum(graph: Graph, values: Floats[Array, "E *S"]) -> Floats[Array, "N *S"]:
+def _sum_at_receivers(graph: Graph, values: Floats[Array, "E *S"]) -> Floats[Array, "N *S"]:
     return jraph.segment_sum(
         jnp.asarray(values), graph.receivers, len(graph.nodes), indices_are_sorted=True
     )
 
 
 class SocialGCN(nn.Module):
-    """GraphsTuple in, a state for each of its nodes out.
+    """Graph convolution: a GraphsTuple in, a state for each of its nodes out.
 
     nodes [N, D] features, edges [E] weights >= 0 (0: no edge), receivers sorted.
     """
@@ -73,22 +76,20 @@ class SocialGCN(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph) -> Floats[Array, "N D"]:
-        graph = graph._replace(edges=graph.edges * self._likeness(graph))
+        graph = graph._replace(edges=graph.edges * self._edge_gate(graph))
         states: list[Array] = [graph.nodes]
         for layer in range(NUM_LAYERS):
             messages = graph.edges[:, None] * states[-1][graph.senders]
-            heard = self.aggregate(graph._replace(nodes=states[-1]), messages)
-            states.append(
-                nn.gelu(nn.Dense(self.width, use_bias=False, name=f"theta_{layer}")(heard))
-            )
+            received = self.aggregate(graph._replace(nodes=states[-1]), messages)
+            theta = nn.Dense(self.width, use_bias=False, name=f"theta_{layer}")
+            states.append(nn.gelu(theta(received)))
         return sum(states[1:], states[0]) / len(states)
 
-    def _likeness(self, graph: Graph) -> Floats[Array, "E"]:
-        """How much each edge is let through, in 0..1: friends with the same preferences are better
-        advisers.
+    def _edge_gate(self, graph: Graph) -> Floats[Array, "E"]:
+        """Factor in 0..1 of each edge: larger where both ends have similar features.
 
-        Starts as sigmoid(cos): alike counts for more from the first step on, nobody is shut out,
-        and both the slope and the level have a gradient.
+        Starts as sigmoid(cos), so that similar friends count for more from the first step on, no
+        edge is closed, and slope and level both have a gradient.
         """
         slope = self.param("likeness_slope", nn.initializers.ones, ())
         level = self.param("likeness_level", nn.initializers.zeros, ())
@@ -98,7 +99,7 @@ class SocialGCN(nn.Module):
 
 
 class UserFeatures(nn.Module):
-    """What a node of the friend graph is known by: who it is, and what it did lately."""
+    """Features of a node of the friend graph: the user's embedding plus their recent items."""
 
     num_users: int
     width: int
@@ -112,18 +113,24 @@ class UserFeatures(nn.Module):
         ages: Ints[Array, "*S r"],
         exists: Array,
     ) -> Floats[Array, "*S D"]:
-        """users: -1 is nobody in particular; items: vectors of recent items; exists [*S, r]: which
-        of them are real.
+        """users: -1 has no embedding; items: vectors of recent items; exists [*S, r]: which are
+        real.
         """
-        table = self.param(
-            "users", nn.initializers.normal(0.1 * self.width**-0.5), (self.num_users, self.width)
-        )
-        own = jnp.where((users >= 0)[..., None], jnp.take(table, jnp.maximum(users, 0), axis=0), 0)
+        return self._embedding(users) + self._recent_items(items, ages, exists)
+
+    def _embedding(self, users: Array) -> Array:
+        initial = nn.initializers.normal(0.1 * self.width**-0.5)
+        table = self.param("users", initial, (self.num_users, self.width))
+        rows = jnp.take(table, jnp.maximum(users, 0), axis=0)
+        return jnp.where((users >= 0)[..., None], rows, 0)
+
+    def _recent_items(self, items: Array, ages: Array, exists: Array) -> Array:
+        """A projection of the mean of recent items, weighted by age."""
         by_age = self.param("age", nn.initializers.zeros, (AGE_BUCKETS,))
         weights = jnp.where(exists, jnp.exp(by_age[log_buckets(ages, AGE_BUCKETS)]), 0)
         weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
         recent = jnp.einsum("...r,...rD->...D", weights, items)
-        return own + nn.Dense(self.width, use_bias=False, name="recent")(recent)
+        return nn.Dense(self.width, use_bias=False, name="recent")(recent)
 
 
 class SocialState(nn.Module):
@@ -138,39 +145,43 @@ class SocialState(nn.Module):
     def __call__(
         self, trees: FriendTrees, items: Floats[Array, "*S n r D"], dropout_rng: DropoutRng | None
     ) -> Array:
-        """[*S, D]; zeros without friends, and at the start of training: a useless graph costs
+        """[*S, D]; items: the vectors of the trees' items.
+
+        Zeros for users without friends. The gate starts at zero, so that a useless graph costs
         nothing.
         """
-        nodes = UserFeatures(self.num_users, self.width, name="features")(
-            trees.users, items, trees.ages, trees.exists
-        )
+        features = UserFeatures(self.num_users, self.width, name="features")
+        nodes = features(trees.users, items, trees.ages, trees.exists)
         nodes = Dropout(self.dropout)(nodes, dropout_rng)
         states = SocialGCN(self.width, self.aggregate, name="convolution")(graph_of(trees, nodes))
         roots = states.reshape(nodes.shape)[..., 0, :]
+
         gate = self.param("gate", nn.initializers.zeros, (self.width,))
-        added = nn.Dense(self.width, use_bias=False, name="out")(roots) * gate.reshape(
-            (1,) * (roots.ndim - 1) + (-1,)
-        )
-        return jnp.where(jnp.any(trees.edges > 0, axis=-1, keepdims=True), added, 0)
+        gate = gate.reshape((1,) * (roots.ndim - 1) + (-1,))
+        added = nn.Dense(self.width, use_bias=False, name="out")(roots) * gate
+        has_friends = jnp.any(trees.edges > 0, axis=-1, keepdims=True)
+        return jnp.where(has_friends, added, 0)
 
 
 def graph_of(trees: FriendTrees, nodes: Floats[Array, "*S n D"]) -> jraph.GraphsTuple:
     """All trees as one graph with these node features.
 
-    Nodes lie level by level, so parents and with them the receivers are sorted without a sort.
+    Nodes lie level by level, so parents, and with them the receivers, are sorted without a sort.
     """
     a, b = trees.fan_out
-    n, Q = nodes.shape[-2], int(np.prod(nodes.shape[:-2]))
-    parents = np.concatenate(
-        [np.zeros(a, np.int32), np.repeat(np.arange(1, a + 1, dtype=np.int32), b)]
-    )
-    first = jnp.arange(Q, dtype=jnp.int32)[:, None] * n
+    n, num_trees = nodes.shape[-2], int(np.prod(nodes.shape[:-2]))
+    parents_of_friends = np.zeros(a, np.int32)
+    parents_of_others = np.repeat(np.arange(1, a + 1, dtype=np.int32), b)
+    parents = np.concatenate([parents_of_friends, parents_of_others])
+    children = np.arange(1, n, dtype=np.int32)
+
+    first = jnp.arange(num_trees, dtype=jnp.int32)[:, None] * n
     return jraph.GraphsTuple(
-        nodes=nodes.reshape(Q * n, nodes.shape[-1]),
+        nodes=nodes.reshape(num_trees * n, nodes.shape[-1]),
         edges=trees.edges.reshape(-1),
-        senders=(first + np.arange(1, n, dtype=np.int32)[None]).reshape(-1),
+        senders=(first + children[None]).reshape(-1),
         receivers=(first + parents[None]).reshape(-1),
-        n_node=jnp.full(Q, n),
-        n_edge=jnp.full(Q, n - 1),
+        n_node=jnp.full(num_trees, n),
+        n_edge=jnp.full(num_trees, n - 1),
         globals=None,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features.next_type import NextTypeRegression
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.query import query_as_of
+from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics, next_type, protocol, segments
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RETRIEVER, focus_of
 from socialrec_jax.pipeline.ranker import TrainedRanker, evaluate_ranker
 from socialrec_jax.pipeline.retriever import evaluate_retriever
@@ -23,39 +26,39 @@ _DATA_FACTS = ("event_types", "time_min", "time_max")
 
 def evaluate(
     run: RunDirectory,
-    recommender: Recommender,
+    engine: Engine,
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
     """Judge everything, by process 0: see `_evaluate`."""
-    return processes.broadcast_from_main(lambda: _evaluate(run, recommender, progress, ranker))
+    return processes.broadcast_from_main(lambda: _evaluate(run, engine, progress, ranker))
 
 
 def _evaluate(
     run: RunDirectory,
-    recommender: Recommender,
+    engine: Engine,
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
     """Judge retriever, ranker and every baseline on both parts, and write report.json and
     report.html.
     """
-    world, config = recommender.world, recommender.config
+    world, config = engine.world, engine.config
     evaluated: dict[str, dict[str, protocol.EvaluationResult]] = {"validation": {}, "test": {}}
     focus = focus_of(config, world)
     queries = {
         "validation": protocol.held_out(world, VALIDATION, focus),
         "test": protocol.held_out(world, TEST, focus),
     }
-    for part, number in (("validation", VALIDATION), ("test", TEST)):
+    for part in queries:
         if len(queries[part]):
-            evaluated[part] = {"retriever": evaluate_retriever(recommender, queries[part], number)}
+            evaluated[part] = {"retriever": evaluate_retriever(engine, queries[part])}
     calibration = {}
     if ranker is not None:
-        recommender.rank_with(ranker.features, ranker.serving)
+        engine = engine.with_ranker(ranker.features, ranker.serving)
         evaluated["validation"] = {"ranker": ranker.out_of_fold} | evaluated["validation"]
         if len(queries["test"]):
-            evaluation_result, calibration = evaluate_ranker(recommender, queries["test"], TEST)
+            evaluation_result, calibration = evaluate_ranker(engine, queries["test"])
             evaluated["test"] = {"ranker": evaluation_result} | evaluated["test"]
     for name, evaluate in fit_tuned_baselines(
         world, queries["validation"], ranker and ranker.features.item_knn
@@ -77,7 +80,7 @@ def _evaluate(
         },
         **_closer_look(world, queries["test"], evaluated["test"], config.seed),
         "calibration": calibration,
-        "next_event": _next_event(recommender, ranker and ranker.features.next_type),
+        "next_event": _next_event(engine, ranker and ranker.features.next_type),
         "train": _speed(progress),
         "environment": environment(),
     }
@@ -107,34 +110,27 @@ def _closer_look(
     }
 
 
-def _next_event(recommender: Recommender, counted: NextTypeRegression | None) -> dict:
+def _next_event(engine: Engine, counted: NextTypeRegression | None) -> dict:
     """Per part and event type: how well the next event's type is foretold, beside a regression on
     counts.
 
     counted: the one of the training part, where the ranker's signals hold it.
     """
-    world = recommender.world
+    world = engine.world
     if len(world.event_types) == 1:
         return {}
     regression = counted or NextTypeRegression.fit(
-        world.events, world.history_ends(VALIDATION), len(world.event_types)
+        world.events, world.history_ends(BEFORE_VALIDATION), len(world.event_types)
     )
     found = {}
     for part, number in (("validation", VALIDATION), ("test", TEST)):
         users, rows = next_type.next_type_queries(world, number)
         types = world.events.types[rows]
-        query_times = world.query_times(number)[users]
-        states = recommender.states(
-            world.events,
-            users,
-            rows,
-            world.events.times[rows],
-            query_times=query_times,
-            as_of=number,
-        )
-        query = recommender.query(world.events, users, rows, query_times, number)
+        query = query_as_of(world, users, AsOf.before(number))
+        query = dataclasses.replace(query, request_times=world.events.times[rows])
+        query = engine.with_friends(query)
         ways = {
-            "model": recommender.next_actions(states, query),
+            "model": engine.next_actions(engine.states(query), query),
             "regression on counts": regression.probabilities(world.events, users, rows),
         }
         found[part] = {

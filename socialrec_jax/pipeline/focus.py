@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from socialrec_jax.config import Config
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.inference.load import (
     FOCUS,
     about,
@@ -18,7 +18,7 @@ from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 _FOCUS_SHARE = 0.25  # of the steps of the whole training, for fine-tuning
@@ -30,7 +30,7 @@ def focus_retriever(
     """The retriever fine-tuned on the events that pay; as it is without a focus."""
     if not config.train.focus:
         return state, None
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.served)
     return fit(
         run,
@@ -41,7 +41,7 @@ def focus_retriever(
     )
 
 
-def fine_tuned(trainer: Trainer, world: World, start: dict) -> Trainer:
+def fine_tuned(trainer: RetrieverTrainer, world: World, start: dict) -> RetrieverTrainer:
     """A short training from start on the events that pay."""
     num_steps = whole_calls(
         round(trainer.num_steps * _FOCUS_SHARE), trainer.config.train.steps_per_call

@@ -13,11 +13,11 @@ import numpy as np
 
 from socialrec_jax.batch import LabelledCandidates
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import candidate_lists, protocol
 from socialrec_jax.evaluation.tuned_baselines import tuned_item_knn
 from socialrec_jax.inference.candidates import CandidateGenerator
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import (
     RANKER,
     about,
@@ -27,7 +27,6 @@ from socialrec_jax.inference.load import (
 )
 from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
-from socialrec_jax.pipeline.retriever import query_states
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import ranker as ranker_training
@@ -53,12 +52,12 @@ class TrainedRanker:
         return serving_member(self.params)
 
 
-def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker | None:
-    """The ranker, trained on the validation part; recommender holds the judged retriever.
+def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
+    """The ranker, trained on the validation part; engine holds the judged retriever.
 
     None when the split left nobody to learn from.
     """
-    world, config = recommender.world, recommender.config
+    world, config = engine.world, engine.config
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
@@ -69,18 +68,16 @@ def train_ranker(run: RunDirectory, recommender: Recommender) -> TrainedRanker |
         ranker_training.interactions_for(len(learnt)),
         focus_of(config, world),
     )
-    generator = recommender.candidates_by(features)
-    labelled = _labelled(recommender, generator, learnt)
+    generator = engine.candidate_generator(features)
+    labelled = _labelled(engine, generator, learnt)
     cold_start = learnt.sample(
         len(learnt) // _ONE_COLD_START_IN, seed=config.seed
     ).without_history()
-    taught = (
-        [labelled, _labelled(recommender, generator, cold_start)] if len(cold_start) else [labelled]
-    )
+    taught = [labelled, _labelled(engine, generator, cold_start)] if len(cold_start) else [labelled]
     batches = ranker_training.RankerBatches(
         jax.tree.map(lambda *leaves: np.concatenate(leaves), *taught), config.seed
     )
-    catalogue = np.asarray(recommender.catalogue)
+    catalogue = np.asarray(engine.catalogue)
     train = dataclasses.replace(config.train, evaluations=10, patience=5)
     num_steps = whole_calls(ranker_training.steps_for(len(learnt)), train.steps_per_call)
     trainer = ranker_training.RankerTrainer(
@@ -114,20 +111,20 @@ def _features(
     def count() -> None:
         if not (folder / "settings.json").exists():
             _, settings = tuned_item_knn(world, queries)
-            RankerFeatures.fit(world, world.history_ends(VALIDATION), settings).save(folder)
+            RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings).save(folder)
 
     processes.broadcast_from_main(count)
     return RankerFeatures.load(folder)
 
 
 def _labelled(
-    recommender: Recommender, generator: CandidateGenerator, queries: protocol.EvaluationQueries
+    engine: Engine, generator: CandidateGenerator, queries: protocol.EvaluationQueries
 ) -> LabelledCandidates:
     """Candidates of the validation part with what happened."""
-    world = recommender.world
-    states, query = query_states(recommender, queries, VALIDATION)
-    shared = recommender.shared(VALIDATION)
-    parts = [p.candidates for p in generator.generate(shared, states, query, queries.seen)]
+    world = engine.world
+    query = engine.with_friends(queries.query)
+    states, inputs = engine.states(query), engine.index_inputs(query.as_of)
+    parts = [p.candidates for p in generator.generate(inputs, states, query, queries.seen)]
     candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     types = world.events.types[queries.target_rows]
     labels = candidate_lists.labels(
@@ -138,22 +135,23 @@ def _labelled(
         len(world.event_types),
     )
     return LabelledCandidates(
-        candidates, labels, ranker_training.member_weights(queries.users, recommender.config.seed)
+        candidates, labels, ranker_training.member_weights(queries.users, engine.config.seed)
     )
 
 
 def evaluate_ranker(
-    recommender: Recommender, queries: protocol.EvaluationQueries, part: int
+    engine: Engine, queries: protocol.EvaluationQueries
 ) -> tuple[protocol.EvaluationResult, dict]:
     """The ranker's order of the candidates of a held-out part, and {event type: reliability of its
     chances}.
 
     Chunk by chunk, so that memory does not grow with candidates x users.
     """
-    world, done = recommender.world, 0
-    states, query = query_states(recommender, queries, part)
+    world, done = engine.world, 0
+    query = engine.with_friends(queries.query)
+    states, inputs = engine.states(query), engine.index_inputs(query.as_of)
     ranks, tops, foretold = [], [], []
-    for lists in recommender.ranked(recommender.shared(part), states, query, queries.seen):
+    for lists in engine.ranked(inputs, states, query, queries.seen):
         some = queries.part(np.arange(done, done + len(lists.items)))
         done += len(some)
         ranks.append(candidate_lists.ranks_in_lists(lists.items, lists.scores, some))

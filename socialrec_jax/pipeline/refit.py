@@ -8,7 +8,7 @@ import numpy as np
 
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import NOW, VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
 from socialrec_jax.inference.load import (
     REFIT,
     REFIT_FOCUS,
@@ -22,7 +22,7 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ def refit(
     Nobody is left to validate on: the passes are those after which each judged training was best.
     """
     labelled, batches = (
-        training_batches(world, config, world.history_ends(as_of)) for as_of in (VALIDATION, NOW)
+        training_batches(world, config, world.history_ends(as_of))
+        for as_of in (BEFORE_VALIDATION, NOW)
     )
     longer = batches.steps_per_epoch / labelled.steps_per_epoch
     trainer = retriever_trainer(world, config, batches, texts)
@@ -69,7 +70,9 @@ def refit(
     processes.broadcast_from_main(count)
 
 
-def shortened(trainer: Trainer, progress: StageProgress, longer: float) -> Trainer:
+def shortened(
+    trainer: RetrieverTrainer, progress: StageProgress, longer: float
+) -> RetrieverTrainer:
     """The same training, ended where the judged one was best, when a pass takes `longer` times as
     many steps.
     """

@@ -1,1 +1,1 @@
-"""Losses, optimiser, the step, the loop, checkpoints."""
+"""Training: losses, optimisers, a trainer for each model, and the loop that they share."""

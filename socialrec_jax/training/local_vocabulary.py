@@ -1,9 +1,8 @@
-"""A batch's own small world: the items and users it speaks of, numbered 0..U-1, in place of the
-whole catalogue.
+"""The local vocabulary of a batch: its items and users numbered 0..U-1, in place of the whole
+catalogue.
 
 The model that trains on it is the same class with smaller tables, so gradients come out as rows.
-Whatever else is known of items travels along. Tables that stay whole leave their numbers as they
-are.
+Fixed vectors of the items travel along. Tables that are trained as a whole keep their numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training.negatives import Negatives
@@ -23,57 +22,64 @@ _COPIES = 5  # of a table trained as a whole: parameters, average, gradient and 
 
 
 class LocalVocabulary(struct.PyTreeNode):
+    """A device's batch in local numbers, with the rows of the tables that it needs."""
+
     batch: Batch
     negatives: Negatives | None
-    fixed: dict
+    fixed: dict  # variables of the model besides parameters
     lookups: dict[str, Lookup]
 
     def model(self, model: RecommenderModel) -> RecommenderModel:
         """The model with tables of this size."""
-        return resized(model, {name: len(found.ids) for name, found in self.lookups.items()})
+        return resized(model, {name: len(lookup.ids) for name, lookup in self.lookups.items()})
 
     @property
     def rows(self) -> dict[str, Array]:
-        """The tables [U, D] of this world."""
-        return {name: found.rows for name, found in self.lookups.items()}
+        """The tables [U, D] in local numbers."""
+        return {name: lookup.rows for name, lookup in self.lookups.items()}
 
     @property
     def lost(self) -> Array:
-        """Rows that found no room on their way here."""
-        return sum((found.lost for found in self.lookups.values()), jnp.zeros((), jnp.int32))
+        """Number of rows that found no room in messages."""
+        return sum((lookup.lost for lookup in self.lookups.values()), jnp.zeros((), jnp.int32))
 
 
 def resized(model: RecommenderModel, rows: dict[str, int]) -> RecommenderModel:
     """The same model with other numbers of rows in its tables."""
-    return model.clone(
-        num_items=rows.get("items", model.num_items), num_users=rows.get("users", model.num_users)
-    )
+    num_items = rows.get("items", model.num_items)
+    num_users = rows.get("users", model.num_users)
+    return model.clone(num_items=num_items, num_users=num_users)
 
 
 def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:
-    """Which tables are trained row by row: those whose dense training takes more than DENSE_BYTES
-    on a device.
+    """Names of the tables that are trained row by row: those whose dense training takes more than
+    DENSE_BYTES on a device.
 
     A softmax over the whole catalogue touches every item anyway.
     """
     sizes = {"items": model.num_items if num_negatives else 0, "users": model.num_users}
-    return tuple(
-        name for name, rows in sizes.items() if dense_bytes(rows, model.config.width) > DENSE_BYTES
-    )
+    width = model.config.width
+    return tuple(name for name, rows in sizes.items() if dense_bytes(rows, width) > DENSE_BYTES)
 
 
 def describe(model: RecommenderModel, num_negatives: int) -> str:
-    """Which way each table is trained and why: a line for people."""
-    big, width = big_tables(model, num_negatives), model.config.width
-
-    def one(name: str, rows: int) -> str:
-        cost, way = dense_bytes(rows, width), "row by row" if name in big else "as a whole"
-        forced = cost > DENSE_BYTES and name not in big
-        why = ", which a full softmax needs" if forced else f", limit {DENSE_BYTES / 1e9:.2f} GB"
-        return f"{name} {way} ({cost / 1e9:.2f} GB as a whole{why})"
-
+    """How each table is trained, and why: a line for people."""
+    big = big_tables(model, num_negatives)
     rows = {"items": model.num_items, "users": model.num_users}
-    return "  ".join(one(name, number) for name, number in rows.items() if number)
+    parts = [
+        _describe_table(name, dense_bytes(number, model.config.width), name in big)
+        for name, number in rows.items()
+        if number
+    ]
+    return "  ".join(parts)
+
+
+def _describe_table(name: str, cost: int, row_by_row: bool) -> str:
+    way = "row by row" if row_by_row else "as a whole"
+    reason = f", limit {DENSE_BYTES / 1e9:.2f} GB"
+    if cost > DENSE_BYTES and not row_by_row:
+        reason = ", which a full softmax needs"
+    return f"{name} {way} ({cost / 1e9:.2f} GB as a whole{reason})"
 
 
 def dense_bytes(num_rows: int, width: int) -> int:
@@ -84,45 +90,59 @@ def dense_bytes(num_rows: int, width: int) -> int:
 def gather(
     tables: dict[str, Table], batch: Batch, negatives: Negatives | None, fixed: dict
 ) -> LocalVocabulary:
-    """The small world of this device's batch. Inside a step."""
-    lookups, friends = {}, batch.friends
+    """The local vocabulary of this device's batch. Inside a step."""
+    vocabulary = LocalVocabulary(batch, negatives, fixed, {})
     if "items" in tables:
-        assert negatives is not None
-        requested_ids = [batch.items, batch.targets, negatives.ids] + (
-            [] if friends is None else [friends.items]
-        )
-        found = lookups["items"] = look_up(
-            tables["items"], jnp.concatenate([ids.reshape(-1) for ids in requested_ids])
-        )
-        items, targets, ids, *theirs = _like(found.places, requested_ids)
-        batch, negatives = batch.replace(items=items, targets=targets), negatives.replace(ids=ids)
-        if friends is not None:
-            friends = friends.replace(items=theirs[0])
-        fixed = _facts(fixed, found.ids)
-    if "users" in tables and friends is not None:
-        found = lookups["users"] = look_up(
-            tables["users"], jnp.maximum(friends.users, 0).reshape(-1)
-        )
-        places = found.places.reshape(friends.users.shape)
-        friends = friends.replace(users=jnp.where(friends.users < 0, -1, places))
-    return LocalVocabulary(batch.replace(friends=friends), negatives, fixed, lookups)
+        vocabulary = _with_items(vocabulary, tables["items"])
+    if "users" in tables and batch.friends is not None:
+        vocabulary = _with_users(vocabulary, tables["users"])
+    return vocabulary
 
 
-def _like(places: Array, requested_ids: list[Array]) -> list[Array]:
-    """Places [N] in pieces of the shapes that were asked for."""
-    ends = np.cumsum([ids.size for ids in requested_ids])[:-1]
-    return [
-        part.reshape(ids.shape)
-        for part, ids in zip(jnp.split(places, ends), requested_ids, strict=True)
-    ]
+def _with_items(vocabulary: LocalVocabulary, table: Table) -> LocalVocabulary:
+    """Local numbers for inputs, targets, negatives and friends' items."""
+    batch, negatives, friends = vocabulary.batch, vocabulary.negatives, vocabulary.batch.friends
+    assert negatives is not None, "a full softmax trains the items as a whole"
+    ids = [batch.items, batch.targets, negatives.ids]
+    if friends is not None:
+        ids.append(friends.items)
+    lookup = look_up(table, jnp.concatenate([part.reshape(-1) for part in ids]))
+
+    items, targets, negative_ids, *friends_items = _split_like(lookup.places, ids)
+    if friends is not None:
+        friends = friends.replace(items=friends_items[0])
+    return LocalVocabulary(
+        batch=batch.replace(items=items, targets=targets, friends=friends),
+        negatives=negatives.replace(ids=negative_ids),
+        fixed=_fixed_of(vocabulary.fixed, lookup.ids),
+        lookups=vocabulary.lookups | {"items": lookup},
+    )
 
 
-def _facts(fixed: dict, ids: Array) -> dict:
-    """The fixed variables of some items, and the numbers that they have in the large world."""
+def _with_users(vocabulary: LocalVocabulary, table: Table) -> LocalVocabulary:
+    """Local numbers for the nodes of the friend trees; -1 stays absent."""
+    friends = vocabulary.batch.friends
+    assert isinstance(friends, FriendTrees)
+    lookup = look_up(table, jnp.maximum(friends.users, 0).reshape(-1))
+    places = lookup.places.reshape(friends.users.shape)
+    friends = friends.replace(users=jnp.where(friends.users < 0, -1, places))
+    return vocabulary.replace(
+        batch=vocabulary.batch.replace(friends=friends),
+        lookups=vocabulary.lookups | {"users": lookup},
+    )
+
+
+def _split_like(values: Array, arrays: list[Array]) -> list[Array]:
+    """Values [N] in parts of the arrays' shapes."""
+    boundaries = np.cumsum([array.size for array in arrays])[:-1]
+    parts = jnp.split(values, boundaries)
+    return [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
+
+
+def _fixed_of(fixed: dict, ids: Array) -> dict:
+    """The fixed variables of some items, and their numbers in the whole catalogue."""
     if not fixed:
         return {}
-    facts = {
-        name: jnp.take(column, ids, axis=0, mode="clip")
-        for name, column in fixed["fixed"]["items"].items()
-    }
-    return {"fixed": {"items": facts | {"numbers": ids.astype(jnp.uint32)}}}
+    columns = fixed["fixed"]["items"]
+    some = {name: jnp.take(column, ids, axis=0, mode="clip") for name, column in columns.items()}
+    return {"fixed": {"items": some | {"numbers": ids.astype(jnp.uint32)}}}

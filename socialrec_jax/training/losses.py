@@ -1,16 +1,14 @@
 """Losses as (sum, weight): add over chunks, steps and devices, then divide once.
 
 The softmax over a catalogue or a vocabulary never holds all logits at once. Its gradient is taken
-in the forward pass, chunk by chunk, while the chunk's exponentials are at hand: three matrix
+in the forward pass, chunk by chunk, while the chunk's exponentials are in memory: three matrix
 products and one elementwise pass, where recomputing the logits in a backward pass costs four
-products and twice the passes. (The same idea as fused linear cross-entropy kernels: Hsu et al.
-2024, "Liger Kernel".) A catalogue may be shared by the devices: each adds its part of the sum of
-exponentials.
+products and twice the passes. Fused linear cross-entropy kernels do the same (Hsu et al. 2024,
+"Liger Kernel").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -18,12 +16,10 @@ import jax.numpy as jnp
 import optax
 
 from socialrec_jax.batch import Sums
-from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
-CHUNK_LOGITS = (
-    1 << 22
-)  # logits that exist at once: 16 MB, the fastest size on CPUs and enough for accelerators
+# Logits that exist at once: 16 MB, the fastest size on CPUs and enough for accelerators.
+CHUNK_LOGITS = 1 << 22
 
 
 @typed
@@ -36,7 +32,7 @@ def full_softmax(
 ) -> Sums:
     """Cross-entropy of the next item over the whole catalogue; users and items are unit vectors."""
     scaled = users / temperature
-    # Cosines are at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
+    # A cosine is at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
     return _softmax(scaled, items, targets, weights, 1 / temperature)
 
 
@@ -54,99 +50,57 @@ def next_token(
 def _softmax(
     rows: Array, table: Array, targets: Array, weights: Array, bound: float | None
 ) -> Sums:
-    """Cross-entropy of logits rows . table, of which none exceeds bound; None looks for the
-    greatest.
-    """
+    """Cross-entropy of logits rows . table, of which none exceeds bound; None finds the maximum."""
     positive = jnp.sum(rows * table[targets], -1)
-    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound, 1))
+    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound))
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _weighted_logsumexp(
-    rows: Array, table: Array, weights: Array, bound: float | None, devices: int
+    rows: Array, table: Array, weights: Array, bound: float | None
 ) -> jax.Array:
-    """One of `devices` equal parts of sum_n weights[n] * log sum_v exp(rows[n] . table[v]), v over
-    all their tables.
-
-    rows and weights are the same on all of several devices. The gradient is that of the sum over
-    devices by what is here: the gradients by rows differ, and are added where the gather is undone.
-    """
-    return _logsumexp_and_gradient(rows, table, weights, bound, devices)[0]
+    """sum_n weights[n] * log sum_v exp(rows[n] . table[v])."""
+    value, _ = _logsumexp_and_gradients(rows, table, weights, bound)
+    return value
 
 
-def _logsumexp_and_gradient(
-    rows: Array, table: Array, weights: Array, bound: float | None, devices: int
-):
-    """The value and its gradients by rows [N, D], table [V, D] and weights [N]; several devices
-    need a bound.
-    """
-    join: Callable = parallel.sum_over_devices if devices > 1 else lambda sums: sums
+def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, bound: float | None):
+    """The value, and its gradients by rows [N, D], table [V, D] and weights [N]."""
     N, V, D = len(rows), len(table), rows.shape[1]
     chunk = max(1, min(N, CHUNK_LOGITS // V))
 
-    def add(table_gradient, part):
-        some_rows, some_weights = part
+    def add_chunk(table_gradient, some):
+        some_rows, some_weights = some
         logits = some_rows @ table.T
         shift = jnp.max(logits, -1) if bound is None else jnp.full(chunk, bound)
         exponentials = jnp.exp(logits - shift[:, None])
-        sums = join(jnp.sum(exponentials, -1))
+        sums = jnp.sum(exponentials, -1)
+
         scale = (some_weights / sums)[:, None]
         rows_gradient = (exponentials @ table) * scale
-        return table_gradient + exponentials.T @ (some_rows * scale), (
-            rows_gradient,
-            jnp.log(sums) + shift,
-        )
+        table_gradient = table_gradient + exponentials.T @ (some_rows * scale)
+        return table_gradient, (rows_gradient, jnp.log(sums) + shift)
 
-    table_gradient, (rows_gradient, logsumexp) = jax.lax.scan(
-        add, jnp.zeros_like(table), (_chunks(rows, chunk), _chunks(weights, chunk))
-    )
+    chunks = _chunks(rows, chunk), _chunks(weights, chunk)
+    scanned = jax.lax.scan(add_chunk, jnp.zeros_like(table), chunks)
+    table_gradient, (rows_gradient, logsumexp) = scanned
     logsumexp = logsumexp.reshape(-1)[:N]
-    gradients = rows_gradient.reshape(-1, D)[:N], table_gradient, logsumexp / devices
-    return jnp.sum(logsumexp * weights) / devices, gradients
+    rows_gradient = rows_gradient.reshape(-1, D)[:N]
+    return jnp.sum(logsumexp * weights), (rows_gradient, table_gradient, logsumexp)
 
 
 def _chunks(x: Array, size: int) -> Array:
-    """Rows [N, ...] as [chunks, size, ...], the last chunk filled with zeros."""
-    return jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)).reshape(
-        -1, size, *x.shape[1:]
-    )
+    """Rows [N, ...] as [chunks, size, ...], the last chunk padded with zeros."""
+    padding = [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, padding).reshape(-1, size, *x.shape[1:])
 
 
-def _backward(_bound: float | None, _devices: int, gradients: tuple, cotangent: Array) -> tuple:
+def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple:
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
 
 
-_weighted_logsumexp.defvjp(_logsumexp_and_gradient, _backward)
-
-
-@typed
-def sharded_softmax(
-    users: Floats[Array, "N D"],
-    items: Floats[Array, "S D"],
-    targets: Ints[Array, "N"],
-    weights: Floats[Array, "N"],
-    temperature: float,
-) -> Sums:
-    """full_softmax inside a mapped function, over a catalogue of which device d holds items d * S
-    to (d + 1) * S.
-
-    users, targets (numbers in the whole catalogue) and weights are this device's own; the sum over
-    devices of what is returned is the loss. Gradients are those of that sum and stay where users
-    and items live: they are not to be added over devices. What travels: the users once to
-    everybody, a number a user and chunk, and their gradients back.
-    """
-    everybody, wanted, everybodys = parallel.gather_over_devices(
-        (users / temperature, targets, weights)
-    )
-    place = wanted - parallel.device_number() * len(items)
-    owned = jnp.where((place >= 0) & (place < len(items)), everybodys, 0)
-    positive = jnp.sum(everybody * items[jnp.clip(place, 0, len(items) - 1)], -1)
-    devices = len(everybody) // len(users)
-    normaliser = jnp.asarray(
-        _weighted_logsumexp(everybody, items, everybodys, 1 / temperature, devices)
-    )
-    return Sums(normaliser - jnp.sum(positive * owned), jnp.sum(weights))
+_weighted_logsumexp.defvjp(_logsumexp_and_gradients, _backward)
 
 
 @typed
@@ -164,23 +118,24 @@ def sampled_softmax(
 
     log_expected is the log of how often each negative is expected among the M: subtracting it
     (logQ, Bengio & Senecal 2008; Yi et al. 2019) makes the sum over negatives an unbiased estimate
-    of the sum over the catalogue. A negative that happens to be the target is masked.
+    of the sum over the catalogue. A negative that is the target is masked.
     """
     scaled = users / temperature
     positive = jnp.sum(scaled * positives, -1)
     negative = scaled @ negatives.T - log_expected[None]
-    negative = jnp.where(negative_ids[None] == targets[:, None], -jnp.inf, negative)
+    is_target = negative_ids[None] == targets[:, None]
+    negative = jnp.where(is_target, -jnp.inf, negative)
     normaliser = jnp.logaddexp(positive, jax.nn.logsumexp(negative, -1))
-    return Sums(jnp.sum((normaliser - positive) * weights), jnp.sum(weights))
+    return _weighted(normaliser - positive, weights)
 
 
 @typed
 def next_type(
     logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Floats[Array, "N"]
 ) -> Sums:
-    """Cross-entropy of how the user acts on the next item, given the item."""
+    """Cross-entropy of the type of the next event."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, types)
-    return Sums(jnp.sum(losses * weights), jnp.sum(weights))
+    return _weighted(losses, weights)
 
 
 @typed
@@ -190,18 +145,15 @@ def listwise(
     exists: Bools[Array, "Q C"],
     weights: Floats[Array, "Q"],
 ) -> Sums:
-    """Cross-entropy of what happened among the candidates, shared between them where it was
-    several.
+    """Softmax cross-entropy over the candidates; several labels of a query share its weight.
 
-    A query none of whose candidates came true teaches nothing about their order and has no part in
-    it.
+    A query without a label tells nothing of the order and does not count.
     """
     scores = jnp.where(exists, scores, -1e9)
-    losses = jax.nn.logsumexp(scores, -1) - jnp.sum(labels * scores, -1) / jnp.maximum(
-        jnp.sum(labels, -1), 1
-    )
-    weights = weights * jnp.any(labels > 0, -1)
-    return Sums(jnp.sum(losses * weights), jnp.sum(weights))
+    num_labels = jnp.maximum(jnp.sum(labels, -1), 1)
+    positive = jnp.sum(labels * scores, -1) / num_labels
+    has_label = jnp.any(labels > 0, -1)
+    return _weighted(jax.nn.logsumexp(scores, -1) - positive, weights * has_label)
 
 
 @typed
@@ -211,8 +163,13 @@ def calibration(
     exists: Bools[Array, "Q C"],
     weights: Floats[Array, "Q"],
 ) -> Sums:
-    """Binary cross-entropy of every candidate and action: its minimum is where sigmoids are the
-    true chances.
+    """Binary cross-entropy of every candidate and event type; minimal where sigmoid(logits) are the
+    true probabilities.
     """
     losses = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, labels), -1)
-    return Sums(jnp.sum(jnp.where(exists, losses, 0) * weights[:, None]), jnp.sum(weights))
+    losses = jnp.where(exists, losses, 0)
+    return Sums(jnp.sum(losses * weights[:, None]), jnp.sum(weights))
+
+
+def _weighted(losses: Array, weights: Array) -> Sums:
+    return Sums(jnp.sum(losses * weights), jnp.sum(weights))

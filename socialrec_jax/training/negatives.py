@@ -1,7 +1,7 @@
-"""Which items stand for the rest of the catalogue at a step: half by popularity, half uniform.
+"""Sampled negatives of a step: half drawn by popularity, half uniformly.
 
-Popular items make the hardest negatives, and uniform ones keep every estimate finite. All devices
-draw the same.
+Popular items are the hardest negatives; uniform ones keep every item's probability above zero. All
+devices draw the same.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ class Negatives(struct.PyTreeNode):
 
 
 def running_counts(item_counts: np.ndarray) -> Ints[np.ndarray, "V"]:
-    """What `draw` draws by; counts too large for int32 in all are made coarser."""
-    coarser = 1 + int(item_counts.sum()) // np.iinfo(np.int32).max
-    return np.cumsum(item_counts // coarser).astype(np.int32)
+    """What `draw` takes: running sums of each item's events, scaled down if they exceed int32."""
+    divisor = 1 + int(item_counts.sum()) // np.iinfo(np.int32).max
+    return np.cumsum(item_counts // divisor).astype(np.int32)
 
 
 def draw(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
-    """From a catalogue of any size: a coin decides for a random event's item or for a random item.
+    """Draw from a catalogue of any size: the item of a random event, or a random item, each with
+    probability 1/2.
 
-    All that grows with V is one bisection among whole numbers: in float32 the steps of a
-    distribution function vanish from 10M items on.
+    All that grows with V is a bisection among integers: in float32 the steps of a distribution
+    function vanish from 10M items on.
     """
-    V, events = len(running), jnp.maximum(running[-1], 1)
-    coin, popular, uniform = jax.random.split(key, 3)
-    by_event = jnp.searchsorted(
-        running, jax.random.randint(popular, (num_draws,), 0, events), side="right"
-    )
-    by_item = jax.random.randint(uniform, (num_draws,), 0, V)
-    ids = jnp.where(
-        jax.random.bernoulli(coin, 0.5, (num_draws,)), jnp.minimum(by_event, V - 1), by_item
-    )
+    V, num_events = len(running), jnp.maximum(running[-1], 1)
+    which_key, popular_key, uniform_key = jax.random.split(key, 3)
+    event = jax.random.randint(popular_key, (num_draws,), 0, num_events)
+    by_popularity = jnp.searchsorted(running, event, side="right")
+    by_popularity = jnp.minimum(by_popularity, V - 1)
+    uniform = jax.random.randint(uniform_key, (num_draws,), 0, V)
+
+    use_popularity = jax.random.bernoulli(which_key, 0.5, (num_draws,))
+    ids = jnp.where(use_popularity, by_popularity, uniform)
     counts = running[ids] - jnp.where(ids > 0, running[ids - 1], 0)
-    return Negatives(ids, jnp.log(num_draws * (0.5 * counts / events + 0.5 / V)))
+    probabilities = 0.5 * counts / num_events + 0.5 / V
+    return Negatives(ids, jnp.log(num_draws * probabilities))

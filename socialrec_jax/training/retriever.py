@@ -1,8 +1,8 @@
-"""One optimiser step: model -> losses as sums -> gradients -> sums over devices -> one division ->
-update.
+"""Training of the retriever: model -> losses as sums -> gradients -> sums over devices -> one
+division -> update.
 
-Tables too big to be touched as a whole are apart from the other parameters: see `embeddings` and
-`small_world`.
+Tables too big to be touched as a whole lie apart from the other parameters: see `row_adagrad` and
+`local_vocabulary`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from socialrec_jax.batch import Batch, Columns, PackedIndices, Sums
 from socialrec_jax.config import Config
 from socialrec_jax.data.batching.layout import gather_batch
 from socialrec_jax.models.dropout import DropoutRng
-from socialrec_jax.models.embedding_tables import put_in, take_out
+from socialrec_jax.models.embedding_tables import merge_tables, split_tables
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
@@ -26,11 +26,11 @@ from socialrec_jax.training import local_vocabulary, losses, negatives, row_adag
 from socialrec_jax.training.local_vocabulary import LocalVocabulary
 from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.state import (
-    _AXES,
+    STATE_AXES,
     TrainState,
+    accumulate,
     adam,
     initial_state,
-    summed_over_parts,
     update_state,
     warmup_cosine,
 )
@@ -40,7 +40,7 @@ _FINE_TUNING_SHARE = 0.25  # of the peak learning rate
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainer:
+class RetrieverTrainer:
     """Builds the state and the compiled call of one training."""
 
     config: Config
@@ -51,10 +51,8 @@ class Trainer:
     horizon: int | None = None  # steps of the learning-rate schedule, where training ends before it
     focus: tuple[int, ...] = ()  # event types that are learnt; all when empty
     start: dict | None = None  # parameters to fine-tune
-    columns: Columns | None = None  # events that lie on the devices: batches arrive as Slots then
-    tables: tuple[str, ...] | None = (
-        None  # names of those trained row by row; what their sizes ask for by default
-    )
+    columns: Columns | None = None  # events on the devices: batches are PackedIndices then
+    tables: tuple[str, ...] | None = None  # names of those trained row by row; by default by size
 
     @property
     def schedule(self) -> optax.Schedule:
@@ -73,128 +71,146 @@ class Trainer:
             return self.tables
         return local_vocabulary.big_tables(self.model, self.config.train.negatives or 0)
 
-    def init(self, example: Batch | PackedIndices) -> TrainState:
-        """A fresh state on all local devices; example is one batch of rows [B, T]."""
-        if self.start is not None:
-            params, tables = take_out(self.start, self.big_tables)
-            state = initial_state(params, self.optimizer)
-            return state.replace(
-                tables={name: row_adagrad.of_parameter(table) for name, table in tables.items()}
-            )
-        key, batch = jax.random.key(self.config.seed), _batch(example, self.columns)
-        small = local_vocabulary.resized(self.model, dict.fromkeys(self.big_tables, 1))
-        params: dict = jax.jit(small.init)(key, batch)["params"]
-        params, _ = take_out(params, self.big_tables)
-        return initial_state(params, self.optimizer).replace(tables=self._fresh_tables(key))
-
-    def _fresh_tables(self, key: Array) -> dict[str, row_adagrad.Table]:
-        """As the model's own initialisers would make them."""
-        width = self.model.config.width
-        deviations = {"items": width**-0.5, "users": 0.1 * width**-0.5}
-        rows = {"items": self.model.num_items, "users": self.model.num_users}
-        return {
-            n: row_adagrad.initial_table(
-                rows[n], width, deviations[n], jax.random.fold_in(key, rows[n])
-            )
-            for n in self.big_tables
-        }
-
-    def compile(self):
-        """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        steps = parallel.scan_steps(
-            self._step, (self.fixed, self.columns, self.running_counts), _AXES
-        )
-
-        def call(state: TrainState, batches: Batch | PackedIndices):
-            state, (losses, lost) = steps(
-                state.replace(tables=parallel.as_shares(state.tables)), batches
-            )
-            if state.tables:
-                row_adagrad.warn_of_lost(lost)
-            return state.replace(tables=parallel.as_rows(state.tables)), losses
-
-        return call
-
     @property
     def fixed(self) -> dict:
         """The model's variables that no step changes."""
         return {} if self.texts is None else fixed_variables(self.texts, self.known)
 
     @property
+    def known(self) -> np.ndarray:
+        """Items [V] bool with training events: their ids are learnt."""
+        return self.item_counts > 0
+
+    @property
     def running_counts(self) -> np.ndarray:
-        """What negatives are drawn by [V]: an argument of the step, since a constant of that size
-        would be folded.
+        """What negatives are drawn by [V]: an argument of the step, since XLA would fold a constant
+        of that size.
         """
         return negatives.running_counts(self.item_counts)
 
-    @property
-    def known(self) -> np.ndarray:
-        """Items [V] bool whose ids are learnt."""
-        return self.item_counts > 0
+    def init(self, example: Batch | PackedIndices) -> TrainState:
+        """The state before the first step on all local devices; example is one batch [B, T]."""
+        if self.start is not None:
+            return self._state_from(self.start)
+        key = jax.random.key(self.config.seed)
+        batch = _as_batch(example, self.columns)
+        # Big tables are drawn by shards below; one row of each is enough for the other shapes.
+        small = local_vocabulary.resized(self.model, dict.fromkeys(self.big_tables, 1))
+        params: dict = jax.jit(small.init)(key, batch)["params"]
+        params, _ = split_tables(params, self.big_tables)
+        state = initial_state(params, self.optimizer)
+        return state.replace(tables=self._initial_tables(key))
+
+    def _state_from(self, start: dict) -> TrainState:
+        params, tables = split_tables(start, self.big_tables)
+        tables = {name: row_adagrad.of_parameter(table) for name, table in tables.items()}
+        return initial_state(params, self.optimizer).replace(tables=tables)
+
+    def _initial_tables(self, key: Array) -> dict[str, row_adagrad.Table]:
+        """As the model's own initialisers would make them."""
+        width = self.model.config.width
+        deviations = {"items": width**-0.5, "users": 0.1 * width**-0.5}
+        sizes = {"items": self.model.num_items, "users": self.model.num_users}
+        tables = {}
+        for name in self.big_tables:
+            table_key = jax.random.fold_in(key, sizes[name])
+            tables[name] = row_adagrad.initial_table(
+                sizes[name], width, deviations[name], table_key
+            )
+        return tables
+
+    def compile(self):
+        """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
+        shared = self.fixed, self.columns, self.running_counts
+        steps = parallel.scan_steps(self._step, shared, STATE_AXES)
+
+        def call(state: TrainState, batches: Batch | PackedIndices):
+            state = state.replace(tables=parallel.as_shares(state.tables))
+            state, (losses, lost) = steps(state, batches)
+            if state.tables:
+                row_adagrad.warn_of_lost(lost)
+            return state.replace(tables=parallel.as_rows(state.tables)), losses
+
+        return call
 
     def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
         """(state, (loss, lost rows)) after one step."""
         fixed, columns, running_counts = shared
         dropout_seed, drawn = self.randomness(state.step, running_counts)
-        world = local_vocabulary.gather(state.tables, _batch(given, columns), drawn, fixed)
-        model = world.model(self.model)
+        batch = _as_batch(given, columns)
+        vocabulary = local_vocabulary.gather(state.tables, batch, drawn, fixed)
+        local = self._gradients(state.params, vocabulary, dropout_seed)
 
-        def local_loss(learnt: tuple, part: Batch):
-            bound = model.bind({"params": put_in(*learnt)} | world.fixed)
-            item_loss, type_loss = self.loss_sums(
-                bound, world.replace(batch=part), DropoutRng(dropout_seed, part.row_ids)
-            )
-            return item_loss.total + self.config.train.type_weight * type_loss.total, item_loss
-
-        gradient_of, learnt = jax.grad(local_loss, has_aux=True), (state.params, world.rows)
-        found = summed_over_parts(gradient_of, learnt, world.batch, self.config.train.accumulation)
-        (gradients, of_rows), item_loss = found
+        # Row gradients go to their owners in `update_rows`; all else is added over devices here.
+        (gradients, row_gradients), item_loss = local
         gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
         weight = jnp.maximum(item_loss.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
-        rate = jnp.asarray(_TABLE_RATE * self.schedule(state.step))
-        tables = {
-            name: row_adagrad.update_rows(table, world.lookups[name], of_rows[name], weight, rate)
-            for name, table in state.tables.items()
-        }
+        tables = self._updated_tables(state, vocabulary, row_gradients, weight)
         state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
-        return state.replace(tables=tables), (
-            item_loss.mean(),
-            parallel.sum_over_devices(world.lost),
-        )
+        lost = parallel.sum_over_devices(vocabulary.lost)
+        return state.replace(tables=tables), (item_loss.mean(), lost)
 
     def randomness(self, step: Array, running_counts: Array) -> tuple[Array, Negatives | None]:
-        """What a step draws: the word that its dropout follows from, and its negatives, if there
-        are any.
-        """
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step))
-        M = self.config.train.negatives
-        return jax.random.bits(keys[0]), negatives.draw(keys[1], M, running_counts) if M else None
+        """(seed of the step's dropout, its negatives or None with a full softmax)."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        dropout_key, negatives_key = jax.random.split(key)
+        num_negatives = self.config.train.negatives
+        if not num_negatives:
+            return jax.random.bits(dropout_key), None
+        drawn = negatives.draw(negatives_key, num_negatives, running_counts)
+        return jax.random.bits(dropout_key), drawn
+
+    def _gradients(self, params: dict, vocabulary: LocalVocabulary, dropout_seed: Array):
+        """((gradients of params, of table rows), item loss), sums over the local rows."""
+        model = vocabulary.model(self.model)
+
+        def local_loss(learnt: tuple, part: Batch):
+            variables = {"params": merge_tables(*learnt)} | vocabulary.fixed
+            dropout_rng = DropoutRng(dropout_seed, part.row_ids)
+            item_loss, type_loss = self.loss_sums(
+                model.bind(variables), vocabulary.replace(batch=part), dropout_rng
+            )
+            total = item_loss.total + self.config.train.type_weight * type_loss.total
+            return total, item_loss
+
+        gradient_of = jax.grad(local_loss, has_aux=True)
+        learnt = params, vocabulary.rows
+        return accumulate(gradient_of, learnt, vocabulary.batch, self.config.train.accumulation)
+
+    def _updated_tables(
+        self, state: TrainState, vocabulary: LocalVocabulary, row_gradients: dict, weight: Array
+    ) -> dict[str, row_adagrad.Table]:
+        rate = jnp.asarray(_TABLE_RATE * self.schedule(state.step))
+        return {
+            name: row_adagrad.update_rows(
+                table, vocabulary.lookups[name], row_gradients[name], weight, rate
+            )
+            for name, table in state.tables.items()
+        }
 
     def loss_sums(
-        self, model: RecommenderModel, world: LocalVocabulary, dropout_rng: DropoutRng
+        self, model: RecommenderModel, vocabulary: LocalVocabulary, dropout_rng: DropoutRng
     ) -> tuple[Sums, Sums]:
-        """Losses of the local rows: the next item; its event type, with the item known and
-        without.
+        """Losses of the local rows: of the next item, and of its event type (with the item given
+        plus without).
         """
-        batch = world.batch
+        batch = vocabulary.batch
         users = model.encode_users(batch, dropout_rng)
-        users, targets, weights = (
-            users.reshape(-1, users.shape[-1]),
-            batch.targets.reshape(-1),
-            self._weights(batch).reshape(-1),
-        )
-        item_loss = self._item_loss(
-            users, model.encode_items(dropout_rng), targets, weights, world.negatives
-        )
+        users = users.reshape(-1, users.shape[-1])
+        targets, weights = batch.targets.reshape(-1), self._weights(batch).reshape(-1)
+        catalogue = model.encode_items(dropout_rng)
+        item_loss = self._item_loss(users, catalogue, targets, weights, vocabulary.negatives)
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
+
         types = batch.target_types.reshape(-1)
         given_item = losses.next_type(model.type_logits(users, targets), types, weights)
-        alone = losses.next_type(model.action_logits(users), types, weights)
-        return item_loss, jax.tree.map(jnp.add, given_item, alone)
+        without_item = losses.next_type(model.action_logits(users), types, weights)
+        return item_loss, jax.tree.map(jnp.add, given_item, without_item)
 
     def _weights(self, batch: Batch) -> Array:
+        """Weights [B, T] of the targets; 0 for event types that are not in focus."""
         if not self.focus:
             return jnp.asarray(batch.weights)
         return batch.weights * jnp.isin(batch.target_types, jnp.asarray(self.focus))
@@ -210,11 +226,10 @@ class Trainer:
         temperature = self.config.model.temperature
         if negatives is None:
             return losses.full_softmax(users, catalogue, targets, weights, temperature)
-        positives, others = catalogue[targets], catalogue[negatives.ids]
         return losses.sampled_softmax(
             users,
-            positives,
-            others,
+            catalogue[targets],
+            catalogue[negatives.ids],
             targets,
             negatives.ids,
             negatives.log_expected,
@@ -223,9 +238,9 @@ class Trainer:
         )
 
 
-def _batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:
-    """What was sent, with the events filled in where they lie on the device."""
+def _as_batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:
+    """The batch itself, or the batch of these indices from the columns on the device."""
     if isinstance(given, Batch):
         return given
-    assert columns is not None, "slots need the events: see residence.placed"
+    assert columns is not None, "indices need the events: see device_data.placed"
     return gather_batch(given, columns)

@@ -1,4 +1,4 @@
-"""What a training carries from step to step, and how one optimiser step changes it."""
+"""The state that a training carries from step to step, and how one optimiser step changes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from socialrec_jax.models.embedding_tables import put_in
+from socialrec_jax.models.embedding_tables import merge_tables
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Ints
 
@@ -23,29 +23,33 @@ class TrainState(struct.PyTreeNode):
 
     step: Ints[Array, ""]
     params: dict
-    average: dict  # exponential moving average of params: what is evaluated and served
+    average: dict  # exponential moving average of params: evaluated and served
     opt_state: optax.OptState
-    tables: dict = struct.field(
-        default_factory=dict
-    )  # row_adagrad.Table by name; their parameters are nowhere else
+    # row_adagrad.Table by name. Their rows are in neither params nor average.
+    tables: dict = struct.field(default_factory=dict)
 
     @property
     def served(self) -> dict:
-        """What is evaluated and served: averages, and tables as they are, since an average would
-        touch every row.
+        """The parameters that are evaluated and served: the averages, and tables as they are (an
+        average would touch every row).
 
-        All processes must ask, since each holds a part of the tables.
+        All processes must call it together, since each holds a part of the tables.
         """
-        return put_in(self.average, {name: table.parameter for name, table in self.tables.items()})
+        tables = {name: table.parameter for name, table in self.tables.items()}
+        return merge_tables(self.average, tables)
 
 
-_WHOLE: Any = None
-
-
+_REPLICATED: Any = None
 _SPLIT: Any = 0
 
-
-_AXES = TrainState(_WHOLE, _WHOLE, _WHOLE, _WHOLE, _SPLIT)  # see parallel.scan_steps
+# A prefix of the state for `parallel.scan_steps`.
+STATE_AXES = TrainState(
+    step=_REPLICATED,
+    params=_REPLICATED,
+    average=_REPLICATED,
+    opt_state=_REPLICATED,
+    tables=_SPLIT,
+)
 
 
 def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Schedule:
@@ -69,8 +73,9 @@ def initial_state(params: dict, optimizer: optax.GradientTransformation) -> Trai
 def update_state(
     state: TrainState, gradients: dict, optimizer: optax.GradientTransformation, ema_decay: float
 ) -> TrainState:
-    """The state after one step along gradients; the average starts faster than ema_decay, or it
-    would keep the init.
+    """The state after one optimiser step.
+
+    The average decays faster than ema_decay at first, or it would keep the initial values for long.
     """
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
@@ -79,19 +84,20 @@ def update_state(
     return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 
-def summed_over_parts(function: Callable, params: Any, rows: Any, parts: int) -> Any:
-    """function(params, rows [B, ...]), which is a sum over rows, in so many parts of equal size,
-    one after the other.
+def accumulate(function: Callable, params: Any, rows: Any, parts: int) -> Any:
+    """function(params, rows [B, ...]), a sum over rows, computed in parts of B / parts rows, one
+    after the other.
 
-    Only one part's activations exist at a time; the sums are those of the whole but for the order
-    of addition.
+    Only one part's activations exist at a time. The sums differ by the order of addition alone.
     """
     if parts == 1:
         return function(params, rows)
     rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
-    zeros = jax.tree.map(
-        jnp.zeros_like, jax.eval_shape(function, params, jax.tree.map(lambda leaf: leaf[0], rows))
-    )
-    return jax.lax.scan(
-        lambda sums, part: (jax.tree.map(jnp.add, sums, function(params, part)), None), zeros, rows
-    )[0]
+    first_part = jax.tree.map(lambda leaf: leaf[0], rows)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, params, first_part))
+
+    def add_part(sums, part):
+        return jax.tree.map(jnp.add, sums, function(params, part)), None
+
+    sums, _ = jax.lax.scan(add_part, zeros, rows)
+    return sums

@@ -1,4 +1,4 @@
-"""The language model of product text: next-token prediction in the loop of every other stage."""
+"""Training of the language model of product texts: next-token prediction."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from socialrec_jax.training.state import (
     warmup_cosine,
 )
 
-# Of --train.learning-rate, so that lowering that one mends a training of text that diverged, too.
+# Shares of --train.learning-rate, so that lowering it also helps a text training that diverged.
 _RATE_SHARE = 0.5
-_RATE_SHARE_PRETRAINED = 0.025  # gently: what was learnt from much text shall stay
+_RATE_SHARE_PRETRAINED = 0.025  # low, to keep what was learnt from much more text
 
 
 @dataclasses.dataclass(frozen=True)
 class TextTrainer:
-    """Builds the state and the compiled call; start: parameters to go on from, else fresh ones."""
+    """Builds the state and the compiled call; start: parameters to continue from, else fresh ones."""
 
     config: Config
     model: GPT2
@@ -47,9 +47,7 @@ class TextTrainer:
         return adam(self.schedule)
 
     def init(self, example: TextBatch) -> TrainState:
-        """The state before the first step on all local devices; example is one batch of rows [B,
-        L].
-        """
+        """The state before the first step on all local devices; example is one batch [B, L]."""
         params = self.start
         if params is None:
             key = jax.random.key(self.config.seed)
@@ -67,22 +65,21 @@ class TextTrainer:
             loss = text_loss(self.model, params, batch)
             return loss.total, loss
 
-        gradients, loss = parallel.sum_over_devices(
-            jax.grad(local_loss, has_aux=True)(state.params)
-        )
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(loss.weight, 1), gradients)
-        return update_state(
-            state, gradients, self.optimizer, self.config.train.ema_decay
-        ), loss.mean()
+        local = jax.grad(local_loss, has_aux=True)(state.params)
+        gradients, loss = parallel.sum_over_devices(local)
+        weight = jnp.maximum(loss.weight, 1)
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
+        return state, loss.mean()
 
 
 def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
     """Cross-entropy of each token but the first of its text, given those before it."""
     hidden = model.bind({"params": params})(batch.tokens, batch.segments)
     targets = jnp.roll(batch.tokens, -1, axis=1)
-    follows = batch.segments == jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
-    weights = (follows & (batch.segments > 0)).astype(jnp.float32)
+    next_segments = jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
+    has_next = (batch.segments == next_segments) & (batch.segments > 0)
+    weights = has_next.astype(jnp.float32)
     table = params["wte"]["embedding"]
-    return next_token(
-        hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1), weights.reshape(-1)
-    )
+    hidden = hidden.reshape(-1, hidden.shape[-1])
+    return next_token(hidden, table, targets.reshape(-1), weights.reshape(-1))

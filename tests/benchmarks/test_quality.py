@@ -13,7 +13,7 @@ import pytest
 from benchmarks import quality
 from socialrec_jax.config import Config, ModelConfig, TextConfig, TrainConfig
 from socialrec_jax.data.text.tokenizer import product_texts
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import baselines
 from socialrec_jax.training import ranker
 from tests.worlds import random_edges, random_world, with_friends, with_texts
@@ -91,7 +91,7 @@ def test_an_arm_without_friends_or_texts_has_none_and_keeps_the_rest(world):
 def test_without_order_the_same_was_done_in_another_order(world):
     values = np.random.default_rng(0).random(len(world.events.items)).astype(np.float32)
     world = dataclasses.replace(world, events=dataclasses.replace(world.events, values=values))
-    history_ends = world.history_ends(VALIDATION)
+    history_ends = world.history_ends(BEFORE_VALIDATION)
     changed = quality.without_order(world, 1)
 
     def did(w: World, begin: int, end: int) -> list[tuple]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ours, race
-from socialrec_jax.data.world import TEST, VALIDATION
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION
 from tests.worlds import random_world
 
 
@@ -18,7 +18,7 @@ def test_peers_train_on_the_training_part_and_are_judged_by_the_event_after_it(t
     race.write_sequences(world, tmp_path / "sequences.npz")
     with np.load(tmp_path / "sequences.npz") as columns:
         offsets, items, held_out = (columns[name] for name in ("offsets", "items", "held_out"))
-    history_ends, stops = world.history_ends(VALIDATION), world.history_ends(TEST)
+    history_ends, stops = world.history_ends(BEFORE_VALIDATION), world.history_ends(BEFORE_TEST)
     for user, start in enumerate(world.events.starts):
         assert (
             items[offsets[user] : offsets[user + 1]].tolist()

@@ -7,27 +7,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 
 
 def test_a_slice_as_of_a_time_holds_the_events_strictly_before_it(world):
     events = world.events
-    for as_of in (
+    for seconds in (
         int(events.times.min()),
         int(np.median(events.times)),
         int(events.times.max()) + 1,
     ):
-        history_ends = world.history_ends(as_of)
+        history_ends = world.history_ends(AsOf.time(seconds))
         for user in range(world.num_users):
             start, end = events.offsets[user : user + 2]
-            assert (events.times[start : history_ends[user]] < as_of).all()
-            assert (events.times[history_ends[user] : end] >= as_of).all()
+            assert (events.times[start : history_ends[user]] < seconds).all()
+            assert (events.times[history_ends[user] : end] >= seconds).all()
 
 
 @pytest.mark.parametrize("part", [VALIDATION, TEST])
 def test_a_slice_before_a_split_holds_earlier_splits_only(world, part):
-    history_ends = world.history_ends(part)
+    history_ends = world.history_ends(AsOf.before(part))
     for user in range(world.num_users):
         start, end = world.events.offsets[user : user + 2]
         assert (world.event_splits[start : history_ends[user]] < part).all()
@@ -55,4 +56,5 @@ def test_strings_round_trip_and_look_up(tmp_path, texts):
     column.save(tmp_path / "column")
     opened = Strings.load(tmp_path / "column")
     assert list(opened) == opened.tolist() == texts
-    np.testing.assert_array_equal(opened.lookup([*texts, "unknown"]), [*range(len(texts)), -1])
+    expected = [place if text else -1 for place, text in enumerate(texts)]
+    np.testing.assert_array_equal(opened.lookup([*texts, "unknown", ""]), [*expected, -1, -1])

@@ -8,7 +8,7 @@ import pytest
 from socialrec_jax.data.features import item_knn
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.world import VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION
 from socialrec_jax.evaluation import baselines, protocol
 from tests.worlds import cyclic_world, events_of
 
@@ -29,7 +29,7 @@ def dense_cosine(events, history_ends, num_items, s: ItemKNNSettings):
 
 @pytest.mark.parametrize("settings", [ItemKNNSettings(), ItemKNNSettings(2, 0.5, 0.3, 0.4, 0.6)])
 def test_item_cosine_equals_the_dense_reference(world, settings):
-    history_ends = world.history_ends(VALIDATION)
+    history_ends = world.history_ends(BEFORE_VALIDATION)
     fitted = ItemKNN.fit(world.events, history_ends, world.num_items, settings)
     dense = dense_cosine(world.events, history_ends, world.num_items, settings)
     np.testing.assert_allclose(fitted.similarity.toarray(), dense, rtol=1e-5, atol=1e-7)
@@ -47,10 +47,10 @@ def test_item_cosine_equals_the_dense_reference(world, settings):
 def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
     monkeypatch.setattr(item_knn, "_NEIGHBOURS", 3)
     fitted = ItemKNN.fit(
-        world.events, world.history_ends(VALIDATION), world.num_items, ItemKNNSettings()
+        world.events, world.history_ends(BEFORE_VALIDATION), world.num_items, ItemKNNSettings()
     )
     dense = dense_cosine(
-        world.events, world.history_ends(VALIDATION), world.num_items, ItemKNNSettings()
+        world.events, world.history_ends(BEFORE_VALIDATION), world.num_items, ItemKNNSettings()
     )
     kept = fitted.similarity.toarray()
     assert (np.count_nonzero(kept, axis=1) <= 3).all()
@@ -60,7 +60,7 @@ def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
 
 
 def test_held_out_events_change_nothing(world):
-    history_ends = world.history_ends(VALIDATION)
+    history_ends = world.history_ends(BEFORE_VALIDATION)
     hidden = world.events.items.copy()
     hidden[np.arange(len(hidden)) >= history_ends[world.events.owners]] = 0
     changed = type(world.events)(
@@ -81,10 +81,13 @@ def test_held_out_events_change_nothing(world):
 
 def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
     world = cyclic_world(tmp_path)
-    queries, history_ends = protocol.held_out(world, VALIDATION), world.history_ends(VALIDATION)
+    queries, history_ends = (
+        protocol.held_out(world, VALIDATION),
+        world.history_ends(BEFORE_VALIDATION),
+    )
 
     def value(cosine):
-        scores = lambda q: cosine.scores(world.events, q.users, q.history_ends)  # noqa: E731
+        scores = lambda q: cosine.scores(world.events, q.users, q.query.history_ends)  # noqa: E731
         return protocol.evaluate_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
 
     tuned, settings = baselines.tune_item_knn(world.events, history_ends, world.num_items, value)

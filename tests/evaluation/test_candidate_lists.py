@@ -12,11 +12,13 @@ import pytest
 
 from socialrec_jax.batch import Candidates
 from socialrec_jax.data.csr import Pairs
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import TEST
 from socialrec_jax.evaluation import candidate_lists
 from socialrec_jax.evaluation.protocol import EvaluationQueries, evaluate_scorer, held_out
 from socialrec_jax.inference.index import UNRANKED
 from socialrec_jax.models.ranker import Ranker, scores
+from tests.worlds import events_of
 
 V = 30
 
@@ -27,15 +29,9 @@ def queries_of(targets: list[list[int]]) -> EvaluationQueries:
     items = np.array([item for t in targets for item in t], np.int32)
     seen = Pairs(np.zeros(Q + 1, np.int64), items[:0])
     none = np.zeros(Q, np.int64)
+    query = Query(events_of([[]] * Q), np.arange(Q), history_ends=none, query_times=none)
     return EvaluationQueries(
-        np.arange(Q),
-        none,
-        none,
-        seen,
-        Pairs(offsets, items),
-        np.arange(len(items)),
-        0,
-        np.arange(V),
+        query, seen, Pairs(offsets, items), np.arange(len(items)), 0, np.arange(V)
     )
 
 

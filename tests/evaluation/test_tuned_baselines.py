@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from socialrec_jax.data.world import TEST, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
@@ -30,11 +30,11 @@ def unit_histories(world, history_ends) -> np.ndarray:
 def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     world = shop(tmp_path, repeats)
     fitted = dataclasses.replace(
-        UserKNN.fit(world, world.history_ends(VALIDATION)), settings=settings
+        UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION)), settings=settings
     )
     asked = dataclasses.replace(query_of(world, TEST), friend_sampler=fitted.friend_sampler)
-    found = fitted.scores(world.events, asked.users, asked.history_ends, asked.query_times)
-    kept = unit_histories(world, world.history_ends(VALIDATION))
+    found = fitted.scores(asked)
+    kept = unit_histories(world, world.history_ends(BEFORE_VALIDATION))
     cosines = unit_histories(world, asked.history_ends) @ kept.T
     np.fill_diagonal(cosines, 0)
     ordered = np.sort(cosines, axis=1)[:, ::-1]
@@ -58,12 +58,14 @@ def test_tuning_keeps_what_validates_best(tmp_path):
             for f in dataclasses.fields(wanted)
         )
 
-    assert tune_user_knn(world, world.history_ends(VALIDATION), value).settings == wanted
+    assert tune_user_knn(world, world.history_ends(BEFORE_VALIDATION), value).settings == wanted
 
 
 def test_without_friends_there_is_no_setting_of_friends(world):
     found = tune_user_knn(
-        world, world.history_ends(VALIDATION), lambda c: c.settings.friendship + c.settings.likeness
+        world,
+        world.history_ends(BEFORE_VALIDATION),
+        lambda c: c.settings.friendship + c.settings.likeness,
     )
     assert found.settings == UserKNNSettings()
 

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.training_batches import TrainingBatches
-from socialrec_jax.data.world import TEST, VALIDATION
+from socialrec_jax.data.query import Query
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.models.recommender import RecommenderModel
 from tests.worlds import random_world
 
 
-def untrained_recommender(folder, **settings):
-    """(World, Recommender, params) of a model with random parameters."""
+def untrained_engine(folder, **settings):
+    """(World, Engine, params) of a model with random parameters."""
     world = random_world(folder)
     config = Config(
         model=ModelConfig(width=16, num_heads=2, history_length=16, dropout=0.3, **settings)
     )
     model = RecommenderModel(config.model, world.num_items, 2)
     batch = TrainingBatches(
-        world.events, world.history_ends(VALIDATION), world.first_time, 16, 4, 0
+        world.events, world.history_ends(BEFORE_VALIDATION), world.first_time, 16, 4, 0
     ).at(0)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
-    return world, Recommender(world, config, model).use(params), params
+    return world, Engine.create(world, config, model, params), params
 
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
-    return untrained_recommender(tmp_path_factory.mktemp("world"))
+    return untrained_engine(tmp_path_factory.mktemp("world"))
 
 
 @pytest.mark.parametrize("request_time", [False, True])
@@ -40,13 +44,13 @@ def test_training_equals_serving(tmp_path, request_time):
     """The state of every position of a packed training batch is the one that serving computes for
     that moment.
     """
-    world, recommender, params = untrained_recommender(tmp_path, request_time=request_time)
+    world, engine, params = untrained_engine(tmp_path, request_time=request_time)
     batches = TrainingBatches(
-        world.events, world.history_ends(VALIDATION), world.first_time, 16, 8, 0
+        world.events, world.history_ends(BEFORE_VALIDATION), world.first_time, 16, 8, 0
     )
     batch = batches.at(0)
     owners = world.events.owners[batches.indices(0).sources]
-    trained = np.asarray(recommender.model.bind({"params": params}).encode_users(batch))
+    trained = np.asarray(engine.model.bind({"params": params}).encode_users(batch))
     on = batch.segments > 0
     rows = [
         start + list(world.events.items[start:end]).index(item)
@@ -55,20 +59,17 @@ def test_training_equals_serving(tmp_path, request_time):
         )
     ]
     history_ends = np.array(rows) + 1
-    served = recommender.states(
-        world.events, owners[on], history_ends, world.events.times[history_ends]
-    )
-    np.testing.assert_allclose(served, trained[on], atol=2e-5)
+    times = world.events.times[history_ends]
+    query = Query(world.events, owners[on], history_ends, times, request_times=times)
+    np.testing.assert_allclose(engine.states(query), trained[on], atol=2e-5)
     if request_time:
-        assert (
-            np.abs(recommender.states(world.events, owners[on], history_ends) - trained[on]).max()
-            > 1e-4
-        )
+        without = engine.states(dataclasses.replace(query, request_times=None))
+        assert np.abs(without - trained[on]).max() > 1e-4
 
 
 def test_all_users_come_in_order_with_k_new_items(untrained):
-    world, recommender, _ = untrained
-    parts = list(recommender.recommend(np.arange(world.num_users), k=5))
+    world, engine, _ = untrained
+    parts = list(engine.recommend(engine.query(np.arange(world.num_users)), k=5))
     users = np.concatenate([part.users for part in parts])
     np.testing.assert_array_equal(users, np.arange(world.num_users))
     for part in parts:
@@ -79,27 +80,28 @@ def test_all_users_come_in_order_with_k_new_items(untrained):
 
 
 def test_probabilities_are_those_of_the_next_event(untrained):
-    world, recommender, _ = untrained
-    (part,) = recommender.recommend(np.arange(world.num_users), k=world.num_items)
+    world, engine, _ = untrained
+    (part,) = engine.recommend(engine.query(np.arange(world.num_users)), k=world.num_items)
     total = np.where(part.exists[..., None], part.type_probabilities, 0).sum((1, 2))
     np.testing.assert_allclose(total, 1, rtol=1e-4)
 
 
 def test_reasons_are_recent_items_of_the_user(untrained):
-    world, recommender, _ = untrained
-    for part in recommender.recommend(np.arange(world.num_users), k=5):
+    world, engine, _ = untrained
+    for part in engine.recommend(engine.query(np.arange(world.num_users)), k=5):
         for user, reasons in zip(part.users, part.reasons, strict=True):
             start, end = world.events.offsets[user : user + 2]
             assert set(reasons) <= set(world.events.items[start:end][-10:])
 
 
 def test_as_of_hides_what_came_later(untrained):
-    world, recommender, _ = untrained
+    world, engine, _ = untrained
     users = np.arange(world.num_users)
-    (before,) = recommender.recommend(users, k=3, as_of=VALIDATION)
-    (by_time,) = recommender.recommend(users, k=3, as_of=int(world.events.times.max()) + 1)
-    (now,) = recommender.recommend(users, k=3)
-    (test,) = recommender.recommend(users, k=3, as_of=TEST)
+    after_all = AsOf.time(int(world.events.times.max()) + 1)
+    (before,) = engine.recommend(engine.query(users, BEFORE_VALIDATION), k=3)
+    (by_time,) = engine.recommend(engine.query(users, after_all), k=3)
+    (now,) = engine.recommend(engine.query(users), k=3)
+    (test,) = engine.recommend(engine.query(users, BEFORE_TEST), k=3)
     np.testing.assert_array_equal(by_time.items, now.items)
     assert (before.items != now.items).any()
     assert (test.items != now.items).any()
@@ -107,5 +109,6 @@ def test_as_of_hides_what_came_later(untrained):
 
 @pytest.mark.parametrize("k", [0, 41])
 def test_k_must_fit_the_catalogue(untrained, k):
+    _, engine, _ = untrained
     with pytest.raises(UsageError, match=r"1\.\.40"):
-        next(untrained[1].recommend(np.arange(3), k=k))
+        next(engine.recommend(engine.query(np.arange(3)), k=k))

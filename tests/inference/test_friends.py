@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import jax
@@ -10,15 +9,26 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig
-from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION, World
+from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.query import Query, newcomers, query_as_of
+from socialrec_jax.data.world import (
+    BEFORE_TEST,
+    BEFORE_VALIDATION,
+    NO_TIME,
+    NOW,
+    TEST,
+    VALIDATION,
+    World,
+)
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import events_of, leave_one_out, random_edges, random_world, with_friends
 
 FIRST, USERS = 1_000_000, 60
 MOMENT = FIRST + 6 * 3600
+AS_OF = AsOf.time(MOMENT)
 SPAN = (FIRST - 20_000, FIRST + 40_000)
 ALL = np.arange(USERS)
 
@@ -35,21 +45,13 @@ def config_of(**settings) -> Config:
 def random_params(world: World, config: Config) -> dict:
     """Parameters away from their start, an open gate among them."""
     model = model_for(config, world)
-    batch = training_batches(world, config, world.history_ends(VALIDATION)).at(0)
+    batch = training_batches(world, config, world.history_ends(BEFORE_VALIDATION)).at(0)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
 
 
-COMPILED: dict[tuple, Recommender] = {}
-
-
-def recommender(world: World, params: dict, config: Config) -> Recommender:
-    """One of those that are compiled already, given another World."""
-    model = model_for(config, world)
-    like = COMPILED.setdefault((config, model.num_users), Recommender(world, config, model))
-    found = copy.copy(like)
-    found.world = world
-    return found.use(params)
+def engine_of(world: World, params: dict, config: Config) -> Engine:
+    return Engine.create(world, config, model_for(config, world), params)
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +65,18 @@ def social(tmp_path_factory):
 
 
 def states(
-    world: World, params: dict, as_of: int | str = MOMENT, users: np.ndarray = ALL, **settings
+    world: World, params: dict, as_of: AsOf = AS_OF, users: np.ndarray = ALL, **settings
 ) -> np.ndarray:
-    return recommender(world, params, config_of(**settings)).states(
-        world.events,
-        users,
-        world.history_ends(as_of)[users],
-        query_times=world.query_times(as_of)[users],
-        as_of=as_of,
-    )
+    engine = engine_of(world, params, config_of(**settings))
+    return engine.states(engine.query(users, as_of))
 
 
-def scores(world: World, params: dict, as_of: int | str) -> np.ndarray:
+def scores(world: World, params: dict, as_of: AsOf) -> np.ndarray:
     """Scores [U, V] as they are served."""
     table = np.zeros((world.num_users, world.num_items))
-    for part in recommender(world, params, config_of()).recommend(
-        np.arange(world.num_users), k=world.num_items, as_of=as_of, repeats=True
-    ):
+    engine = engine_of(world, params, config_of())
+    query = engine.query(np.arange(world.num_users), as_of)
+    for part in engine.recommend(query, k=world.num_items, repeats=True):
         np.put_along_axis(table[part.users[0] : part.users[-1] + 1], part.items, part.scores, 1)
     return table
 
@@ -108,7 +105,7 @@ def test_a_closed_gate_equals_a_model_without_friends(social):
 def test_what_happens_at_or_after_the_moment_changes_no_score(social):
     world, params = social
     rng = np.random.default_rng(0)
-    before = scores(world, params, MOMENT)
+    before = scores(world, params, AS_OF)
     for _ in range(3):
         times = world.events.times.copy()
         later = times >= MOMENT
@@ -120,11 +117,11 @@ def test_what_happens_at_or_after_the_moment_changes_no_score(social):
             for u, f, w, t in edges_of(world)
         ]
         np.testing.assert_array_equal(
-            scores(with_friends(with_times(world, times), edges), params, MOMENT), before
+            scores(with_friends(with_times(world, times), edges), params, AS_OF), before
         )
 
 
-@pytest.mark.parametrize("as_of", [MOMENT, TEST])
+@pytest.mark.parametrize("as_of", [AS_OF, BEFORE_TEST])
 def test_what_a_friend_did_before_the_moment_changes_scores(social, as_of):
     world, params = social
     query_times, history_ends = world.query_times(as_of), world.history_ends(as_of)
@@ -157,10 +154,11 @@ def test_held_out_events_of_friends_are_never_seen(social):
         hidden = world.event_splits >= part
         items = np.where(hidden, (world.events.items + 7) % world.num_items, world.events.items)
         other = dataclasses.replace(world, events=dataclasses.replace(world.events, items=items))
-        np.testing.assert_array_equal(scores(other, params, part), scores(world, params, part))
+        as_of = AsOf.before(part)
+        np.testing.assert_array_equal(scores(other, params, as_of), scores(world, params, as_of))
         late = dataclasses.replace(world, manifest=world.manifest | {"split": "time"})
         other = dataclasses.replace(other, manifest=late.manifest)
-        np.testing.assert_array_equal(scores(other, params, part), scores(late, params, part))
+        np.testing.assert_array_equal(scores(other, params, as_of), scores(late, params, as_of))
 
 
 def test_strangers_change_nothing(social):
@@ -225,7 +223,7 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     params = random_params(world, config)
     # Step 0 draws as serving does.
     model = model_for(config, world)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     batch = batches.at(0)
     owners = world.events.owners[batches.indices(0).sources]
     encode = jax.jit(lambda batch: model.bind({"params": params}).encode_users(batch))
@@ -240,14 +238,17 @@ def test_training_equals_serving_where_training_asks(social, request_time):
             for a, b, i in zip(starts, stops, items, strict=True)
         ]
     )
-    asked = world.events.times[history_ends] if request_time else None
-    query_times = (
-        world.events.times[history_ends] if request_time else world.events.times[history_ends - 1]
+    request_times = world.events.times[history_ends] if request_time else None
+    engine = engine_of(world, params, config)
+    query = Query(
+        world.events,
+        users,
+        history_ends,
+        query_times=world.events.times[history_ends - 1],
+        request_times=request_times,
+        as_of=BEFORE_VALIDATION,
     )
-    served = recommender(world, params, config)
-    found = served.states(
-        world.events, users, history_ends, asked, query_times=query_times, as_of=VALIDATION
-    )
+    found = engine.states(engine.with_friends(query))
     np.testing.assert_allclose(found, trained[rows, columns], atol=2e-5)
     plain = encode(batch.replace(social_positions=None, friends=None))
     assert np.abs(found - np.asarray(plain)[rows, columns]).max() > 1e-2
@@ -257,9 +258,12 @@ def test_evaluation_asks_as_serving_does(social):
     world, _ = social
     for part in (VALIDATION, TEST):
         queries = protocol.held_out(world, part)
-        np.testing.assert_array_equal(queries.query_times, world.query_times(part)[queries.users])
+        query = query_as_of(world, queries.users, AsOf.before(part))
+        np.testing.assert_array_equal(queries.query.query_times, query.query_times)
+        np.testing.assert_array_equal(queries.query.history_ends, query.history_ends)
         first = queries.target_rows[queries.targets.offsets[:-1]]
-        assert (queries.query_times <= world.events.times[first]).all()
+        np.testing.assert_array_equal(queries.query.request_times, world.events.times[first])
+        assert (queries.query.query_times <= world.events.times[first]).all()
 
 
 def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
@@ -274,13 +278,11 @@ def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
 
 def test_whom_the_world_does_not_know_has_no_friends(social):
     world, params = social
-    served = recommender(world, params, config_of())
-    cold_start = dataclasses.replace(world.events)
-    found = served.states(cold_start, ALL, world.history_ends())
+    engine = engine_of(world, params, config_of())
+    found = engine.states(newcomers(world.events, ALL))
     without = {name: part for name, part in params.items() if name != "social"}
     np.testing.assert_allclose(found, states(world, without, NOW, social_queries=0), atol=1e-6)
-    with pytest.raises(ValueError, match="moments"):
-        served.states(world.events, ALL, world.history_ends())
+    assert np.abs(found - states(world, params, NOW)).max() > 1e-3, "the World knows them"
 
 
 def test_a_model_without_friends_has_nothing_social(social, tmp_path):
@@ -290,4 +292,7 @@ def test_a_model_without_friends_has_nothing_social(social, tmp_path):
         (config_of(), random_world(tmp_path)),
     ):
         assert "social" not in random_params(some, config)
-        assert training_batches(some, config, some.history_ends(VALIDATION)).at(0).friends is None
+        assert (
+            training_batches(some, config, some.history_ends(BEFORE_VALIDATION)).at(0).friends
+            is None
+        )

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features import ranker_features as signals_module
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
-from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
+from socialrec_jax.data.query import newcomers
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference import candidates as candidates_module
 from socialrec_jax.inference.candidates import POPULAR, SOURCES
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
@@ -49,11 +51,11 @@ def shop(folder):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A Recommender with random parameters of retriever and ranker."""
+    """An engine with random parameters of retriever and ranker."""
     world = shop(tmp_path_factory.mktemp("world"))
     texts = np.random.default_rng(1).normal(size=(ITEMS, 4)).astype(np.float32)
     model = model_for(CONFIG, world, 4)
-    batch = training_batches(world, CONFIG, world.history_ends(VALIDATION)).at(0)
+    batch = training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION)).at(0)
 
     rng = np.random.default_rng(2)
 
@@ -61,9 +63,9 @@ def served(tmp_path_factory):
         return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
 
     params = moved(jax.jit(model.init)(jax.random.key(0), batch)["params"])
-    made = Recommender(world, CONFIG, model, texts).use(params)
-    generator = made.candidates_by(
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), ItemKNNSettings())
+    made = Engine.create(world, CONFIG, model, params, texts=texts)
+    generator = made.candidate_generator(
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), ItemKNNSettings())
     )
     asked = generate(made, generator)[0].candidates
     touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
@@ -73,21 +75,20 @@ def served(tmp_path_factory):
     )
     told = asked.features[asked.exists]
     usual = {"standardise": {"center": told.mean(0), "scale": told.std(0) + 1e-3}}
-    return made.rank_with(generator.features, moved(fresh) | usual)
+    return made.with_ranker(generator.features, moved(fresh) | usual)
 
 
-def question(made: Recommender, part: int = VALIDATION):
+def query_parts(engine: Engine, part: int = VALIDATION):
     """All users' states and questions as they stood before a part, and what they have had."""
-    world, users = made.world, np.arange(USERS)
-    history_ends, query_times = world.history_ends(part), world.query_times(part)
-    states = made.states(world.events, users, history_ends, query_times=query_times, as_of=part)
-    asked = made.query(world.events, users, history_ends, query_times, part)
-    return states, asked, world.events.histories(users, history_ends)
+    query = engine.query(np.arange(USERS), AsOf.before(part))
+    seen = query.events.histories(query.users, query.history_ends)
+    return engine.states(query), query, seen
 
 
-def generate(made: Recommender, generator=None, part: int = VALIDATION, **options):
-    generator = generator or made.reranker.generator
-    return list(generator.generate(made.shared(part), *question(made, part), **options))
+def generate(engine: Engine, generator=None, part: int = VALIDATION, **options):
+    generator = generator or engine.reranker.generator
+    inputs = engine.index_inputs(AsOf.before(part))
+    return list(generator.generate(inputs, *query_parts(engine, part), **options))
 
 
 def joined(parts) -> tuple[np.ndarray, ...]:
@@ -99,8 +100,9 @@ def joined(parts) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate(column) for column in zip(*leaves, strict=True))
 
 
-def lists(made: Recommender, part: int = VALIDATION, **options) -> RankedLists:
-    parts = list(made.reranker.lists(made.shared(part), *question(made, part), **options))
+def lists(engine: Engine, part: int = VALIDATION, **options) -> RankedLists:
+    inputs = engine.index_inputs(AsOf.before(part))
+    parts = list(engine.reranker.lists(inputs, *query_parts(engine, part), **options))
     return RankedLists(
         *(np.concatenate(c) for c in zip(*(dataclasses.astuple(p) for p in parts), strict=True))
     )
@@ -112,7 +114,7 @@ def test_candidates_are_new_allowed_different_and_enough(served, monkeypatch, k,
     monkeypatch.setattr(candidates_module, "PER_LIST", SHORT)
     allowed = np.arange(ITEMS) % 3 == 0
     items, exists, _, _ = joined(generate(served, k=k, allowed=allowed if some else None))
-    seen = question(served)[2]
+    seen = query_parts(served)[2]
     for user in range(USERS):
         mine = items[user, exists[user]].tolist()
         had = set(seen.items[seen.offsets[user] : seen.offsets[user + 1]].tolist())
@@ -124,10 +126,12 @@ def test_candidates_are_new_allowed_different_and_enough(served, monkeypatch, k,
 
 def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
     monkeypatch.setattr(candidates_module, "PER_LIST", SHORT)
-    states, asked, seen = question(served)
+    states, asked, seen = query_parts(served)
     items, exists, _, sources = joined(generate(served))
     generator = served.reranker.generator
-    index_parts = generator.index.top(served.shared(VALIDATION), states, seen, SHORT["history"])
+    index_parts = generator.index.top(
+        served.index_inputs(BEFORE_VALIDATION), states, seen, SHORT["history"]
+    )
     proposals = {"history": np.concatenate([part[0] for part in index_parts])}
     proposals |= generator.features.proposals(generator.features.look_up(asked), SHORT)
     for user in range(USERS):
@@ -148,7 +152,7 @@ def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
 
 
 def test_retrieval_and_text_are_those_of_the_vectors(served):
-    states, asked, seen = question(served)
+    states, asked, seen = query_parts(served)
     items, exists, features, _ = joined(generate(served))
     scores = states @ np.asarray(served.catalogue).T / CONFIG.model.temperature
     unknown = ~states.any(1)
@@ -187,7 +191,7 @@ def test_lists_are_sorted_and_what_does_not_exist_comes_last(served, monkeypatch
 def test_who_has_no_history_is_offered_what_is_popular(served):
     items, exists, _, sources = joined(generate(served))
     popularity = recent_popularity(
-        served.world.events, served.world.history_ends(VALIDATION), ITEMS
+        served.world.events, served.world.history_ends(BEFORE_VALIDATION), ITEMS
     )
     for user in NOBODY:
         np.testing.assert_allclose(
@@ -208,8 +212,8 @@ def test_chunks_and_company_change_nothing(served, monkeypatch):
 @pytest.mark.parametrize("part", [VALIDATION, TEST])
 def test_recommendations_are_in_the_order_that_was_judged(served, part):
     queries = protocol.held_out(served.world, part)
-    ranks = evaluate_ranker(served, queries, part)[0].ranks
-    (served_lists,) = served.recommend(queries.users, k=10, as_of=part)
+    ranks = evaluate_ranker(served, queries)[0].ranks
+    (served_lists,) = served.recommend(served.query(queries.users, AsOf.before(part)), k=10)
     for items, target, rank in zip(served_lists.items, queries.targets.items, ranks, strict=True):
         places = np.flatnonzero(items == target)
         assert places.tolist() == ([rank - 1] if rank <= 10 else [])
@@ -218,15 +222,15 @@ def test_recommendations_are_in_the_order_that_was_judged(served, part):
 
 def test_repeats_may_be_asked_for(served):
     users = np.setdiff1d(np.arange(USERS), NOBODY)
-    (found,) = served.recommend(users, k=ITEMS, repeats=True)
+    (found,) = served.recommend(served.query(users), k=ITEMS, repeats=True)
     assert (np.sort(found.items, axis=1) == np.arange(ITEMS)).all()
 
 
 def test_strangers_are_ranked_by_their_own_history_without_friends(served):
     cold_start = events_of([[1, 2, 3], [], [4]])
-    (found,) = served.recommend(np.arange(3), k=10, events=cold_start)
+    (found,) = served.recommend(newcomers(cold_start, np.arange(3)), k=10)
     assert not set(found.items[0]) & {1, 2, 3}
     assert SOURCES.index("friends") not in found.sources
     np.testing.assert_array_equal((found.sources == POPULAR).all(1), [False, True, False])
-    (again,) = served.recommend(np.array([2]), k=10, events=cold_start)
+    (again,) = served.recommend(newcomers(cold_start, np.array([2])), k=10)
     np.testing.assert_array_equal(again.items[0], found.items[2])

@@ -95,7 +95,7 @@ def test_user_item_and_signals_all_matter(problem):
 
 def test_a_fresh_ranker_says_the_same_of_all(problem):
     np.testing.assert_array_equal(
-        logits(problem, problem[3], problem[1]), np.full((Q, C, A), module._RARE)
+        logits(problem, problem[3], problem[1]), np.full((Q, C, A), module._INITIAL_LOGIT)
     )
 
 

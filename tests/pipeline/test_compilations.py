@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.retriever import evaluate_retriever, query_states, training_batches
+from socialrec_jax.pipeline.retriever import evaluate_retriever, training_batches
 from tests.worlds import random_world
 
 CONFIG = Config(
@@ -33,26 +33,25 @@ def world(tmp_path_factory):
     return random_world(tmp_path_factory.mktemp("world"))
 
 
-def recommender(world, seed: int) -> Recommender:
+def engine_of(world, seed: int) -> Engine:
     model = model_for(CONFIG, world)
-    fresh = Recommender(world, CONFIG, model)
-    batch = training_batches(world, CONFIG, world.history_ends(VALIDATION)).at(0)
-    return fresh.use(jax.tree.map(np.asarray, model.init(jax.random.key(seed), batch)["params"]))
+    batch = training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION)).at(0)
+    params = jax.tree.map(np.asarray, model.init(jax.random.key(seed), batch)["params"])
+    return Engine.create(world, CONFIG, model, params)
 
 
-def everything(
-    recommender: Recommender, queries: protocol.EvaluationQueries
-) -> protocol.EvaluationResult:
-    """Whatever a recommender does on devices; its judgement."""
-    recommender.next_actions(*query_states(recommender, queries, VALIDATION))
-    list(recommender.recommend(queries.users, k=3))
-    return evaluate_retriever(recommender, queries, VALIDATION)
+def everything(engine: Engine, queries: protocol.EvaluationQueries) -> protocol.EvaluationResult:
+    """Whatever an engine does on devices; its evaluation."""
+    query = engine.with_friends(queries.query)
+    engine.next_actions(engine.states(query), query)
+    list(engine.recommend(engine.query(queries.users), k=3))
+    return evaluate_retriever(engine, queries)
 
 
-def test_a_second_recommender_compiles_nothing(world):
+def test_a_second_engine_compiles_nothing(world):
     queries, (validating, evaluating) = (
         protocol.held_out(world, VALIDATION),
-        (recommender(world, s) for s in (0, 1)),
+        (engine_of(world, s) for s in (0, 1)),
     )
     first = everything(validating, queries)
     before = len(COMPILED)
@@ -62,9 +61,9 @@ def test_a_second_recommender_compiles_nothing(world):
 
 
 def test_numbers_of_users_share_programs(world):
-    serving, counts = recommender(world, 0), []
+    serving, counts = engine_of(world, 0), []
     for number in (32, 31, 30, 29, 28):
-        parts = list(serving.recommend(np.arange(number), k=3))
+        parts = list(serving.recommend(serving.query(np.arange(number)), k=3))
         assert sum(len(part.users) for part in parts) == number
         counts.append(len(COMPILED))
     assert len(set(counts)) == 1, "only the first may compile"

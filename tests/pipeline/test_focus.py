@@ -9,15 +9,15 @@ import pytest
 
 from socialrec_jax.config import tiny
 from socialrec_jax.data.synthetic import write_tables
-from socialrec_jax.data.world import TEST, World
+from socialrec_jax.data.world import BEFORE_TEST, NOW, TEST, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import FOCUS, REFIT_FOCUS, focus_of
 from socialrec_jax.pipeline.focus import focus_retriever
 from socialrec_jax.pipeline.ranker import train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
-from socialrec_jax.pipeline.retriever import recommender_of, train_retriever
+from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.run import open_world
 from socialrec_jax.pipeline.settings import write_auto_config
 from socialrec_jax.runtime.checkpoint import Checkpoints
@@ -40,7 +40,7 @@ def focused(tmp_path_factory) -> tuple[RunDirectory, World]:
         none = np.zeros((world.num_items, 0), np.float32)
         state, progress = train_retriever(run, world, config, none)
         state, focus = focus_retriever(run, world, config, none, state)
-        ranker = train_ranker(run, recommender_of(world, config, none, state))
+        ranker = train_ranker(run, engine_of(world, config, none, state))
         refit(run, world, config, none, RetrieverProgress(progress, focus), ranker)
     return run, world
 
@@ -55,11 +55,11 @@ def test_the_focused_model_is_fine_tuned_judged_and_refitted(focused):
     assert {world.event_types[t] for t in np.unique(types)} == {"buy"}
 
 
-@pytest.mark.parametrize("as_of", [TEST, "now"])
+@pytest.mark.parametrize("as_of", [BEFORE_TEST, NOW])
 def test_recommendations_are_sorted_by_what_pays(focused, as_of):
     run, world = focused
-    recommender = Recommender.load(run.path, as_of)
-    parts = list(recommender.recommend(np.arange(50), k=10, as_of=as_of))
+    engine = Engine.load(run.path, as_of)
+    parts = list(engine.recommend(engine.query(np.arange(50), as_of), k=10))
     buys = np.concatenate(
         [part.type_probabilities[..., world.event_types.index("buy")] for part in parts]
     )

@@ -62,7 +62,7 @@ def test_training_lowers_the_loss_and_happens_once(shop, tmp_path, monkeypatch):
 def test_an_interrupted_stage_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
     whole, broken = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "broken")
     expected = item_features(whole, shop, CONFIG)
-    monkeypatch.setattr(loop, "_SignalWatch", SignalAtOnce)
+    monkeypatch.setattr(loop, "SignalWatch", SignalAtOnce)
     with pytest.raises(loop.Stopped):
         item_features(broken, shop, CONFIG)
     monkeypatch.undo()

@@ -10,13 +10,13 @@ import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.batching.layout import gather_batch
-from socialrec_jax.data.world import NO_TIME, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training.device_data import DeviceBatches, describe, placed
 from socialrec_jax.training.loop import Batches, calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import random_edges, random_world, with_friends
 
 CONFIG = Config(
@@ -32,7 +32,7 @@ def batches(tmp_path):
     late = dataclasses.replace(world.events, times=world.events.times + 2**40)
     world.manifest["time_min"] = int(late.times.min())
     world = dataclasses.replace(world, events=late)
-    return training_batches(world, CONFIG, world.history_ends(VALIDATION))
+    return training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION))
 
 
 def assert_same(ours, theirs) -> None:
@@ -48,7 +48,7 @@ def test_a_device_cuts_the_batches_that_the_host_cuts(batches):
         assert_same(on_device(DeviceBatches(batches).at(step), columns), batches.at(step))
 
 
-def trained(trainer: Trainer, batches: Batches):
+def trained(trainer: RetrieverTrainer, batches: Batches):
     """(parameters, losses) after three calls."""
     call, state, losses = trainer.compile(), trainer.init(batches.at(0)), []
     for given in calls(batches, 0, 12, 4, (0, 1)):
@@ -59,7 +59,9 @@ def trained(trainer: Trainer, batches: Batches):
 
 def test_training_on_columns_changes_no_bit(tmp_path, batches):
     world = with_friends(random_world(tmp_path / "again"), random_edges(60, 200, int(NO_TIME)))
-    trainer = Trainer(CONFIG, model_for(CONFIG, world), 12, batches.item_counts(world.num_items))
+    trainer = RetrieverTrainer(
+        CONFIG, model_for(CONFIG, world), 12, batches.item_counts(world.num_items)
+    )
     on_devices, dealt = placed(trainer, batches)
     assert isinstance(dealt, DeviceBatches)
     ours, theirs = trained(on_devices, dealt), trained(trainer, batches)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import NO_TIME, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import rows_per_step, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import losses
 from socialrec_jax.training.loop import calls
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import random_edges, random_world, with_friends
 
 PLAIN = Config(
@@ -41,8 +41,10 @@ def plain(world):
 
 def trained(world, config: Config):
     """(state, losses) after four steps."""
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
-    trainer = Trainer(config, model_for(config, world), 40, batches.item_counts(world.num_items))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
+    trainer = RetrieverTrainer(
+        config, model_for(config, world), 40, batches.item_counts(world.num_items)
+    )
     call, state, seen = trainer.compile(), trainer.init(batches.at(0)), []
     for given in calls(batches, 0, 4, 2, parallel.process()):
         state, loss = call(state, given)

@@ -12,11 +12,13 @@ import pytest
 from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config, TrainConfig
 from socialrec_jax.data.csr import Pairs
+from socialrec_jax.data.query import Query
 from socialrec_jax.evaluation import candidate_lists
 from socialrec_jax.evaluation.protocol import EvaluationQueries
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import losses, ranker
+from tests.worlds import events_of
 
 Q, C, V, D, S, A, K = 600, 12, 50, 8, 5, 2, 4
 SEED = 3
@@ -162,9 +164,8 @@ def evaluate(evaluated: LabelledCandidates, values: np.ndarray) -> float:
     ).reshape(-1)
     none, each = np.zeros(Q, int), Pairs(np.arange(Q + 1), targets)
     seen = Pairs(np.zeros(Q + 1, int), np.zeros(0, np.int32))
-    queries = EvaluationQueries(
-        np.arange(Q), none, none, seen, each, np.arange(Q), 0, np.ones(V, int)
-    )
+    query = Query(events_of([[]] * Q), np.arange(Q), history_ends=none, query_times=none)
+    queries = EvaluationQueries(query, seen, each, np.arange(Q), 0, np.ones(V, int))
     return candidate_lists.evaluate_unsorted(asked.items, values, queries, V).metrics["ndcg@10"]
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import TEST, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, TEST
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import evaluate_retriever, training_batches
 from socialrec_jax.runtime import parallel
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import copying_world, cyclic_world
 
 
@@ -26,10 +26,10 @@ def trained(world, negatives: int, steps: int = 400, **settings):
         ),
     )
     batches, model = (
-        training_batches(world, config, world.history_ends(VALIDATION)),
+        training_batches(world, config, world.history_ends(BEFORE_VALIDATION)),
         model_for(config, world),
     )
-    trainer = Trainer(config, model, steps, batches.item_counts(world.num_items))
+    trainer = RetrieverTrainer(config, model, steps, batches.item_counts(world.num_items))
     compilations = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: (
@@ -49,10 +49,9 @@ def test_a_planted_second_order_pattern_is_learnt(tmp_path, negatives):
     world = cyclic_world(tmp_path, num_users=600)
     state, config, model, more_compilations = trained(world, negatives)
     assert more_compilations == 0, "only the first call may compile"
-    recommender = Recommender(world, config, model).use(state.average)
+    engine = Engine.create(world, config, model, state.average)
     queries = protocol.held_out(world, TEST)
-    states = recommender.states(world.events, queries.users, queries.history_ends)
-    found = protocol.evaluate(recommender.index, recommender.shared(TEST), states, queries)
+    found = evaluate_retriever(engine, queries)
     assert found.metrics["hr@10"] > 0.95
     # The next item is one of two strides: knowing only the last item, rank 1 is right for half of
     # the users.
@@ -70,9 +69,8 @@ def test_what_friends_do_is_learnt_from_friends(tmp_path):
         assert more_compilations == 0
         queries = protocol.held_out(world, TEST)
         followers = queries.part(np.flatnonzero(queries.users >= 300))
-        evaluated = evaluate_retriever(
-            Recommender(world, config, model).use(state.average), followers, TEST
-        )
+        engine = Engine.create(world, config, model, state.average)
+        evaluated = evaluate_retriever(engine, followers)
         found[queries_per_row] = evaluated.metrics["ndcg@10"]
     assert found[2] > 0.85
     assert found[2] > found[0] + 0.25

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST
 from socialrec_jax.evaluation import protocol
-from socialrec_jax.inference.engine import Recommender
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import load_run, model_for
 from socialrec_jax.models.dropout import DropoutRng
-from socialrec_jax.models.embedding_tables import put_in
+from socialrec_jax.models.embedding_tables import merge_tables
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.pipeline.retriever import evaluate_retriever, train_retriever, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import local_vocabulary, negatives, row_adagrad
 from socialrec_jax.training.negatives import Negatives
-from socialrec_jax.training.retriever import Trainer
+from socialrec_jax.training.retriever import RetrieverTrainer
 from tests import workers
 from tests.training.tables_worker import NUM_ROWS, RATE, WIDTH, goals_of, ids_of
 from tests.worlds import cyclic_world, random_edges, random_world, with_friends
@@ -142,10 +142,10 @@ def shop(tmp_path_factory):
     world = random_world(tmp_path_factory.mktemp("shop"))
     world = with_friends(world, random_edges(world.num_users, 300, int(NO_TIME)))
     config = small_config(negatives=16)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     texts = np.random.default_rng(0).normal(size=(world.num_items, 5)).astype(np.float32)
     model = model_for(config, world, texts.shape[1])
-    trainer = Trainer(
+    trainer = RetrieverTrainer(
         config, model, 8, batches.item_counts(world.num_items), texts, tables=("items", "users")
     )
     return world, config, batches, model, trainer
@@ -162,7 +162,9 @@ def test_a_small_world_says_what_the_large_one_says(shop):
 
     def in_small(state, batch):
         world = local_vocabulary.gather(state.tables, batch, drawn, trainer.fixed)
-        bound = world.model(model).bind({"params": put_in(state.params, world.rows)} | world.fixed)
+        bound = world.model(model).bind(
+            {"params": merge_tables(state.params, world.rows)} | world.fixed
+        )
         return trainer.loss_sums(bound, world, dropout_rng)
 
     small = parallel.map_devices(in_small)(state, parallel.split_over_devices(batch))
@@ -260,8 +262,6 @@ def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monke
     assert progress.finished
     loaded = load_run(run.path, refitted=False)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, state.served)
-    recommender = Recommender(world, config, loaded.model).use(loaded.params)
-    assert (
-        evaluate_retriever(recommender, protocol.held_out(world, TEST), TEST).metrics["hr@10"]
-        > 0.95
-    )
+    engine = Engine.create(world, config, loaded.model, loaded.params)
+    queries = protocol.held_out(world, TEST)
+    assert evaluate_retriever(engine, queries).metrics["hr@10"] > 0.95

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 
-from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.features import tfidf
 from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.recent_items import recent_items, top_k_sparse
-from socialrec_jax.data.world import Events, World
+from socialrec_jax.data.query import Query
+from socialrec_jax.data.world import World
 
 # The columns of the feature matrix. A trained ranker depends on their order.
 NAMES = (
@@ -45,25 +45,6 @@ NAMES = (
 )
 _HISTORY_DECAY = 0.8  # weight of a recent item per event that came after it
 _MAX_DENSE_CELLS = 1 << 23  # queries x catalogue that are dense at a time: 32 MB of float32
-
-
-@dataclasses.dataclass(frozen=True)
-class Query:
-    """Users as they stand at a moment; all that signals may look at."""
-
-    events: Events
-    users: np.ndarray  # [q] into events
-    history_ends: np.ndarray  # [q] exclusive row of the visible history
-    query_times: np.ndarray  # [q] unix seconds: friends' deeds strictly before count
-    friend_sampler: FriendSampler | None  # None: nobody has friends
-
-    def part(self, begin: int, end: int) -> Query:
-        return dataclasses.replace(
-            self,
-            users=self.users[begin:end],
-            history_ends=self.history_ends[begin:end],
-            query_times=self.query_times[begin:end],
-        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,216 +1,136 @@
-"""Checked rows to numbered, sorted columns: the SQL between `tables.py` and the World.
+"""The steps from a folder's tables to columns, which first and later generations share.
 
 Users and items are numbered by the md5 of their ids: the same on every machine, and free of the
-order of first appearance, which tells a model what comes next. Sorting and joining stay inside
-DuckDB, which spills to disk; columns come out in slices, so the peak of memory is the finished
-column and one slice.
+order of first appearance, which tells a model what comes next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import numpy as np
 
+from socialrec_jax.config import DataConfig, Split
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.readers import name as quoted
-from socialrec_jax.data.prepare.readers import text
-from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
-from socialrec_jax.errors import BadData
-
-SLICE = 2_000_000  # rows fetched at a time
-MAX_EVENT_TYPES = 256  # they are stored as uint8
-DEFAULT_TYPE = "event"
+from socialrec_jax.data.prepare.engines.engine import Engine
+from socialrec_jax.data.prepare.formats import Tables
+from socialrec_jax.data.prepare.rejects import reject_all
+from socialrec_jax.data.prepare.schema import MAX_EVENT_TYPES, TABLES
+from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, Items
+from socialrec_jax.errors import BadData, UsageError
 
 
-def number_ids(con: duckdb.DuckDBPyConnection) -> tuple[Strings, Strings]:
-    """Tables `user_ids` and `item_ids` (id, number); returns the ids in the order of their
-    numbers.
+@dataclasses.dataclass(frozen=True)
+class RawColumns:
+    """The columns of one folder, numbered among themselves."""
+
+    user_ids: Strings
+    event_types: list[str]
+    events: Events
+    friends: Friends
+    items: Items
+    availability_known: np.ndarray  # [V] bool, whether the tables say if an item is available
+    counts: dict  # of rows that were dropped, rejected or filled in
+
+
+def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Path) -> RawColumns:
+    """Read, check, number and sort the tables; bad rows go to `rejected.parquet` in the folder.
+
+    BadData: see docs/data.md.
     """
-    _number(con, "user_ids", "SELECT user FROM events", "SELECT src FROM social", "SELECT dst FROM social",
-            "SELECT user FROM users")  # fmt: skip
-    _number(con, "item_ids", "SELECT item FROM events", "SELECT item FROM items")
-    return strings(con, "user_ids", "id", "number"), strings(con, "item_ids", "id", "number")
+    staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
+    rejected = reject_all(engine, staged, config.max_bad_share, folder / "rejected.parquet")
 
+    events_without_time, events_with_time = engine.fill_times()
+    if "events" in tables:
+        check_has_times(events_without_time, events_with_time)
 
-def fill_times(con: duckdb.DuckDBPyConnection) -> int:
-    """View `timed_events`: an event of unknown time gets that of the same user's event before it in
-    the file, else of the next one that has a time, else the oldest of all, so that it keeps its
-    place. Returns how many were filled.
-    """
-    unknown, known = con.execute(
-        "SELECT count(*) FILTER (time IS NULL), count(time) FROM events"
-    ).fetchall()[0]
-    if not known:
-        raise BadData(
-            "events: no event has a timestamp"
-            if unknown
-            else "events: the table has no usable rows"
-        )
-    filled = """coalesce(last_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
-        first_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row ROWS BETWEEN CURRENT ROW AND UNBOUNDED
-        FOLLOWING), (SELECT min(time) FROM events))"""
-    con.execute("CREATE TABLE untimed_users AS SELECT DISTINCT user FROM events WHERE time IS NULL")
-    con.execute(
-        f"""CREATE VIEW timed_events AS
-        SELECT row, user, item, event_type, value, time FROM events ANTI JOIN untimed_users USING (user) UNION ALL
-        SELECT row, user, item, event_type, value, {filled} FROM events SEMI JOIN untimed_users USING (user)"""
-    )
-    return unknown
-
-
-def name_event_types(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Table `event_types` (name, number), most frequent first; blank types are DEFAULT_TYPE."""
-    con.execute(
-        f"""CREATE TABLE event_types AS SELECT name, row_number() OVER (ORDER BY count DESC, name) - 1 AS number
-        FROM (SELECT coalesce(nullif(trim(event_type), ''), '{DEFAULT_TYPE}') AS name, count(*) AS count
-        FROM events GROUP BY 1)"""
-    )
-    types = [
-        name for (name,) in con.execute("SELECT name FROM event_types ORDER BY number").fetchall()
-    ]
-    if len(types) > MAX_EVENT_TYPES:
-        raise BadData(
-            f"events: {len(types)} event types, {MAX_EVENT_TYPES} at most; is event_type the right column?"
-        )
-    return types
-
-
-def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
-    """All events by (user, time, place in the file)."""
-    con.execute(
-        f"""CREATE TABLE sorted_events AS
-        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, e.time, t.number::UTINYINT AS type,
-        coalesce(e.value, 1) AS value FROM timed_events e JOIN user_ids u ON e.user = u.id
-        JOIN item_ids i ON e.item = i.id
-        JOIN event_types t ON coalesce(nullif(trim(e.event_type), ''), '{DEFAULT_TYPE}') = t.name
-        ORDER BY u.number, e.time, e.row"""
-    )
-    rows = fetch(
-        con,
-        "sorted_events",
-        user=np.int32,
-        item=np.int32,
-        time=np.int64,
-        type=np.uint8,
-        value=np.float32,
-    )
-    offsets = offsets_of(rows["user"], num_users)
-    return Events(offsets, rows["item"], rows["time"], rows["type"], rows["value"])
-
-
-def friends(
-    con: duckdb.DuckDBPyConnection, num_users: int, direction: str
-) -> tuple[Friends, dict[str, int]]:
-    """The friend graph, and how many self loops and repeated edges were dropped; of repeats the
-    largest weight and the earliest time stay, where an unknown time is the earliest."""
-    counts = con.execute(
-        "SELECT count(*) FILTER (src = dst), count(*) FILTER (src <> dst), "
-        "count(DISTINCT CASE WHEN src <> dst THEN (src, dst) END) FROM social"
-    ).fetchall()[0]
-    ways = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}[direction]
-    edges = " UNION ALL ".join(
-        f"SELECT {way}, weight, time FROM social WHERE src <> dst" for way in ways
-    )
-    con.execute(
-        f"""CREATE TABLE edges AS
-        SELECT u.number::INTEGER AS user, f.number::INTEGER AS friend, max(coalesce(weight, 1)) AS weight,
-        min(coalesce(time, '{NO_TIME}'::BIGINT)) AS time FROM ({edges}) AS edge(user, friend, weight, time)
-        JOIN user_ids u ON edge.user = u.id JOIN user_ids f ON edge.friend = f.id GROUP BY ALL ORDER BY 1, 2"""
-    )
-    rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
-    graph = Friends(
-        offsets_of(rows["user"], num_users), rows["friend"], rows["weight"], rows["time"]
-    )
-    return graph, {"self_loops": counts[0], "duplicate_edges": counts[1] - counts[2]}
-
-
-def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> Items:
-    """What is known of every item, in the order of numbers; vectors that an item lacks are
-    zeros.
-    """
-    con.execute(
-        """CREATE TABLE sorted_items AS SELECT items.* EXCLUDE (row, item, bad, raw), number::INTEGER AS number
-        FROM item_ids LEFT JOIN items ON item_ids.id = items.item ORDER BY number"""
-    )
-    con.execute("UPDATE sorted_items SET available = true WHERE available IS NULL")
-    con.execute("UPDATE sorted_items SET price = 'nan' WHERE price IS NULL")
-    rows = fetch(con, "sorted_items", price=np.float32, available=np.bool_)
-    return Items(
-        ids=ids,
-        titles=strings(con, "sorted_items", "title"),
-        descriptions=strings(con, "sorted_items", "description"),
-        tags=strings(con, "sorted_items", "tags"),
-        categories=strings(con, "sorted_items", "category"),
-        prices=rows["price"],
-        available=rows["available"],
-        vectors=_vectors(con, len(ids)),
-    )
-
-
-def write_users(con: duckdb.DuckDBPyConnection, attributes: Sequence[str], path: Path) -> None:
-    """The parquet file of all users in the order of their numbers: user_id, then the attributes as
-    text.
-    """
-    named = {
-        attribute: attribute if attribute != "user_id" else "user_id_1" for attribute in attributes
+    user_ids, item_ids = engine.number_ids("md5")
+    event_types = checked_types(engine.event_types())
+    events = engine.events(len(user_ids))
+    friends, dropped_edges = engine.friends(len(user_ids), config.social_direction)
+    items, availability_known = engine.items(item_ids)
+    counts = {
+        **dropped_edges,
+        "events_without_time": events_without_time,
+        "rejected": rejected,
     }
-    columns = "".join(f", {quoted('extra ' + old)} AS {quoted(new)}" for old, new in named.items())
-    con.execute(
-        f"COPY (SELECT id AS user_id{columns} FROM user_ids LEFT JOIN users ON id = user ORDER BY number) "
-        f"TO {text(path)} (FORMAT parquet)"
-    )
+    return RawColumns(user_ids, event_types, events, friends, items, availability_known, counts)
 
 
-def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str, np.ndarray]:
-    """Columns of a table without NULLs, in row order."""
-    size = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-    columns = {name: np.empty(size, kind) for name, kind in types.items()}
-    for start, part in _slices(con, table, ", ".join(types), size):
-        for name, values in part.items():
-            columns[name][start : start + len(values)] = values
-    return columns
+def check_has_times(without_time: int, with_time: int) -> None:
+    """BadData: no event has a time, so none can be filled in."""
+    if not with_time:
+        problem = "no event has a timestamp" if without_time else "the table has no usable rows"
+        raise BadData(f"events: {problem}")
 
 
-def strings(
-    con: duckdb.DuckDBPyConnection, table: str, column: str, order: str = "rowid"
-) -> Strings:
-    """A text column in the order of another; NULL is the empty string."""
-    size = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-    parts = [
-        part[column]
-        for _, part in _slices(con, table, f"coalesce({column}, '') AS {column}", size, order)
-    ]
-    return Strings.of(np.concatenate(parts).tolist() if parts else [])
+def checked_types(names: list[str]) -> list[str]:
+    """The event types. BadData: there are more than a World can hold."""
+    if len(names) > MAX_EVENT_TYPES:
+        raise BadData(
+            f"events: {len(names)} event types, {MAX_EVENT_TYPES} at most; "
+            "is event_type the right column?"
+        )
+    return names
 
 
-def offsets_of(owners: np.ndarray, count: int) -> np.ndarray:
-    """CSR offsets [count + 1] int64 of sorted owner numbers."""
-    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count), dtype=np.int64)])
+def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray:
+    """TRAIN, VALIDATION or TEST of each event [N] uint8.
+
+    leave-one-out: the last event of a user with three or more is tested, the one before it
+    validated. time: two cuts at global quantiles of time; the last `test_share` of events is
+    tested, `validation_share` before it validated, and an event at a cut belongs after it.
+    BadData: there are no events, or the time split leaves nothing to train on.
+    """
+    if not len(events.times):
+        raise BadData("events: no event is left")
+    if split == "leave-one-out":
+        return _leave_one_out(events)
+
+    shares = np.array([1 - config.test_share - config.validation_share, 1 - config.test_share])
+    places = np.minimum((shares * len(events.times)).astype(np.int64), len(events.times) - 1)
+    cuts = np.partition(events.times, places)[places]
+    splits = np.searchsorted(cuts, events.times, side="right").astype(np.uint8)
+    if splits.all():
+        raise BadData(
+            "time split: no event lies before the cut, too many share one time; use leave-one-out"
+        )
+    return splits
 
 
-def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
-    con.execute(
-        f"CREATE TABLE {table} AS SELECT id, row_number() OVER (ORDER BY md5(id), id) - 1 AS number "
-        f"FROM ({' UNION '.join(queries)}) AS found(id) ORDER BY number"
-    )
+def _leave_one_out(events: Events) -> np.ndarray:
+    splits = np.full(len(events.times), TRAIN, np.uint8)
+    ends = events.offsets[1:][np.diff(events.offsets) >= 3]
+    splits[ends - 1], splits[ends - 2] = TEST, VALIDATION
+    return splits
 
 
-def _slices(
-    con, table: str, columns: str, size: int, order: str = "rowid"
-) -> Iterator[tuple[int, dict]]:
-    for start in range(0, size, SLICE):
-        query = f"SELECT {columns} FROM {table} WHERE {order} >= {start} AND {order} < {start + SLICE} ORDER BY {order}"
-        yield start, con.execute(query).fetchnumpy()
+def check_target(out: Path) -> None:
+    """UsageError: `out` holds something that is no World, and must not be overwritten."""
+    if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
+        raise UsageError(
+            f"{out}: holds files that are no World; name another folder, or empty this one"
+        )
 
 
-def _vectors(con: duckdb.DuckDBPyConnection, count: int) -> np.ndarray:
-    query = "SELECT number, unnest(vector) AS entry FROM sorted_items WHERE vector IS NOT NULL ORDER BY number"
-    rows = con.execute(query).fetchnumpy()
-    owners, places = np.unique(np.asarray(rows["number"]), return_inverse=True)
-    width = len(places) // len(owners) if len(owners) else 0
-    vectors = np.zeros((count, width), np.float32)
-    vectors[owners] = np.asarray(rows["entry"], np.float32).reshape(len(owners), width)
-    return vectors
+@contextlib.contextmanager
+def replaced_at_end(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` when all went well, and vanishes otherwise."""
+    folder, former = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.former")
+    for leftover in (folder, former):  # of a kill
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        # renamed away first: a kill in the middle of a removal must not leave half a World
+        if out.exists():
+            out.rename(former)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)

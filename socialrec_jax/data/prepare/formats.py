@@ -1,9 +1,8 @@
-"""Which files of a folder are which table: our own names, or one of the public formats, as
-declarations.
+"""Which files of a folder are which table: our own names, or one of the public formats.
 
 A layout is recognised by its events file. Fields are found by the synonyms of `schema.py`; a
-declaration only says what a file cannot say itself: its delimiter, the names of columns without a
-header, text that needs taking apart. HetRec's `user_artists.dat` is left alone: its listens bear no
+layout only says what a file cannot say itself: its delimiter, the names of columns without a
+header, text that needs taking apart. HetRec's `user_artists.dat` is left out: its listens have no
 time, so they would tell a model what comes later.
 """
 
@@ -14,7 +13,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from socialrec_jax.data.prepare.readers import KINDS, Source, first_line, name, sources_under, text
+from socialrec_jax.data.prepare.readers import (
+    KINDS,
+    Constant,
+    Derived,
+    FirstNumber,
+    FlaggedColumns,
+    Replaced,
+    Source,
+    first_line,
+    sources_under,
+)
 from socialrec_jax.data.prepare.schema import ITEM, TABLES, USER, Field, match
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -29,57 +38,31 @@ class Layout:
     tables: Mapping[str, tuple[str, dict]]
 
 
-def _plain(delimiter: str, *names: str, encoding: str = "utf-8", **columns: str) -> dict:
+def _plain(delimiter: str, *names: str, encoding: str = "utf-8", **derived: Derived) -> dict:
     """Unquoted text; with names the file has no header."""
-    described = {"names": names, "has_header": False} if names else {}
-    return {
-        "delimiter": delimiter,
-        "quote": "",
-        "encoding": encoding,
-        "columns": columns,
-        **described,
-    }
+    options = {"delimiter": delimiter, "quote": "", "encoding": encoding, "derived": derived}
+    if names:
+        options |= {"names": names, "has_header": False}
+    return options
 
 
 FILM = ("item", "title", "released", "video", "url")
 GENRES = (
-    *(
-        "unknown",
-        "Action",
-        "Adventure",
-        "Animation",
-        "Children's",
-        "Comedy",
-        "Crime",
-        "Documentary",
-        "Drama",
-    ),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
-_GENRE_IF_FLAGGED = ", ".join(
-    f"CASE {name(genre)} WHEN '1' THEN {text(genre)} END" for genre in GENRES
-)
-_GENRES_OF_FLAGS = f"concat_ws('|', {_GENRE_IF_FLAGGED})"
+RATINGS = ("user", "item", "value", "timestamp")
+TAG = Constant("tag")
 
 LAYOUTS = (
     Layout(
         "MovieLens 100K",
         {
-            "events": ("u.data", _plain("\t", "user", "item", "value", "timestamp")),
+            "events": ("u.data", _plain("\t", *RATINGS)),
             "items": (
                 "u.item",
-                _plain("|", *FILM, *GENRES, encoding="latin-1", tags=_GENRES_OF_FLAGS),
+                _plain("|", *FILM, *GENRES, encoding="latin-1", tags=FlaggedColumns(GENRES)),
             ),
             "users": ("u.user", _plain("|", "user", "age", "gender", "occupation", "zip")),
         },
@@ -87,7 +70,7 @@ LAYOUTS = (
     Layout(
         "MovieLens 1M and 10M",
         {
-            "events": ("ratings.dat", _plain("::", "user", "item", "value", "timestamp")),
+            "events": ("ratings.dat", _plain("::", *RATINGS)),
             "items": ("movies.dat", _plain("::", "item", "title", "tags", encoding="latin-1")),
             "users": ("users.dat", _plain("::", "user", "gender", "age", "occupation", "zip")),
         },
@@ -96,7 +79,7 @@ LAYOUTS = (
     Layout(
         "HetRec-2011 Last.fm",
         {
-            "events": ("user_taggedartists-timestamps.dat", _plain("\t", event_type="'tag'")),
+            "events": ("user_taggedartists-timestamps.dat", _plain("\t", event_type=TAG)),
             "social": ("user_friends.dat", _plain("\t")),
             "items": ("artists.dat", _plain("\t")),
         },
@@ -104,7 +87,7 @@ LAYOUTS = (
     Layout(
         "HetRec-2011 Delicious",
         {
-            "events": ("user_taggedbookmarks-timestamps.dat", _plain("\t", event_type="'tag'")),
+            "events": ("user_taggedbookmarks-timestamps.dat", _plain("\t", event_type=TAG)),
             "social": ("user_contacts-timestamps.dat", _plain("\t")),
             "items": ("bookmarks.dat", _plain("\t", encoding="latin-1")),
         },
@@ -113,21 +96,25 @@ LAYOUTS = (
 ATOMIC_TABLES = {"events": "*.inter", "social": "*.net", "items": "*.item", "users": "*.user"}
 
 
-def find_tables(folder: Path) -> Tables:
+def find_tables(folder: Path, *, events_required: bool = True) -> Tables:
     """The sources of each table that the folder holds.
 
-    InputMissing: no such folder, or no events in any form that we know.
+    events_required: whether a folder under our own names must hold events. InputMissing: no such
+    folder, or no table in any form that we know.
     """
     if not folder.is_dir():
         raise InputMissing(
             f"{folder}: no such folder; it should hold events.parquet (or .csv, .tsv, .jsonl)"
         )
-    tables = _own_names(folder) or _recbole(folder) or _declared(folder) or _amazon(folder)
+    own = _own_names(folder)
+    if own and ("events" in own or not events_required):
+        return own
+    tables = _recbole(folder) or _declared(folder) or _amazon(folder)
     if "events" not in tables:
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        listed = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise InputMissing(
-            f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a RecBole, MovieLens, Amazon or HetRec file; "
-            f"found: {found}"
+            f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a RecBole, MovieLens, Amazon "
+            f"or HetRec file; found: {listed}"
         )
     return tables
 
@@ -135,80 +122,79 @@ def find_tables(folder: Path) -> Tables:
 def _own_names(folder: Path) -> Tables:
     tables: Tables = {}
     for table in TABLES:
-        named = [
-            path for path in sorted(folder.glob(f"{table}*")) if path.name.split(".")[0] == table
-        ]
-        named = [path for path in named if path.is_dir() or KINDS.keys() & set(path.suffixes)]
-        if len(named) > 1:  # most likely the same rows twice
-            raise BadData(
-                f"{folder}: {' and '.join(path.name for path in named)} are both {table}; keep one of them"
-            )
-        if named:
-            tables[table] = sources_under(named[0])
-    return tables if "events" in tables else {}
+        paths = [path for path in sorted(folder.glob(f"{table}*")) if _holds(path, table)]
+        if len(paths) > 1:  # most likely the same rows twice
+            listed = " and ".join(path.name for path in paths)
+            raise BadData(f"{folder}: {listed} are both {table}; keep one of them")
+        if paths:
+            tables[table] = sources_under(paths[0])
+    return tables
+
+
+def _holds(path: Path, table: str) -> bool:
+    is_named = path.name.split(".")[0] == table
+    return is_named and (path.is_dir() or bool(KINDS.keys() & set(path.suffixes)))
+
+
+def _glob(folder: Path, patterns: Mapping[str, str]) -> dict[str, list[Path]]:
+    """The files of each table; none at all where there are no events."""
+    paths = {table: sorted(folder.glob(pattern)) for table, pattern in patterns.items()}
+    if not paths["events"]:
+        return {}
+    return {table: files for table, files in paths.items() if files}
 
 
 def _declared(folder: Path) -> Tables:
     for layout in LAYOUTS:
-        found = {
-            table: sorted(folder.glob(pattern)) for table, (pattern, _) in layout.tables.items()
-        }
-        if found["events"]:
+        patterns = {table: pattern for table, (pattern, _) in layout.tables.items()}
+        paths = _glob(folder, patterns)
+        if paths:
             return {
-                table: [Source(path, "text", **layout.tables[table][1]) for path in paths]
-                for table, paths in found.items()
-                if paths
+                table: [Source(file, "text", **layout.tables[table][1]) for file in files]
+                for table, files in paths.items()
             }
     return {}
 
 
 def _recbole(folder: Path) -> Tables:
-    found = {table: sorted(folder.glob(pattern)) for table, pattern in ATOMIC_TABLES.items()}
-    if not found["events"]:  # MovieLens has files u.item and u.user too
-        return {}
+    # MovieLens has files u.item and u.user too, but no events under these names
+    paths = _glob(folder, ATOMIC_TABLES)
     return {
-        table: [_atomic(path, TABLES[table]) for path in paths]
-        for table, paths in found.items()
-        if paths
+        table: [_atomic(file, TABLES[table]) for file in files] for table, files in paths.items()
     }
 
 
 def _atomic(path: Path, fields: Sequence[Field]) -> Source:
-    """Headers such as `genre:token_seq` say what a column holds; sequences are separated by
-    blanks.
-    """
+    """Headers such as `genre:token_seq` say what a column holds; blanks separate sequences."""
     header = [cell.strip().partition(":") for cell in first_line(path).split("\t")]
     types = {column: kind for column, _, kind in header}
-    lists = {field.name for field in fields if field.kind == "list"}
+    columns = match(fields, types)
     sequences = {
-        field: f"replace({name(column)}, ' ', '|')"
-        for field, column in match(fields, types).items()
-        if field in lists and types[column] == "token_seq"
+        field.name: Replaced(columns[field.name], " ", "|")
+        for field in fields
+        if field.kind == "list" and types.get(columns.get(field.name, "")) == "token_seq"
     }
-    return Source(path, "text", delimiter="\t", quote="", names=tuple(types), columns=sequences)
+    return Source(path, "text", delimiter="\t", quote="", names=tuple(types), derived=sequences)
 
 
 def _amazon(folder: Path) -> Tables:
-    """Reviews have a user and an item, metadata an item and a title; both are JSON lines under any
-    name.
-    """
+    """Reviews have a user and an item, metadata an item and a title; both are JSON lines."""
     tables: Tables = {}
     for source in _json_files(folder):
         keys = _first_keys(source)
-        of_item = bool(match([Field("item", "id", ITEM)], keys))
-        of_user = bool(match([Field("user", "id", USER)], keys))
-        if of_item and (of_user or "title" in keys):
-            table = "events" if of_user else "items"
-            tables.setdefault(table, []).append(source if of_user else _metadata(source, keys))
+        has_item = bool(match([Field("item", "id", ITEM)], keys))
+        has_user = bool(match([Field("user", "id", USER)], keys))
+        if has_item and has_user:
+            tables.setdefault("events", []).append(source)
+        elif has_item and "title" in keys:
+            tables.setdefault("items", []).append(_metadata(source, keys))
     return tables
 
 
 def _metadata(source: Source, keys: Iterable[str]) -> Source:
     """Prices come as "$12.99", "from 12.99" or prose."""
-    price = r"try_cast(regexp_extract(replace(price, ',', ''), '\d+(\.\d+)?') AS FLOAT)"
-    return dataclasses.replace(
-        source, columns={"price": f"coalesce({price}::VARCHAR, '')"} if "price" in keys else {}
-    )
+    derived = {"price": FirstNumber("price")} if "price" in keys else {}
+    return dataclasses.replace(source, derived=derived)
 
 
 def _json_files(folder: Path) -> list[Source]:

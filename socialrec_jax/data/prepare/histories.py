@@ -15,17 +15,13 @@ import numpy as np
 
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare import build, rejects, schema, staging
+from socialrec_jax.data.csr import offsets_of
+from socialrec_jax.data.prepare import schema
+from socialrec_jax.data.prepare.build import check_has_times, checked_types
+from socialrec_jax.data.prepare.engines.engine import Engine, open_engine
 from socialrec_jax.data.prepare.formats import find_tables
-from socialrec_jax.data.prepare.readers import (
-    Source,
-    columns_of,
-    lines,
-    name,
-    one_line,
-    relation,
-    sources_under,
-)
+from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
+from socialrec_jax.data.prepare.rejects import check_share
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -40,40 +36,40 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     in `prepare`.
     """
     sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
-    with tempfile.TemporaryDirectory() as folder, staging.scratch(Path(folder)) as con:
-        staged = staging.stage(con, "events", sources)
-        rejects.settle(con, staged, DataConfig(**world.manifest.get("data", {})).max_bad_share)
-        build.fill_times(con)
-        con.execute("CREATE TABLE user_ids AS SELECT user AS id, row_number() OVER (ORDER BY min(row)) - 1 AS number "
-                    "FROM events GROUP BY user ORDER BY number")  # fmt: skip
-        con.execute("CREATE TABLE item_ids AS SELECT DISTINCT item AS id, 0 AS number FROM events")
-        return _numbered(con, world)
+    config = DataConfig(**world.manifest.get("data", {}))
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+        parts = engine.stage("events", sources)
+        check_share(engine, "events", parts, config.max_bad_share)
+        check_has_times(*engine.fill_times())
+        return _read_events(engine, world)
 
 
-def _numbered(con, world: World) -> tuple[Strings, Events]:
-    names = build.name_event_types(con)
-    user_ids, item_ids = (build.strings(con, table, "id") for table in ("user_ids", "item_ids"))
-    con.execute("UPDATE item_ids SET number = rowid")
-    events = build.events(con, len(user_ids))
+def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
+    user_ids, item_ids = engine.number_ids("first row")
+    type_names = checked_types(engine.event_types())
+    events = engine.events(len(user_ids))
+
+    type_of = {name: number for number, name in enumerate(world.event_types)}
+    type_numbers = np.array([type_of.get(name, -1) for name in type_names])
     items = world.items.ids.lookup(item_ids)[events.items]
-    types = np.array(
-        [world.event_types.index(kind) if kind in world.event_types else -1 for kind in names]
+    types = type_numbers[events.types]
+    item_known = items >= 0
+    _warn(~item_known, "of unknown items dropped")
+    _warn(types < 0, "of unknown type")
+
+    known = Events(
+        offsets=offsets_of(events.owners[item_known], len(user_ids)),
+        items=items[item_known].astype(np.int32),
+        times=events.times[item_known],
+        types=np.maximum(types, 0)[item_known].astype(np.uint8),
+        values=events.values[item_known],
     )
-    known, type_known = items >= 0, types[events.types] >= 0
-    for count, what in (
-        ((~known).sum(), "of unknown items dropped"),
-        ((~type_known).sum(), "of unknown type"),
-    ):
-        if count:
-            log.warning("histories: %d of %d events %s", count, len(items), what)
-    offsets = build.offsets_of(events.owners[known], len(user_ids))
-    return user_ids, Events(
-        offsets,
-        items[known].astype(np.int32),
-        events.times[known],
-        np.maximum(types, 0)[events.types][known].astype(np.uint8),
-        events.values[known],
-    )
+    return user_ids, known
+
+
+def _warn(affected: np.ndarray, what: str) -> None:
+    if affected.any():
+        log.warning("histories: %d of %d events %s", affected.sum(), len(affected), what)
 
 
 def read_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
@@ -90,19 +86,18 @@ def read_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
 
 
 def _text_ids(path: Path) -> list[str]:
-    with one_line(path):
-        return [line.strip() for line in lines(Source(path, "text")) if line.strip()]
+    with readable(path):
+        stripped = [line.strip() for line in lines(Source(path, "text"))]
+    return [line for line in stripped if line]
 
 
 def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     (source,) = sources_under(path)
-    with tempfile.TemporaryDirectory() as folder, staging.scratch(Path(folder)) as con:
-        found = columns_of(con, source)
-        synonyms = (*(schema.USER if kind == "user" else schema.ITEM), "id")
-        matched = schema.match([schema.Field("id", "id", synonyms)], found)
+    synonyms = schema.USER if kind == "user" else schema.ITEM
+    field = schema.Field("id", "id", (*synonyms, "id"))
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+        columns = engine.columns_of(source)
+        matched = schema.match([field], columns)
         if not matched:
-            raise BadData(f"{path}: no {kind} column; found: {', '.join(found)}")
-        column = name(matched["id"])
-        query = f"SELECT {column}::VARCHAR FROM {relation(source, found)} WHERE trim({column}::VARCHAR) <> ''"
-        with one_line(path):
-            return [identity for (identity,) in con.execute(query).fetchall()]
+            raise BadData(f"{path}: no {kind} column; found: {', '.join(columns)}")
+        return engine.read_column(source, matched["id"])

@@ -8,12 +8,14 @@ from typing import Literal
 
 import numpy as np
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.prepare import raw_events, read_ids
-from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
+from socialrec_jax.data.prepare.histories import raw_events, read_ids
+from socialrec_jax.data.query import newcomers
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW, World
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
-from socialrec_jax.inference.engine import Recommendations, Recommender
+from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.serving.writer import check_output, table_writer
 
 
@@ -41,8 +43,8 @@ def recommend(
             "--histories goes with neither --users nor --as-of: it brings its own users and events"
         )
     when = parse_as_of(as_of)
-    recommender = Recommender.load(run, when)
-    world = recommender.world
+    engine = Engine.load(run, when)
+    world = engine.world
     allowed = _allowed(world, allow, block)
     user_ids, events = world.user_ids, None
     if histories:
@@ -52,9 +54,8 @@ def recommend(
     )
     names = np.array(world.items.ids.tolist()), np.array(user_ids.tolist())
     with table_writer(out) as writer:
-        for part in recommender.recommend(
-            chosen, k=k, as_of=when, events=events, repeats=repeats, allowed=allowed
-        ):
+        query = engine.query(chosen, when) if events is None else newcomers(events, chosen)
+        for part in engine.recommend(query, k=k, repeats=repeats, allowed=allowed):
             writer.write(**_columns(part, *names, world.event_types))
         return writer.rows
 
@@ -79,20 +80,21 @@ def _columns(
     }
 
 
-def parse_as_of(text: str) -> int | str:
+def parse_as_of(text: str) -> AsOf:
     """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise)."""
-    named = {"now": NOW, "validation": VALIDATION, "test": TEST}
+    named = {"now": NOW, "validation": BEFORE_VALIDATION, "test": BEFORE_TEST}
     if text in named:
         return named[text]
     if text.lstrip("-").isdigit():
-        return int(text)
+        return AsOf.time(int(text))
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
             f"--as-of {text}: give now, validation, test, unix seconds or a time like 2024-05-01"
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    return AsOf.time(int(moment.timestamp()))
 
 
 def _allowed(world: World, allow: Path | None, block: Path | None) -> np.ndarray | None:

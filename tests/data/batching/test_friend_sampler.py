@@ -8,12 +8,13 @@ import jax
 import numpy as np
 import pytest
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.batching.social_positions import SocialPositions
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.data.counter_rng import uniform
 from socialrec_jax.data.csr import first_at_or_after
-from socialrec_jax.data.world import NO_TIME, NOW, TEST, VALIDATION
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NO_TIME, NOW
 from tests.worlds import events_of, random_edges, random_world, with_friends, world_of
 
 FIRST = 1_000_000
@@ -66,10 +67,12 @@ def test_a_tree_holds_the_friends_before_the_moment_and_their_normalised_weights
 
 
 def test_recent_items_are_the_last_before_the_moment_and_before_the_ends(social):
-    hood = FriendSampler(social.events, social.friends, social.history_ends(VALIDATION), recent=3)
+    hood = FriendSampler(
+        social.events, social.friends, social.history_ends(BEFORE_VALIDATION), recent=3
+    )
     moment = FIRST + 4 * 3600
     trees = hood.sample(np.arange(60), np.full(60, moment))
-    history_ends = social.history_ends(VALIDATION)
+    history_ends = social.history_ends(BEFORE_VALIDATION)
     for user, exists, items, ages in zip(
         trees.users.flat,
         *(leaf.reshape(-1, 3) for leaf in (trees.exists, trees.items, trees.ages)),
@@ -128,11 +131,17 @@ def test_draws_are_uniform_and_differ_by_every_key():
 
 def asking_batches(world, at_request=False, rows=4):
     hood = FriendSampler(
-        world.events, world.friends, world.history_ends(VALIDATION), fan_out=(3, 2)
+        world.events, world.friends, world.history_ends(BEFORE_VALIDATION), fan_out=(3, 2)
     )
     social_positions = SocialPositions(hood, 2, at_request)
     return TrainingBatches(
-        world.events, world.history_ends(VALIDATION), world.first_time, 8, rows, 0, social_positions
+        world.events,
+        world.history_ends(BEFORE_VALIDATION),
+        world.first_time,
+        8,
+        rows,
+        0,
+        social_positions,
     )
 
 
@@ -161,11 +170,13 @@ def test_processes_share_the_friends_too(social):
 
 def test_moments_of_each_protocol(tmp_path):
     world = world_of(tmp_path, events_of([[1, 2, 3, 4], [1, 2], [5, 6, 7, 8, 9], []]), 10)
-    assert (world.query_times(FIRST + 7) == FIRST + 7).all()
+    assert (world.query_times(AsOf.time(FIRST + 7)) == FIRST + 7).all()
     assert (world.query_times(NOW) == world.events.times.max() + 1).all()
-    np.testing.assert_array_equal(world.query_times(TEST)[:3], FIRST + 3600 * np.array([2, 1, 3]))
     np.testing.assert_array_equal(
-        world.query_times(VALIDATION)[:3], FIRST + 3600 * np.array([1, 1, 2])
+        world.query_times(BEFORE_TEST)[:3], FIRST + 3600 * np.array([2, 1, 3])
+    )
+    np.testing.assert_array_equal(
+        world.query_times(BEFORE_VALIDATION)[:3], FIRST + 3600 * np.array([1, 1, 2])
     )
     world.manifest["split"] = "time"
-    assert (world.query_times(TEST) == FIRST + 3 * 3600).all(), "the earliest test event"
+    assert (world.query_times(BEFORE_TEST) == FIRST + 3 * 3600).all(), "the earliest test event"

@@ -8,13 +8,18 @@ import pytest
 
 from socialrec_jax.data.batching.layout import model_times
 from socialrec_jax.data.batching.training_batches import TrainingBatches
-from socialrec_jax.data.world import VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION
 from tests.worlds import events_of
 
 
 def batches_of(world, row_length=8, rows=4, seed=0):
     return TrainingBatches(
-        world.events, world.history_ends(VALIDATION), world.first_time, row_length, rows, seed
+        world.events,
+        world.history_ends(BEFORE_VALIDATION),
+        world.first_time,
+        row_length,
+        rows,
+        seed,
     )
 
 
@@ -37,7 +42,7 @@ def test_an_epoch_learns_every_training_event_but_each_users_first_exactly_once(
         )
     expected = []
     for user, (start, end) in enumerate(
-        zip(world.events.starts, world.history_ends(VALIDATION), strict=True)
+        zip(world.events.starts, world.history_ends(BEFORE_VALIDATION), strict=True)
     ):
         rows = range(start + 1, end)
         expected += [

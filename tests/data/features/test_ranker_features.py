@@ -7,12 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.features import friend_events, ranker_features, tfidf
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.ranker_features import NAMES, Query, RankerFeatures
-from socialrec_jax.data.world import NO_TIME, TEST, VALIDATION, World
+from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
+from socialrec_jax.data.query import Query
+from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST, World
 from tests.worlds import events_of, random_edges, random_world, with_friends, with_texts, world_of
 
 FIRST, USERS, ITEMS = 1_000_000, 60, 40
@@ -46,8 +48,10 @@ def shop(folder, repeats: bool = False) -> World:
 
 def query_of(world: World, part: int = TEST) -> Query:
     users = np.arange(USERS)
-    sampler = FriendSampler(world.events, world.friends, world.history_ends(part))
-    return Query(world.events, users, world.history_ends(part), world.query_times(part), sampler)
+    as_of = AsOf.before(part)
+    history_ends, query_times = world.history_ends(as_of), world.query_times(as_of)
+    sampler = FriendSampler(world.events, world.friends, history_ends)
+    return Query(world.events, users, history_ends, query_times, sampler)
 
 
 def all_features(fitted: RankerFeatures, query: Query) -> dict[str, np.ndarray]:
@@ -107,7 +111,7 @@ def test_friend_features_equal_loops(tmp_path, monkeypatch, repeats, max_friends
     world = shop(tmp_path, repeats)
     query = query_of(world)
     features = all_features(
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS), query
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS), query
     )
     for name, expected in friends_by_loops(world, query, max_friends, max_events).items():
         np.testing.assert_allclose(features[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -116,7 +120,7 @@ def test_friend_features_equal_loops(tmp_path, monkeypatch, repeats, max_friends
 
 def test_item_and_history_features_equal_loops(tmp_path):
     world = shop(tmp_path)
-    history_ends, query = world.history_ends(VALIDATION), query_of(world)
+    history_ends, query = world.history_ends(BEFORE_VALIDATION), query_of(world)
     fitted = RankerFeatures.fit(world, history_ends, SETTINGS)
     features = all_features(fitted, query)
     together = fitted.item_knn.scores(query.events, query.users, query.history_ends)
@@ -158,7 +162,7 @@ def test_features_follow_the_candidates(tmp_path):
     world = shop(tmp_path)
     query, fitted = (
         query_of(world),
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS),
     )
     rng = np.random.default_rng(0)
     candidates = rng.integers(0, ITEMS, (USERS, 6)).astype(np.int32)
@@ -169,7 +173,7 @@ def test_features_follow_the_candidates(tmp_path):
             name, np.take_along_axis(whole, candidates, 1)
         )
         np.testing.assert_allclose(features[..., n], given, rtol=1e-6, atol=1e-6, err_msg=name)
-    part = query.part(7, 12)
+    part = query.part(slice(7, 12))
     alone = fitted.compute(fitted.look_up(part), candidates[7:12], retrieval[7:12], text[7:12])
     np.testing.assert_allclose(alone, features[7:12], rtol=1e-6, atol=1e-6)
 
@@ -187,7 +191,7 @@ def test_only_friend_events_strictly_before_the_query_time_count(tmp_path, delay
     changed = dataclasses.replace(
         base, events=dataclasses.replace(base.events, times=times, items=items)
     )
-    fitted = RankerFeatures.fit(base, base.history_ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(base, base.history_ends(BEFORE_VALIDATION), SETTINGS)
 
     def of_user(world: World) -> Query:
         sampler = FriendSampler(world.events, world.friends, world.history_ends())
@@ -212,7 +216,7 @@ def test_only_friend_events_strictly_before_the_query_time_count(tmp_path, delay
 )
 def test_later_events_and_friendships_change_no_feature(tmp_path, hidden):
     world = shop(tmp_path)
-    history_ends, query_time = world.history_ends(FIRST + 14_000), FIRST + 14_000
+    history_ends, query_time = world.history_ends(AsOf.time(FIRST + 14_000)), FIRST + 14_000
     items, times = world.events.items.copy(), world.friends.times.copy()
     if hidden == "events after the history ends":
         items[np.arange(len(items)) >= history_ends[world.events.owners]] = 0
@@ -237,7 +241,7 @@ def test_saved_features_are_the_same_when_loaded(tmp_path):
     world = shop(tmp_path)
     query, fitted = (
         query_of(world),
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS),
     )
     fitted.save(tmp_path / "features")
     loaded = RankerFeatures.load(tmp_path / "features")
@@ -247,7 +251,7 @@ def test_saved_features_are_the_same_when_loaded(tmp_path):
 
 
 def test_a_world_without_friends_and_texts_has_the_other_features(world, tmp_path):
-    fitted = RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS)
     query = dataclasses.replace(query_of(world), friend_sampler=None)
     features = all_features(fitted, query)
     absent = {name for name in NAMES if "friends" in name or "shared" in name or "text" in name}
@@ -265,7 +269,7 @@ def test_proposals_are_the_top_of_their_features(tmp_path):
     world = shop(tmp_path)
     query, fitted = (
         query_of(world),
-        RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS),
+        RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS),
     )
     lists = fitted.proposals(
         fitted.look_up(query), {"bought together": 6, "friends": 5, "trending": 7}
@@ -289,7 +293,7 @@ def test_proposals_are_the_top_of_their_features(tmp_path):
 
 
 def test_chunks_shrink_with_the_catalogue(world, monkeypatch):
-    fitted = RankerFeatures.fit(world, world.history_ends(VALIDATION), SETTINGS)
+    fitted = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS)
     assert fitted.chunk == 512
     monkeypatch.setattr(ranker_features, "_MAX_DENSE_CELLS", 3 * ITEMS)
     assert fitted.chunk == 3

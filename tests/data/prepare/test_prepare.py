@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare import build
-from socialrec_jax.data.prepare.prepare import prepare, raw_events, read_ids
+from socialrec_jax.data.prepare.histories import raw_events, read_ids
+from socialrec_jax.data.prepare.prepare import prepare
+from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, TEST, TRAIN, VALIDATION, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
 EVENTS = "SELECT 'u' || (hash(range) % 7) AS user, 'i' || (hash(range * 3) % 11) AS item, range // 4 AS timestamp, "
 EVENTS += (
     "['view', 'buy'][1 + (range % 3 = 0)::INT] AS event_type, range % 5 AS value FROM range(100)"
@@ -191,7 +192,7 @@ def test_numbers_do_not_follow_first_appearance(tmp_path):
 def test_event_types_are_named_by_falling_count(reference, tmp_path):
     assert reference.event_types == ["view", "buy"]
     assert make(write_events(tmp_path / "raw", [("a", 1, 1)]), tmp_path / "world").event_types == [
-        build.DEFAULT_TYPE
+        DEFAULT_TYPE
     ]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from socialrec_jax.data.prepare import rejects, staging
+from socialrec_jax.data.prepare import rejects
+from socialrec_jax.data.prepare.engines.duckdb.engine import open_duckdb
 from socialrec_jax.data.prepare.readers import sources_under
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -20,11 +21,11 @@ def read(path: Path, table: str = "events"):
     """(good rows, rejects) of one table."""
     scratch = path.parent / ".scratch"
     scratch.mkdir(exist_ok=True)
-    (scratch / "scratch.duckdb").unlink(missing_ok=True)
-    with staging.scratch(scratch) as con:
-        staged = staging.stage(con, table, sources_under(path))
-        good = con.execute(f"SELECT * EXCLUDE (row, bad, raw) FROM {table} ORDER BY row").fetchall()
-        return good, list(rejects.found(con, staged))
+    with open_duckdb(scratch) as engine:
+        parts = engine.stage(table, sources_under(path))
+        query = f"SELECT * EXCLUDE (row, bad, raw) FROM {table} ORDER BY row"
+        good = engine.con.execute(query).fetchall()
+        return good, list(rejects.find_rejects(engine, table, parts))
 
 
 def times(path: Path) -> list[int | None]:

@@ -1,9 +1,10 @@
-"""P h over a whole graph with fixed edges, forth and back as products of sparse rows.
+"""P h over a whole graph with fixed edge weights, as products of sparse matrices: a benchmark of a
+method that the product does not run.
 
-`social.SocialGCN` learns how much each edge of some sampled trees counts, and scatters. Over a
-whole graph whose weights stand, the product has a kernel: on CPUs it is about seven times as fast
-as gather and `segment_sum` (docs/results.md, "Peers"), because XLA's CPU scatter is a serial loop.
-Elsewhere JAX lowers it by itself.
+The product learns the edge weights of sampled trees (`models/social.py`), and gathers and scatters.
+Over a whole graph with fixed weights, JAX has a product of sparse rows: on CPUs about seven times
+as fast as gather and `segment_sum` (docs/results.md, "Peers"), because XLA's CPU scatter is a
+serial loop.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from jax.experimental import sparse
 from socialrec_jax.shapes import Array, Floats, Ints
 
 
-class Propagation(struct.PyTreeNode):
-    """P [N, N] and its transpose, both by rows; an argument of compiled functions, never a constant
-    in them.
+class SparsePropagation(struct.PyTreeNode):
+    """P [N, N] and its transpose, both by rows.
+
+    An argument of compiled functions, never a constant in them.
     """
 
     matrix: sparse.BCSR
@@ -32,30 +34,28 @@ class Propagation(struct.PyTreeNode):
         receivers: Ints[Array, "E"],
         weights: Floats[Array, "E"],
         num_nodes: int,
-    ) -> Propagation:
-        """P[receiver, sender] = weight; several edges between the same two add up."""
-        senders, receivers, weights = (
-            np.asarray(column) for column in (senders, receivers, weights)
-        )
+    ) -> SparsePropagation:
+        """P[receiver, sender] = weight; several edges between the same two nodes add up."""
+        senders, receivers = np.asarray(senders), np.asarray(receivers)
+        weights = np.asarray(weights)
         return cls(
             _rows(receivers, senders, weights, num_nodes),
             _rows(senders, receivers, weights, num_nodes),
         )
 
     def __matmul__(self, states: Floats[Array, "N D"]) -> Floats[Array, "N D"]:
-        """What each node hears; gradients flow to states, not to weights."""
+        """The sum at each receiver; gradients flow to states, not to weights."""
         return _product(states, self.matrix, self.transposed)
 
 
 def _rows(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, num_nodes: int) -> sparse.BCSR:
     order = np.lexsort((columns, rows))
-    begins = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_nodes))]).astype(
-        np.int32
-    )
+    counts = np.bincount(rows, minlength=num_nodes)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
     entries = (
         jnp.asarray(values[order], jnp.float32),
         jnp.asarray(columns[order], jnp.int32),
-        jnp.asarray(begins),
+        jnp.asarray(offsets.astype(np.int32)),
     )
     return sparse.BCSR(entries, shape=(num_nodes, num_nodes))
 

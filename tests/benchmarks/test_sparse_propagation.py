@@ -1,11 +1,11 @@
-"""Propagation over a whole graph equals the dense matrix, forth and back."""
+"""Sparse propagation over a whole graph equals the dense matrix, forward and backward."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax.models.propagation import Propagation
+from benchmarks.work.sparse_propagation import SparsePropagation
 
 N, E, D = 23, 90, 5
 
@@ -18,7 +18,7 @@ def graph():
     weights = rng.random(E).astype(np.float32)
     dense = np.zeros((N, N), np.float32)
     np.add.at(dense, (receivers, senders), weights)
-    return Propagation.of(senders, receivers, weights, N), dense
+    return SparsePropagation.of(senders, receivers, weights, N), dense
 
 
 def test_it_equals_the_dense_product(graph):
@@ -44,7 +44,7 @@ def test_gradients_equal_the_dense_ones(graph):
     )
 
 
-def test_nobody_knows_nobody():
+def test_a_graph_without_edges_sends_nothing():
     nothing = np.zeros(0, np.int32)
-    propagation = Propagation.of(nothing, nothing, np.zeros(0, np.float32), N)
+    propagation = SparsePropagation.of(nothing, nothing, np.zeros(0, np.float32), N)
     np.testing.assert_array_equal(propagation @ jnp.ones((N, D)), np.zeros((N, D)))

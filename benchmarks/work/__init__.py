@@ -1,0 +1,1 @@
+"""What the suites time, one file each."""

@@ -1,0 +1,143 @@
+"""`Engine` by DuckDB."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare.engines.duckdb import files, tables
+from socialrec_jax.data.prepare.engines.duckdb.sql import (
+    FILE_ERRORS,
+    fetch_strings,
+    name,
+    text,
+)
+from socialrec_jax.data.prepare.engines.duckdb.staging import (
+    BLANK_LINE,
+    StagedTable,
+    reject,
+    stage,
+)
+from socialrec_jax.data.prepare.engines.duckdb.values import Check
+from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
+from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.world import Events, Friends, Items
+
+MEMORY_LIMIT = "2GB"
+
+
+@contextlib.contextmanager
+def open_duckdb(folder: Path) -> Iterator[DuckDBEngine]:
+    """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
+    database = folder / "scratch.duckdb"
+    spill = folder / "spill"
+    con = duckdb.connect(str(database))
+    try:
+        con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
+        con.execute("SET preserve_insertion_order=true; SET TimeZone='UTC'")
+        con.execute("SET enable_progress_bar=false")
+        yield DuckDBEngine(con)
+    finally:
+        con.close()
+        for file in (database, database.with_suffix(".duckdb.wal")):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+class DuckDBEngine(Engine):
+    """See `Engine`, which documents each method."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection):
+        self.con = con
+        self.staged: dict[str, StagedTable] = {}
+
+    def columns_of(self, source: Source) -> dict[str, str]:
+        return files.columns_of(self.con, source)
+
+    def read_column(self, source: Source, column: str) -> list[str]:
+        rows = files.relation(source, self.columns_of(source))
+        value = f"{name(column)}::VARCHAR"
+        with readable(source.path, *FILE_ERRORS):
+            values = self.con.execute(f"SELECT {value} FROM {rows} WHERE trim({value}) <> ''")
+            return [value for (value,) in values.fetchall()]
+
+    def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
+        self.staged[table] = stage(self.con, table, sources)
+        return self.staged[table].parts
+
+    def count_rows(self, table: str) -> tuple[int, int]:
+        counts = self.con.execute(
+            f"""
+            SELECT count(*) FILTER (bad > {BLANK_LINE}), count(*) FROM {table}_rows
+            WHERE bad IS NULL OR bad > {BLANK_LINE}
+            """
+        )
+        return counts.fetchall()[0]
+
+    def bad_rows(self, table: str, part: Part, limit: int | None = None) -> list[BadRow]:
+        rows = self.con.execute(
+            f"""
+            SELECT rowid, bad, raw FROM {table}_rows
+            WHERE bad > {BLANK_LINE} AND rowid BETWEEN {part.first_row} AND {part.end_row - 1}
+            ORDER BY rowid {"" if limit is None else f"LIMIT {limit}"}
+            """
+        ).fetchall()
+        reasons = self.staged[table].reasons
+        return [BadRow(row, reasons[bad][0], raw, reasons[bad][1]) for row, bad, raw in rows]
+
+    def reject_repeats(self, table: str, key: str) -> int:
+        first = f"SELECT min(rowid) FROM {table}_rows WHERE bad IS NULL GROUP BY {key}"
+        reason = "repeats an earlier row, the first is kept"
+        repeats = Check(key, key, f"rowid NOT IN ({first})", reason)
+        return reject(self.con, self.staged[table], repeats)
+
+    def write_rejects(self, rejects: Iterable[Reject], path: Path) -> None:
+        self.con.execute(
+            """
+            CREATE TEMP TABLE rejected ("table" VARCHAR, file VARCHAR, line BIGINT,
+                "column" VARCHAR, value VARCHAR, reason VARCHAR)
+            """
+        )
+        rows = [dataclasses.astuple(rejected) for rejected in rejects]
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            unnested = ", ".join(f"unnest(${number})" for number in range(1, len(columns) + 1))
+            self.con.execute(f"INSERT INTO rejected SELECT {unnested}", columns)
+        self.con.execute(f"COPY rejected TO {text(path)} (FORMAT parquet)")
+
+    def fill_times(self) -> tuple[int, int]:
+        return tables.fill_times(self.con)
+
+    def number_ids(self, order: IdOrder) -> tuple[Strings, Strings]:
+        if order == "md5":
+            tables.number_by_md5(self.con)
+        else:
+            tables.number_by_first_row(self.con)
+        user_ids = fetch_strings(self.con, "user_ids", "id")
+        return user_ids, fetch_strings(self.con, "item_ids", "id")
+
+    def event_types(self) -> list[str]:
+        return tables.number_event_types(self.con)
+
+    def events(self, num_users: int) -> Events:
+        return tables.events(self.con, num_users)
+
+    def friends(self, num_users: int, direction: str) -> tuple[Friends, dict[str, int]]:
+        return tables.friends(self.con, num_users, direction)
+
+    def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
+        return tables.items(self.con, ids)
+
+    def write_users(self, path: Path) -> None:
+        tables.write_users(self.con, self.staged["users"].extras, path)
+
+    def merge_users(self, former: Path, rows: np.ndarray, deleted: np.ndarray, path: Path) -> None:
+        attributes = self.staged["users"].extras
+        tables.merge_users(self.con, attributes, former, rows, deleted, path)

@@ -1,0 +1,60 @@
+"""Quoting, and results in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import numpy as np
+
+from socialrec_jax.data.columns import Strings
+
+FILE_ERRORS = (duckdb.InvalidInputException, duckdb.IOException)  # what DuckDB says of a bad file
+SLICE = 2_000_000  # rows fetched at a time
+
+
+def name(column: str) -> str:
+    """A quoted SQL name."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def text(value: object) -> str:
+    """A quoted SQL string."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def count_rows(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    return con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+
+
+def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str, np.ndarray]:
+    """Columns of a table without NULLs, in row order: the peak of memory is them and one slice."""
+    size = count_rows(con, table)
+    columns = {column: np.empty(size, kind) for column, kind in types.items()}
+    start = 0
+    for part in _slices(con, table, ", ".join(types), size):
+        end = start
+        for column, values in part.items():
+            end = start + len(values)
+            columns[column][start:end] = values
+        start = end
+    return columns
+
+
+def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str) -> Strings:
+    """A text column in row order; NULL is the empty string."""
+    selected = f"coalesce({column}, '') AS {column}"
+    parts = [part[column] for part in _slices(con, table, selected, count_rows(con, table))]
+    return Strings.of(np.concatenate(parts).tolist() if parts else [])
+
+
+def _slices(
+    con: duckdb.DuckDBPyConnection, table: str, columns: str, size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    for start in range(0, size, SLICE):
+        yield con.execute(
+            f"""
+            SELECT {columns} FROM {table}
+            WHERE rowid >= {start} AND rowid < {start + SLICE} ORDER BY rowid
+            """
+        ).fetchnumpy()

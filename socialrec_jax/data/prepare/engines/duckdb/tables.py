@@ -1,0 +1,242 @@
+"""Checked rows to numbered, sorted tables, and out of DuckDB as columns.
+
+Sorting and joining stay inside DuckDB, which spills to disk. Columns come out in slices, so the
+peak of memory is the finished column and one slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.csr import offsets_of
+from socialrec_jax.data.prepare.engines.duckdb.sql import fetch, fetch_strings, name, text
+from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
+from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
+
+_EVENT_TYPE = f"coalesce(nullif(trim(event_type), ''), '{DEFAULT_TYPE}')"
+_WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
+
+
+def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """View `timed_events`; see `Engine.fill_times`. Only users with a gap are sorted for it."""
+    counts = con.execute("SELECT count(*) FILTER (time IS NULL), count(time) FROM events")
+    unknown, known = counts.fetchall()[0]
+    filled = """coalesce(
+        last_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
+        first_value(time IGNORE NULLS) OVER (
+            PARTITION BY user ORDER BY row ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING),
+        (SELECT min(time) FROM events))"""
+    con.execute("CREATE TABLE untimed_users AS SELECT DISTINCT user FROM events WHERE time IS NULL")
+    con.execute(
+        f"""
+        CREATE VIEW timed_events AS
+        SELECT row, user, item, event_type, value, time
+        FROM events ANTI JOIN untimed_users USING (user)
+        UNION ALL
+        SELECT row, user, item, event_type, value, {filled}
+        FROM events SEMI JOIN untimed_users USING (user)
+        """
+    )
+    return unknown, known
+
+
+def number_by_md5(con: duckdb.DuckDBPyConnection) -> None:
+    """Tables `user_ids` and `item_ids` (id, number), in the order of the numbers."""
+    users = ["SELECT user FROM events", "SELECT src FROM social", "SELECT dst FROM social"]
+    _number(con, "user_ids", *users, "SELECT user FROM users")
+    _number(con, "item_ids", "SELECT item FROM events", "SELECT item FROM items")
+
+
+def number_by_first_row(con: duckdb.DuckDBPyConnection) -> None:
+    """The same tables by first appearance in the events, which alone count."""
+    for table, column in (("user_ids", "user"), ("item_ids", "item")):
+        con.execute(
+            f"""
+            CREATE TABLE {table} AS
+            SELECT {column} AS id, row_number() OVER (ORDER BY min(row)) - 1 AS number
+            FROM events GROUP BY {column} ORDER BY number
+            """
+        )
+
+
+def number_event_types(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Table `event_types` (name, number), most frequent first; returns the names."""
+    con.execute(
+        f"""
+        CREATE TABLE event_types AS
+        SELECT name, row_number() OVER (ORDER BY count DESC, name) - 1 AS number
+        FROM (SELECT {_EVENT_TYPE} AS name, count(*) AS count FROM events GROUP BY 1)
+        """
+    )
+    names = con.execute("SELECT name FROM event_types ORDER BY number").fetchall()
+    return [name for (name,) in names]
+
+
+def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
+    """See `Engine.events`."""
+    con.execute(
+        f"""
+        CREATE TABLE sorted_events AS
+        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, e.time,
+            t.number::UTINYINT AS type, coalesce(e.value, 1) AS value
+        FROM timed_events e JOIN user_ids u ON e.user = u.id JOIN item_ids i ON e.item = i.id
+            JOIN event_types t ON {_EVENT_TYPE} = t.name
+        ORDER BY u.number, e.time, e.row
+        """
+    )
+    kinds = {"user": np.int32, "item": np.int32, "time": np.int64}
+    rows = fetch(con, "sorted_events", **kinds, type=np.uint8, value=np.float32)
+    offsets = offsets_of(rows["user"], num_users)
+    return Events(offsets, rows["item"], rows["time"], rows["type"], rows["value"])
+
+
+def friends(
+    con: duckdb.DuckDBPyConnection, num_users: int, direction: str
+) -> tuple[Friends, dict[str, int]]:
+    """See `Engine.friends`."""
+    dropped = _count_dropped_edges(con)
+    edges = " UNION ALL ".join(
+        f"SELECT {way}, weight, time FROM social WHERE src <> dst" for way in _WAYS[direction]
+    )
+    con.execute(
+        f"""
+        CREATE TABLE edges AS
+        SELECT u.number::INTEGER AS user, f.number::INTEGER AS friend,
+            max(coalesce(weight, 1)) AS weight,
+            min(coalesce(time, '{NO_TIME}'::BIGINT)) AS time
+        FROM ({edges}) AS edge(user, friend, weight, time)
+            JOIN user_ids u ON edge.user = u.id JOIN user_ids f ON edge.friend = f.id
+        GROUP BY ALL ORDER BY 1, 2
+        """
+    )
+    rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
+    offsets = offsets_of(rows["user"], num_users)
+    return Friends(offsets, rows["friend"], rows["weight"], rows["time"]), dropped
+
+
+def _count_dropped_edges(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    counts = con.execute(
+        """
+        SELECT count(*) FILTER (src = dst), count(*) FILTER (src <> dst),
+            count(DISTINCT CASE WHEN src <> dst THEN (src, dst) END) FROM social
+        """
+    )
+    loops, edges, distinct = counts.fetchall()[0]
+    return {"self_loops": loops, "duplicate_edges": edges - distinct}
+
+
+def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> tuple[Items, np.ndarray]:
+    """See `Engine.items`; a vector that an item lacks is zeros."""
+    con.execute(
+        """
+        CREATE TABLE sorted_items AS
+        SELECT title, description, tags, category, vector, number::INTEGER AS number,
+            coalesce(price, 'nan') AS price, coalesce(available, true) AS available,
+            available IS NOT NULL AS availability_known
+        FROM item_ids LEFT JOIN items ON item_ids.id = items.item ORDER BY number
+        """
+    )
+    flags = {"available": np.bool_, "availability_known": np.bool_}
+    rows = fetch(con, "sorted_items", price=np.float32, **flags)
+    columns = Items(
+        ids=ids,
+        titles=fetch_strings(con, "sorted_items", "title"),
+        descriptions=fetch_strings(con, "sorted_items", "description"),
+        tags=fetch_strings(con, "sorted_items", "tags"),
+        categories=fetch_strings(con, "sorted_items", "category"),
+        prices=rows["price"],
+        available=rows["available"],
+        vectors=_vectors(con, len(ids)),
+    )
+    return columns, rows["availability_known"]
+
+
+def _vectors(con: duckdb.DuckDBPyConnection, count: int) -> np.ndarray:
+    rows = con.execute(
+        """
+        SELECT number, unnest(vector) AS entry FROM sorted_items
+        WHERE vector IS NOT NULL ORDER BY number
+        """
+    ).fetchnumpy()
+    owners, places = np.unique(np.asarray(rows["number"]), return_inverse=True)
+    width = len(places) // len(owners) if len(owners) else 0
+    vectors = np.zeros((count, width), np.float32)
+    vectors[owners] = np.asarray(rows["entry"], np.float32).reshape(len(owners), width)
+    return vectors
+
+
+def write_users(con: duckdb.DuckDBPyConnection, attributes: Sequence[str], path: Path) -> None:
+    """See `Engine.write_users`."""
+    columns = "".join(
+        f", {name('extra ' + attribute)} AS {name(stored)}"
+        for attribute, stored in _stored_names(attributes).items()
+    )
+    con.execute(
+        f"""
+        COPY (
+            SELECT id AS user_id{columns}
+            FROM user_ids LEFT JOIN users ON id = user ORDER BY number
+        ) TO {text(path)} (FORMAT parquet)
+        """
+    )
+
+
+def merge_users(
+    con: duckdb.DuckDBPyConnection,
+    attributes: Sequence[str],
+    former: Path,
+    rows: np.ndarray,
+    deleted: np.ndarray,
+    path: Path,
+) -> None:
+    """See `Engine.merge_users`; a new attribute that is blank leaves the known one."""
+    con.register("new_rows", {"number": np.arange(len(rows)), "row": rows})
+    con.register("deleted_rows", {"row": deleted.astype(np.int64)})
+    described = con.execute(f"DESCRIBE SELECT * FROM read_parquet({text(former)})").fetchall()
+    known = {column.lower(): column for column, *_ in described if column != "user_id"}
+    new = {stored.lower(): extra for extra, stored in _stored_names(attributes).items()}
+    spelt = {stored.lower(): stored for stored in _stored_names(attributes).values()}
+    columns = ""
+    for key in {**known, **new}:
+        values = [f"new.{name('extra ' + new[key])}"] if key in new else []
+        values += [f"known.{name(known[key])}"] if key in known else []
+        columns += f", coalesce({', '.join(values)}) AS {name(known.get(key) or spelt[key])}"
+    con.execute(
+        f"""
+        COPY (
+            SELECT coalesce(known.user_id, new.id, '') AS user_id{columns}
+            FROM (
+                SELECT * FROM read_parquet({text(former)}, file_row_number=true)
+                    ANTI JOIN deleted_rows ON file_row_number = deleted_rows.row
+            ) AS known
+            FULL OUTER JOIN (
+                SELECT * FROM new_rows JOIN user_ids USING (number)
+                    LEFT JOIN (SELECT * EXCLUDE (row) FROM users) ON id = user
+            ) AS new ON known.file_row_number = new.row
+            FULL OUTER JOIN deleted_rows ON deleted_rows.row = known.file_row_number
+            ORDER BY coalesce(known.file_row_number, new.row, deleted_rows.row)
+        ) TO {text(path)} (FORMAT parquet)
+        """
+    )
+
+
+def _stored_names(attributes: Sequence[str]) -> dict[str, str]:
+    """Attribute -> its column in the parquet file; `user_id` is the name of the id."""
+    return {
+        attribute: "user_id_1" if attribute == "user_id" else attribute for attribute in attributes
+    }
+
+
+def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
+    con.execute(
+        f"""
+        CREATE TABLE {table} AS
+        SELECT id, row_number() OVER (ORDER BY md5(id), id) - 1 AS number
+        FROM ({" UNION ".join(queries)}) AS distinct_ids(id) ORDER BY number
+        """
+    )
