@@ -1,8 +1,8 @@
-"""Batch scoring from a run directory: `python serve.py recommend --run RUN --out FILE`.
+"""What a trained run answers, written to a file.
 
-    python serve.py recommend --run RUN --out recs.parquet                     every user, as of now
-    python serve.py recommend --run RUN --out recs.parquet --as-of test        as the test of train.py saw them
-    python serve.py recommend --run RUN --out recs.parquet --histories new/    users never seen, from raw events
+    python serve.py recommend --run RUN --out OUT.parquet                    every user, as of now
+    python serve.py recommend --run RUN --out OUT.parquet --as-of test       as the test saw them
+    python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
 
 Exit codes and columns: docs/contracts.md.
 """
@@ -10,11 +10,17 @@ Exit codes and columns: docs/contracts.md.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from socialrec_jax.runtime import cli
 from socialrec_jax.runtime.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# ---- The command line: one class a task. JAX is imported when a task starts.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,7 @@ class Recommend:
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run never saw, as for train.py --data."""
+    """Raw event tables of users that the run does not know, as for train.py --data."""
     as_of: str = "now"
     """What may be seen: now (all events), validation or test (before that split), or an ISO time or
     unix seconds.
@@ -40,9 +46,28 @@ class Recommend:
     block: Path | None = None
     """File of item ids: never recommend these."""
     repeats: bool = False
-    """Recommend items again that the user has had."""
+    """Recommend items of the user's history again."""
     debug: bool = False
     """Show the traceback of an error."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.recommender import Recommender
+        from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
+
+        options = RecommendOptions(
+            k=self.k,
+            histories=self.histories,
+            allow=self.allow,
+            block=self.block,
+            repeats=self.repeats,
+        )
+        return recommend(Recommender.load(self.run, self.as_of), self.users, options)
+
+
+TASKS = {"recommend": Recommend}
+
+# ---- The program
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,26 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def serve(arguments: list[str]) -> None:
-    task, *arguments = arguments or ["--help"]
-    if task in ("-h", "--help"):
-        print(
-            __doc__,
-            "\nTasks: recommend. Options of a task: python serve.py recommend --help",
-            sep="",
-        )
-        return
-    if task != "recommend":
-        from socialrec_jax.errors import UsageError
-
-        raise UsageError(f"unknown task {task}: the tasks are recommend")
-    options = cli.parse(
-        Recommend, args=arguments, prog="serve.py recommend", description=Recommend.__doc__
-    )
+    """Parse the arguments, answer, write the file."""
+    task = cli.parse_task(TASKS, args=arguments or ["--help"], prog="serve.py", description=__doc__)
     keep_freed_memory()
-    cli.prepare_jax(options.run)
-    from socialrec_jax.serving.tasks.recommend import recommend
+    cli.prepare_jax(task.run)
 
-    recommend(**{name: value for name, value in vars(options).items() if name != "debug"})
+    from socialrec_jax.serving.writer import check_output, write_tables
+
+    check_output(task.out)
+    write_tables(task.out, task.tables())
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def random_judgements(
     Q: int,
     C: int,
     workload: Catalogue,
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # noqa: N803
 ) -> LabelledCandidates:
     candidates = Candidates(
         states=rng.normal(size=(Q, workload.width)).astype(np.float32),

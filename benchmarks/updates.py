@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks import flops
 from benchmarks.cases import Work, expect_close
 from benchmarks.workloads import CATALOGUES, Catalogue
+from socialrec_jax.models.embedding_tables import in_number_order
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import row_adagrad
 from socialrec_jax.training.state import adam, initial_state, update_state
@@ -67,7 +68,10 @@ def by_rows(name: str) -> Work:
     state, lost = steps({"table": parallel.as_shares(row_adagrad.of_parameter(table))}, sent)
     devices = parallel.num_devices()
     touched, visits = np.unique(ids, return_counts=True)
-    moved = np.asarray(state["table"].rows).reshape(-1, workload.width)[touched] - table[touched]
+    updated = in_number_order(
+        np.asarray(state["table"].rows).reshape(-1, workload.width), len(table)
+    )
+    moved = updated[touched] - table[touched]
     gradients = visits[:, None] * (1 - np.tanh(table[touched]) ** 2)
     expected = -_RATE * gradients / np.sqrt(np.mean(gradients**2, axis=1, keepdims=True))
     return Work(

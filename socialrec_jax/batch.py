@@ -1,5 +1,5 @@
-"""The pytrees that rooms exchange: data makes a Batch, models turn it into states and scores, losses
-read both.
+"""The pytrees that rooms exchange: data makes a Batch, models give states and scores, losses read
+both.
 
 `*P` stands for leading axes that device calls add: devices, then steps.
 """

@@ -1,4 +1,4 @@
-"""The moment that a query is asked at: what lies after it must stay hidden."""
+"""As of when a query is answered: later events stay hidden."""
 
 from __future__ import annotations
 

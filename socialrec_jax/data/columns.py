@@ -9,6 +9,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -23,6 +24,12 @@ class Strings(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice | list | np.ndarray) -> list[str]: ...
 
     def __getitem__(self, index):
         if isinstance(index, (slice, list, np.ndarray)):

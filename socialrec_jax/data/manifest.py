@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,20 @@ def read(path: Path) -> dict | None:
         return None
 
 
-def may_be_same(path: Path, root: Path, files: Sequence[Path], settings: dict) -> bool:
-    """Whether the World at path has these settings, and sources of these names and sizes."""
+def is_same(
+    path: Path, root: Path, files: Sequence[Path], settings: dict, described: Future[list[dict]]
+) -> bool:
+    """Whether the World at path has these settings and sources.
+
+    described: what `describe` says of the files; awaited only when names and sizes agree.
+    """
     manifest = read(path)
     if manifest is None or any(manifest.get(key) != value for key, value in settings.items()):
         return False
     stored = [(source["name"], source["bytes"]) for source in manifest["sources"]]
-    return stored == [(_name(file, root), file.stat().st_size) for file in files]
+    if stored != [(_name(file, root), file.stat().st_size) for file in files]:
+        return False
+    return manifest["sources"] == described.result()
 
 
 def contents(world: World) -> dict:

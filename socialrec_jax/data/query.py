@@ -21,7 +21,7 @@ class Query:
     query_times: np.ndarray  # [Q] int64 unix seconds: of friends, only what is older is known
     friend_sampler: FriendSampler | None = None  # None: the users' friends are not known
     request_times: np.ndarray | None = None  # [Q] int64 unix seconds, for models that see them
-    as_of: AsOf = NOW  # the moment for everybody: of others, only what is older is known
+    as_of: AsOf = NOW  # what the events of everybody are cut to
 
     def __len__(self) -> int:
         return len(self.users)
@@ -39,9 +39,9 @@ class Query:
 
 
 def query_as_of(world: World, users: np.ndarray, as_of: AsOf) -> Query:
-    """Users [Q] of the World as of a moment, yet without their friends.
+    """Users [Q] of the World as of a time, without their friends.
 
-    Where the moment is a unix time, it is the request time as well.
+    A unix time is the request time as well.
     """
     request_times = None
     if as_of.seconds is not None:
@@ -64,6 +64,6 @@ def friend_sampler_of(world: World, seed: int = 0) -> FriendSampler | None:
 
 
 def newcomers(events: Events, users: np.ndarray) -> Query:
-    """Users [Q] whom the World does not know: all their events are visible, and no friends."""
+    """Users [Q] that the World does not know: all events are visible, and they have no friends."""
     none = np.zeros(len(users), np.int64)
     return Query(events, users, history_ends=events.offsets[users + 1], query_times=none)

@@ -56,7 +56,7 @@ class EvaluationQueries:
         )
 
     def without_history(self) -> EvaluationQueries:
-        """The same queries from users of whom no event is visible."""
+        """The same queries without any visible event."""
         lengths = np.diff(self.seen.offsets)
         query = dataclasses.replace(self.query, history_ends=self.query.history_ends - lengths)
         none = Pairs(np.zeros_like(self.seen.offsets), self.seen.items[:0])
@@ -110,7 +110,7 @@ def _first_of_each_item(world: World, users: np.ndarray, rows: np.ndarray) -> np
 
 
 def _in_history(world: World, as_of: AsOf, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """True where the event's item is in its user's history as of a moment [n]."""
+    """True where the event's item is in its user's history as of a time [n]."""
     V, evaluated = world.num_items, np.unique(users)
     history = world.events.histories(evaluated, world.history_ends(as_of)[evaluated])
     owners = np.repeat(evaluated, np.diff(history.offsets))

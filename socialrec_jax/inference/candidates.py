@@ -1,4 +1,4 @@
-"""Candidates of each query: the union of what several sources propose, with features for the ranker."""
+"""Candidates of each query: the union of several sources, with features for the ranker."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class CandidateGenerator:
         """
         self.index, self.features = index, features
         self.texts, self.temperature = texts, temperature
+        # On the host, for the ranker to project; below, on the devices beside the texts.
         self.catalogue = np.asarray(catalogue)
         self._vectors = parallel.replicate((self.catalogue, texts))
 
@@ -65,7 +66,7 @@ class CandidateGenerator:
         allowed: np.ndarray | None = None,
         k: int = 0,
     ) -> Iterator[GeneratedCandidates]:
-        """Candidates of queries [Q] with retriever states [Q, D], in chunks that together cover all.
+        """Candidates of queries [Q] with retriever states [Q, D], in chunks that cover all.
 
         inputs: what the index scores with, see `Engine.index_inputs`. seen items are no candidates,
         nor those where allowed [V] is False. At least k items each, where there are as many.
@@ -73,33 +74,34 @@ class CandidateGenerator:
         retrieved = min(max(PER_LIST["history"], k), self.index.num_items)
         lengths = PER_LIST | {"history": retrieved}
         begin = 0
-        for found in self.index.top(inputs, states, seen, retrieved, allowed):
+        for top in self.index.top(inputs, states, seen, retrieved, allowed):
             # The features' tables are dense, so their chunks may be smaller than the search's.
-            for part in self._parts(found):
+            for part in self._parts(top):
                 rows = slice(begin, begin + len(part.items))
                 seen_part = seen.part(rows.start, rows.stop)
                 begin = rows.stop
                 yield self._join(states[rows], part, query.part(rows), seen_part, allowed, lengths)
 
-    def _parts(self, found: TopItems) -> Iterator[TopItems]:
+    def _parts(self, top: TopItems) -> Iterator[TopItems]:
         size = self.features.chunk
-        for begin in range(0, len(found.items), size):
-            yield TopItems(*(column[begin : begin + size] for column in found))
+        for begin in range(0, len(top.items), size):
+            yield TopItems(*(column[begin : begin + size] for column in top))
 
     def _join(
         self,
         states: np.ndarray,
-        found: TopItems,
+        top: TopItems,
         query: Query,
         seen: Pairs,
         allowed: np.ndarray | None,
         lengths: dict[str, int],
     ) -> GeneratedCandidates:
-        """The union of what the index found and what the features propose."""
+        """The union of what the index finds and what the features propose."""
         query_features = self.features.look_up(query)
-        retrieved = np.where(np.isfinite(found.scores), found.items, -1)
+        retrieved = np.where(np.isfinite(top.scores), top.items, -1)
         lists = {"history": retrieved} | self.features.proposals(query_features, lengths)
         proposed, sources = _concatenate(lists)
+        # Lists may be short (-1), and name the same items.
         keep = _first_of_each_item(proposed) & (proposed >= 0)
         keep &= ~_among(proposed, seen, len(self.texts))
         if allowed is not None:
@@ -108,7 +110,7 @@ class CandidateGenerator:
         # For a state of zeros the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.where(unknown & (sources == 0), POPULAR, sources)
-        candidates = self._with_features(states, items, query_features, found.log_totals)
+        candidates = self._with_features(states, items, query_features, top.log_totals)
         return GeneratedCandidates(candidates, sources)
 
     def _with_features(
@@ -119,6 +121,7 @@ class CandidateGenerator:
         log_totals: np.ndarray,
     ) -> Candidates:
         """items [q, C], -1 where there is none."""
+        # What does not exist is computed as item 0 and masked by `exists`.
         exists = items >= 0
         items = np.maximum(items, 0)
         profiles = np.asarray(query_features.history @ self.texts, np.float32)

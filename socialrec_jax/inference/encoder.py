@@ -58,10 +58,11 @@ class Encoder:
         visible event where the query has none. Models with friends read them where the query has a
         friend sampler.
 
-        A query without history gets a state of zeros, whoever the user's friends are: the popular
-        items serve it better (on Ciao by two thirds), and the ranker knows what friends had.
+        A query without history gets a state of zeros, even for a user with friends: popular items
+        serve it better (on Ciao by two thirds), and the ranker has features of friends.
         """
         states = np.zeros((len(query), self.model.config.width), np.float32)
+        # Users without history are not encoded: an empty row has no state.
         known = np.flatnonzero(query.history_ends > query.events.offsets[query.users])
         for begin in range(0, len(known), _QUERIES_AT_ONCE):
             rows = known[begin : begin + _QUERIES_AT_ONCE]
@@ -82,6 +83,7 @@ class Encoder:
         size = self.trees_per_call
         for begin in range(0, len(known), size):
             rows = known[begin : begin + size]
+            # The last chunk is padded with user -1: one size compiles.
             padded = np.pad(rows, (0, size - len(rows)), constant_values=-1)
             users = np.where(padded < 0, -1, query.users[padded])
             trees = friend_sampler.sample(users, query.query_times[padded])

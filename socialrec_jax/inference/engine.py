@@ -1,4 +1,4 @@
-"""What evaluation measures and serving serves: states of queries, candidates in order, probabilities."""
+"""The engine of evaluation and serving: states of queries, candidates in order, probabilities."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Engine:
     index: Index
     variables: dict  # of the retriever, on all devices
     catalogue: jax.Array  # [V, D] item vectors, on all devices
-    reranker: Reranker | None = None  # without one the retriever's order stands
+    reranker: Reranker | None = None  # None: the order is the retriever's
 
     @classmethod
     def create(
@@ -89,11 +89,11 @@ class Engine:
 
         texts [V, F]: the items' fixed vectors, for models that know them. known [V] bool: items
         whose ids were learnt, all of them by default. friend_sampler: of all friendships of the
-        World; whoever creates many engines can share one.
+        World; many engines of one World can share it.
         """
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
-        encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes modules
+        encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
         sharded = not fits_whole(world.num_items, config.model.width)
         variables = parallel.replicate({"params": params} | fixed_variables(texts, known))
         return cls(
@@ -143,11 +143,11 @@ class Engine:
         )
 
     def query(self, users: np.ndarray, as_of: AsOf = NOW) -> Query:
-        """Users [Q] of the World as of a moment, with their friends."""
+        """Users [Q] of the World as of a time, with their friends."""
         return self.with_friends(query_as_of(self.world, users, as_of))
 
     def with_friends(self, query: Query) -> Query:
-        """A query of the World's users with their friends, as of the query's moment.
+        """A query of the World's users with their friends, as of its time.
 
         Where the model reads request times and the query has them, friends are known until then.
         """
@@ -198,6 +198,7 @@ class Engine:
         starts = query.events.offsets[query.users]
         seen = query.events.histories(query.users, starts if repeats else query.history_ends)
         states = self.states(query)
+        # Lists come in chunks of the ranker's or the index's size.
         done = 0
         for ranked in self.ranked(inputs, states, query, seen, allowed, k):
             part = query.part(slice(done, done + len(ranked.items)))
@@ -233,18 +234,18 @@ class Engine:
             yield from self.reranker.lists(inputs, states, query, seen, allowed, k)
             return
         done = 0
-        for found in self.index.top(inputs, states, seen, k, allowed):
-            part = states[done : done + len(found.items)]
+        for top in self.index.top(inputs, states, seen, k, allowed):
+            part = states[done : done + len(top.items)]
             done += len(part)
-            yield self._retrieved(part, found)
+            yield self._retrieved(part, top)
 
-    def _retrieved(self, states: np.ndarray, found: TopItems) -> RankedLists:
-        """The retriever's order as it stands."""
-        item_probabilities = np.exp(found.scores - found.log_totals[:, None])
-        probabilities = item_probabilities[..., None] * self._type_shares(states, found.items)
+    def _retrieved(self, states: np.ndarray, top: TopItems) -> RankedLists:
+        """The retriever's order."""
+        item_probabilities = np.exp(top.scores - top.log_totals[:, None])
+        probabilities = item_probabilities[..., None] * self._type_shares(states, top.items)
         unknown = ~states.any(axis=1, keepdims=True)
-        sources = np.broadcast_to(np.where(unknown, POPULAR, 0), found.items.shape)
-        return RankedLists(found.items, found.scores, probabilities, sources)
+        sources = np.broadcast_to(np.where(unknown, POPULAR, 0), top.items.shape)
+        return RankedLists(top.items, top.scores, probabilities, sources)
 
     def next_actions(self, states: np.ndarray, query: Query) -> np.ndarray:
         """Probabilities [Q, A] that each user's next event is of each type, on any item.
@@ -252,17 +253,20 @@ class Engine:
         The geometric mean of the model's and of those that counts give: each alone is worse
         (docs/results.md).
         """
+        # Powers of two: few shapes, so that few programs compile.
         pad = bucket(len(states), 1) - len(states)
         padded = np.pad(states, ((0, pad), (0, 0)))
         modelled = np.asarray(self.encoder.actions(self.variables, padded))[: len(states)]
         if self.reranker is None:
             return modelled
+        # The small term keeps the logarithm finite.
         regression = self.reranker.generator.features.next_type
         counted = regression.probabilities(query.events, query.users, query.history_ends)
         return softmax((np.log(modelled + 1e-12) + np.log(counted + 1e-12)) / 2, axis=-1)
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""
+        # A single type needs no model.
         if self.model.num_event_types == 1:
             return np.ones((*items.shape, 1), np.float32)
         pad = bucket(len(states), parallel.num_local_devices()) - len(states)

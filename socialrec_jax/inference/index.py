@@ -108,11 +108,12 @@ class Index:
         rank_targets = self._ranks(k)
         for size, part, (seen_part, target_part) in self._chunks(queries, seen, targets):
             rank, top, real = rank_targets(shared, (part, *seen_part, *target_part))
+            # Targets were padded; those of padding are dropped.
             ranks.append(np.asarray(rank)[np.asarray(real)])
             tops.append(parallel.join_devices(top)[:size])
         return np.concatenate(ranks), np.concatenate(tops)
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - one compiled function a k, as long as the index lives
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - one program a k, as long as the index lives
     def _top(self, k: int) -> Callable:
         def top(shared, chunk):
             shared, blocked = shared
@@ -120,6 +121,7 @@ class Index:
             scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
             scores = jnp.where(blocked[None], -jnp.inf, scores)
             best, items = self._best(scores, k)
+            # From it follow probabilities: exp(score - log total).
             log_totals = jax.nn.logsumexp(scores, axis=-1)
             return items, best, self._reduce_shards(log_totals, jax.nn.logsumexp)
 
@@ -130,6 +132,7 @@ class Index:
         def ranks(shared, chunk):
             queries, seen_rows, seen_items, rows, items = chunk
             scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
+            # A model that gives no numbers must not win: what is not a number ranks before targets.
             scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
             last = len(scores) - 1
             ranks = self._ranks_of(scores, jnp.minimum(rows, last), items)
@@ -147,12 +150,14 @@ class Index:
         ranks = self._reduce_shards(ranks, jnp.sum)
         return jnp.where(jnp.isfinite(own), ranks, UNRANKED)
 
+    # Below, "this shard" is what one device holds of the items: all of them in the whole layout.
+
     def _on_devices(self, function: Callable) -> Callable:
         """function(shared, chunk) as a call: (placed, [parts, ...]) -> [parts, ...]."""
         if not self.sharded:
             return parallel.map_devices(function)
         call = parallel.map_shares(
-            lambda shard, chunk: jax.tree.map(lambda x: x[None], function(shard, chunk))
+            lambda share, chunk: jax.tree.map(lambda x: x[None], function(share, chunk))
         )
         return lambda shared, chunk: call(shared, jax.tree.map(lambda x: x[0], chunk))
 
@@ -161,6 +166,7 @@ class Index:
 
         The last shard is filled up to the length of the others; what does not exist is -inf too.
         """
+        # Padding and items of other shards lie outside, where "drop" ignores them.
         scores = scores.at[rows, self._columns(items)].set(-jnp.inf, mode="drop")
         if self._items_per_shard * self._item_shards == self.num_items:
             return scores
@@ -203,18 +209,25 @@ class Index:
         """
         P = self._query_parts
         q = min(self.queries_per_part, bucket(len(queries), P) // P)
+        shape = queries.shape[1:]
         for begin in range(0, len(queries), q * P):
             end = min(begin + q * P, len(queries))
-            padded = np.zeros((q * P, *queries.shape[1:]), queries.dtype)
+            # The last chunk is padded with zeros: every chunk runs the same program.
+            padded = np.zeros((q * P, *shape), queries.dtype)
             padded[: end - begin] = queries[begin:end]
-            bounds = list(itertools.pairwise(np.minimum(begin + q * np.arange(P + 1), end)))
-            pairs = [_pad_pairs([group.part(*bound) for bound in bounds], q) for group in groups]
-            yield end - begin, padded.reshape(P, q, *queries.shape[1:]), pairs
+            bounds = np.minimum(begin + q * np.arange(P + 1), end)
+            pairs = [_pad_pairs(_split(group, bounds), q) for group in groups]
+            yield end - begin, padded.reshape(P, q, *shape), pairs
 
 
 def bucket(count: int, devices: int) -> int:
     """The least number >= count that is a power of two on each device: few shapes compile."""
     return devices << max(0, -(-count // devices) - 1).bit_length()
+
+
+def _split(pairs: Pairs, bounds: np.ndarray) -> list[Pairs]:
+    """The pairs of the queries between each two bounds."""
+    return [pairs.part(begin, end) for begin, end in itertools.pairwise(bounds)]
 
 
 def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -242,8 +255,9 @@ def with_fallback(temperature: float) -> Callable:
 
     def score(shared, users):
         catalogue, fallback = shared
+        cosines = (users / temperature) @ catalogue.T
         unknown = jnp.all(users == 0, axis=-1, keepdims=True)
-        return (users / temperature) @ catalogue.T + jnp.where(unknown, fallback[None], 0)
+        return cosines + jnp.where(unknown, fallback[None], 0)
 
     return score
 

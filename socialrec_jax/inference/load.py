@@ -1,6 +1,4 @@
-"""A run directory -> the parts of a Recommender: config, World, model and the best averaged
-parameters.
-"""
+"""A run directory to the parts of an engine: config, World, model, the best averaged parameters."""
 
 from __future__ import annotations
 
@@ -19,13 +17,9 @@ from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 
-RETRIEVER, FOCUS, RANKER, REFIT, REFIT_FOCUS = (
-    "retriever",
-    "focus",
-    "ranker",
-    "refit",
-    "refit-focus",
-)  # the stages whose checkpoints serve
+# The stages whose checkpoints serve.
+RETRIEVER, FOCUS, RANKER = "retriever", "focus", "ranker"
+REFIT, REFIT_FOCUS = "refit", "refit-focus"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +31,13 @@ class Loaded:
     model: RecommenderModel
     params: dict  # of the retriever
     texts: np.ndarray  # [V, F]
-    known: np.ndarray  # [V] items of which params learnt the id
+    known: np.ndarray  # [V] bool, items whose ids params learnt
     ranker: dict | None
     features: RankerFeatures | None
 
 
 def load_run(path: Path, refitted: bool) -> Loaded:
-    """The judged model, or the one refitted on all events if there is one.
+    """The model that was refitted on all events if there is one, or the one that was evaluated.
 
     Raises InputMissing when path holds no trained run, DiskError when a best checkpoint is damaged.
     """
@@ -52,27 +46,36 @@ def load_run(path: Path, refitted: bool) -> Loaded:
     if not (run.world / "manifest.json").exists():
         raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
     world = World.open(run.world)
+    texts = load_texts(run, world)
+
     evaluated, refit = (FOCUS, REFIT_FOCUS) if config.train.focus else (RETRIEVER, REFIT)
+    # The refit may still be under way, or switched off.
     refitted = refitted and _finished(run, refit)
-    params = _restore(run, refit if refitted else evaluated, world)
-    ranker = features = None
-    if _best(run, RANKER) is not None:
-        ranker = serving_member(_restore(run, RANKER, world))
-        features = RankerFeatures.load(features_folder(run, refitted))
-    texts, known = (
-        load_texts(run, world),
-        items_with_events(world, world.history_ends(NOW if refitted else BEFORE_VALIDATION)),
-    )
+    learnt = world.history_ends(NOW if refitted else BEFORE_VALIDATION)
+    ranker, features = _load_ranker(run, world, refitted)
     return Loaded(
-        world,
-        config,
-        model_for(config, world, texts.shape[1]),
-        params,
-        texts,
-        known,
-        ranker,
-        features,
+        world=world,
+        config=config,
+        model=model_for(config, world, texts.shape[1]),
+        params=_restore(run, refit if refitted else evaluated, world),
+        texts=texts,
+        known=items_with_events(world, learnt),
+        ranker=ranker,
+        features=features,
     )
+
+
+def _load_ranker(
+    run: RunDirectory, world: World, refitted: bool
+) -> tuple[dict | None, RankerFeatures | None]:
+    """The ranker's parameters and features; None in a run without ranker.
+
+    The ranker is trained once. Its features are counted anew for the refitted model.
+    """
+    if _best(run, RANKER) is None:
+        return None, None
+    params = serving_member(_restore(run, RANKER, world))
+    return params, RankerFeatures.load(features_folder(run, refitted))
 
 
 def _best(run: RunDirectory, stage: str) -> int | None:
@@ -110,21 +113,19 @@ def features_folder(run: RunDirectory, refitted: bool) -> Path:
 
 
 def items_with_events(world: World, history_ends: np.ndarray) -> np.ndarray:
-    """Which items [V] bool occur before ends [U]."""
+    """Which items [V] bool have a visible event, before history_ends [U]."""
     visible = world.events.items[world.events.visible(history_ends)]
     return np.bincount(visible, minlength=world.num_items) > 0
 
 
 def load_texts(run: RunDirectory, world: World) -> np.ndarray:
-    """The items' fixed vectors [V, F], F = 0 where nothing is known of them."""
+    """The items' vectors of text and image [V, F], F = 0 where the items have neither."""
     file = run.text / "vectors.npy"
     return np.load(file) if file.exists() else np.zeros((world.num_items, 0), np.float32)
 
 
 def focus_of(config: Config, world: World) -> tuple[int, ...]:
-    """Numbers of the event types that pay. Raises UsageError for a type that the World does not
-    have.
-    """
+    """Numbers of the event types in focus. Raises UsageError for a type that the World lacks."""
     unknown = [name for name in config.train.focus if name not in world.event_types]
     if unknown:
         raise UsageError(
@@ -134,9 +135,7 @@ def focus_of(config: Config, world: World) -> tuple[int, ...]:
 
 
 def about(config: Config, world: World) -> dict:
-    """What a checkpoint says of itself: with it and the World, a state can be used without
-    guessing.
-    """
+    """What a checkpoint says of itself: it opens with this World, model and event types alone."""
     return {
         "world": world.manifest["hash"],
         "config": dataclasses.asdict(config),
@@ -153,5 +152,5 @@ def model_for(config: Config, world: World, text_width: int = 0) -> RecommenderM
 
 
 def uses_friends(config: Config, world: World) -> bool:
-    """Without friendships, or with `social_queries` off, a retriever has no part for friends."""
+    """Whether the retriever has a part for friends: not without friendships or social queries."""
     return config.model.social_queries > 0 and len(world.friends.ids) > 0

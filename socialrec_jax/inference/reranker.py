@@ -48,8 +48,10 @@ class Reranker:
         focus: tuple[int, ...],
     ):
         """focus: event types that candidates are sorted by; all when empty."""
-        self.generator, self.focus = generator, list(focus)
+        self.generator = generator
+        self.focus = list(focus)  # a list indexes the last axis
         ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
+        # Item vectors are projected once, not for every candidate.
         project = jax.jit(ranker.bind({"params": params}).project)
         projected = project(jnp.asarray(generator.catalogue))
         self._shared = parallel.replicate((params, projected))
@@ -75,9 +77,11 @@ class Reranker:
         candidates = generated.candidates
         size = self.generator.features.chunk
         logits = map_padded(self._logits, self._shared, candidates, size)
+        # The logit of "any of these types" is close to their log-sum-exp.
         sorted_by = logits[..., self.focus] if self.focus else logits
         scores = np.logaddexp.reduce(sorted_by, axis=-1)
         scores = np.where(candidates.exists, scores, -np.inf)
+        # Stable: among equal scores the earlier source comes first.
         order = np.argsort(-scores, axis=1, kind="stable")
         sorted_logits = np.take_along_axis(logits, order[..., None], 1)
         return RankedLists(

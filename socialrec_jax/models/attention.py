@@ -5,8 +5,8 @@
 
 Models pass segments, times and tables, never an array of all pairs: an implementation decides
 itself what it holds in memory. The reference below materialises everything and is the fastest on
-CPUs. A fused kernel for accelerators stands behind `choose_implementation` and is held to the
-reference by tests/models/test_attention.py.
+CPUs. Fused kernels for accelerators belong behind `choose_implementation`;
+tests/models/test_attention.py compares each with the reference.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RelativeBias(struct.PyTreeNode):
     Tables hold a learned bias for each logarithmic bucket and head (HSTU, Zhai et al. 2024, eq. 3).
     """
 
-    query_times: Ints[Array, "B T"]  # seconds: when the query is asked
-    key_times: Ints[Array, "B T"]  # seconds: when the key's event happened
+    query_times: Ints[Array, "B T"]  # seconds
+    key_times: Ints[Array, "B T"]  # seconds
     time_table: Floats[Array, "R H"]
     position_table: Floats[Array, "J H"]
 
@@ -87,12 +87,16 @@ def _attend_reference(
     query: Array, key: Array, value: Array, context: AttentionContext
 ) -> jax.Array:
     """Holds all logits [B, H, T, T], and the bias beside them."""
+    # Scaling the queries, not the logits, costs T * K instead of T * T products.
     scaled = query * query.shape[-1] ** -0.5
     logits = jnp.einsum("BTHK,BSHK->BHTS", scaled, key, preferred_element_type=jnp.float32)
     if context.bias is not None:
         logits = logits + bias_array(context.bias)
+
     visible = causal_mask(context.segments)[:, None]
-    weights = jax.nn.softmax(jnp.where(visible, logits, -1e30), axis=-1)
+    # Finite: a row that is masked as a whole would become NaN.
+    logits = jnp.where(visible, logits, -1e30)
+    weights = jax.nn.softmax(logits, axis=-1)
     return jnp.einsum("BHTS,BSHK->BTHK", weights.astype(value.dtype), value)
 
 
@@ -104,7 +108,8 @@ def causal_mask(segments: Ints[Array, "B T"]) -> Bools[Array, "B T T"]:
     """True where query t (second axis) attends to key s (third axis)."""
     T = segments.shape[1]
     not_later = jnp.tril(jnp.ones((T, T), bool))
-    return (segments[:, :, None] == segments[:, None, :]) & not_later[None]
+    same_segment = segments[:, :, None] == segments[:, None, :]
+    return same_segment & not_later[None]
 
 
 @typed
@@ -115,22 +120,29 @@ def bias_array(bias: RelativeBias) -> Floats[Array, "B H T T"]:
     rows (docs/results.md).
     """
     seconds = bias.query_times[:, :, None] - bias.key_times[:, None, :]
+    by_time = _look_up(bias.time_table, seconds)
+
+    # Positions are the same in every row: one lookup of [1, T, T].
     column = jnp.arange(seconds.shape[1], dtype=jnp.int32)
-    steps = (column[:, None] - column[None, :])[None]
-    by_time = _look_up(jnp.asarray(bias.time_table), seconds)
-    return by_time + _look_up(jnp.asarray(bias.position_table), steps)
+    steps = column[:, None] - column[None, :]
+    by_position = _look_up(bias.position_table, steps[None])
+    return by_time + by_position
 
 
-def _look_up(table: jax.Array, distance: Array) -> jax.Array:
+def _look_up(table: Array, distance: Array) -> jax.Array:
     """The table's rows for distances [B, T, S], heads first [B, H, T, S]."""
-    return jnp.moveaxis(table[log_buckets(distance, len(table))], -1, 1)
+    buckets = log_buckets(distance, len(table))
+    rows = jnp.asarray(table)[buckets]
+    return jnp.moveaxis(rows, -1, 1)
 
 
 @typed
 def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*S"]:
     """The logarithmic bucket of a distance: 0, 1, 2-3, 4-7, ...; below 0 counts as 0.
 
-    Small distances are told apart finely and large ones coarsely.
+    Small distances are distinguished finely and large ones coarsely.
     """
-    bits = 32 - jax.lax.clz(jnp.maximum(distance, 0).astype(jnp.int32))
+    distance = jnp.maximum(distance, 0).astype(jnp.int32)
+    # The number of bits: the logarithm without floating point.
+    bits = 32 - jax.lax.clz(distance)
     return jnp.minimum(bits, num_buckets - 1)

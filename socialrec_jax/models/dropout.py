@@ -14,8 +14,11 @@ from flax import struct
 
 from socialrec_jax.shapes import Array, Ints, Words
 
-_SHIFTS = (np.uint32(16), np.uint32(15))
-_FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
+# NumPy scalars, so that NumPy arrays stay NumPy arrays.
+_SHIFT_1 = np.uint32(16)
+_SHIFT_2 = np.uint32(15)
+_FACTOR_1 = np.uint32(0x7FEB352D)
+_FACTOR_2 = np.uint32(0x846CA68B)
 
 
 class DropoutRng(struct.PyTreeNode):
@@ -31,9 +34,11 @@ def hash32(x: Words[Array, "*S"]) -> Words[Array, "*S"]:
 
     The constants are those of `lowbias32` (C. Wellons, "Prospecting for hash functions", 2018).
     """
-    x = (x ^ (x >> _SHIFTS[0])) * _FACTORS[0]
-    x = (x ^ (x >> _SHIFTS[1])) * _FACTORS[1]
-    return x ^ (x >> _SHIFTS[0])
+    x = x ^ (x >> _SHIFT_1)
+    x = x * _FACTOR_1
+    x = x ^ (x >> _SHIFT_2)
+    x = x * _FACTOR_2
+    return x ^ (x >> _SHIFT_1)
 
 
 class Dropout(nn.Module):
@@ -50,11 +55,16 @@ class Dropout(nn.Module):
     def __call__(self, x: Array, dropout_rng: DropoutRng | None) -> Array:
         if dropout_rng is None or self.rate == 0:
             return x
-        module_hash = jnp.uint32(zlib.crc32("/".join(self.path).encode()))
-        row_hashes = hash32(dropout_rng.rows.astype(jnp.uint32) ^ module_hash)
-        row_keys = hash32(row_hashes + dropout_rng.seed)
+        # Every module of the model has its own masks.
+        path = "/".join(self.path)
+        module_hash = jnp.uint32(zlib.crc32(path.encode()))
+        rows = dropout_rng.rows.astype(jnp.uint32)
+        row_keys = hash32(hash32(rows ^ module_hash) + dropout_rng.seed)
 
-        position = jax.lax.iota(jnp.uint32, x.size // len(row_keys))[None]
+        row_size = x.size // len(row_keys)
+        position = jax.lax.iota(jnp.uint32, row_size)[None]
+        random = hash32(position ^ row_keys[:, None])
+        # The hash is uniform over 32 bits, so this drops a share of `rate`.
         threshold = jnp.uint32(min(self.rate * 2.0**32, 2.0**32 - 1))
-        keep = hash32(position ^ row_keys[:, None]) >= threshold
-        return jnp.where(keep.reshape(x.shape), x / (1 - self.rate), 0)
+        keep = (random >= threshold).reshape(x.shape)
+        return jnp.where(keep, x / (1 - self.rate), 0)

@@ -1,7 +1,7 @@
 """The embedding tables among a model's parameters: the only ones that grow with the shop.
 
 Each has a path in the parameter tree. Training may keep a big one apart from the other parameters
-(`training/row_adagrad.py`), and whoever evaluates or serves puts it back.
+(`training/row_adagrad.py`), and `merge_tables` puts it back for evaluation and serving.
 
 A table that is kept apart lies in 64 shards. Row v is in the shard
 
@@ -20,21 +20,28 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from socialrec_jax.models.dropout import hash32
 from socialrec_jax.shapes import Array, Ints
 
-PATHS = {"items": ("items", "ids"), "users": ("social", "features", "users")}
-NUM_SHARDS = 64
+PATHS = {
+    "items": ("items", "ids"),
+    "users": ("social", "features", "users"),
+}
+NUM_SHARDS = 64  # a checkpoint depends on it: see docs/scaling.md
 
 
 def split_tables(params: dict, names: tuple[str, ...]) -> tuple[dict, dict]:
     """(params without some tables, {name: table [V, D]})."""
     flat = flatten_dict(params)
-    tables = {name: flat.pop(PATHS[name]) for name in names}
+    tables = {}
+    for name in names:
+        tables[name] = flat.pop(PATHS[name])
     return unflatten_dict(flat), tables
 
 
 def merge_tables(params: dict, tables: dict) -> dict:
     """The inverse of `split_tables`."""
-    by_path = {PATHS[name]: table for name, table in tables.items()}
-    return unflatten_dict(flatten_dict(params) | by_path)
+    flat = flatten_dict(params)
+    for name, table in tables.items():
+        flat[PATHS[name]] = table
+    return unflatten_dict(flat)
 
 
 def rows_per_shard(num_rows: int) -> int:
@@ -46,30 +53,40 @@ def places_of(numbers: Ints[Array, "*S"], shard_size: int) -> Ints[Array, "*S"]:
     """The place of each row number 0..64 n - 1 in shards of n = shard_size rows, one after the
     other.
     """
-    index, lane = numbers // NUM_SHARDS, numbers % NUM_SHARDS
-    return (lane ^ _mask(index)) * shard_size + index
+    index = numbers // NUM_SHARDS
+    lane = numbers % NUM_SHARDS
+    shard = lane ^ _mask(index)
+    return shard * shard_size + index
 
 
 def numbers_at(places: Ints[Array, "*S"], shard_size: int) -> Ints[Array, "*S"]:
     """The inverse of `places_of`."""
-    shard, index = places // shard_size, places % shard_size
-    return index * NUM_SHARDS + (shard ^ _mask(index))
+    shard = places // shard_size
+    index = places % shard_size
+    # xor with the same mask undoes itself.
+    lane = shard ^ _mask(index)
+    return index * NUM_SHARDS + lane
 
 
 def in_number_order(rows: Array, num_rows: int) -> Array:
     """A table [num_rows, D] from its rows by place [64 n, D]."""
-    numbers = np.arange(num_rows)
-    return rows[places_of(numbers, len(rows) // NUM_SHARDS)]
+    shard_size = len(rows) // NUM_SHARDS
+    places = places_of(np.arange(num_rows), shard_size)
+    return rows[places]
 
 
 def in_place_order(table: np.ndarray) -> np.ndarray:
     """The inverse of `in_number_order`; rows that are not used are zeros."""
     shard_size = rows_per_shard(len(table))
     padding = NUM_SHARDS * shard_size - len(table)
+    # All shards are equally long.
     padded = np.pad(table, [(0, padding), (0, 0)])
-    return padded[numbers_at(np.arange(len(padded)), shard_size)]
+    numbers = numbers_at(np.arange(len(padded)), shard_size)
+    return padded[numbers]
 
 
 def _mask(index: Ints[Array, "*S"]) -> Ints[Array, "*S"]:
     """What the shard's number is xor-ed with, 0..63."""
-    return (hash32(index.astype(np.uint32)) % NUM_SHARDS).astype(index.dtype)
+    # A hash, or numbers that are multiples of 64 would all lie in one shard.
+    hashes = hash32(index.astype(np.uint32))
+    return (hashes % NUM_SHARDS).astype(index.dtype)

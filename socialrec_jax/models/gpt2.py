@@ -18,8 +18,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from socialrec_jax.models.attention import AttentionContext, attend
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
-_PREFIX = "transformer."
-_INITIAL = nn.initializers.normal(0.02)
+_PREFIX = "transformer."  # of tensors in a GPT2LMHeadModel; a GPT2Model has none
+_INITIAL = nn.initializers.normal(0.02)  # as GPT-2 was trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,13 @@ class GPT2Sizes:
 @typed
 def positions(segments: Ints[Array, "B L"]) -> Ints[Array, "B L"]:
     """0, 1, 2, ... from the first token of each packed text on."""
-    column = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
+    columns = jnp.arange(segments.shape[1])
+    columns = jnp.broadcast_to(columns, segments.shape)
     is_first = jnp.diff(segments, axis=1, prepend=-1) != 0
-    first = jax.lax.cummax(jnp.where(is_first, column, 0), axis=1)
-    return column - first
+    # The column of the last first token so far.
+    first = jnp.where(is_first, columns, 0)
+    first = jax.lax.cummax(first, axis=1)
+    return columns - first
 
 
 class Attention(nn.Module):
@@ -54,11 +57,13 @@ class Attention(nn.Module):
     def __call__(self, x: Floats[Array, "N D"], context: AttentionContext) -> Floats[Array, "N D"]:
         N, D = x.shape
         B, L = context.segments.shape
+        # c_attn holds all queries, then all keys, then all values.
         qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
         parts = jnp.split(qkv, 3, -1)
         query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in parts)
-        attended = attend(query, key, value, context).reshape(N, D)
-        return nn.Dense(D, kernel_init=_INITIAL, name="c_proj")(attended)
+        attended = attend(query, key, value, context)
+        out = nn.Dense(D, kernel_init=_INITIAL, name="c_proj")
+        return out(attended.reshape(N, D))
 
 
 class FeedForward(nn.Module):
@@ -82,9 +87,12 @@ class Block(nn.Module):
     def __call__(self, x: Array, context: AttentionContext) -> Array:
         s = self.sizes
         attention = Attention(s.n_head, name="attn")
-        x = x + attention(nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")(x), context)
+        norm = nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")
+        x = x + attention(norm(x), context)
+
         feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, name="mlp")
-        return x + feed_forward(nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")(x))
+        norm = nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")
+        return x + feed_forward(norm(x))
 
 
 class GPT2(nn.Module):
@@ -93,6 +101,7 @@ class GPT2(nn.Module):
     sizes: GPT2Sizes
 
     def setup(self) -> None:
+        # Attributes are named as Hugging Face's tensors are.
         s = self.sizes
         self.wte = nn.Embed(s.vocab_size, s.n_embd, embedding_init=_INITIAL)
         self.wpe = nn.Embed(s.n_positions, s.n_embd, embedding_init=_INITIAL)
@@ -139,7 +148,8 @@ def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
 def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
     """The shape of each of Hugging Face's tensors by its name; nothing is computed."""
     tokens = jax.ShapeDtypeStruct((1, sizes.n_positions), jnp.int32)
-    params: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), tokens, tokens)["params"]
+    variables: dict = jax.eval_shape(GPT2(sizes).init, jax.random.key(0), tokens, tokens)
+    params = variables["params"]
     return {_name(path): leaf.shape for path, leaf in _leaves(params).items()}
 
 

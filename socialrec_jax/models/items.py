@@ -27,7 +27,8 @@ class ItemTower(nn.Module):
 
     def setup(self):
         shape = (self.num_items, self.width)
-        self.ids = self.param("ids", nn.initializers.normal(self.width**-0.5), shape)
+        initial = nn.initializers.normal(self.width**-0.5)  # vectors of length about 1
+        self.ids = self.param("ids", initial, shape)
         if self.text_width:
             texts_shape = (self.num_items, self.text_width)
             self.texts = self.variable("fixed", "texts", jnp.zeros, texts_shape)
@@ -51,10 +52,12 @@ class ItemTower(nn.Module):
         """Vectors of all items."""
         if not self.text_width:
             return normalise(self.ids)
-        return normalise(self._add_texts(self.ids, self._use_id(dropout_rng), self.texts.value))
+        use_id = self._use_id(dropout_rng)
+        return normalise(self._add_texts(self.ids, use_id, self.texts.value))
 
     def _add_texts(self, ids: Array, use_id: Array, texts: Array) -> Array:
-        return jnp.where(use_id[..., None], ids, 0) + self.gate * self.project(texts)
+        ids = jnp.where(use_id[..., None], ids, 0)
+        return ids + self.gate * self.project(texts)
 
     def _use_id(self, dropout_rng: DropoutRng | None) -> Array:
         """Whether each item's id is used [V] bool."""
@@ -65,10 +68,13 @@ class ItemTower(nn.Module):
         own_numbers = jax.lax.iota(jnp.uint32, self.num_items)
         numbers = self.get_variable("fixed", "numbers", own_numbers)
         random = hash32(numbers ^ hash32(dropout_rng.seed))
-        return self.known.value & (random >= jnp.uint32(ID_DROPOUT * 2.0**32))
+        is_kept = random >= jnp.uint32(ID_DROPOUT * 2.0**32)
+        return self.known.value & is_kept
 
 
 def normalise(x: Floats[Array, "*S D"]) -> Floats[Array, "*S D"]:
     """x scaled to length 1, in float32; zero stays zero, with a finite gradient."""
     x = x.astype(jnp.float32)
-    return x / jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-12)
+    square = jnp.sum(jnp.square(x), -1, keepdims=True)
+    # Inside of the root: its gradient at zero would be infinite.
+    return x / jnp.sqrt(square + 1e-12)

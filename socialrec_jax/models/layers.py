@@ -27,9 +27,11 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         x = x.astype(jnp.float32)
-        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-6)
-        scaled = x * scale.reshape((1,) * (x.ndim - 1) + (-1,))
-        return scaled.astype(self.dtype)
+        mean_square = jnp.mean(jnp.square(x), -1, keepdims=True)
+        x = x * jax.lax.rsqrt(mean_square + 1e-6)
+        # Tests forbid implicit broadcasting between ranks.
+        scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
+        return (x * scale).astype(self.dtype)
 
 
 class BiasTable(nn.Module):
@@ -54,12 +56,17 @@ class Attention(nn.Module):
     def __call__(self, x: Floats[Array, "N D"], context: AttentionContext) -> Floats[Array, "N D"]:
         N, D = x.shape
         B, T = context.segments.shape
+        # One product for all three.
         qkv = nn.Dense(3 * D, use_bias=False, dtype=self.dtype, name="qkv")(x)
-        query, key, value = jnp.moveaxis(qkv.reshape(B, T, 3, self.num_heads, -1), 2, 0)
+        qkv = qkv.reshape(B, T, 3, self.num_heads, -1)
+        query, key, value = jnp.moveaxis(qkv, 2, 0)
+        # Keeps the logits small however large the weights grow (QK-norm).
         query = RMSNorm(self.dtype, name="query_norm")(query)
         key = RMSNorm(self.dtype, name="key_norm")(key)
-        attended = attend(query, key, value, context).reshape(N, D)
-        return nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")(attended)
+
+        attended = attend(query, key, value, context)
+        out = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
+        return out(attended.reshape(N, D))
 
 
 class SwiGLU(nn.Module):
@@ -71,9 +78,12 @@ class SwiGLU(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         D = x.shape[-1]
-        hidden = nn.Dense(2 * self.expansion * D, use_bias=False, dtype=self.dtype, name="in")(x)
-        gate, up = jnp.split(hidden, 2, -1)
-        return nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")(nn.silu(gate) * up)
+        hidden = 2 * self.expansion * D
+        # One product for the gate and for what it lets through.
+        widen = nn.Dense(hidden, use_bias=False, dtype=self.dtype, name="in")
+        narrow = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
+        gate, up = jnp.split(widen(x), 2, -1)
+        return narrow(nn.silu(gate) * up)
 
 
 class GatedBlock(nn.Module):
@@ -91,9 +101,11 @@ class GatedBlock(nn.Module):
     def __call__(
         self, x: Array, context: AttentionContext, dropout_rng: DropoutRng | None
     ) -> Array:
+        # Parameters and dropout masks go by the modules' names and their order here.
         attention = Attention(self.num_heads, self.dtype, name="attention")
         attended = attention(RMSNorm(self.dtype)(x), context)
-        x = x + self._gate("attention_gate", x) * Dropout(self.dropout)(attended, dropout_rng)
+        gate = self._gate("attention_gate", x)
+        x = x + gate * Dropout(self.dropout)(attended, dropout_rng)
 
         feed_forward = SwiGLU(dtype=self.dtype, name="feed_forward")
         transformed = feed_forward(RMSNorm(self.dtype)(x))
@@ -101,4 +113,6 @@ class GatedBlock(nn.Module):
         return x + gate * Dropout(self.dropout)(transformed, dropout_rng)
 
     def _gate(self, name: str, x: Array) -> Array:
-        return nn.sigmoid(nn.Dense(x.shape[-1], dtype=self.dtype, name=name)(x))
+        """One factor in 0..1 for each feature of each event."""
+        logits = nn.Dense(x.shape[-1], dtype=self.dtype, name=name)(x)
+        return nn.sigmoid(logits)

@@ -43,10 +43,12 @@ class Ranker(nn.Module):
     ) -> Floats[Array, "Q C A"]:
         """Log-odds that the user's next event is of type a and on candidate c."""
         standardised = self.standardise(candidates.features)
-        interaction = nn.relu(self.user(candidates.states)[:, None] * projected[candidates.items])
+        user = self.user(candidates.states)[:, None]
+        interaction = nn.relu(user * projected[candidates.items])
         x = jnp.concatenate([standardised, interaction], axis=-1)
         for layer in self.hidden:
             x = nn.silu(layer(x))
+        # Features also reach the logits directly: a linear model is the start.
         return self.logits(jnp.concatenate([standardised, x], axis=-1))
 
 
@@ -61,7 +63,8 @@ class Standardise(nn.Module):
         center = self.param("center", nn.initializers.zeros, x.shape[-1:])
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         center, scale = jax.lax.stop_gradient((center, scale))
-        return jnp.clip((x - center[None, None]) / scale[None, None], -5, 5)
+        standardised = (x - center[None, None]) / scale[None, None]
+        return jnp.clip(standardised, -5, 5)
 
 
 def measure(

@@ -44,6 +44,7 @@ class RecommenderModel(nn.Module):
             return states
         chosen = jnp.take_along_axis(states, batch.social_positions[..., None], axis=1)
         with_friends = self.join_friends(chosen, batch.friends, dropout_rng)
+        # Positions of a row are distinct, so each state is written once.
         rows = jnp.arange(len(states))[:, None]
         return states.at[rows, batch.social_positions].set(with_friends, unique_indices=True)
 
@@ -99,8 +100,9 @@ class TypeHead(nn.Module):
         self, users: Floats[Array, "*S D"], items: Floats[Array, "*S D"]
     ) -> Floats[Array, "*S A"]:
         scale = users.shape[-1] ** 0.5  # unit vectors would start with tiny logits
-        together = jnp.concatenate([users, items, users * items * scale], axis=-1) * scale
-        return nn.Dense(self.num_event_types)(together)
+        product = users * items * scale
+        features = jnp.concatenate([users, items, product], axis=-1) * scale
+        return nn.Dense(self.num_event_types)(features)
 
 
 class ActionHead(nn.Module):
@@ -111,5 +113,6 @@ class ActionHead(nn.Module):
     @nn.compact
     @typed
     def __call__(self, users: Floats[Array, "*S D"]) -> Floats[Array, "*S A"]:
-        hidden = nn.silu(nn.Dense(users.shape[-1])(users * users.shape[-1] ** 0.5))
+        width = users.shape[-1]
+        hidden = nn.silu(nn.Dense(width)(users * width**0.5))
         return nn.Dense(self.num_event_types)(hidden)

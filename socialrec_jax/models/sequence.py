@@ -36,11 +36,11 @@ class BehaviorTransformer(nn.Module):
         """The user's state after each event, of length 1; items are the events' item vectors."""
         c, dtype = self.config, jnp.dtype(self.config.compute_dtype)
         dropout = c.dropout or 0.0
-        x = items * c.width**0.5
+        x = items * c.width**0.5  # unit vectors: features of size about 1
         if self.num_event_types > 1:
             x = x + nn.Embed(self.num_event_types, c.width, name="event_types")(batch.event_types)
         x = Dropout(dropout)(x, dropout_rng).astype(dtype)
-        x = x.reshape(-1, c.width)
+        x = x.reshape(-1, c.width)  # see layers.py
 
         block = nn.remat(GatedBlock) if c.remat else GatedBlock
         for layer, context in enumerate(self._contexts(batch)):
@@ -55,6 +55,7 @@ class BehaviorTransformer(nn.Module):
         heads = c.num_layers * c.num_heads
         time_table = BiasTable(TIME_BUCKETS, heads, name="time_bias")()
         position_table = BiasTable(POSITION_BUCKETS, heads, name="position_bias")()
+        # In training the next event's time is known: only models with request_time may see it.
         query_times = batch.request_times if c.request_time else batch.times
 
         contexts = []

@@ -1,7 +1,8 @@
 """The social model: from friends' recent items to a part of the user's state, by a graph
 convolution over jraph graphs.
 
-    h^(l) = sigma(theta^(l) AGGR(h^(l-1), P)),  P_uv = w_uv / sqrt(d_u d_v),  state = mean of h^(0..L)
+    h^(l) = sigma(theta^(l) AGGR(h^(l-1), P)),  P_uv = w_uv / sqrt(d_u d_v)
+    state = mean of h^(0) .. h^(L)
 
 Aggregation includes the node itself (I + P). The convolution takes any graph whose edges are sorted
 by receiver; friend trees are one kind. Sources: GCN (Kipf & Welling 2017), the mean of layers
@@ -49,6 +50,7 @@ def mean(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
 
 def max_pool(graph: Graph, messages: Floats[Array, "E D"]) -> Floats[Array, "N D"]:
     """The largest of each feature over the node and its weighted neighbours."""
+    # An absent edge must not give its zeros as a maximum.
     messages = jnp.where(graph.edges[:, None] > 0, messages, -jnp.inf)
     largest = jraph.segment_max(
         messages, graph.receivers, len(graph.nodes), indices_are_sorted=True
@@ -76,13 +78,15 @@ class SocialGCN(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph) -> Floats[Array, "N D"]:
-        graph = graph._replace(edges=graph.edges * self._edge_gate(graph))
+        edges = graph.edges * self._edge_gate(graph)
+        graph = graph._replace(edges=edges)
         states: list[Array] = [graph.nodes]
         for layer in range(NUM_LAYERS):
             messages = graph.edges[:, None] * states[-1][graph.senders]
             received = self.aggregate(graph._replace(nodes=states[-1]), messages)
             theta = nn.Dense(self.width, use_bias=False, name=f"theta_{layer}")
             states.append(nn.gelu(theta(received)))
+        # The mean of all layers keeps what deep layers smooth away.
         return sum(states[1:], states[0]) / len(states)
 
     def _edge_gate(self, graph: Graph) -> Floats[Array, "E"]:
@@ -91,10 +95,12 @@ class SocialGCN(nn.Module):
         Starts as sigmoid(cos), so that similar friends count for more from the first step on, no
         edge is closed, and slope and level both have a gradient.
         """
+        # The names are those of saved parameters.
         slope = self.param("likeness_slope", nn.initializers.ones, ())
         level = self.param("likeness_level", nn.initializers.zeros, ())
         unit = normalise(graph.nodes)
-        cosine = jnp.sum(unit[graph.senders] * unit[graph.receivers], axis=-1)
+        senders, receivers = unit[graph.senders], unit[graph.receivers]
+        cosine = jnp.sum(senders * receivers, axis=-1)
         return nn.sigmoid(slope * cosine + level)
 
 
@@ -116,19 +122,24 @@ class UserFeatures(nn.Module):
         """users: -1 has no embedding; items: vectors of recent items; exists [*S, r]: which are
         real.
         """
-        return self._embedding(users) + self._recent_items(items, ages, exists)
+        embedding = self._embedding(users)
+        return embedding + self._recent_items(items, ages, exists)
 
     def _embedding(self, users: Array) -> Array:
+        # Small, so that recent items count for more than the embedding at first.
         initial = nn.initializers.normal(0.1 * self.width**-0.5)
         table = self.param("users", initial, (self.num_users, self.width))
         rows = jnp.take(table, jnp.maximum(users, 0), axis=0)
-        return jnp.where((users >= 0)[..., None], rows, 0)
+        exists = (users >= 0)[..., None]
+        return jnp.where(exists, rows, 0)
 
     def _recent_items(self, items: Array, ages: Array, exists: Array) -> Array:
         """A projection of the mean of recent items, weighted by age."""
         by_age = self.param("age", nn.initializers.zeros, (AGE_BUCKETS,))
-        weights = jnp.where(exists, jnp.exp(by_age[log_buckets(ages, AGE_BUCKETS)]), 0)
-        weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
+        logits = by_age[log_buckets(ages, AGE_BUCKETS)]
+        weights = jnp.where(exists, jnp.exp(logits), 0)
+        total = weights.sum(-1, keepdims=True)
+        weights = weights / jnp.maximum(total, 1e-6)  # a node may have no items
         recent = jnp.einsum("...r,...rD->...D", weights, items)
         return nn.Dense(self.width, use_bias=False, name="recent")(recent)
 
@@ -153,14 +164,15 @@ class SocialState(nn.Module):
         features = UserFeatures(self.num_users, self.width, name="features")
         nodes = features(trees.users, items, trees.ages, trees.exists)
         nodes = Dropout(self.dropout)(nodes, dropout_rng)
-        states = SocialGCN(self.width, self.aggregate, name="convolution")(graph_of(trees, nodes))
+        convolution = SocialGCN(self.width, self.aggregate, name="convolution")
+        states = convolution(graph_of(trees, nodes))
         roots = states.reshape(nodes.shape)[..., 0, :]
 
         gate = self.param("gate", nn.initializers.zeros, (self.width,))
         gate = gate.reshape((1,) * (roots.ndim - 1) + (-1,))
-        added = nn.Dense(self.width, use_bias=False, name="out")(roots) * gate
+        out = nn.Dense(self.width, use_bias=False, name="out")
         has_friends = jnp.any(trees.edges > 0, axis=-1, keepdims=True)
-        return jnp.where(has_friends, added, 0)
+        return jnp.where(has_friends, out(roots) * gate, 0)
 
 
 def graph_of(trees: FriendTrees, nodes: Floats[Array, "*S n D"]) -> jraph.GraphsTuple:
@@ -168,13 +180,11 @@ def graph_of(trees: FriendTrees, nodes: Floats[Array, "*S n D"]) -> jraph.Graphs
 
     Nodes lie level by level, so parents, and with them the receivers, are sorted without a sort.
     """
-    a, b = trees.fan_out
     n, num_trees = nodes.shape[-2], int(np.prod(nodes.shape[:-2]))
-    parents_of_friends = np.zeros(a, np.int32)
-    parents_of_others = np.repeat(np.arange(1, a + 1, dtype=np.int32), b)
-    parents = np.concatenate([parents_of_friends, parents_of_others])
     children = np.arange(1, n, dtype=np.int32)
+    parents = _parents(*trees.fan_out)
 
+    # NumPy constants plus an offset for each tree.
     first = jnp.arange(num_trees, dtype=jnp.int32)[:, None] * n
     return jraph.GraphsTuple(
         nodes=nodes.reshape(num_trees * n, nodes.shape[-1]),
@@ -185,3 +195,11 @@ def graph_of(trees: FriendTrees, nodes: Floats[Array, "*S n D"]) -> jraph.Graphs
         n_edge=jnp.full(num_trees, n - 1),
         globals=None,
     )
+
+
+def _parents(a: int, b: int) -> np.ndarray:
+    """The parent of each node but the root of a tree with fan-out (a, b)."""
+    of_friends = np.zeros(a, np.int32)
+    friends = np.arange(1, a + 1, dtype=np.int32)
+    of_their_friends = np.repeat(friends, b)
+    return np.concatenate([of_friends, of_their_friends])

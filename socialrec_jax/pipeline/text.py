@@ -1,7 +1,8 @@
 """The stage before the retriever: what products say and show, as one vector each.
 
-RUN/text/ is a GPT-2 folder that `transformers` opens, with vectors.npy beside it: serving needs
-that file alone.
+RUN/text/ is a GPT-2 folder that `transformers` opens. Beside it are vectors.npy, which is all that
+serving of known items needs, and what puts new texts and vectors into the same space: token weights
+and two whitening transforms.
 """
 
 from __future__ import annotations
@@ -18,10 +19,17 @@ import numpy as np
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.text.text_batches import TextBatches
 from socialrec_jax.data.text.tokenizer import Texts, product_texts, tokenize, train_tokenizer
-from socialrec_jax.data.text.whitening import unit_rows, whiten
+from socialrec_jax.data.text.whitening import Whitening, whiten_known
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.pretrained import load_pretrained, save_pretrained
-from socialrec_jax.inference.text_encoder import pool
+from socialrec_jax.inference.text_encoder import (
+    TEXT_WHITENING,
+    TOKEN_WEIGHTS,
+    VECTOR_WHITENING,
+    inverse_document_frequencies,
+    pool,
+    row_length_for,
+)
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory, replacing, write_atomically
@@ -34,7 +42,6 @@ if TYPE_CHECKING:
 STAGE = "text"
 _TOKENS_PER_STEP = 2048  # over all devices: a small catalogue still takes a thousand steps
 _LEAST_STEPS = 200  # however few the words: the model shall know them
-_ROW_LENGTH = 64  # of texts that are all shorter: packed rows cost attention by their length
 
 
 def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray:
@@ -71,11 +78,10 @@ def _write_vectors(
         if trained is None
         else _text_vectors(run, texts, config, trained)
     )
+    known = np.abs(fixed).sum(1) > 0
+    shown = _whitened(fixed, config, known, run.text / VECTOR_WHITENING)
     with replacing(run.text / "vectors.npy") as temporary:
-        np.save(
-            temporary,
-            np.concatenate([spoken, _finish(fixed, config, np.abs(fixed).sum(1) > 0)], axis=1),
-        )
+        np.save(temporary, np.concatenate([spoken, shown], axis=1))
 
 
 def _key(texts: list[str], world: World, config: Config) -> str:
@@ -105,9 +111,7 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
         return None
     sizes, start, tokenizer = _start(texts, config)
     tokens = tokenize(tokenizer, texts, sizes.n_positions)
-    row_length = int(
-        np.clip(tokens.lengths.max(), min(_ROW_LENGTH, sizes.n_positions), sizes.n_positions)
-    )
+    row_length = row_length_for(tokens, sizes.n_positions)
     params = start
     if required(config.text.epochs):
         # Once each: where products share their few words (categories alone, say), an epoch is
@@ -123,8 +127,11 @@ def _text_vectors(
 ) -> np.ndarray:
     """[V, F]; the model that says them is kept beside them."""
     save_pretrained(run.text, trained.sizes, trained.params, trained.tokenizer)
-    states = pool(GPT2(trained.sizes), trained.params, trained.tokens, trained.row_length)
-    return _finish(states, config, np.array([bool(text) for text in texts]))
+    weights = inverse_document_frequencies(trained.tokens, trained.sizes.vocab_size)
+    np.save(run.text / TOKEN_WEIGHTS, weights)
+    states = pool(GPT2(trained.sizes), trained.params, trained.tokens, trained.row_length, weights)
+    known = np.array([bool(text) for text in texts])
+    return _whitened(states, config, known, run.text / TEXT_WHITENING)
 
 
 def _start(
@@ -163,5 +170,9 @@ def _train(
     return state.average
 
 
-def _finish(vectors: np.ndarray, config: Config, known: np.ndarray) -> np.ndarray:
-    return unit_rows(whiten(np.asarray(vectors, np.float32), config.text.vector_width, known))
+def _whitened(vectors: np.ndarray, config: Config, known: np.ndarray, file: Path) -> np.ndarray:
+    """White rows of length 1 where known; the transform is kept in file for new vectors."""
+    vectors = np.asarray(vectors, np.float32)
+    whitening = Whitening.fit(vectors[known], config.text.vector_width)
+    whitening.save(file)
+    return whiten_known(whitening, vectors, known)

@@ -4,28 +4,54 @@ code and one line.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from socialrec_jax import errors
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
+_TYRO_ERROR = 2  # its exit code for a mistake on the command line
 
 
 def parse(target: Any, **options: Any) -> Any:
-    """tyro's command line for target; a mistake exits with 64 after tyro has named it and what was
-    meant.
-    """
+    """tyro's command line for target. UsageError: one line with the mistake and a suggestion."""
     import tyro
 
-    try:
+    with _one_line_errors():
         return tyro.cli(target, **options)
+
+
+def parse_task(tasks: dict[str, type], **options: Any) -> Any:
+    """The same with one subcommand a task; an object of the class of the task that was named."""
+    import tyro
+
+    with _one_line_errors():
+        return tyro.extras.subcommand_cli_from_dict(tasks, **options)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """tyro's boxed message as a UsageError of one line."""
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            yield
     except SystemExit as end:
-        raise SystemExit(errors.USAGE if end.code == 2 else end.code) from None
+        if end.code != _TYRO_ERROR:
+            raise
+        raise errors.UsageError(_without_box(message.getvalue())) from None
+
+
+def _without_box(message: str) -> str:
+    """The text of a box that is drawn with lines: its title goes, its rules become semicolons."""
+    lines = [line.strip("│ ") for line in message.splitlines() if line[:1] not in "╭╰"]
+    return " ".join(";" if set(line) == {"─"} else line for line in lines).replace(" ;", ";")
 
 
 def prepare_jax(run: Path) -> None:

@@ -1,1 +1,1 @@
-"""From histories to ranked products: the path that evaluation judges and serve.py runs."""
+"""Tasks for a shop: ids in, tables out. One file a task."""

@@ -3,72 +3,103 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
+import json
+import signal
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-import duckdb
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from socialrec_jax.errors import DiskError, InputMissing, UsageError
+from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, UsageError
 from socialrec_jax.runtime.run import replacing
 
-_FORMATS = {".parquet": "(format parquet, compression zstd)", ".jsonl": "(format json)"}
-
-
-class TableWriter:
-    """Collects columns chunk by chunk in a temporary DuckDB file."""
-
-    def __init__(self, database: duckdb.DuckDBPyConnection):
-        self.database, self.rows = database, 0
-
-    def write(self, **columns: np.ndarray) -> None:
-        """Append one chunk: columns [n] of equal length, the same names and types in every chunk.
-
-        Strings as numpy's fixed-width type, which DuckDB takes for an enum: hence the cast. Of
-        object arrays it would ask pandas, which is not there, value by value.
-        """
-        select = ", ".join(
-            f'"{n}"::varchar as "{n}"' if v.dtype.kind == "U" else f'"{n}"'
-            for n, v in columns.items()
-        )
-        self.database.register("chunk", columns)
-        verb = "insert into result" if self.rows else "create table result as"
-        self.database.execute(f"{verb} select {select} from chunk")
-        self.database.unregister("chunk")
-        self.rows += len(next(iter(columns.values())))
-
-
-@contextlib.contextmanager
-def table_writer(path: Path) -> Iterator[TableWriter]:
-    """A writer whose rows appear as `path` (.parquet or .jsonl) when the block ends well.
-
-    Raises UsageError for another suffix, InputMissing where the folder does not exist, DiskError
-    without room.
-    """
-    check_output(path)
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch,
-            duckdb.connect(str(Path(scratch) / "rows.duckdb")) as database,
-        ):
-            writer = TableWriter(database)
-            yield writer
-            if not writer.rows:
-                raise UsageError("there is nobody to write about: the list of users is empty")
-            with replacing(path) as temporary:
-                database.execute(f"copy result to '{_quoted(temporary)}' {_FORMATS[path.suffix]}")
-    except (OSError, duckdb.IOException) as error:
-        raise DiskError(f"cannot write {path}: {error}") from error
+_SUFFIXES = (".parquet", ".jsonl")
+_ROWS_A_GROUP = 1 << 17  # of a parquet file
 
 
 def check_output(path: Path) -> None:
-    """Raise before any work is done when path cannot be written."""
-    if path.suffix not in _FORMATS:
-        raise UsageError(f"--out {path} must end in {' or '.join(_FORMATS)}")
+    """Raise before any work is done when path cannot be written.
+
+    UsageError for an unknown suffix, InputMissing where the folder does not exist.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(f"--out {path} must end in {' or '.join(_SUFFIXES)}")
     if not path.parent.is_dir():
         raise InputMissing(f"the folder {path.parent} of --out does not exist")
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
+    """Write a stream of tables of one schema to path (.parquet or .jsonl); the number of rows.
+
+    The file appears when all is written. Raises as `check_output`, UsageError where there is no row
+    at all, DiskError without room.
+    """
+    check_output(path)
+    write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
+    try:
+        with _exit_on_sigterm(), replacing(path) as temporary:
+            rows = write(temporary, iter(tables))
+            if not rows:
+                raise UsageError(
+                    "nothing to write: no user is given, or no item is left to recommend"
+                )
+            return rows
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error}") from error
+
+
+def _write_parquet(path: Path, tables: Iterator[pa.Table]) -> int:
+    """Row groups of a fixed size, however long the tables are."""
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        waiting, rows = first, first.num_rows
+        for table in tables:
+            rows += table.num_rows
+            # No copy: a table is a list of chunks.
+            waiting = pa.concat_tables([waiting, table])
+            while waiting.num_rows >= _ROWS_A_GROUP:
+                writer.write_table(waiting.slice(0, _ROWS_A_GROUP))
+                waiting = waiting.slice(_ROWS_A_GROUP)
+        writer.write_table(waiting)
+    return rows
+
+
+def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8") as file:
+        for table in tables:
+            rows += table.num_rows
+            for row in _with_short_floats(table).to_pylist():
+                file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+    return rows
+
+
+def _with_short_floats(table: pa.Table) -> pa.Table:
+    """float32 columns as the float64 with the fewest digits: 0.1 rather than 0.10000000149."""
+    # Arrow prints a float32 with the fewest digits that give it back.
+    columns: list[Any] = []
+    for column in table.columns:
+        is_short = pa.types.is_float32(column.type)
+        columns.append(column.cast(pa.string()).cast(pa.float64()) if is_short else column)
+    return pa.table(columns, names=table.column_names)
+
+
+@contextlib.contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends the program by an exception, so that temporary files are removed."""
+    # Python takes signals in the main thread alone; elsewhere the owner of the process decides.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    former = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

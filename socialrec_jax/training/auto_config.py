@@ -53,12 +53,13 @@ def _auto_train_config(train: TrainConfig, num_events: int, num_items: int) -> T
 def auto_text_config(text: TextConfig, items: Items) -> TextConfig:
     """Vocabulary and epochs from the amount of text."""
     columns = (items.titles, items.categories, items.tags, items.descriptions)
-    num_tokens = sum(len(column.data) for column in columns) / _BYTES_PER_TOKEN
+    num_bytes = sum(len(column.data) for column in columns)
+    num_tokens = num_bytes / _BYTES_PER_TOKEN
     if text.vocabulary is None:
         text = dataclasses.replace(text, vocabulary=vocabulary_for(num_tokens))
     if text.epochs is None:
-        epochs = int(np.clip(round(_TEXT_TOKENS / max(num_tokens, 1)), 1, 8))
-        text = dataclasses.replace(text, epochs=epochs)
+        epochs = round(_TEXT_TOKENS / max(num_tokens, 1))
+        text = dataclasses.replace(text, epochs=int(np.clip(epochs, 1, 8)))
     return text
 
 
@@ -89,11 +90,13 @@ def tokens_for(num_events: int) -> int:
 
 def epochs_for(num_events: int, tokens_per_step: int) -> int:
     """Epochs that make about 6,000 steps."""
-    return int(np.clip(round(_STEPS * tokens_per_step / max(num_events, 1)), 20, 60))
+    epochs = round(_STEPS * tokens_per_step / max(num_events, 1))
+    return int(np.clip(epochs, 20, 60))
 
 
 def dropout_for(num_events: int, num_items: int) -> float:
     """0.5 where an item has about ten events, 0.2 where it has sixty and more."""
+    # Few events an item: many steps over little data, which overfits without dropout.
     events_per_item = max(num_events / max(num_items, 1), 1.0)
     dropout = 0.5 - 0.5 * (np.log10(events_per_item) - 1.2)
     return float(np.round(np.clip(dropout, 0.2, 0.5), 2))

@@ -42,6 +42,7 @@ class DeviceBatches:
 def fits(num_events: int) -> bool:
     """Whether the columns of so many events may lie on each device."""
     size = num_events * _BYTES_PER_EVENT
+    # PackedIndices are int32.
     return size <= parallel.memory_for_data() and num_events < 2**31
 
 

@@ -31,7 +31,8 @@ class LocalVocabulary(struct.PyTreeNode):
 
     def model(self, model: RecommenderModel) -> RecommenderModel:
         """The model with tables of this size."""
-        return resized(model, {name: len(lookup.ids) for name, lookup in self.lookups.items()})
+        sizes = {name: len(lookup.ids) for name, lookup in self.lookups.items()}
+        return resized(model, sizes)
 
     @property
     def rows(self) -> dict[str, Array]:
@@ -41,7 +42,10 @@ class LocalVocabulary(struct.PyTreeNode):
     @property
     def lost(self) -> Array:
         """Number of rows that found no room in messages."""
-        return sum((lookup.lost for lookup in self.lookups.values()), jnp.zeros((), jnp.int32))
+        total = jnp.zeros((), jnp.int32)
+        for lookup in self.lookups.values():
+            total = total + lookup.lost
+        return total
 
 
 def resized(model: RecommenderModel, rows: dict[str, int]) -> RecommenderModel:
@@ -57,9 +61,13 @@ def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:
 
     A softmax over the whole catalogue touches every item anyway.
     """
-    sizes = {"items": model.num_items if num_negatives else 0, "users": model.num_users}
     width = model.config.width
-    return tuple(name for name, rows in sizes.items() if dense_bytes(rows, width) > DENSE_BYTES)
+    names = []
+    if num_negatives and dense_bytes(model.num_items, width) > DENSE_BYTES:
+        names.append("items")
+    if dense_bytes(model.num_users, width) > DENSE_BYTES:
+        names.append("users")
+    return tuple(names)
 
 
 def describe(model: RecommenderModel, num_negatives: int) -> str:
@@ -103,10 +111,12 @@ def _with_items(vocabulary: LocalVocabulary, table: Table) -> LocalVocabulary:
     """Local numbers for inputs, targets, negatives and friends' items."""
     batch, negatives, friends = vocabulary.batch, vocabulary.negatives, vocabulary.batch.friends
     assert negatives is not None, "a full softmax trains the items as a whole"
+    # One lookup for all of them: an item that occurs several times travels once.
     ids = [batch.items, batch.targets, negatives.ids]
     if friends is not None:
         ids.append(friends.items)
-    lookup = look_up(table, jnp.concatenate([part.reshape(-1) for part in ids]))
+    flat = [part.reshape(-1) for part in ids]
+    lookup = look_up(table, jnp.concatenate(flat))
 
     items, targets, negative_ids, *friends_items = _split_like(lookup.places, ids)
     if friends is not None:
@@ -123,9 +133,11 @@ def _with_users(vocabulary: LocalVocabulary, table: Table) -> LocalVocabulary:
     """Local numbers for the nodes of the friend trees; -1 stays absent."""
     friends = vocabulary.batch.friends
     assert isinstance(friends, FriendTrees)
-    lookup = look_up(table, jnp.maximum(friends.users, 0).reshape(-1))
+    ids = jnp.maximum(friends.users, 0)  # absent nodes look up row 0 and do not use it
+    lookup = look_up(table, ids.reshape(-1))
     places = lookup.places.reshape(friends.users.shape)
-    friends = friends.replace(users=jnp.where(friends.users < 0, -1, places))
+    users = jnp.where(friends.users < 0, -1, places)
+    friends = friends.replace(users=users)
     return vocabulary.replace(
         batch=vocabulary.batch.replace(friends=friends),
         lookups=vocabulary.lookups | {"users": lookup},
@@ -134,15 +146,20 @@ def _with_users(vocabulary: LocalVocabulary, table: Table) -> LocalVocabulary:
 
 def _split_like(values: Array, arrays: list[Array]) -> list[Array]:
     """Values [N] in parts of the arrays' shapes."""
-    boundaries = np.cumsum([array.size for array in arrays])[:-1]
+    sizes = [array.size for array in arrays]
+    boundaries = np.cumsum(sizes)[:-1]
     parts = jnp.split(values, boundaries)
-    return [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
+    pairs = zip(parts, arrays, strict=True)
+    return [part.reshape(array.shape) for part, array in pairs]
 
 
 def _fixed_of(fixed: dict, ids: Array) -> dict:
     """The fixed variables of some items, and their numbers in the whole catalogue."""
     if not fixed:
         return {}
-    columns = fixed["fixed"]["items"]
-    some = {name: jnp.take(column, ids, axis=0, mode="clip") for name, column in columns.items()}
-    return {"fixed": {"items": some | {"numbers": ids.astype(jnp.uint32)}}}
+    some = {}
+    for name, column in fixed["fixed"]["items"].items():
+        some[name] = jnp.take(column, ids, axis=0, mode="clip")
+    # For id dropout: see `ItemTower`.
+    some["numbers"] = ids.astype(jnp.uint32)
+    return {"fixed": {"items": some}}

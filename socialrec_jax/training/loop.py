@@ -93,11 +93,13 @@ def fit(
     TrainingDiverged on a loss that is not finite.
     """
     checkpoints = Checkpoints(run.checkpoints / stage, about)
+    # A restored state takes the layout on devices from the initial one.
     state, progress = _resume(checkpoints, trainer.init(batches.at(0)))
     if not progress.finished:
         with contextlib.closing(MetricWriter(run, stage, int(state.step))) as metric_writer:
             loop = _Loop(stage, trainer, batches, validate, checkpoints, metric_writer, progress)
             state = loop.run(state)
+    # The last step is often not the best.
     if progress.best_step != int(state.step):
         best = checkpoints.restore(state, progress.best_step)
         state = best[0] if best else state
@@ -140,13 +142,16 @@ class _Loop:
             for batch in parallel.prefetch(steps):
                 state, losses = call(state, batch)
                 step += t.steps_per_call
-                self._report(step, float(np.mean(np.asarray(losses))), timer, progress_bar)
+                # Waits for the device, so that the timer measures the call.
+                loss = float(np.mean(np.asarray(losses)))
+                self._report(step, loss, timer, progress_bar)
                 validating = step % every == 0 or step >= last
                 if validating:
                     self._validate(step, state, progress_bar)
                 received = _signal_of_main(signals)
                 if validating or received:
                     self._save(step, state)
+                # A finished stage returns even if a signal came during its last call.
                 if self.progress.finished:
                     break
                 if received:
@@ -212,6 +217,7 @@ def calls(
     for first in range(begin, end, steps_per_call):
         steps = range(first, first + steps_per_call)
         split = [parallel.split_over_devices(batches.at(step, *process)) for step in steps]
+        # Devices first, then steps: each device scans over its own K.
         yield jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *split)
 
 
@@ -237,6 +243,7 @@ class _CallTimer:
             self.progress.seconds += elapsed
             self.progress.events += events
         else:
+            # The first call runs its steps, too; compiling takes far longer.
             self.progress.compile_seconds += elapsed
             self.is_compiled = True
 

@@ -53,6 +53,7 @@ def _softmax(
     """Cross-entropy of logits rows . table, of which none exceeds bound; None finds the maximum."""
     positive = jnp.sum(rows * table[targets], -1)
     normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound))
+    # -log softmax is logsumexp minus the target's logit; both are summed apart.
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
@@ -68,35 +69,46 @@ def _weighted_logsumexp(
 def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, bound: float | None):
     """The value, and its gradients by rows [N, D], table [V, D] and weights [N]."""
     N, V, D = len(rows), len(table), rows.shape[1]
-    chunk = max(1, min(N, CHUNK_LOGITS // V))
+    chunk = max(1, min(N, CHUNK_LOGITS // V))  # rows
 
     def add_chunk(table_gradient, some):
         some_rows, some_weights = some
-        logits = some_rows @ table.T
-        shift = jnp.max(logits, -1) if bound is None else jnp.full(chunk, bound)
-        exponentials = jnp.exp(logits - shift[:, None])
-        sums = jnp.sum(exponentials, -1)
-
-        scale = (some_weights / sums)[:, None]
-        rows_gradient = (exponentials @ table) * scale
-        table_gradient = table_gradient + exponentials.T @ (some_rows * scale)
-        return table_gradient, (rows_gradient, jnp.log(sums) + shift)
+        logsumexp, rows_gradient, added = _one_chunk(some_rows, some_weights, table, bound)
+        return table_gradient + added, (logsumexp, rows_gradient)
 
     chunks = _chunks(rows, chunk), _chunks(weights, chunk)
     scanned = jax.lax.scan(add_chunk, jnp.zeros_like(table), chunks)
-    table_gradient, (rows_gradient, logsumexp) = scanned
+    table_gradient, (logsumexp, rows_gradient) = scanned
+    # Without the padding of the last chunk.
     logsumexp = logsumexp.reshape(-1)[:N]
     rows_gradient = rows_gradient.reshape(-1, D)[:N]
     return jnp.sum(logsumexp * weights), (rows_gradient, table_gradient, logsumexp)
 
 
+def _one_chunk(rows: Array, weights: Array, table: Array, bound: float | None):
+    """logsumexp [n] of some rows [n, D], and the gradients by these rows and by the table."""
+    logits = rows @ table.T
+    # Subtracted before exp, so that nothing overflows; any bound on the logits will do.
+    shift = jnp.max(logits, -1) if bound is None else jnp.full(len(rows), bound)
+    exponentials = jnp.exp(logits - shift[:, None])
+    sums = jnp.sum(exponentials, -1)
+
+    # softmax * weight is exponentials * scale, without another array of that size.
+    scale = (weights / sums)[:, None]
+    rows_gradient = (exponentials @ table) * scale
+    table_gradient = exponentials.T @ (rows * scale)
+    return jnp.log(sums) + shift, rows_gradient, table_gradient
+
+
 def _chunks(x: Array, size: int) -> Array:
     """Rows [N, ...] as [chunks, size, ...], the last chunk padded with zeros."""
     padding = [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)
-    return jnp.pad(x, padding).reshape(-1, size, *x.shape[1:])
+    padded = jnp.pad(x, padding)
+    return padded.reshape(-1, size, *x.shape[1:])
 
 
 def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple:
+    # The value is one number, so the gradients that are at hand are only scaled.
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
 
 
@@ -123,6 +135,7 @@ def sampled_softmax(
     scaled = users / temperature
     positive = jnp.sum(scaled * positives, -1)
     negative = scaled @ negatives.T - log_expected[None]
+    # Each user has the same negatives: one matrix product, and one mask of accidental hits.
     is_target = negative_ids[None] == targets[:, None]
     negative = jnp.where(is_target, -jnp.inf, negative)
     normaliser = jnp.logaddexp(positive, jax.nn.logsumexp(negative, -1))
@@ -134,6 +147,7 @@ def next_type(
     logits: Floats[Array, "N A"], types: Ints[Array, "N"], weights: Floats[Array, "N"]
 ) -> Sums:
     """Cross-entropy of the type of the next event."""
+    # Few types: all logits fit in memory.
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, types)
     return _weighted(losses, weights)
 
@@ -147,9 +161,9 @@ def listwise(
 ) -> Sums:
     """Softmax cross-entropy over the candidates; several labels of a query share its weight.
 
-    A query without a label tells nothing of the order and does not count.
+    Queries without a label do not count.
     """
-    scores = jnp.where(exists, scores, -1e9)
+    scores = jnp.where(exists, scores, -1e9)  # finite: a label times it must not be NaN
     num_labels = jnp.maximum(jnp.sum(labels, -1), 1)
     positive = jnp.sum(labels * scores, -1) / num_labels
     has_label = jnp.any(labels > 0, -1)
@@ -166,7 +180,8 @@ def calibration(
     """Binary cross-entropy of every candidate and event type; minimal where sigmoid(logits) are the
     true probabilities.
     """
-    losses = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, labels), -1)
+    losses = optax.sigmoid_binary_cross_entropy(logits, labels)
+    losses = jnp.sum(losses, -1)
     losses = jnp.where(exists, losses, 0)
     return Sums(jnp.sum(losses * weights[:, None]), jnp.sum(weights))
 

@@ -23,8 +23,10 @@ class Negatives(struct.PyTreeNode):
 
 def running_counts(item_counts: np.ndarray) -> Ints[np.ndarray, "V"]:
     """What `draw` takes: running sums of each item's events, scaled down if they exceed int32."""
-    divisor = 1 + int(item_counts.sum()) // np.iinfo(np.int32).max
-    return np.cumsum(item_counts // divisor).astype(np.int32)
+    limit = np.iinfo(np.int32).max
+    divisor = 1 + int(item_counts.sum()) // limit
+    counts = item_counts // divisor
+    return np.cumsum(counts).astype(np.int32)
 
 
 def draw(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
@@ -34,15 +36,19 @@ def draw(key: Array, num_draws: int, running: Ints[Array, "V"]) -> Negatives:
     All that grows with V is a bisection among integers: in float32 the steps of a distribution
     function vanish from 10M items on.
     """
-    V, num_events = len(running), jnp.maximum(running[-1], 1)
+    V, shape = len(running), (num_draws,)
+    num_events = jnp.maximum(running[-1], 1)
     which_key, popular_key, uniform_key = jax.random.split(key, 3)
-    event = jax.random.randint(popular_key, (num_draws,), 0, num_events)
-    by_popularity = jnp.searchsorted(running, event, side="right")
-    by_popularity = jnp.minimum(by_popularity, V - 1)
-    uniform = jax.random.randint(uniform_key, (num_draws,), 0, V)
 
-    use_popularity = jax.random.bernoulli(which_key, 0.5, (num_draws,))
+    event = jax.random.randint(popular_key, shape, 0, num_events)
+    by_popularity = jnp.searchsorted(running, event, side="right")
+    by_popularity = jnp.minimum(by_popularity, V - 1)  # a catalogue without events
+    uniform = jax.random.randint(uniform_key, shape, 0, V)
+    use_popularity = jax.random.bernoulli(which_key, 0.5, shape)
     ids = jnp.where(use_popularity, by_popularity, uniform)
-    counts = running[ids] - jnp.where(ids > 0, running[ids - 1], 0)
+
+    # Both ways of drawing can give an item, so its probability is the mean of both.
+    before = jnp.where(ids > 0, running[ids - 1], 0)
+    counts = running[ids] - before
     probabilities = 0.5 * counts / num_events + 0.5 / V
     return Negatives(ids, jnp.log(num_draws * probabilities))

@@ -25,6 +25,7 @@ from socialrec_jax.training.state import TrainState, initial_state, update_state
 
 MEMBERS = 3
 QUERIES_PER_STEP = 256
+# Not --train.learning-rate: the ranker is small and learns from few queries.
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 1e-4
 _CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/results.md
@@ -42,7 +43,10 @@ def fold_of(users: np.ndarray, seed: int) -> np.ndarray:
     seed.
     """
     num_users = int(users.max(initial=0)) + 1
-    return np.random.default_rng(seed).integers(1, MEMBERS, num_users)[users]
+    rng = np.random.default_rng(seed)
+    # Drawn for all users up to the largest, so that a user's fold depends on no other user.
+    folds = rng.integers(1, MEMBERS, num_users)
+    return folds[users]
 
 
 def interactions_for(num_queries: int) -> int:
@@ -59,7 +63,7 @@ def steps_for(num_queries: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class RankerBatches:
-    """All training steps over labelled candidates [Q, ...]; a batch is a function of (seed, step)."""
+    """All training steps over labelled candidates [Q, ...], as a function of (seed, step)."""
 
     labelled: LabelledCandidates
     seed: int
@@ -76,7 +80,8 @@ class RankerBatches:
     def queries_per_step(self) -> int:
         """A multiple of the number of devices."""
         devices = parallel.num_devices()
-        return max(1, min(QUERIES_PER_STEP, self.targets_per_epoch) // devices) * devices
+        queries = min(QUERIES_PER_STEP, self.targets_per_epoch)
+        return max(1, queries // devices) * devices
 
     def at(self, step: int, process: int = 0, num_processes: int = 1) -> LabelledCandidates:
         """The queries of one step that this process trains on."""
@@ -86,7 +91,9 @@ class RankerBatches:
 
         share = self.queries_per_step // num_processes
         begin = step_of_epoch * self.queries_per_step + process * share
-        chosen = order[np.arange(begin, begin + share) % self.targets_per_epoch]
+        # The last step of an epoch is filled up from its beginning.
+        places = np.arange(begin, begin + share) % self.targets_per_epoch
+        chosen = order[places]
         return jax.tree.map(lambda leaf: leaf[chosen], self.labelled)
 
 
@@ -119,6 +126,7 @@ class RankerTrainer:
             variables = self.ranker.init(key, candidates, self.catalogue, method=_call_all)
             return variables["params"]
 
+        # Members start apart.
         keys = jax.random.split(jax.random.key(self.config.seed), MEMBERS)
         params = jax.vmap(jax.jit(init_member))(keys)
         params["standardise"] = _feature_statistics(candidates)
@@ -133,18 +141,25 @@ class RankerTrainer:
     def _step(
         self, state: TrainState, catalogue: Array, labelled: LabelledCandidates
     ) -> tuple[TrainState, Array]:
+        # Parameters have the members as their first axis, weights as their last.
         all_members = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))
 
         def local_loss(params):
             sums = all_members(params, catalogue, labelled, labelled.weights)
             return jnp.sum(sums.total), sums
 
+        # Members share no parameters, so the gradient of the sum is that of each.
         local = jax.grad(local_loss, has_aux=True)(state.params)
         gradients, sums = parallel.sum_over_devices(local)
         weight = jnp.maximum(sums.weight, 1)
-        gradients = jax.tree.map(lambda g: g / weight.reshape(-1, *(1,) * (g.ndim - 1)), gradients)
+
+        def by_member(gradient):
+            return gradient / weight.reshape(-1, *(1,) * (gradient.ndim - 1))
+
+        gradients = jax.tree.map(by_member, gradients)
         state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
-        return state, (sums.total / weight)[0]
+        losses = sums.total / weight
+        return state, losses[0]
 
     def loss_sums(
         self, params: dict, catalogue: Array, labelled: LabelledCandidates, weights: Array
@@ -154,16 +169,22 @@ class RankerTrainer:
         logits = ranker(labelled.candidates, ranker.project(catalogue))
         exists, focus = labelled.candidates.exists, self.ranker.focus
         labels = labelled.labels[..., list(focus)] if focus else labelled.labels
-        order = losses.listwise(scores(logits, focus), labels.max(-1), exists, weights)
+        any_label = labels.max(-1)
+        order = losses.listwise(scores(logits, focus), any_label, exists, weights)
+        # All event types, in focus or not: their probabilities are served.
         calibration = losses.calibration(logits, labelled.labels, exists, weights)
-        return Sums(order.total + _CALIBRATION_WEIGHT * calibration.total, calibration.weight)
+        total = order.total + _CALIBRATION_WEIGHT * calibration.total
+        return Sums(total, calibration.weight)
 
 
 def _feature_statistics(candidates: Candidates) -> dict[str, Array]:
     """Mean and deviation of the features of real candidates, the same for all members."""
-    features = np.asarray(candidates.features)[np.asarray(candidates.exists)]
-    statistics = {"center": features.mean(0), "scale": features.std(0) + 1e-3}
-    return {name: jnp.tile(value, (MEMBERS, 1)) for name, value in statistics.items()}
+    exists = np.asarray(candidates.exists)
+    features = np.asarray(candidates.features)[exists]
+    center = features.mean(0)
+    scale = features.std(0) + 1e-3  # a feature may be constant
+    copies = (MEMBERS, 1)
+    return {"center": jnp.tile(center, copies), "scale": jnp.tile(scale, copies)}
 
 
 def _call_all(ranker: Ranker, candidates: Candidates, catalogue: Array) -> Array:

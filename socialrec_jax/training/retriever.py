@@ -125,6 +125,7 @@ class RetrieverTrainer:
         steps = parallel.scan_steps(self._step, shared, STATE_AXES)
 
         def call(state: TrainState, batches: Batch | PackedIndices):
+            # Checkpoints hold tables without an axis of devices; a mapped function needs one.
             state = state.replace(tables=parallel.as_shares(state.tables))
             state, (losses, lost) = steps(state, batches)
             if state.tables:
@@ -144,7 +145,7 @@ class RetrieverTrainer:
         # Row gradients go to their owners in `update_rows`; all else is added over devices here.
         (gradients, row_gradients), item_loss = local
         gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
-        weight = jnp.maximum(item_loss.weight, 1)
+        weight = jnp.maximum(item_loss.weight, 1)  # a step may have no targets in focus
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         tables = self._updated_tables(state, vocabulary, row_gradients, weight)
         state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
@@ -165,8 +166,8 @@ class RetrieverTrainer:
         """((gradients of params, of table rows), item loss), sums over the local rows."""
         model = vocabulary.model(self.model)
 
-        def local_loss(learnt: tuple, part: Batch):
-            variables = {"params": merge_tables(*learnt)} | vocabulary.fixed
+        def local_loss(params_and_rows: tuple, part: Batch):
+            variables = {"params": merge_tables(*params_and_rows)} | vocabulary.fixed
             dropout_rng = DropoutRng(dropout_seed, part.row_ids)
             item_loss, type_loss = self.loss_sums(
                 model.bind(variables), vocabulary.replace(batch=part), dropout_rng
@@ -175,8 +176,8 @@ class RetrieverTrainer:
             return total, item_loss
 
         gradient_of = jax.grad(local_loss, has_aux=True)
-        learnt = params, vocabulary.rows
-        return accumulate(gradient_of, learnt, vocabulary.batch, self.config.train.accumulation)
+        parts = self.config.train.accumulation
+        return accumulate(gradient_of, (params, vocabulary.rows), vocabulary.batch, parts)
 
     def _updated_tables(
         self, state: TrainState, vocabulary: LocalVocabulary, row_gradients: dict, weight: Array

@@ -114,16 +114,11 @@ def _split_over_devices(rows: np.ndarray) -> np.ndarray:
 def look_up(table: Table, ids: Ints[Array, "N"]) -> Lookup:
     """The rows of ids, which may repeat and may differ between devices. Inside a step."""
     owners, share = parallel.num_devices(), len(table.rows)
-    end = owners * share
+    end = owners * share  # places in the whole table
     shard_size = end // NUM_SHARDS
     distinct, places = _distinct(places_of(ids, shard_size), min(len(ids), end), end)
-
-    # Sorted places are sorted by owner: the index of each among those of its owner.
-    owner = distinct // share
-    index = jnp.arange(len(distinct)) - jnp.searchsorted(distinct, owner * share)
     size = message_size(len(ids), owners, share)
-    used, fits = distinct < end, index < size
-    message_places = jnp.where(used & fits, owner * size + index, owners * size)
+    message_places, lost = _message_places(distinct, owners, share, size)
 
     message = jnp.full(owners * size, share, jnp.int32)
     message = message.at[message_places].set(distinct % share, mode="drop")
@@ -136,8 +131,24 @@ def look_up(table: Table, ids: Ints[Array, "N"]) -> Lookup:
         rows=answers.at[message_places].get(mode="fill", fill_value=0),
         message_places=message_places,
         requested=requested,
-        lost=jnp.sum(used & ~fits, dtype=jnp.int32),
+        lost=lost,
     )
+
+
+def _message_places(distinct: Array, owners: int, share: int, size: int) -> tuple[Array, Array]:
+    """(place of each distinct row in the messages to its owner, number of rows without room).
+
+    Messages are `owners` runs of `size` entries; rows without room get the place past the end.
+    """
+    # Sorted places are sorted by owner, so the first row of each owner gives the index.
+    owner = distinct // share
+    first = jnp.searchsorted(distinct, owner * share)
+    index = jnp.arange(len(distinct)) - first
+
+    is_used = distinct < owners * share
+    fits = index < size
+    message_places = jnp.where(is_used & fits, owner * size + index, owners * size)
+    return message_places, jnp.sum(is_used & ~fits, dtype=jnp.int32)
 
 
 def _distinct(values: Array, size: int, end: int) -> tuple[Array, Array]:
@@ -146,9 +157,12 @@ def _distinct(values: Array, size: int, end: int) -> tuple[Array, Array]:
     `jnp.unique` takes three times as long.
     """
     ordered = jnp.sort(values)
-    index = jnp.cumsum(jnp.diff(ordered, prepend=-1) > 0) - 1
-    distinct = jnp.full(size, end, ordered.dtype).at[index].set(ordered, indices_are_sorted=True)
-    return distinct, jnp.searchsorted(distinct, values).astype(jnp.int32)
+    is_first = jnp.diff(ordered, prepend=-1) > 0
+    index = jnp.cumsum(is_first) - 1
+    distinct = jnp.full(size, end, ordered.dtype)
+    distinct = distinct.at[index].set(ordered, indices_are_sorted=True)
+    places = jnp.searchsorted(distinct, values)
+    return distinct, places.astype(jnp.int32)
 
 
 def message_size(num_ids: int, owners: int, share: int) -> int:
@@ -156,7 +170,8 @@ def message_size(num_ids: int, owners: int, share: int) -> int:
     ids need.
     """
     mean = num_ids / owners
-    return min(num_ids, share, int(np.ceil(mean + 6 * np.sqrt(mean))))
+    size = int(np.ceil(mean + 6 * np.sqrt(mean)))
+    return min(num_ids, share, size)
 
 
 def update_rows(
@@ -175,7 +190,10 @@ def update_rows(
     # Several devices may have requested one row: add up their gradients.
     owned, index = _distinct(lookup.requested, len(lookup.requested), share)
     gradients = jax.ops.segment_sum(received, index, len(owned)) / weight
-    rows, squares = jnp.asarray(table.rows).at[owned], jnp.asarray(table.squares).at[owned]
+
+    # Only these rows are read and written; the table's own buffers are donated to the step.
+    rows = jnp.asarray(table.rows).at[owned]
+    squares = jnp.asarray(table.squares).at[owned]
     sums = squares.get(mode="fill", fill_value=0) + jnp.mean(gradients**2, -1)
     step = rate * gradients * jax.lax.rsqrt(sums + _TINY)[:, None]
     return table.replace(

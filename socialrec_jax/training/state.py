@@ -57,17 +57,22 @@ def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Sch
     zero.
     """
     warmup = max(1, int(num_steps * warmup_share))
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(num_steps, warmup + 1))
+    decay = max(num_steps, warmup + 1)  # optax counts the warm-up in
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, decay)
 
 
 def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
+    # The moments' decays are those of SASRec.
     return optax.adam(schedule, b1=0.9, b2=0.98)
 
 
 def initial_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step, on all local devices."""
-    state = TrainState(jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
-    return parallel.replicate(jax.tree.map(np.asarray, state))
+    step = jnp.zeros((), jnp.int32)
+    state = TrainState(step, params, params, optimizer.init(params))
+    # By way of the host: params and average must not share buffers that a step donates.
+    state = jax.tree.map(np.asarray, state)
+    return parallel.replicate(state)
 
 
 def update_state(
@@ -79,8 +84,13 @@ def update_state(
     """
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
+    # 0.1 at the first step, 0.99 at the thousandth.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-    average = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), params, state.average)
+
+    def towards(new, old):
+        return old + (1 - decay) * (new - old)
+
+    average = jax.tree.map(towards, params, state.average)
     return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 
@@ -90,7 +100,7 @@ def accumulate(function: Callable, params: Any, rows: Any, parts: int) -> Any:
 
     Only one part's activations exist at a time. The sums differ by the order of addition alone.
     """
-    if parts == 1:
+    if parts == 1:  # a scan would keep XLA from fusing across it
         return function(params, rows)
     rows = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
     first_part = jax.tree.map(lambda leaf: leaf[0], rows)

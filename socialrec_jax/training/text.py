@@ -29,7 +29,7 @@ _RATE_SHARE_PRETRAINED = 0.025  # low, to keep what was learnt from much more te
 
 @dataclasses.dataclass(frozen=True)
 class TextTrainer:
-    """Builds the state and the compiled call; start: parameters to continue from, else fresh ones."""
+    """Builds the state and the compiled call; start: parameters to continue from, if any."""
 
     config: Config
     model: GPT2
@@ -67,6 +67,7 @@ class TextTrainer:
 
         local = jax.grad(local_loss, has_aux=True)(state.params)
         gradients, loss = parallel.sum_over_devices(local)
+        # A device's rows may hold few tokens: divide by the tokens of all devices, once.
         weight = jnp.maximum(loss.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
@@ -76,6 +77,7 @@ class TextTrainer:
 def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
     """Cross-entropy of each token but the first of its text, given those before it."""
     hidden = model.bind({"params": params})(batch.tokens, batch.segments)
+    # The last token of a text has no target, nor has padding.
     targets = jnp.roll(batch.tokens, -1, axis=1)
     next_segments = jnp.roll(batch.segments, -1, axis=1).at[:, -1].set(0)
     has_next = (batch.segments == next_segments) & (batch.segments > 0)

@@ -1,6 +1,4 @@
-"""Held-out items are the user's new ones, the past is what precedes them, and all scorers are
-judged alike.
-"""
+"""Targets are the user's new items, history is what precedes them, all scorers are ranked alike."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def test_leave_one_out_holds_out_the_last_and_sees_all_before(world):
         )
 
 
-def test_items_that_were_had_before_are_dropped_and_counted(tmp_path):
+def test_targets_in_the_history_are_dropped_and_counted(tmp_path):
     world = world_of(tmp_path, events_of([[1, 2, 3, 2], [1, 2, 3, 4]]), 5)
     queries = protocol.held_out(world, TEST)
     assert queries.users.tolist() == [1]
@@ -42,7 +40,7 @@ def test_a_window_with_several_events_has_several_distinct_targets(tmp_path):
     assert protocol.held_out(world, VALIDATION).targets.items.tolist() == [7]
 
 
-def test_a_user_without_any_past_is_judged_too(tmp_path):
+def test_a_user_without_history_is_evaluated_too(tmp_path):
     world = world_of(tmp_path, events_of([[3, 4], [1, 2]]), 5)
     world = dataclasses.replace(world, event_splits=np.array([2, 2, 0, 2], np.uint8))
     queries = protocol.held_out(world, TEST)
@@ -50,7 +48,7 @@ def test_a_user_without_any_past_is_judged_too(tmp_path):
     assert np.diff(queries.seen.offsets).tolist() == [0, 1]
 
 
-def test_scorers_and_popularity_are_judged_alike(world):
+def test_scorers_and_popularity_are_ranked_alike(world):
     popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
     queries = protocol.held_out(world, TEST)
     alike = protocol.evaluate_popularity(popularity, queries)
@@ -71,9 +69,9 @@ def test_ranks_are_those_of_the_naive_definition(world):
     evaluated = protocol.evaluate_scorer(lambda q: scores[q.users], queries, world.num_items)
     for q, (user, target) in enumerate(zip(queries.users, queries.targets.items, strict=True)):
         seen = set(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])].tolist())
-        baselines = [i for i in range(world.num_items) if i != target and i not in seen]
+        others = [i for i in range(world.num_items) if i != target and i not in seen]
         assert evaluated.ranks[q] == 1 + sum(
-            scores[user, i] >= scores[user, target] for i in baselines
+            scores[user, i] >= scores[user, target] for i in others
         )
 
 

@@ -1,6 +1,6 @@
 """Searches one catalogue in both layouts, in a process of its own with several devices.
 
-python -m tests.serving.layouts FILE --devices N    writes what was found
+python -m tests.inference.layouts FILE --devices N    writes the results
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ ITEMS, QUERIES, K = (
 
 def main() -> None:
     options = workers.options()
-    found = {}
+    results = {}
     for name, integers in (("ties", True), ("smooth", False)):
         for layout in ("whole", "sharded"):
-            found |= {
+            results |= {
                 f"{name}/{layout}/{k}": v for k, v in search(integers, layout == "sharded").items()
             }
-    np.savez(options.place, **found)
+    np.savez(options.place, **results)
 
 
 def search(integers: bool, sharded: bool) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Friends enter a user's scores with what they did before the moment, and with nothing else."""
+"""A user's scores depend on friends' events before the query time, and on nothing later."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import events_of, leave_one_out, random_edges, random_world, with_friends
 
 FIRST, USERS = 1_000_000, 60
-MOMENT = FIRST + 6 * 3600
-AS_OF = AsOf.time(MOMENT)
+QUERY_TIME = FIRST + 6 * 3600
+AS_OF = AsOf.time(QUERY_TIME)
 SPAN = (FIRST - 20_000, FIRST + 40_000)
 ALL = np.arange(USERS)
 
@@ -102,18 +102,18 @@ def test_a_closed_gate_equals_a_model_without_friends(social):
     assert np.abs(states(world, params) - alone).max() > 0.1
 
 
-def test_what_happens_at_or_after_the_moment_changes_no_score(social):
+def test_what_happens_at_or_after_the_query_time_changes_no_score(social):
     world, params = social
     rng = np.random.default_rng(0)
     before = scores(world, params, AS_OF)
     for _ in range(3):
         times = world.events.times.copy()
-        later = times >= MOMENT
+        later = times >= QUERY_TIME
         owners = world.events.owners[later]
-        moved = MOMENT + rng.integers(0, 50_000, later.sum())
+        moved = QUERY_TIME + rng.integers(0, 50_000, later.sum())
         times[later] = moved[np.lexsort((moved, owners))]
         edges = [
-            (u, f, w, t if t < MOMENT else int(rng.integers(MOMENT, SPAN[1])))
+            (u, f, w, t if t < QUERY_TIME else int(rng.integers(QUERY_TIME, SPAN[1])))
             for u, f, w, t in edges_of(world)
         ]
         np.testing.assert_array_equal(
@@ -122,7 +122,7 @@ def test_what_happens_at_or_after_the_moment_changes_no_score(social):
 
 
 @pytest.mark.parametrize("as_of", [AS_OF, BEFORE_TEST])
-def test_what_a_friend_did_before_the_moment_changes_scores(social, as_of):
+def test_an_earlier_event_of_a_friend_changes_scores(social, as_of):
     world, params = social
     query_times, history_ends = world.query_times(as_of), world.history_ends(as_of)
 
@@ -161,7 +161,7 @@ def test_held_out_events_of_friends_are_never_seen(social):
         np.testing.assert_array_equal(scores(other, params, as_of), scores(late, params, as_of))
 
 
-def test_strangers_change_nothing(social):
+def test_distant_users_change_nothing(social):
     world, params = social
     before = states(world, params)
     edges = edges_of(world)
@@ -176,7 +176,7 @@ def test_strangers_change_nothing(social):
     assert np.abs(more[x] - before[x]).max() > 1e-3
 
 
-def test_a_user_without_ties_changes_nothing(social):
+def test_a_user_without_friends_changes_nothing(social):
     world, params = social
     before = states(world, params)
     e = world.events
@@ -210,18 +210,18 @@ def test_direction_weight_and_age_of_a_friendship_matter(social):
     others = {
         "direction": [(f, u, w, t) for u, f, w, t in edges],
         "weight": [(u, f, w * (1 + 3 * (f % 2)), t) for u, f, w, t in edges],
-        "age": [(u, f, w, MOMENT) for u, f, w, t in edges],
+        "age": [(u, f, w, QUERY_TIME) for u, f, w, t in edges],
     }
     for name, changed in others.items():
         assert np.abs(states(with_friends(world, changed), params) - before).max() > 1e-3, name
 
 
 @pytest.mark.parametrize("request_time", [False, True])
-def test_training_equals_serving_where_training_asks(social, request_time):
+def test_training_equals_serving_at_social_positions(social, request_time):
     world, _ = social
     config = config_of(request_time=request_time)
     params = random_params(world, config)
-    # Step 0 draws as serving does.
+    # Step 0 samples the friends that serving samples.
     model = model_for(config, world)
     batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     batch = batches.at(0)
@@ -254,7 +254,7 @@ def test_training_equals_serving_where_training_asks(social, request_time):
     assert np.abs(found - np.asarray(plain)[rows, columns]).max() > 1e-2
 
 
-def test_evaluation_asks_as_serving_does(social):
+def test_evaluation_has_the_queries_of_serving(social):
     world, _ = social
     for part in (VALIDATION, TEST):
         queries = protocol.held_out(world, part)
@@ -266,7 +266,7 @@ def test_evaluation_asks_as_serving_does(social):
         assert (queries.query.query_times <= world.events.times[first]).all()
 
 
-def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
+def test_a_user_without_history_has_a_state_of_zeros(tmp_path):
     events = events_of([[1, 2, 3, 4], [5, 6, 7], [], []])
     world = dataclasses.replace(
         random_world(tmp_path, 4), events=events, event_splits=leave_one_out(events)
@@ -276,7 +276,7 @@ def test_a_user_without_history_is_left_to_what_is_popular(tmp_path):
     assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1, 0, 0], abs=1e-3)
 
 
-def test_whom_the_world_does_not_know_has_no_friends(social):
+def test_unknown_users_have_no_friends(social):
     world, params = social
     engine = engine_of(world, params, config_of())
     found = engine.states(newcomers(world.events, ALL))

@@ -29,8 +29,8 @@ def test_one_device_is_a_share_too(alone):
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_both_layouts_find_what_one_device_finds(alone, devices, tmp_path):
-    found = searched(devices, tmp_path)
-    for name, value in found.items():
+    results = searched(devices, tmp_path)
+    for name, value in results.items():
         if name.endswith("total"):
             np.testing.assert_allclose(value, alone[name], rtol=1e-6, err_msg=name)
         elif name.startswith("smooth") and name.endswith(
@@ -59,4 +59,4 @@ def test_the_layout_follows_from_bytes_and_devices(monkeypatch):
     assert index.fits_whole(4_000_000, 64)
     assert not index.fits_whole(10_000_000, 64)
     monkeypatch.setattr(parallel, "num_local_devices", lambda: 1)
-    assert index.fits_whole(10_000_000, 64), "nobody to share with"
+    assert index.fits_whole(10_000_000, 64), "one device shares with no other"

@@ -1,6 +1,4 @@
-"""Candidates are what they promise to be, lists are in order, and what is served is what was
-judged.
-"""
+"""Candidates are new, allowed and different; lists are in order, the same one as in evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.features import ranker_features as signals_module
+from socialrec_jax.data.features import ranker_features
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
@@ -29,7 +27,8 @@ from socialrec_jax.pipeline.ranker import evaluate_ranker
 from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import events_of, random_edges, with_friends, with_texts, world_of
 
-USERS, ITEMS, NOBODY = 60, 80, np.arange(0, 60, 12)
+USERS, ITEMS = 60, 80
+WITHOUT_HISTORY = np.arange(0, 60, 12)
 SHORT = {"history": 6, "bought together": 5, "friends": 4, "trending": 3}
 MODEL = ModelConfig(
     width=16, num_heads=2, num_layers=1, history_length=16, dropout=0.0, social_queries=0
@@ -40,13 +39,18 @@ CONFIG = Config(model=MODEL, train=TrainConfig(tokens_per_step=128))
 def shop(folder):
     """A World with friends and texts, in which every twelfth user has done nothing yet."""
     rng = np.random.default_rng(0)
-    lengths = np.where(np.isin(np.arange(USERS), NOBODY), 0, rng.integers(3, 12, USERS))
+    lengths = np.where(np.isin(np.arange(USERS), WITHOUT_HISTORY), 0, rng.integers(3, 12, USERS))
     world = world_of(
         folder, events_of([rng.permutation(ITEMS)[:n].tolist() for n in lengths]), ITEMS
     )
     world = with_friends(world, random_edges(USERS, 200, int(NO_TIME)))
     titles = [f"{('red', 'blue')[i % 2]} {('lamp', 'shoe', 'hat')[i % 3]}" for i in range(ITEMS)]
     return with_texts(world, titles=titles)
+
+
+def _project_and_rank(ranker: Ranker, candidates, catalogue):
+    """Initialises all parameters of a ranker."""
+    return ranker(candidates, ranker.project(catalogue))
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +67,22 @@ def served(tmp_path_factory):
         return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
 
     params = moved(jax.jit(model.init)(jax.random.key(0), batch)["params"])
-    made = Engine.create(world, CONFIG, model, params, texts=texts)
-    generator = made.candidate_generator(
+    engine = Engine.create(world, CONFIG, model, params, texts=texts)
+    generator = engine.candidate_generator(
         RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), ItemKNNSettings())
     )
-    asked = generate(made, generator)[0].candidates
-    touch = lambda ranker, asked, catalogue: ranker(asked, ranker.project(catalogue))  # noqa: E731
-    ranker, catalogue = Ranker(2, interactions=2), np.asarray(made.catalogue)
-    fresh = jax.jit(lambda key: ranker.init(key, asked, catalogue, method=touch)["params"])(
-        jax.random.key(0)
-    )
-    told = asked.features[asked.exists]
-    usual = {"standardise": {"center": told.mean(0), "scale": told.std(0) + 1e-3}}
-    return made.with_ranker(generator.features, moved(fresh) | usual)
+    candidates = generate(engine, generator)[0].candidates
+    ranker, catalogue = Ranker(2, interactions=2), np.asarray(engine.catalogue)
+    fresh = jax.jit(
+        lambda key: ranker.init(key, candidates, catalogue, method=_project_and_rank)["params"]
+    )(jax.random.key(0))
+    features = candidates.features[candidates.exists]
+    statistics = {"center": features.mean(0), "scale": features.std(0) + 1e-3}
+    return engine.with_ranker(generator.features, moved(fresh) | {"standardise": statistics})
 
 
 def query_parts(engine: Engine, part: int = VALIDATION):
-    """All users' states and questions as they stood before a part, and what they have had."""
+    """(states, query, seen items) of all users just before a part."""
     query = engine.query(np.arange(USERS), AsOf.before(part))
     seen = query.events.histories(query.users, query.history_ends)
     return engine.states(query), query, seen
@@ -92,7 +95,7 @@ def generate(engine: Engine, generator=None, part: int = VALIDATION, **options):
 
 
 def joined(parts) -> tuple[np.ndarray, ...]:
-    """(items, exists, signals, sources) of all users."""
+    """(items, exists, features, sources) of all users."""
     leaves = [
         (*(getattr(p.candidates, n) for n in ("items", "exists", "features")), p.sources)
         for p in parts
@@ -116,31 +119,34 @@ def test_candidates_are_new_allowed_different_and_enough(served, monkeypatch, k,
     items, exists, _, _ = joined(generate(served, k=k, allowed=allowed if some else None))
     seen = query_parts(served)[2]
     for user in range(USERS):
-        mine = items[user, exists[user]].tolist()
+        own = items[user, exists[user]].tolist()
         had = set(seen.items[seen.offsets[user] : seen.offsets[user + 1]].tolist())
         possible = {i for i in range(ITEMS) if i not in had and (allowed[i] or not some)}
-        assert len(set(mine)) == len(mine)
-        assert set(mine) <= possible
-        assert len(mine) >= min(max(k, SHORT["history"]), len(possible))
+        assert len(set(own)) == len(own)
+        assert set(own) <= possible
+        assert len(own) >= min(max(k, SHORT["history"]), len(possible))
 
 
 def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
     monkeypatch.setattr(candidates_module, "PER_LIST", SHORT)
-    states, asked, seen = query_parts(served)
+    states, query, seen = query_parts(served)
     items, exists, _, sources = joined(generate(served))
     generator = served.reranker.generator
     index_parts = generator.index.top(
         served.index_inputs(BEFORE_VALIDATION), states, seen, SHORT["history"]
     )
     proposals = {"history": np.concatenate([part[0] for part in index_parts])}
-    proposals |= generator.features.proposals(generator.features.look_up(asked), SHORT)
+    proposals |= generator.features.proposals(generator.features.look_up(query), SHORT)
     for user in range(USERS):
         had = set(seen.items[seen.offsets[user] : seen.offsets[user + 1]].tolist())
         expected = {}
         for name, found in proposals.items():
             for item in set(found[user].tolist()) - had - {-1}:
                 expected.setdefault(
-                    item, POPULAR if user in NOBODY and name == "history" else SOURCES.index(name)
+                    item,
+                    POPULAR
+                    if user in WITHOUT_HISTORY and name == "history"
+                    else SOURCES.index(name),
                 )
         on = exists[user]
         assert (
@@ -152,20 +158,20 @@ def test_a_source_is_the_first_list_that_has_the_item(served, monkeypatch):
 
 
 def test_retrieval_and_text_are_those_of_the_vectors(served):
-    states, asked, seen = query_parts(served)
+    states, query, seen = query_parts(served)
     items, exists, features, _ = joined(generate(served))
     scores = states @ np.asarray(served.catalogue).T / CONFIG.model.temperature
     unknown = ~states.any(1)
-    scores[unknown] = recent_popularity(served.world.events, asked.history_ends, ITEMS)
+    scores[unknown] = recent_popularity(served.world.events, query.history_ends, ITEMS)
     for user in range(USERS):
         scores[user, seen.items[seen.offsets[user] : seen.offsets[user + 1]]] = -np.inf
-    log_chance = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    log_probabilities = scores - np.log(np.exp(scores).sum(1, keepdims=True))
     found = features[..., NAMES.index("retriever log-probability")]
     on = exists & ~unknown[:, None]
     np.testing.assert_allclose(
-        found[on], np.take_along_axis(log_chance, items, 1)[on], rtol=1e-3, atol=1e-3
+        found[on], np.take_along_axis(log_probabilities, items, 1)[on], rtol=1e-3, atol=1e-3
     )
-    history = served.reranker.generator.features.look_up(asked).history.toarray()
+    history = served.reranker.generator.features.look_up(query).history.toarray()
     text = np.take_along_axis(history @ served.texts @ served.texts.T, items, 1)
     np.testing.assert_allclose(features[..., -1][exists], text[exists], rtol=1e-3, atol=1e-3)
 
@@ -177,7 +183,7 @@ def test_lists_are_sorted_and_what_does_not_exist_comes_last(served, monkeypatch
     assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
     assert (np.isneginf(found.scores).sum(1) > 0).any()
     assert ((found.probabilities >= 0) & (found.probabilities <= 1)).all()
-    for user in np.setdiff1d(np.arange(USERS), NOBODY):
+    for user in np.setdiff1d(np.arange(USERS), WITHOUT_HISTORY):
         on = np.isfinite(found.scores[user])
         ranked = dict(
             zip(found.items[user, on].tolist(), found.sources[user, on].tolist(), strict=True)
@@ -188,29 +194,29 @@ def test_lists_are_sorted_and_what_does_not_exist_comes_last(served, monkeypatch
         assert ranked == dict(generated)
 
 
-def test_who_has_no_history_is_offered_what_is_popular(served):
+def test_users_without_history_get_popular_items(served):
     items, exists, _, sources = joined(generate(served))
     popularity = recent_popularity(
         served.world.events, served.world.history_ends(BEFORE_VALIDATION), ITEMS
     )
-    for user in NOBODY:
+    for user in WITHOUT_HISTORY:
         np.testing.assert_allclose(
             popularity[items[user, :30]], np.sort(popularity)[::-1][:30], rtol=1e-6
         )
         assert (sources[user, :30] == POPULAR).all()
-    known = np.setdiff1d(np.arange(USERS), NOBODY)
+    known = np.setdiff1d(np.arange(USERS), WITHOUT_HISTORY)
     assert (sources[known][exists[known]] != POPULAR).all()
 
 
-def test_chunks_and_company_change_nothing(served, monkeypatch):
+def test_chunks_and_other_queries_change_nothing(served, monkeypatch):
     whole = lists(served)
-    monkeypatch.setattr(signals_module, "_MAX_DENSE_CELLS", 7 * ITEMS)
+    monkeypatch.setattr(ranker_features, "_MAX_DENSE_CELLS", 7 * ITEMS)
     for a, b in zip(dataclasses.astuple(whole), dataclasses.astuple(lists(served)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("part", [VALIDATION, TEST])
-def test_recommendations_are_in_the_order_that_was_judged(served, part):
+def test_recommendations_are_in_the_evaluated_order(served, part):
     queries = protocol.held_out(served.world, part)
     ranks = evaluate_ranker(served, queries)[0].ranks
     (served_lists,) = served.recommend(served.query(queries.users, AsOf.before(part)), k=10)
@@ -220,13 +226,13 @@ def test_recommendations_are_in_the_order_that_was_judged(served, part):
     assert (ranks <= 10).any()
 
 
-def test_repeats_may_be_asked_for(served):
-    users = np.setdiff1d(np.arange(USERS), NOBODY)
+def test_repeats_are_an_option(served):
+    users = np.setdiff1d(np.arange(USERS), WITHOUT_HISTORY)
     (found,) = served.recommend(served.query(users), k=ITEMS, repeats=True)
     assert (np.sort(found.items, axis=1) == np.arange(ITEMS)).all()
 
 
-def test_strangers_are_ranked_by_their_own_history_without_friends(served):
+def test_unknown_users_are_ranked_by_their_own_history_without_friends(served):
     cold_start = events_of([[1, 2, 3], [], [4]])
     (found,) = served.recommend(newcomers(cold_start, np.arange(3)), k=10)
     assert not set(found.items[0]) & {1, 2, 3}

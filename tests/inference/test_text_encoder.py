@@ -1,6 +1,4 @@
-"""Pooling reads each text alone, and whitening leaves no direction that counts more than
-another.
-"""
+"""Pooling reads each text alone, and a kept encoder gives known texts their stored vectors."""
 
 from __future__ import annotations
 
@@ -10,9 +8,8 @@ import jax
 import numpy as np
 
 from socialrec_jax.data.text.tokenizer import Texts
-from socialrec_jax.data.text.whitening import unit_rows, whiten
 from socialrec_jax.inference import text_encoder
-from socialrec_jax.inference.text_encoder import pool
+from socialrec_jax.inference.text_encoder import inverse_document_frequencies, pool
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 
 
@@ -25,7 +22,8 @@ def test_pooling_is_the_weighted_mean_over_the_text_alone(monkeypatch):
     model = GPT2(GPT2Sizes(vocab_size=50, n_positions=16, n_embd=16, n_layer=1, n_head=2))
     row = np.ones((1, 16), np.int32)
     params = model.init(jax.random.key(0), row, row)["params"]
-    pooled = pool(model, params, texts, 16)
+    token_weights = inverse_document_frequencies(texts, 50)
+    pooled = pool(model, params, texts, 16, token_weights)
     tokens_of = [texts.tokens[a:b].tolist() for a, b in itertools.pairwise(offsets)]
     read = jax.jit(model.apply)
     for i, length in enumerate(lengths):
@@ -37,24 +35,8 @@ def test_pooling_is_the_weighted_mean_over_the_text_alone(monkeypatch):
         np.testing.assert_allclose(pooled[i], expected, atol=1e-5)
 
 
-def test_whitened_rows_have_unit_covariance_and_unknown_ones_are_zeros():
-    rng = np.random.default_rng(0)
-    vectors = (rng.normal(size=(500, 8)) @ rng.normal(size=(8, 12)) + 3).astype(
-        np.float32
-    )  # 8 of 12 directions
-    known = rng.random(500) < 0.8
-    white = whiten(vectors, 6, known)
-    assert white.shape == (500, 6)
-    assert not white[~known].any()
-    np.testing.assert_allclose(white[known].mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(np.cov(white[known].T, bias=True), np.eye(6), atol=1e-3)
-    assert not whiten(vectors, 12, known)[:, 8:].any()
-    lengths = np.linalg.norm(unit_rows(white), axis=1)
-    np.testing.assert_allclose(lengths, known, atol=1e-6)
-
-
-def test_whitening_survives_what_has_no_variance():
-    nobody, everybody = np.zeros(4, bool), np.ones(4, bool)
-    same = np.ones((4, 3), np.float32)
-    for vectors, known in ((same, nobody), (same, everybody), (same[:, :0], everybody)):
-        assert not whiten(vectors, 2, known).any()
+def test_a_token_of_no_text_weighs_as_if_one_had_it():
+    texts = Texts(np.array([0, 2, 2, 3]), np.array([1, 4, 4], np.int32))
+    weights = inverse_document_frequencies(texts, 6)
+    expected = np.log([3, 3, 3, 3, 3 / 2, 3])
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)

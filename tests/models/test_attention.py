@@ -1,5 +1,5 @@
-"""Attention is the textbook's with a mask and a bias, and its sums are float32 whatever the inputs
-are.
+"""Attention equals slow loops in double precision, with its gradients, on packed rows with padding
+and bias tables; and it lowers for accelerators without one.
 """
 
 from __future__ import annotations
@@ -9,58 +9,202 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax.models.attention import attend, causal_mask
+from socialrec_jax.models import attention
+from socialrec_jax.models.attention import (
+    REFERENCE,
+    AttentionContext,
+    RelativeBias,
+    attend,
+    causal_mask,
+    choose_implementation,
+    log_buckets,
+)
+
+B, T, H, K = 2, 16, 2, 8
+SEGMENTS = np.array([[1] * 7 + [2] * 5 + [3] * 4, [1] * 10 + [2] * 3 + [0] * 3], np.int32)
+IMPLEMENTATIONS = [REFERENCE]
+
+
+def bias_of(rng: np.random.Generator, time_buckets=32, position_buckets=16) -> RelativeBias:
+    """Tables away from zero; times from the same second to years apart."""
+    gaps = rng.integers(0, 10, (B, T)) ** rng.integers(0, 9, (B, T))
+    times = np.cumsum(gaps, axis=1).astype(np.int32)
+    later = times + rng.integers(0, 1000, (B, T)).astype(np.int32)
+    return RelativeBias(
+        query_times=jnp.asarray(later),
+        key_times=jnp.asarray(times),
+        time_table=jnp.asarray(rng.normal(size=(time_buckets, H)), jnp.float32),
+        position_table=jnp.asarray(rng.normal(size=(position_buckets, H)), jnp.float32),
+    )
 
 
 @pytest.fixture
 def inputs():
-    """(query, key, value [B, T, H, K], segments [B, T], bias [B, H, T, T]) of packed rows with
-    padding.
-    """
+    """(query, key, value [B, T, H, K], context with a bias)."""
     rng = np.random.default_rng(0)
-    parts = [jnp.asarray(rng.normal(size=(2, 16, 2, 64)), jnp.float32) for _ in range(3)]
-    segments = jnp.asarray([[1] * 7 + [2] * 5 + [3] * 4, [1] * 10 + [2] * 3 + [0] * 3], jnp.int32)
-    return *parts, segments, jnp.asarray(rng.normal(size=(2, 2, 16, 16)), jnp.float32)
+    parts = [jnp.asarray(rng.normal(size=(B, T, H, K)), jnp.float32) for _ in range(3)]
+    return *parts, AttentionContext(jnp.asarray(SEGMENTS), bias_of(rng))
+
+
+def without_bias(context: AttentionContext) -> AttentionContext:
+    return context.replace(bias=None)
+
+
+def bucket_by_loop(distance: int, num_buckets: int) -> int:
+    """0, 1, 2-3, 4-7, ...: how often a distance can be halved."""
+    return min(max(distance, 0).bit_length(), num_buckets - 1)
+
+
+def attend_by_loops(query, key, value, context: AttentionContext) -> np.ndarray:
+    """One query, head and key at a time, in double precision."""
+    query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
+    segments, bias = np.asarray(context.segments), context.bias
+    out = np.zeros_like(value)
+    for b, t, h in np.ndindex(B, T, H):
+        keys = [s for s in range(t + 1) if segments[b, s] == segments[b, t]]
+        logits = np.array([query[b, t, h] @ key[b, s, h] / np.sqrt(K) for s in keys])
+        if bias is not None:
+            logits += [bias_by_loop(bias, b, t, s, h) for s in keys]
+        weights = np.exp(logits - logits.max())
+        out[b, t, h] = weights / weights.sum() @ value[b, keys, h]
+    return out
+
+
+def bias_by_loop(bias: RelativeBias, b: int, t: int, s: int, h: int) -> float:
+    seconds = int(bias.query_times[b, t]) - int(bias.key_times[b, s])
+    time_bucket = bucket_by_loop(seconds, len(bias.time_table))
+    position_bucket = bucket_by_loop(t - s, len(bias.position_table))
+    return float(bias.time_table[time_bucket, h]) + float(bias.position_table[position_bucket, h])
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda i: i.name)
+@pytest.mark.parametrize("biased", [True, False])
+def test_it_equals_loops(inputs, biased, implementation):
+    *parts, context = inputs
+    context = context if biased else without_bias(context)
+    out = implementation.attend(*parts, context)
+    np.testing.assert_allclose(out, attend_by_loops(*parts, context), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("biased", [True, False])
-def test_it_is_jax_own_attention_with_its_gradients(inputs, biased):
-    query, key, value, segments, bias = inputs
-    mask = causal_mask(segments)
+def test_gradients_equal_those_of_jax_own_attention(inputs, biased):
+    """Of queries, keys and values, and of the bias of each pair of events."""
+    *parts, context = inputs
+    mask = causal_mask(context.segments)[:, None]
 
-    def ours(query, key, value, bias):
-        return jnp.sum(jnp.sin(attend(query, key, value, mask, bias if biased else None)))
+    def seam(query, key, value, bias):
+        own = context.replace(bias=bias) if biased else without_bias(context)
+        return jnp.sum(jnp.sin(attend(query, key, value, own)))
 
-    def theirs(query, key, value, bias):
-        kwargs = {"bias": bias} if biased else {}
-        return jnp.sum(
-            jnp.sin(jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], **kwargs))
-        )
+    def dense(query, key, value, bias):
+        array = attention.bias_array(bias) if biased else None
+        out = jax.nn.dot_product_attention(query, key, value, bias=array, mask=mask)
+        return jnp.sum(jnp.sin(out))
 
-    found = [
-        jax.value_and_grad(way, argnums=(0, 1, 2, 3))(query, key, value, bias)
-        for way in (ours, theirs)
-    ]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *found)
+    float_gradients = {"argnums": (0, 1, 2, 3), "allow_int": True}
+    found, expected = (
+        jax.value_and_grad(function, **float_gradients)(*parts, context.bias)
+        for function in (seam, dense)
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        if one.dtype == np.float32:
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("table", ["time_table", "position_table"])
+def test_gradients_of_the_tables_equal_differences_of_loops(inputs, table):
+    *parts, context = inputs
+    cotangent = np.random.default_rng(1).normal(size=(B, T, H, K))
+
+    def loss(values):
+        bias = context.bias.replace(**{table: values})
+        return jnp.sum(attend(*parts, context.replace(bias=bias)) * cotangent)
+
+    def loss_by_loops(values):
+        bias = context.bias.replace(**{table: values})
+        return np.sum(attend_by_loops(*parts, context.replace(bias=bias)) * cotangent)
+
+    values = getattr(context.bias, table)
+    gradient, step = jax.grad(loss)(values), 1e-2
+    for bucket in range(5):
+        shifted = np.zeros(values.shape, np.float32)
+        shifted[bucket, 1] = step
+        difference = loss_by_loops(values + shifted) - loss_by_loops(values - shifted)
+        assert gradient[bucket, 1] == pytest.approx(difference / (2 * step), rel=2e-3, abs=2e-3)
 
 
 def test_packed_windows_do_not_see_each_other(inputs):
-    query, key, value, segments, bias = inputs
-    packed = attend(query, key, value, causal_mask(segments), bias)[0, 7:12]
-    part, own = (slice(0, 1), slice(7, 12)), jnp.ones((1, 5), jnp.int32)
-    alone = attend(query[part], key[part], value[part], causal_mask(own), bias[:1, :, 7:12, 7:12])[
-        0
-    ]
-    np.testing.assert_allclose(packed, alone, rtol=1e-5, atol=1e-6)
+    *parts, context = inputs
+    packed = attend(*parts, context)[0, 7:12]
+
+    def window(x):
+        return x[:1, 7:12]
+
+    bias = context.bias.replace(
+        query_times=window(context.bias.query_times), key_times=window(context.bias.key_times)
+    )
+    alone = AttentionContext(jnp.ones((1, 5), jnp.int32), bias)
+    expected = attend(*(window(part) for part in parts), alone)[0]
+    np.testing.assert_allclose(packed, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_is_finite_and_changes_nothing(inputs):
+    *parts, context = inputs
+    is_padding = (SEGMENTS == 0)[..., None, None]
+    changed = [jnp.where(is_padding, 7.0, part) for part in parts]
+    found, expected = attend(*changed, context), attend(*parts, context)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(np.where(is_padding, 0, found), np.where(is_padding, 0, expected))
 
 
 def test_half_precision_rounds_inputs_and_outputs_only(inputs):
-    *parts, segments, bias = inputs
+    *parts, context = inputs
     half = [part.astype(jnp.bfloat16) for part in parts]
-    found = attend(*half, causal_mask(segments), bias)
-    exact = attend(*(part.astype(jnp.float32) for part in half), causal_mask(segments), bias)
+    found = attend(*half, context)
+    exact = attend(*(part.astype(jnp.float32) for part in half), context)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.03)
-    program = str(jax.make_jaxpr(lambda *x: attend(*x, causal_mask(segments), bias))(*half))
+    program = str(jax.make_jaxpr(lambda *x: attend(*x, context))(*half))
     assert "preferred_element_type=float32" in program
-    assert "f32[2,2,16,16] = exp" in program
+    assert f"f32[{B},{H},{T},{T}] = exp" in program
+
+
+def test_the_mask_of_a_packed_row():
+    expected = [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],  # padding sees itself, so that its softmax is finite
+    ]
+    mask = causal_mask(jnp.array([[1, 1, 2, 2, 0]]))
+    np.testing.assert_array_equal(mask[0], np.array(expected, bool))
+
+
+@pytest.mark.parametrize(
+    ("distance", "bucket"),
+    [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (127, 7), (2**31 - 1, 9), (-5, 0)],
+)
+def test_log_buckets(distance, bucket):
+    assert int(log_buckets(jnp.array(distance), 10)) == bucket
+    assert bucket_by_loop(distance, 10) == bucket
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_it_lowers_for_accelerators_without_one(inputs, platform, dtype):
+    *parts, context = inputs
+    parts = [part.astype(dtype) for part in parts]
+
+    def loss(query, key, value, time_table):
+        bias = context.bias.replace(time_table=time_table)
+        return jnp.sum(attend(query, key, value, context.replace(bias=bias)).astype(jnp.float32))
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))
+    traced = step.trace(*parts, context.bias.time_table)
+    assert "dot_general" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_a_run_says_which_implementation_it_uses():
+    assert choose_implementation("cpu", (B, T, H, K)) is REFERENCE
+    assert attention.describe() == "reference, jnp on cpu"

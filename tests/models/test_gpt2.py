@@ -1,4 +1,4 @@
-"""Our GPT-2 is transformers' GPT-2, and packing changes nothing of what it computes."""
+"""The GPT-2 here equals that of transformers, and packing does not change what it computes."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def torch_logits(model) -> np.ndarray:
         return model.eval()(torch.tensor(TOKENS, dtype=torch.long)).logits.numpy()
 
 
-def test_torch_opens_what_we_save(folder, params, tokenizer):
-    theirs = transformers.GPT2LMHeadModel.from_pretrained(folder)
-    np.testing.assert_allclose(logits(SIZES, params), torch_logits(theirs), atol=1e-5)
+def test_transformers_opens_a_saved_folder(folder, params, tokenizer):
+    torch_model = transformers.GPT2LMHeadModel.from_pretrained(folder)
+    np.testing.assert_allclose(logits(SIZES, params), torch_logits(torch_model), atol=1e-5)
     opened = transformers.AutoTokenizer.from_pretrained(folder)
     assert opened("a red lamp")["input_ids"] == tokenizer("a red lamp")["input_ids"]
     assert (opened.eos_token, opened.pad_token) == ("<eos>", "<pad>")
 
 
 @pytest.mark.parametrize("inner", [None, 48])
-def test_we_open_what_torch_saves(tmp_path, tokenizer, inner):
+def test_a_folder_of_transformers_opens_here(tmp_path, tokenizer, inner):
     torch.manual_seed(0)
     config = transformers.GPT2Config(
         vocab_size=300,
@@ -75,11 +75,11 @@ def test_we_open_what_torch_saves(tmp_path, tokenizer, inner):
         n_inner=inner,
         initializer_range=0.2,
     )
-    theirs = transformers.GPT2LMHeadModel(config)
-    theirs.save_pretrained(tmp_path)
+    torch_model = transformers.GPT2LMHeadModel(config)
+    torch_model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     sizes, params, _ = load_pretrained(tmp_path)
-    np.testing.assert_allclose(logits(sizes, params), torch_logits(theirs), atol=1e-5)
+    np.testing.assert_allclose(logits(sizes, params), torch_logits(torch_model), atol=1e-5)
 
 
 def test_names_are_a_bijection(params):

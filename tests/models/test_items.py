@@ -1,4 +1,4 @@
-"""An item is its id and what it says; whose id is not trusted is what it says alone."""
+"""An item is its id plus its text; without its id it is its text alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ V, D, F = 2000, 8, 5
 KNOWN = np.arange(V) % 4 > 0
 
 
-def dropout_rng(word: int) -> DropoutRng:
-    return DropoutRng(jnp.uint32(word), jnp.arange(2))
+def dropout_rng(seed: int) -> DropoutRng:
+    return DropoutRng(jnp.uint32(seed), jnp.arange(2))
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def tower():
     return module, {"params": params} | {"fixed": fixed_variables(texts, KNOWN)["fixed"]["items"]}
 
 
-def catalogue(tower, word: int | None = None, **params) -> np.ndarray:
+def catalogue(tower, seed: int | None = None, **params) -> np.ndarray:
     module, variables = tower
     changed = variables | {"params": variables["params"] | params}
-    return np.asarray(module.bind(changed).catalogue(None if word is None else dropout_rng(word)))
+    return np.asarray(module.bind(changed).catalogue(None if seed is None else dropout_rng(seed)))
 
 
-def lookup(tower, items: np.ndarray, word: int | None = None) -> np.ndarray:
-    return np.asarray(tower[0].bind(tower[1])(items, None if word is None else dropout_rng(word)))
+def lookup(tower, items: np.ndarray, seed: int | None = None) -> np.ndarray:
+    return np.asarray(tower[0].bind(tower[1])(items, None if seed is None else dropout_rng(seed)))
 
 
 def test_unknown_ids_do_not_count(tower):
@@ -56,8 +56,8 @@ def test_an_unknown_item_is_the_direction_of_its_projected_text(tower):
 def test_training_drops_a_tenth_of_the_ids_anew_at_every_step(tower):
     whole, alone = catalogue(tower), catalogue(tower, ids=jnp.zeros((V, D)))
     dropped = []
-    for word in range(4):
-        found = catalogue(tower, word)
+    for seed in range(4):
+        found = catalogue(tower, seed)
         changed = np.abs(found - whole).max(1) > 1e-6
         np.testing.assert_allclose(found[changed], alone[changed], rtol=1e-5, atol=1e-6)
         assert not changed[~KNOWN].any()
@@ -68,17 +68,17 @@ def test_training_drops_a_tenth_of_the_ids_anew_at_every_step(tower):
     assert len(set(dropped)) == 4
 
 
-@pytest.mark.parametrize("word", [None, 7])
-def test_a_lookup_is_a_row_of_the_catalogue(tower, word):
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_lookup_is_a_row_of_the_catalogue(tower, seed):
     items = np.random.default_rng(0).integers(0, V, (30, 20))
     np.testing.assert_allclose(
-        lookup(tower, items, word), catalogue(tower, word)[items], rtol=1e-5, atol=1e-6
+        lookup(tower, items, seed), catalogue(tower, seed)[items], rtol=1e-5, atol=1e-6
     )
 
 
 def test_vectors_have_length_one(tower):
-    for word in (None, 3):
-        np.testing.assert_allclose(np.linalg.norm(catalogue(tower, word), axis=1), 1, rtol=1e-4)
+    for seed in (None, 3):
+        np.testing.assert_allclose(np.linalg.norm(catalogue(tower, seed), axis=1), 1, rtol=1e-4)
 
 
 def test_without_texts_an_item_is_its_id_in_training_too():

@@ -54,11 +54,11 @@ def dense(name: str, graph, params) -> np.ndarray:
     for layer in range(2):
         if name == "max":
             messages = np.where((P > 0)[..., None], P[..., None] * h[None], -np.inf)
-            heard = np.maximum(h, messages.max(1))
+            received = np.maximum(h, messages.max(1))
         else:
-            heard = h + P @ h
-            heard = heard / (1 + P.sum(1, keepdims=True)) if name == "mean" else heard
-        h = np.asarray(jax.nn.gelu(heard @ p[f"theta_{layer}"]["kernel"]))
+            received = h + P @ h
+            received = received / (1 + P.sum(1, keepdims=True)) if name == "mean" else received
+        h = np.asarray(jax.nn.gelu(received @ p[f"theta_{layer}"]["kernel"]))
         states.append(h)
     return np.mean(states, axis=0)
 
@@ -151,7 +151,7 @@ def test_what_is_absent_is_not_read():
     )
     params = jax.tree.map(lambda p: p + 0.5, params)
     state = np.asarray(module.apply(params, trees, items, None))
-    assert not state[0].any(), "whoever has no friends gets nothing"
+    assert not state[0].any(), "users without friends get zeros"
     assert np.abs(state[1:]).min(axis=1).max() > 0
     other = np.where(trees.exists[..., None], items, 99.0).astype(np.float32)
     older = trees.replace(ages=np.where(trees.exists, trees.ages, 7))

@@ -12,7 +12,8 @@ import pytest
 
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
-from socialrec_jax.serving.tasks.recommend import recommend
+from socialrec_jax.serving import writer
+from socialrec_jax.serving.recommender import Recommender
 from tests import workers
 
 SMALL = (
@@ -72,7 +73,7 @@ def test_two_processes_serve_what_one_serves(folder, together):
         folder / "lists-{process}.parquet",
     )
     workers.launch("serve.py", "recommend", "--run", together, *options, processes=2, devices=2)
-    recommend(together, folder / "whole.parquet")
+    writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
     assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
 
 

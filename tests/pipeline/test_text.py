@@ -10,7 +10,9 @@ import pytest
 
 from socialrec_jax.config import Config, TextConfig, TrainConfig, check
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.errors import UsageError
+from socialrec_jax.data.text.tokenizer import product_texts
+from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.pipeline import text
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
@@ -120,6 +122,23 @@ def test_fixed_vectors_are_further_columns(shop, tmp_path):
     assert both[3, :6].any()
     assert not both[3, 6:].any()
     np.testing.assert_allclose(np.linalg.norm(np.delete(both, 3, 0)[:, 6:], axis=1), 1, atol=1e-5)
+
+
+def test_a_kept_encoder_gives_known_texts_their_vectors(shop, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    short = dataclasses.replace(CONFIG, text=dataclasses.replace(CONFIG.text, epochs=2))
+    vectors = item_features(run, shop, short)
+    texts = product_texts(shop.items)
+    encoder = TextEncoder.load(run.text)
+    np.testing.assert_allclose(encoder.encode(texts), vectors, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode([texts[3]]), vectors[[3]], atol=1e-5)
+    new = encoder.encode(["a green lamp, new", ""])
+    assert np.linalg.norm(new, axis=1).tolist() == pytest.approx([1, 0], abs=1e-6)
+
+
+def test_a_folder_without_an_encoder_is_named(tmp_path):
+    with pytest.raises(InputMissing, match="no product texts"):
+        TextEncoder.load(tmp_path)
 
 
 def test_a_world_that_says_nothing_has_no_features(world, tmp_path):

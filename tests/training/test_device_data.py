@@ -35,14 +35,14 @@ def batches(tmp_path):
     return training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION))
 
 
-def assert_same(ours, theirs) -> None:
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    assert jax.tree.map(lambda leaf: leaf.dtype, ours) == jax.tree.map(
-        lambda leaf: leaf.dtype, theirs
+def assert_same(one, other) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert jax.tree.map(lambda leaf: leaf.dtype, one) == jax.tree.map(
+        lambda leaf: leaf.dtype, other
     )
 
 
-def test_a_device_cuts_the_batches_that_the_host_cuts(batches):
+def test_a_device_gathers_the_batches_of_the_host(batches):
     columns, on_device = parallel.replicate(batches.columns()), jax.jit(gather_batch)
     for step in range(2 * batches.steps_per_epoch):  # the last of an epoch has rows of padding
         assert_same(on_device(DeviceBatches(batches).at(step), columns), batches.at(step))
@@ -62,14 +62,14 @@ def test_training_on_columns_changes_no_bit(tmp_path, batches):
     trainer = RetrieverTrainer(
         CONFIG, model_for(CONFIG, world), 12, batches.item_counts(world.num_items)
     )
-    on_devices, dealt = placed(trainer, batches)
-    assert isinstance(dealt, DeviceBatches)
-    ours, theirs = trained(on_devices, dealt), trained(trainer, batches)
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    on_devices, device_batches = placed(trainer, batches)
+    assert isinstance(device_batches, DeviceBatches)
+    found = trained(on_devices, device_batches)
+    jax.tree.map(np.testing.assert_array_equal, found, trained(trainer, batches))
 
 
 def test_events_that_do_not_fit_are_streamed(batches, monkeypatch):
-    assert describe(1_000_000).startswith("on each device: 13.0 MB, budget")
+    assert describe(1_000_000).startswith("on each device: 9.0 MB, budget")
     monkeypatch.setattr(parallel, "memory_for_data", lambda: 100)
     trainer = object()
     assert placed(trainer, batches) == (trainer, batches)

@@ -1,7 +1,7 @@
 """Many virtual devices compute what one does, dropout included, and every device holds the same
 parameters.
 
-That the replicas of a run are equal bit for bit, the worker proves of each.
+The worker itself checks that the replicas of a run are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.training.conftest import losses, same
 def test_n_devices_equal_one(run_on, devices):
     same(run_on(devices), run_on(1))
     alone = losses(run_on(1))
-    assert alone[-1] < alone[0] - 0.2, "and they learn"
+    assert alone[-1] < alone[0] - 0.2, "the loss falls"
 
 
 def test_n_devices_equal_one_with_friends(run_on):

@@ -1,5 +1,5 @@
-"""The chunked softmax is the dense one; the sampled one estimates it without bias; weights count as
-they should.
+"""The chunked softmax equals the dense one; the sampled one estimates it without bias; weights
+count as they should.
 """
 
 import jax
@@ -33,7 +33,7 @@ def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_log
     monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk_logits)
     users, items, targets, weights = problem
     with jax.checking_leaks():
-        ours = jax.value_and_grad(
+        chunked = jax.value_and_grad(
             lambda u, i, w: losses.full_softmax(u, i, targets, w, TEMPERATURE).total,
             argnums=(0, 1, 2),
         )(users, items, weights)
@@ -41,7 +41,7 @@ def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_log
         users, items, weights
     )
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), ours, reference
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), chunked, reference
     )
 
 
@@ -58,10 +58,10 @@ def test_full_softmax_never_holds_tokens_times_catalogue():
 
 def test_sampled_softmax_is_unbiased_in_the_exponentials(problem):
     users, items, targets, weights = problem
-    chance = np.linspace(1, 5, 30)
-    chance = chance / chance.sum()
-    negatives = jnp.asarray(np.random.default_rng(1).choice(30, 60_000, p=chance))
-    expected = jnp.log(len(negatives) * jnp.asarray(chance, jnp.float32))[negatives]
+    probabilities = np.linspace(1, 5, 30)
+    probabilities = probabilities / probabilities.sum()
+    negatives = jnp.asarray(np.random.default_rng(1).choice(30, 60_000, p=probabilities))
+    expected = jnp.log(len(negatives) * jnp.asarray(probabilities, jnp.float32))[negatives]
     sampled = losses.sampled_softmax(
         users, items[targets], items[negatives], targets, negatives, expected, weights, TEMPERATURE
     )

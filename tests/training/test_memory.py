@@ -1,5 +1,5 @@
-"""What saves memory changes nothing: blocks computed twice, steps in parts, half precision. The
-loss stays small.
+"""Saving memory changes no result: blocks computed twice, steps in parts, half precision; and the
+loss takes little memory.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def test_saving_memory_learns_the_same(world, plain, settings):
     assert jax.tree.structure(state.params) == jax.tree.structure(plain[0].params)
     # The moments are sums of gradients; the parameters' own steps are Adam's, which amplify
     # rounding.
-    for ours, theirs in zip(
+    for one, other in zip(
         jax.tree.leaves(state.opt_state), jax.tree.leaves(plain[0].opt_state), strict=True
     ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_every_part_of_a_step_has_as_many_rows():
@@ -86,8 +86,8 @@ def test_half_precision_keeps_weights_moments_and_sums_whole(world, plain):
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.average))} == {
         jnp.dtype("float32")
     }
-    query_times = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
-    assert query_times == {jnp.dtype("float32"), jnp.dtype("int32")}, "int32 counts steps"
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
+    assert dtypes == {jnp.dtype("float32"), jnp.dtype("int32")}, "int32 counts steps"
     assert loss.dtype == np.float32
     np.testing.assert_allclose(loss, plain[1], rtol=0.02)
 
@@ -98,6 +98,9 @@ def test_full_softmax_over_two_hundred_thousand_items_takes_less_than_500_megaby
     """
     shapes = [jax.ShapeDtypeStruct((rows, 64), jnp.float32) for rows in (4096, 200_000)]
     targets, weights = jnp.zeros(4096, jnp.int32), jnp.ones(4096)
-    loss = lambda users, items: losses.full_softmax(users, items, targets, weights, 0.07).total  # noqa: E731
+
+    def loss(users, items):
+        return losses.full_softmax(users, items, targets, weights, 0.07).total
+
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(*shapes).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 500e6

@@ -14,8 +14,10 @@ from tests.training.conftest import LENGTH, same
 def train(run: Path, processes: int, devices: int, *options: str) -> Path:
     """The run, trained to its end; its processes end with the same parameters."""
     words = (*LENGTH, *options)
-    said = workers.run("tests.training.worker", run, devices, *words, processes=processes)
-    assert len({out.splitlines()[-1] for out in said}) == 1, "replicas of all processes are equal"
+    outputs = workers.run("tests.training.worker", run, devices, *words, processes=processes)
+    assert len({out.splitlines()[-1] for out in outputs}) == 1, (
+        "replicas of all processes are equal"
+    )
     return run
 
 

@@ -1,5 +1,5 @@
-"""No ranker is judged on whom it learnt from; steps follow from (seed, step); a planted signal is
-found.
+"""No ranker is labelled on users that it learnt from; batches follow from (seed, step); a planted
+pattern is learnt.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ RANKER = Ranker(A, interactions=1)
 
 
 def planted(seed: int = 0) -> LabelledCandidates:
-    """Queries one of whose candidates came true: the one with the largest signal 3; every tenth
-    user is a stranger.
+    """Queries with one labelled candidate: that with the largest feature 3; every tenth user is
+    unknown.
     """
     rng = np.random.default_rng(seed)
     states = rng.normal(size=(Q, D)).astype(np.float32)
@@ -48,22 +48,20 @@ def planted(seed: int = 0) -> LabelledCandidates:
 
 
 CATALOGUE = np.random.default_rng(9).normal(size=(V, D)).astype(np.float32)
-JUDGES = ranker.fold_of(np.arange(Q), SEED)
+FOLDS = ranker.fold_of(np.arange(Q), SEED)
 
 
 @pytest.fixture(scope="module")
 def trainer():
-    """(trainer of 240 steps, its compiled call, its start from the planted candidates whatever came
-    true).
-    """
+    """(trainer of 240 steps, its compiled call, its initial state from the planted candidates)."""
     made = ranker.RankerTrainer(CONFIG, RANKER, 240, CATALOGUE)
     start = made.init(ranker.RankerBatches(planted(), SEED).at(0))
     return made, made.compile(), jax.tree.map(np.asarray, start)
 
 
-def trained(trainer, evaluated: LabelledCandidates, steps: int):
+def trained(trainer, labelled: LabelledCandidates, steps: int):
     _, call, start = trainer
-    batches = ranker.RankerBatches(evaluated, SEED)
+    batches = ranker.RankerBatches(labelled, SEED)
     state, found = parallel.replicate(start), []
     for first in range(0, steps, K):
         parts = [parallel.split_over_devices(batches.at(first + k)) for k in range(K)]
@@ -78,76 +76,76 @@ def moved_members(a: dict, b: dict) -> set[int]:
     return {m for m in range(ranker.MEMBERS) if any((x[m] != y[m]).any() for x, y in pairs)}
 
 
-def test_each_user_has_one_of_two_judges_by_user_and_seed():
+def test_each_user_has_one_of_two_folds_by_user_and_seed():
     users = np.arange(10_000)
-    judges = ranker.fold_of(users, 1)
-    assert set(judges) == {1, 2}
-    assert abs(judges.mean() - 1.5) < 0.03
+    folds = ranker.fold_of(users, 1)
+    assert set(folds) == {1, 2}
+    assert abs(folds.mean() - 1.5) < 0.03
     some = np.array([7, 7, 3, 900, 3])
-    np.testing.assert_array_equal(ranker.fold_of(some, 1), judges[some])
-    assert (ranker.fold_of(users, 2) != judges).mean() > 0.4
+    np.testing.assert_array_equal(ranker.fold_of(some, 1), folds[some])
+    assert (ranker.fold_of(users, 2) != folds).mean() > 0.4
     assert len(ranker.fold_of(np.zeros(0, int), 1)) == 0
 
 
-def test_weights_keep_each_user_from_the_ranker_that_judges_them():
+def test_weights_keep_each_user_from_the_ranker_that_evaluates_them():
     weights = ranker.member_weights(np.arange(Q), SEED)
-    assert (weights[np.arange(Q), JUDGES] == 0).all()
+    assert (weights[np.arange(Q), FOLDS] == 0).all()
     assert (weights[:, 0] == 1).all()
     assert (weights.sum(1) == 2).all()
 
 
-def test_a_judge_never_learns_from_whom_it_judges(trainer):
+def test_a_member_never_learns_from_the_users_it_evaluates(trainer):
     """Other labels of its users move the two rankers that learn from them, and no bit of the
     third.
     """
-    evaluated = planted()
-    before = trained(trainer, evaluated, 3 * K)[0].params
-    for evaluate in (1, 2):
-        labels = evaluated.labels.copy()
-        labels[evaluate == JUDGES] = np.roll(labels[evaluate == JUDGES], 1, axis=1)
-        after = trained(trainer, evaluated.replace(labels=labels), 3 * K)[0].params
-        assert moved_members(before, after) == {0, 1, 2} - {evaluate}
+    labelled = planted()
+    before = trained(trainer, labelled, 3 * K)[0].params
+    for member in (1, 2):
+        labels = labelled.labels.copy()
+        labels[member == FOLDS] = np.roll(labels[member == FOLDS], 1, axis=1)
+        after = trained(trainer, labelled.replace(labels=labels), 3 * K)[0].params
+        assert moved_members(before, after) == {0, 1, 2} - {member}
 
 
 def test_a_step_without_weight_is_harmless(trainer):
-    evaluated = planted()
-    nobody = evaluated.replace(weights=np.zeros_like(evaluated.weights))
-    state, found = trained(trainer, nobody, K)
+    labelled = planted()
+    without_weight = labelled.replace(weights=np.zeros_like(labelled.weights))
+    state, found = trained(trainer, without_weight, K)
     assert np.isfinite(found).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_a_batch_follows_from_seed_and_step_and_an_epoch_covers_all():
-    evaluated = planted().replace(labels=np.arange(Q * C * A, dtype=np.float32).reshape(Q, C, A))
-    batches = ranker.RankerBatches(evaluated, SEED)
+    labelled = planted().replace(labels=np.arange(Q * C * A, dtype=np.float32).reshape(Q, C, A))
+    batches = ranker.RankerBatches(labelled, SEED)
 
     def queries(step: int, *process: int) -> list[int]:
         return (batches.at(step, *process).labels[:, 0, 0] / (C * A)).astype(int).tolist()
 
-    again = ranker.RankerBatches(evaluated, SEED)
+    again = ranker.RankerBatches(labelled, SEED)
     jax.tree.map(np.testing.assert_array_equal, batches.at(5), again.at(5))
     for epoch in range(2):
         steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
         assert {q for step in steps for q in queries(step)} == set(range(Q))
     assert queries(0) != queries(batches.steps_per_epoch), "another order in every epoch"
-    other = ranker.RankerBatches(evaluated, SEED + 1).at(0)
+    other = ranker.RankerBatches(labelled, SEED + 1).at(0)
     assert (other.labels != batches.at(0).labels).any()
     assert queries(1) == queries(1, 0, 2) + queries(1, 1, 2), "processes share a step"
-    few = ranker.RankerBatches(jax.tree.map(lambda x: x[:3], evaluated), SEED)
+    few = ranker.RankerBatches(jax.tree.map(lambda x: x[:3], labelled), SEED)
     assert (few.steps_per_epoch, few.queries_per_step) == (1, 3)
 
 
-def test_a_planted_signal_is_learnt_and_found_in_users_that_were_not(trainer):
-    evaluated = planted()
-    state, found = trained(trainer, evaluated, 240)
+def test_a_planted_pattern_is_learnt_and_holds_for_other_users(trainer):
+    labelled = planted()
+    state, found = trained(trainer, labelled, 240)
     start = trainer[2]
-    score = candidate_lists.OutOfFold(RANKER, evaluated.candidates, JUDGES, CATALOGUE)
+    score = candidate_lists.OutOfFold(RANKER, labelled.candidates, FOLDS, CATALOGUE)
     ndcg = {
-        name: evaluate(evaluated, score(params))
+        name: evaluate(labelled, score(params))
         for name, params in (("fresh", start.params), ("trained", state.average))
     }
     assert ndcg["trained"] > 0.9
-    assert ndcg["fresh"] < 0.6, "chance among a dozen, ties counted against us"
+    assert ndcg["fresh"] < 0.6, "random order of a dozen, ties count against the model"
     assert found[-8:].mean() < 0.5 * found[:8].mean()
     for name in ("center", "scale"):
         for params in (state.params, state.average):
@@ -156,30 +154,35 @@ def test_a_planted_signal_is_learnt_and_found_in_users_that_were_not(trainer):
             )
 
 
-def evaluate(evaluated: LabelledCandidates, values: np.ndarray) -> float:
-    """NDCG@10 of what came true."""
-    asked = evaluated.candidates
+def evaluate(labelled: LabelledCandidates, values: np.ndarray) -> float:
+    """NDCG@10 of the labelled candidates."""
+    candidates = labelled.candidates
     targets = np.take_along_axis(
-        asked.items, evaluated.labels.max(-1).argmax(1)[:, None], 1
+        candidates.items, labelled.labels.max(-1).argmax(1)[:, None], 1
     ).reshape(-1)
     none, each = np.zeros(Q, int), Pairs(np.arange(Q + 1), targets)
     seen = Pairs(np.zeros(Q + 1, int), np.zeros(0, np.int32))
     query = Query(events_of([[]] * Q), np.arange(Q), history_ends=none, query_times=none)
     queries = EvaluationQueries(query, seen, each, np.arange(Q), 0, np.ones(V, int))
-    return candidate_lists.evaluate_unsorted(asked.items, values, queries, V).metrics["ndcg@10"]
+    result = candidate_lists.evaluate_unsorted(candidates.items, values, queries, V)
+    return result.metrics["ndcg@10"]
 
 
-def test_what_is_usual_is_that_of_existing_candidates(trainer):
-    evaluated = planted()
-    features = np.where(evaluated.candidates.exists[..., None], evaluated.candidates.features, 1e6)
-    spoiled = evaluated.replace(
-        candidates=evaluated.candidates.replace(features=features.astype(np.float32))
+def test_feature_statistics_are_those_of_real_candidates(trainer):
+    labelled = planted()
+    spoiled_features = np.where(
+        labelled.candidates.exists[..., None], labelled.candidates.features, 1e6
     )
-    usual = trainer[0].init(spoiled).params["standardise"]
-    told = evaluated.candidates.features[evaluated.candidates.exists]
+    spoiled = labelled.replace(
+        candidates=labelled.candidates.replace(features=spoiled_features.astype(np.float32))
+    )
+    statistics = trainer[0].init(spoiled).params["standardise"]
+    features = labelled.candidates.features[labelled.candidates.exists]
     for member in range(ranker.MEMBERS):
-        np.testing.assert_allclose(usual["center"][member], told.mean(0), rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(usual["scale"][member], told.std(0), rtol=1e-3)
+        np.testing.assert_allclose(
+            statistics["center"][member], features.mean(0), rtol=1e-4, atol=1e-4
+        )
+        np.testing.assert_allclose(statistics["scale"][member], features.std(0), rtol=1e-3)
 
 
 def test_members_start_apart(trainer):
@@ -218,8 +221,8 @@ def test_listwise_equals_its_definition():
 
 def test_calibration_equals_its_definition():
     logits, labels, exists, weights = problem_of_losses()
-    chance = 1 / (1 + np.exp(-logits.astype(float)))
-    each = -np.log(np.where(labels > 0, chance, 1 - chance)).sum(-1)
+    probabilities = 1 / (1 + np.exp(-logits.astype(float)))
+    each = -np.log(np.where(labels > 0, probabilities, 1 - probabilities)).sum(-1)
     found = losses.calibration(logits, labels, exists, weights)
     assert float(found.total) == pytest.approx(
         float((each * exists * weights[:, None]).sum()), rel=1e-5

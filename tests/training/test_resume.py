@@ -27,18 +27,18 @@ def finish(worker: Process) -> str:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The last line of a run that nobody disturbed."""
+    """The last line of a run that was not interrupted."""
     return finish(start(tmp_path_factory.mktemp("resume") / "run"))
 
 
 def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
-    random_delay = random.Random(0)
+    delays = random.Random(0)
     kills = 0
     for _ in range(14):
         worker = start(tmp_path)
         if worker.output.readline().startswith("parameters"):
             break
-        time.sleep(random_delay.uniform(0.0, 0.25))
+        time.sleep(delays.uniform(0.0, 0.25))
         if not worker.is_running():
             break
         worker.send_signal(signal.SIGKILL)

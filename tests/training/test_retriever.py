@@ -1,4 +1,4 @@
-"""The step learns a planted pattern that co-occurrence cannot tell, and compiles once."""
+"""Training learns a planted pattern that co-occurrence does not show, and compiles once."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_a_planted_second_order_pattern_is_learnt(tmp_path, negatives):
 
 
 def test_what_friends_do_is_learnt_from_friends(tmp_path):
-    """A follower copies the leader: whoever does not see the leader has to know all sequences by
-    heart.
+    """A follower copies the leader: a model that does not see the leader would have to memorise all
+    sequences.
     """
     world = copying_world(tmp_path)
     found = {}

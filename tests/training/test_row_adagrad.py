@@ -1,5 +1,5 @@
-"""Tables row by row: as dense training would have it, in place, on any number of devices, and
-nothing lost silently.
+"""Tables trained row by row equal dense training, in place, on any number of devices; lost rows
+are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import load_run, model_for
 from socialrec_jax.models.dropout import DropoutRng
-from socialrec_jax.models.embedding_tables import merge_tables
+from socialrec_jax.models.embedding_tables import (
+    NUM_SHARDS,
+    in_number_order,
+    merge_tables,
+    numbers_at,
+    places_of,
+    rows_per_shard,
+)
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.pipeline.retriever import evaluate_retriever, train_retriever, training_batches
 from socialrec_jax.runtime import parallel
@@ -28,19 +35,20 @@ from socialrec_jax.training import local_vocabulary, negatives, row_adagrad
 from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.retriever import RetrieverTrainer
 from tests import workers
-from tests.training.tables_worker import NUM_ROWS, RATE, WIDTH, goals_of, ids_of
+from tests.training.tables_worker import (
+    NUM_ROWS,
+    RATE,
+    WIDTH,
+    goals_of,
+    ids_of,
+    ids_of_one_owner,
+)
 from tests.worlds import cyclic_world, random_edges, random_world, with_friends
 
 STEPS = 50
 
-
-LAYOUTS = [
-    (1, 8),
-    (1, 4),
-    (2, 2),
-    (1, 2),
-    (1, 1),
-]  # processes x devices of each; who comes later reads who came before
+# Processes x devices of each. Later ones read the checkpoints of earlier ones.
+LAYOUTS = [(1, 8), (1, 4), (2, 2), (1, 2), (1, 1)]
 
 
 def on_devices(processes: int, devices: int, folder: Path) -> dict[str, np.ndarray]:
@@ -76,35 +84,53 @@ def dense_adagrad(start: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_learn_as_the_same_rule_would_teach_the_whole_table(trained, name):
-    found = trained[name]
-    rows, losses = dense_adagrad(found["start"])
-    np.testing.assert_allclose(found["end"], rows, atol=1e-5)
-    np.testing.assert_allclose(found["losses"], losses, rtol=1e-5)
-    assert found["lost"] == 0
+def test_it_equals_the_same_rule_on_the_whole_table(trained, name):
+    seen = trained[name]
+    rows, losses = dense_adagrad(seen["start"])
+    np.testing.assert_allclose(seen["end"], rows, atol=1e-5)
+    np.testing.assert_allclose(seen["losses"], losses, rtol=1e-5)
+    assert seen["lost"] == 0
 
 
 def test_a_first_step_is_exact_to_a_millionth():
     table = row_adagrad.initial_table(NUM_ROWS, WIDTH, 1.0, jax.random.key(0))
-    start, ids, goals = np.asarray(table.rows), ids_of(0), goals_of(0)
+    start, ids, goals = np.asarray(table.parameter), ids_of(0), goals_of(0)
 
     def step(table, part):
-        found = row_adagrad.look_up(table, part[0])
-        gradients = jax.grad(lambda rows: 0.5 * jnp.sum((rows[found.places] - part[1]) ** 2))(
-            found.rows
-        )
-        new = row_adagrad.update_rows(table, found, gradients, jnp.float32(1), jnp.float32(RATE))
-        return new.rows, found.rows[found.places]
+        ids, goals = part
+        lookup = row_adagrad.look_up(table, ids)
 
-    rows, seen = parallel.map_devices(step)(table, (ids[None], goals[None]))
-    np.testing.assert_array_equal(seen[0], start[ids])
+        def squared_error(rows):
+            return 0.5 * jnp.sum((rows[lookup.places] - goals) ** 2)
+
+        gradients = jax.grad(squared_error)(lookup.rows)
+        one, rate = jnp.float32(1), jnp.float32(RATE)
+        updated = row_adagrad.update_rows(table, lookup, gradients, one, rate)
+        return updated.rows, lookup.rows[lookup.places], lookup.ids[lookup.places]
+
+    rows, looked_up, own_ids = parallel.map_devices(step)(table, (ids[None], goals[None]))
+    np.testing.assert_array_equal(looked_up[0], start[ids])
+    np.testing.assert_array_equal(own_ids[0], ids)
     gradients = np.zeros_like(start)
     np.add.at(gradients, ids, start[ids] - goals)
     change = RATE * gradients / np.sqrt(np.maximum(np.square(gradients).mean(-1), 1e-30))[:, None]
-    np.testing.assert_allclose(np.asarray(rows).reshape(start.shape), start - change, atol=1e-6)
+    updated = in_number_order(np.asarray(rows)[0], NUM_ROWS)
+    np.testing.assert_allclose(updated, start - change, atol=1e-6)
 
 
-def test_fresh_rows_do_not_depend_on_the_devices(trained):
+def test_a_larger_table_begins_with_the_same_rows():
+    """Rows of newcomers are drawn without redrawing those that are known."""
+    key = jax.random.key(0)
+    small, large = (row_adagrad.initial_table(rows, WIDTH, 1.0, key) for rows in (1000, 4001))
+    np.testing.assert_array_equal(small.parameter, large.parameter[:1000])
+
+
+def test_a_table_goes_on_from_a_parameter():
+    parameter = np.random.default_rng(0).normal(size=(NUM_ROWS, WIDTH)).astype(np.float32)
+    np.testing.assert_array_equal(row_adagrad.of_parameter(parameter).parameter, parameter)
+
+
+def test_initial_rows_do_not_depend_on_the_devices(trained):
     for name in NAMES:
         np.testing.assert_array_equal(trained[name]["start"], trained["1x1"]["start"])
 
@@ -114,19 +140,17 @@ def test_a_checkpoint_is_read_on_other_devices_and_processes(trained, writer, re
     np.testing.assert_array_equal(trained[reader][f"from {writer}"], trained[writer]["end"])
 
 
-def test_what_finds_no_room_is_counted_and_stays_as_it_is(trained):
-    found = trained["1x8"]
-    # All ids belong to the first of 8 owners; each device may ask it for so many rows.
-    ids, share = (
-        ids_of(0, skewed=True).reshape(8, -1),
-        -(-NUM_ROWS // row_adagrad.BLOCKS) * row_adagrad.BLOCKS // 8,
-    )
+def test_rows_without_room_are_counted_and_do_not_change(trained):
+    seen, shard_size = trained["1x8"], rows_per_shard(NUM_ROWS)
+    # All rows belong to the first of 8 owners; each device may request `room` of them.
+    ids = ids_of_one_owner().reshape(8, -1)
+    share = shard_size * NUM_SHARDS // 8
     room = row_adagrad.message_size(ids.shape[1], 8, share)
-    asked = [np.unique(part) for part in ids]
-    assert found["skewed_lost"] == sum(max(0, len(part) - room) for part in asked) > 0
-    heard = np.unique(np.concatenate([part[:room] for part in asked]))
-    moved = np.flatnonzero(np.abs(found["skewed_end"] - found["start"]).max(-1) > 0)
-    np.testing.assert_array_equal(moved, heard)
+    requested = [np.unique(places_of(part, shard_size)) for part in ids]
+    assert seen["skewed_lost"] == sum(max(0, len(part) - room) for part in requested) > 0
+    answered = np.unique(np.concatenate([part[:room] for part in requested]))
+    moved = np.flatnonzero(np.abs(seen["skewed_end"] - seen["start"]).max(-1) > 0)
+    np.testing.assert_array_equal(moved, np.sort(numbers_at(answered, shard_size)))
 
 
 def small_config(**train) -> Config:
@@ -151,31 +175,29 @@ def shop(tmp_path_factory):
     return world, config, batches, model, trainer
 
 
-def test_a_small_world_says_what_the_large_one_says(shop):
-    """The same loss, dropout of activations and of ids included, whatever its items are
-    numbered.
-    """
+def test_a_local_vocabulary_gives_the_loss_of_the_whole_catalogue(shop):
+    """Dropout of activations and of ids included, whatever the items' local numbers are."""
     _, _, batches, model, trainer = shop
     state, batch = trainer.init(batches.at(0)), batches.at(0)
     drawn = Negatives(jnp.array([3, 3, 7, 11]), jnp.zeros(4))
     dropout_rng = DropoutRng(jnp.uint32(5), jnp.asarray(batch.row_ids))
 
-    def in_small(state, batch):
-        world = local_vocabulary.gather(state.tables, batch, drawn, trainer.fixed)
-        bound = world.model(model).bind(
-            {"params": merge_tables(state.params, world.rows)} | world.fixed
-        )
-        return trainer.loss_sums(bound, world, dropout_rng)
+    def local_loss(state, batch):
+        vocabulary = local_vocabulary.gather(state.tables, batch, drawn, trainer.fixed)
+        variables = {"params": merge_tables(state.params, vocabulary.rows)} | vocabulary.fixed
+        bound = vocabulary.model(model).bind(variables)
+        return trainer.loss_sums(bound, vocabulary, dropout_rng)
 
-    small = parallel.map_devices(in_small)(state, parallel.split_over_devices(batch))
+    local = parallel.map_devices(local_loss)(state, parallel.split_over_devices(batch))
 
-    def in_large(params, batch):
-        world = local_vocabulary.gather({}, batch, drawn, trainer.fixed)
-        return trainer.loss_sums(model.bind({"params": params} | trainer.fixed), world, dropout_rng)
+    def whole_loss(params, batch):
+        vocabulary = local_vocabulary.gather({}, batch, drawn, trainer.fixed)
+        bound = model.bind({"params": params} | trainer.fixed)
+        return trainer.loss_sums(bound, vocabulary, dropout_rng)
 
-    large = jax.jit(in_large)(state.served, batch)
-    for ours, theirs in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
-        np.testing.assert_allclose(np.ravel(ours), np.ravel(theirs), rtol=1e-5)
+    whole = jax.jit(whole_loss)(state.served, batch)
+    for one, other in zip(jax.tree.leaves(local), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(np.ravel(one), np.ravel(other), rtol=1e-5)
 
 
 def test_rows_are_updated_where_they_lie_and_fine_tuning_goes_on_from_them(shop):
@@ -198,7 +220,7 @@ def test_rows_are_updated_where_they_lie_and_fine_tuning_goes_on_from_them(shop)
     jax.tree.map(np.testing.assert_array_equal, tuned.served, start)
 
 
-def test_lost_rows_are_told(caplog):
+def test_lost_rows_are_warned_of(caplog):
     row_adagrad.warn_of_lost(np.array([0, 0]))
     assert not caplog.text
     row_adagrad.warn_of_lost(np.array([0, 3]))
@@ -231,7 +253,7 @@ def test_negatives_come_as_often_as_they_say():
 
 
 def test_negatives_of_a_huge_catalogue_are_not_rounded_away():
-    """In float32 a running sum of chances stands still long before the last of so many items."""
+    """In float32 a running sum of probabilities stops growing long before the last item."""
     V = 20_000_000
     drawn = np.asarray(
         negatives.draw(jax.random.key(0), 4000, np.arange(1, V + 1, dtype=np.int32)).ids
@@ -241,8 +263,8 @@ def test_negatives_of_a_huge_catalogue_are_not_rounded_away():
     assert len(np.unique(drawn)) > 3990
 
 
-def test_a_run_with_big_tables_learns_and_serves_what_was_judged(tmp_path, monkeypatch):
-    """The planted pattern of test_step.py, with every table taken for a big one."""
+def test_a_run_with_big_tables_learns_and_serves_what_was_evaluated(tmp_path, monkeypatch):
+    """The planted pattern of test_retriever.py, with every table trained row by row."""
     monkeypatch.setattr(local_vocabulary, "DENSE_BYTES", 0)
     run = RunDirectory(tmp_path / "run")
     run.world.mkdir(parents=True)

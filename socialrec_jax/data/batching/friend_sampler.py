@@ -43,11 +43,13 @@ class FriendSampler:
         self.recent = recent
         self.seed = seed
         self.friends = _oldest_first(friends)
+        # float64, since differences of large sums are read from it.
         running = np.cumsum(self.friends.weights, dtype=np.float64)
         self._running_weights = np.concatenate([[0], running])
 
     def until(self, history_ends: np.ndarray) -> FriendSampler:
         """The same graph with other visible events, history_ends [U]."""
+        # The sorted friends and running sums are shared.
         other = copy.copy(self)
         other.history_ends = history_ends
         return other
@@ -63,13 +65,14 @@ class FriendSampler:
         roots, times = users.reshape(-1), query_times.reshape(-1)
         near, near_edges = self._draw_friends(roots, times, a, salt)
         far, far_edges = self._draw_friends(near.reshape(-1), np.repeat(times, a), b, salt)
+        far, far_edges = far.reshape(-1, a * b), far_edges.reshape(-1, a * b)
 
-        nodes = np.concatenate([roots[:, None], near, far.reshape(-1, a * b)], axis=1)
-        edges = np.concatenate([near_edges, far_edges.reshape(-1, a * b)], axis=1)
-        shape = (*users.shape, -1)
-        return self._with_recent_items(
-            nodes.reshape(shape), query_times[..., None], edges.reshape(shape)
-        )
+        # The order of FriendTrees: the root, its friends, the friends of each.
+        nodes = np.concatenate([roots[:, None], near, far], axis=1)
+        edges = np.concatenate([near_edges, far_edges], axis=1)
+        nodes = nodes.reshape(*users.shape, -1)
+        edges = edges.reshape(*users.shape, -1)
+        return self._with_recent_items(nodes, query_times[..., None], edges)
 
     def known_friends(
         self, users: np.ndarray, query_times: np.ndarray
@@ -80,12 +83,14 @@ class FriendSampler:
         """
         known_users = np.maximum(users, 0)
         first = self.friends.offsets[known_users]
-        stop = np.where(users < 0, first, self.friends.offsets[known_users + 1])
-        return first, first_at_or_after(self.friends.times, first, stop, query_times) - first
+        stop = self.friends.offsets[known_users + 1]
+        stop = np.where(users < 0, first, stop)
+        end = first_at_or_after(self.friends.times, first, stop, query_times)
+        return first, end - first
 
     def friends_at(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(user, weight) at the other end of edges [...]."""
-        if not len(self.friends.ids):
+        if not len(self.friends.ids):  # edges are then all zero, and none exists
             return np.zeros(edges.shape, np.int32), np.zeros(edges.shape, np.float32)
         return self.friends.ids[edges], self.friends.weights[edges]
 
@@ -95,8 +100,10 @@ class FriendSampler:
         """(start, exclusive end) of the events of users [...] that are visible and strictly before
         query_times [...].
         """
-        before = self.events.ends_before(users, query_times)
-        return self.events.offsets[users], np.minimum(before, self.history_ends[users])
+        starts = self.events.offsets[users]
+        ends = self.events.ends_before(users, query_times)
+        # The query time alone would show events that the split holds out.
+        return starts, np.minimum(ends, self.history_ends[users])
 
     def _draw_friends(
         self, users: np.ndarray, query_times: np.ndarray, k: int, salt: int
@@ -107,25 +114,33 @@ class FriendSampler:
         random offset in all of them. A drawn friend stands for `scale` friends.
         """
         first, known = self.known_friends(users, query_times)
-        scale = np.maximum(known / k, 1.0)[:, None]
-        offset = np.where(known > k, uniform(self.seed, salt, users), 0.0)[:, None]
-        drawn = ((np.arange(k)[None] + offset) * scale).astype(np.int64)
-        exists = drawn < known[:, None]
+        first, known = first[:, None], known[:, None]
+        scale = np.maximum(known / k, 1.0)
+        random = uniform(self.seed, salt, users)[:, None]
+        offset = np.where(known > k, random, 0.0)  # k or fewer friends are all taken
+        drawn = (np.arange(k)[None] + offset) * scale
+        drawn = drawn.astype(np.int64)
+        exists = drawn < known
 
-        friends, weights = self.friends_at(np.where(exists, first[:, None] + drawn, 0))
-        friends, weights = np.where(exists, friends, -1), np.where(exists, weights, 0)
-        normaliser = self._normaliser(self._degree(first, known), friends, weights, query_times)
-        edges = weights / normaliser * scale
-        return friends.astype(np.int32), edges.astype(np.float32)
+        edges = np.where(exists, first + drawn, 0)
+        friends, weights = self.friends_at(edges)
+        friends = np.where(exists, friends, -1)
+        weights = np.where(exists, weights, 0)
+        degrees = self._degree(first, known)
+        normaliser = self._normaliser(degrees, friends, weights, query_times[:, None])
+        normalised = weights / normaliser * scale
+        return friends.astype(np.int32), normalised.astype(np.float32)
 
     def _normaliser(
         self, degrees: np.ndarray, friends: np.ndarray, weights: np.ndarray, query_times: np.ndarray
     ) -> np.ndarray:
-        """sqrt(d_u d_v) of each edge [S, k]; 1 where there is no edge."""
-        friend_degrees = self._degree(*self.known_friends(friends, query_times[:, None]))
+        """sqrt(d_u d_v) of each edge [S, k] of users with degrees [S, 1]; 1 where there is none."""
+        first, known = self.known_friends(friends, query_times)
+        friend_degrees = self._degree(first, known)
         # In a directed graph the friend may have no friends: count the edge itself at least.
         friend_degrees = np.maximum(friend_degrees, weights)
-        return np.sqrt(np.where(weights > 0, degrees[:, None] * friend_degrees, 1))
+        product = np.where(weights > 0, degrees * friend_degrees, 1)
+        return np.sqrt(product)
 
     def _degree(self, first: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Sum of the weights of edges first : first + known."""
@@ -135,27 +150,35 @@ class FriendSampler:
         self, nodes: np.ndarray, query_times: np.ndarray, edges: np.ndarray
     ) -> FriendTrees:
         """The trees of nodes [..., n], each with its last items before query_times [..., 1]."""
-        times = np.broadcast_to(query_times, nodes.shape)
-        starts, history_ends = self.visible_history(np.maximum(nodes, 0), times)
-        rows = history_ends[..., None] - 1 - np.arange(self.recent)
-        exists = (rows >= starts[..., None]) & (nodes >= 0)[..., None]
-        rows = np.where(exists, rows, 0)
-
-        ages = np.where(exists, query_times[..., None] - self.events.times[rows], 0)
-        ages = np.clip(ages, 0, np.iinfo(np.int32).max)
+        rows, exists = self._recent_rows(nodes, np.broadcast_to(query_times, nodes.shape))
+        ages = query_times[..., None] - self.events.times[rows]
+        ages = np.where(exists, ages, 0)
+        ages = np.clip(ages, 0, np.iinfo(np.int32).max)  # 68 years
+        items = np.where(exists, self.events.items[rows], 0)
         return FriendTrees(
             users=nodes.astype(np.int32),
-            items=np.where(exists, self.events.items[rows], 0).astype(np.int32),
+            items=items.astype(np.int32),
             ages=ages.astype(np.int32),
             exists=exists,
             edges=edges,
             fan_out=self.fan_out,
         )
 
+    def _recent_rows(
+        self, nodes: np.ndarray, query_times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(row of each recent event [..., r], newest first; whether there is one)."""
+        starts, ends = self.visible_history(np.maximum(nodes, 0), query_times)
+        rows = ends[..., None] - 1 - np.arange(self.recent)
+        is_own = rows >= starts[..., None]
+        exists = is_own & (nodes >= 0)[..., None]
+        return np.where(exists, rows, 0), exists
+
 
 def _oldest_first(friends: Friends) -> Friends:
     """Each user's friends by the age of the friendship; negative weights become zero."""
-    owners = np.repeat(np.arange(len(friends.offsets) - 1), np.diff(friends.offsets))
+    counts = np.diff(friends.offsets)
+    owners = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((friends.times, owners))
     return dataclasses.replace(
         friends,

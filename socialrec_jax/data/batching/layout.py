@@ -33,10 +33,13 @@ def cut_windows(
     The number of windows of each length stays the same, and with it the number of packed rows.
     """
     counts = -(-lengths // row_length)
+    remainder = lengths - (counts - 1) * row_length
+    remainder_at = rng.integers(0, np.maximum(counts, 1))
+
+    # From here on one entry a window.
     owner = np.repeat(np.arange(len(starts)), counts)
     window = _count_within_runs(owner)
-    remainder = (lengths - (counts - 1) * row_length)[owner]
-    remainder_at = rng.integers(0, np.maximum(counts, 1))[owner]
+    remainder, remainder_at = remainder[owner], remainder_at[owner]
 
     window_lengths = np.where(window == remainder_at, remainder, row_length)
     # Windows after the remainder begin earlier than a grid of full windows has them.
@@ -52,6 +55,7 @@ def pack_windows(
     Also returns the flat position [S] of each window's last event in the rows [R * T].
     """
     packing = pack(lengths, row_length)
+    # Flat positions: all windows are written at once.
     first = packing.rows * row_length + packing.columns
     positions = ranges(first, lengths)
     segment_ids = _segment_ids(packing)
@@ -76,14 +80,15 @@ def _count_within_runs(sorted_keys: np.ndarray) -> np.ndarray:
     """0, 1, 2, ... within each run of equal keys."""
     run_starts = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
     run_lengths = np.diff(np.append(run_starts, len(sorted_keys)))
-    return np.arange(len(sorted_keys)) - np.repeat(run_starts, run_lengths)
+    own_start = np.repeat(run_starts, run_lengths)
+    return np.arange(len(sorted_keys)) - own_start
 
 
 def packed_indices(layout: PackedLayout, first_row: int, row_ids: np.ndarray) -> PackedIndices:
     """The rows first_row + row_ids of a layout; rows past its end are padding."""
     rows = first_row + row_ids
     exists = (rows < len(layout.segments))[:, None]
-    rows = np.minimum(rows, len(layout.segments) - 1)
+    rows = np.minimum(rows, len(layout.segments) - 1)  # any row stands for those past the end
     segments = np.where(exists, layout.segments[rows], 0)
     sources = np.where(segments > 0, layout.sources[rows], 0)
     return PackedIndices(row_ids.astype(np.int32), segments, sources)
@@ -96,6 +101,7 @@ def gather_batch(indices: PackedIndices, columns: Columns) -> Batch:
     and a compiled step from the columns on its device.
     """
     source, is_event = indices.sources, indices.segments > 0
+    # The last event of all has no next one; it is never an input.
     target = (source + 1).clip(None, len(columns.items) - 1)
     return Batch(
         row_ids=indices.row_ids,
@@ -124,6 +130,7 @@ def gather_on_host(
     default.
     """
     batch = gather_batch(indices, Columns(events.items, events.types, events.times))
+    # gather_batch has put unix seconds into the times.
     if request_times is None:
         request_times = np.asarray(batch.request_times)
     return batch.replace(
@@ -154,4 +161,5 @@ def gather_rows(
 def model_times(unix_seconds: np.ndarray, first_time: int) -> np.ndarray:
     """int32 seconds since the World's first event: 68 years either way, clipped beyond."""
     limits = np.iinfo(np.int32)
-    return np.clip(unix_seconds - first_time, limits.min, limits.max).astype(np.int32)
+    seconds = unix_seconds - first_time
+    return np.clip(seconds, limits.min, limits.max).astype(np.int32)

@@ -28,8 +28,8 @@ def pack(lengths: np.ndarray, row_length: int) -> Packing:
     Sequences of one length keep their order. Raises ValueError where a length is out of range.
     """
     if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= row_length:
-        message = f"lengths {lengths.min()}..{lengths.max()} do not fit rows of {row_length}"
-        raise ValueError(message)
+        shortest, longest = lengths.min(), lengths.max()
+        raise ValueError(f"lengths {shortest}..{longest} do not fit rows of {row_length}")
     packer = _Packer(len(lengths), row_length)
     for group in _groups_of_one_length(lengths):
         packer.place_group(group, int(lengths[group[0]]))
@@ -75,14 +75,15 @@ class _Packer:
         fitting = [free for free in self.open_rows if free >= length]
         if fitting:
             return min(fitting)
-        num_opened = -(-num_sequences // (self.row_length // length))
-        self.open_rows[self.row_length] = np.arange(self.num_rows, self.num_rows + num_opened)
-        self.num_rows += num_opened
+        per_row = self.row_length // length
+        num_opened = -(-num_sequences // per_row)
+        first, self.num_rows = self.num_rows, self.num_rows + num_opened
+        self.open_rows[self.row_length] = np.arange(first, self.num_rows)
         return self.row_length
 
     def _keep_open(self, rows: np.ndarray, free: np.ndarray) -> None:
         """Remember `rows` under the positions that are still free in each; drop the full ones."""
-        for left in np.unique(free)[::-1]:
-            if left:
-                others = self.open_rows.get(int(left), rows[:0])
-                self.open_rows[int(left)] = np.concatenate([others, rows[free == left]])
+        for size in np.unique(free)[::-1].tolist():
+            if size:
+                others = self.open_rows.get(size, rows[:0])
+                self.open_rows[size] = np.concatenate([others, rows[free == size]])

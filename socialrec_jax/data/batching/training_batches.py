@@ -72,6 +72,7 @@ class TrainingBatches:
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - the object lives as long as the training
     def _layout(self, epoch: int) -> PackedLayout:
+        # A generator of its own for each epoch: no state is carried from step to step.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         starts, lengths = cut_windows(self._starts, self._lengths, self.row_length, rng)
         permutation = rng.permutation(len(starts))
@@ -87,6 +88,7 @@ class TrainingBatches:
     def indices(self, step: int, process: int = 0, num_processes: int = 1) -> PackedIndices:
         """The events of the rows [B / num_processes, T] of a step that this process trains on."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        # Row ids count over all processes, and dropout with them.
         share = self.rows_per_step // num_processes
         row_ids = np.arange(process * share, (process + 1) * share)
         first_row = step_of_epoch * self.rows_per_step

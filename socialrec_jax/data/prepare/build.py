@@ -37,6 +37,11 @@ class RawColumns:
     counts: dict  # of rows that were dropped, rejected or filled in
 
 
+def files_of(tables: Tables) -> list[Path]:
+    """All files of the tables, each once."""
+    return sorted({source.path for sources in tables.values() for source in sources})
+
+
 def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Path) -> RawColumns:
     """Read, check, number and sort the tables; bad rows go to `rejected.parquet` in the folder.
 

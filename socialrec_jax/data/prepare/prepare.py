@@ -14,6 +14,7 @@ from socialrec_jax.config import DataConfig, Split
 from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.prepare.build import (
     check_target,
+    files_of,
     read_columns,
     replaced_at_end,
     split_events,
@@ -39,10 +40,8 @@ def prepare(
     settings = manifests.settings(config, split)
     with ThreadPoolExecutor(1) as pool:  # hashes are taken while the engine reads
         described = pool.submit(lambda: [manifests.describe(file, source) for file in files])
-        if manifests.may_be_same(out, source, files, settings):
-            former = manifests.read(out)
-            if former is not None and former["sources"] == described.result():
-                return World.open(out)
+        if manifests.is_same(out, source, files, settings, described):
+            return World.open(out)
 
         if not replace:
             _check_absent(out, source)
@@ -51,11 +50,6 @@ def prepare(
             manifest = {**settings, **world.manifest, "sources": described.result()}
             world.with_manifest(manifests.hashed(manifest)).save()
     return World.open(out)
-
-
-def files_of(tables: Tables) -> list[Path]:
-    """All files of the tables, each once."""
-    return sorted({source.path for sources in tables.values() for source in sources})
 
 
 def _check_absent(out: Path, source: Path) -> None:

@@ -1,5 +1,6 @@
-"""Product texts to TextBatch: packed into rows, dealt anew each epoch as a pure function of (seed,
-step).
+"""Product texts to TextBatch: packed into rows, in a new order each epoch.
+
+A batch is a pure function of (seed, step).
 """
 
 from __future__ import annotations
@@ -16,16 +17,12 @@ from socialrec_jax.data.text.tokenizer import Texts
 class TextBatches:
     """All steps of a language model's training on texts of at most row_length tokens.
 
-    rows_per_step is B over all processes; process p of P gets its exact share of each step's rows.
+    rows_per_step is B over all processes; process p of P gets an equal part of each step's rows.
     """
 
     def __init__(self, texts: Texts, row_length: int, rows_per_step: int, seed: int):
-        self.texts, self.row_length, self.rows_per_step, self.seed = (
-            texts,
-            row_length,
-            rows_per_step,
-            seed,
-        )
+        self.texts, self.row_length = texts, row_length
+        self.rows_per_step, self.seed = rows_per_step, seed
         self._known = np.flatnonzero(texts.lengths)
         self.targets_per_epoch = int((texts.lengths[self._known] - 1).sum())
 
@@ -36,27 +33,26 @@ class TextBatches:
     @functools.lru_cache(maxsize=2)  # noqa: B019 - the object lives as long as the training
     def _layout(self, epoch: int) -> PackedLayout:
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        permutation = rng.permutation(self._known)
-        layout, _ = pack_windows(
-            self.texts.offsets[permutation], self.texts.lengths[permutation], self.row_length
-        )
+        order = rng.permutation(self._known)
+        starts, lengths = self.texts.offsets[order], self.texts.lengths[order]
+        layout, _ = pack_windows(starts, lengths, self.row_length)
         row_order = rng.permutation(len(layout.segments))
         return PackedLayout(layout.sources[row_order], layout.segments[row_order])
 
     def at(self, step: int, process: int = 0, num_processes: int = 1) -> TextBatch:
         """The rows [B / num_processes, L] of one step that this process trains on."""
+        # The last step of an epoch may have fewer rows; `cut_texts` pads it.
         epoch, index = divmod(step, self.steps_per_epoch)
-        share = self.rows_per_step // num_processes
-        return cut_texts(
-            self.texts, self._layout(epoch), index * self.rows_per_step + process * share, share
-        )
+        num_rows = self.rows_per_step // num_processes
+        first_row = index * self.rows_per_step + process * num_rows
+        return cut_texts(self.texts, self._layout(epoch), first_row, num_rows)
 
 
 def cut_texts(texts: Texts, layout: PackedLayout, begin: int, num_rows: int) -> TextBatch:
-    """Rows begin : begin + num_rows of a plan; rows past the end of the plan are padding."""
+    """Rows begin : begin + num_rows of a layout; rows past its end are padding."""
     tokens, segments = np.zeros((2, num_rows, layout.segments.shape[1]), np.int32)
     part = slice(begin, begin + num_rows)
-    found = layout.segments[part]
-    segments[: len(found)] = found
-    tokens[: len(found)] = np.where(found > 0, texts.tokens[layout.sources[part]], 0)
+    real = layout.segments[part]
+    segments[: len(real)] = real
+    tokens[: len(real)] = np.where(real > 0, texts.tokens[layout.sources[part]], 0)
     return TextBatch(tokens, segments)

@@ -1,15 +1,14 @@
-"""Product text as numbers: what is known of a product in one text, and a byte-level BPE learnt from
-those texts.
+"""Product text as tokens: one text a product, and a byte-level BPE learnt from these texts.
 
-Bytes are the alphabet, so every language and every emoji has tokens and decodes to itself; nothing
-is unknown. `transformers` is imported where it is needed, because it takes most of a second and
-only this stage asks for it.
+Bytes are the alphabet, so every language and every emoji has tokens and decodes to itself; no
+symbol is unknown. `transformers` is imported inside functions: it takes most of a second, and only
+the text stage needs it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,24 +35,28 @@ class Texts:
 
 
 def product_texts(items: Items) -> list[str]:
-    """One text [V] a product: title, category, tags and description, one a line; "" where nothing
-    is known.
+    """One text [V] a product: title, category, tags and description, one a line.
+
+    A product without any of them has the empty text.
     """
     tags = [", ".join(filter(None, listed.split("|"))) for listed in items.tags.tolist()]
     columns = (items.titles.tolist(), items.categories.tolist(), tags, items.descriptions.tolist())
-    return [
-        "\n".join(part for part in map(str.strip, parts) if part)
-        for parts in zip(*columns, strict=True)
-    ]
+    return [_joined_lines(parts) for parts in zip(*columns, strict=True)]
+
+
+def _joined_lines(parts: Iterable[str]) -> str:
+    return "\n".join(part for part in map(str.strip, parts) if part)
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most `vocabulary` tokens, the same for the same texts; at least 258
-    for the bytes.
+    """A byte-level BPE of at most `vocabulary` tokens, the same one for the same texts.
+
+    It has at least 258 tokens: the bytes and two special ones.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
+    # No space is added in front: a text decodes to exactly itself.
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -74,22 +77,20 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenize
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer that `save_pretrained`, ours or Hugging Face's, wrote to folder."""
+    """The tokenizer in a folder of Hugging Face's layout."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int) -> Texts:
-    """The tokens of all texts; a text that is not empty ends with <eos> and is cut so that this end
-    fits max_tokens.
+    """The tokens of all texts, at most max_tokens each; a text that is not empty ends with <eos>.
 
     Texts are never padded here: a padded call would change what the tokenizer saves.
     """
     end = tokenizer.eos_token_id
     encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    rows = [
-        [*encoding.ids[: max_tokens - 1], end] if encoding.ids else [] for encoding in encodings
-    ]
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    rows = [[*found.ids[: max_tokens - 1], end] if found.ids else [] for found in encodings]
+    lengths = [len(row) for row in rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     return Texts(offsets, np.array([token for row in rows for token in row], np.int32))

@@ -1,123 +1,142 @@
-"""The tasks of serve.py: files in, files out. Each function is its task's whole story."""
+"""The top-k items of each user."""
 
 from __future__ import annotations
 
-import datetime
-from pathlib import Path
-from typing import Literal
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.histories import raw_events, read_ids
-from socialrec_jax.data.query import newcomers
-from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW, World
+from socialrec_jax.data.query import Query, newcomers
+from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
-from socialrec_jax.inference.engine import Engine, Recommendations
-from socialrec_jax.serving.writer import check_output, table_writer
+from socialrec_jax.inference.engine import Recommendations
+from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_histories
+
+if TYPE_CHECKING:
+    from socialrec_jax.serving.recommender import Recommender
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecommendOptions:
+    """Options of the task, besides the users."""
+
+    k: int = 10  # items a user, 1..catalogue
+    histories: Frame | None = None  # events of new users, instead of users of the run
+    allow: Ids | None = None  # recommend only these items
+    block: Ids | None = None  # never recommend these items
+    repeats: bool = False  # recommend items of the user's history again
+
+
+def schema(event_types: list[str]) -> pa.Schema:
+    """The columns, one row a recommendation.
+
+    rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
+    p_<event type>: the probability that the user's next event is this one on this item. source: the
+    first list that proposed the item (`candidates.SOURCES`).
+    """
+    probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
+    return pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("rank", pa.int32()),
+            ("item_id", pa.string()),
+            ("score", pa.float32()),
+            *probabilities,
+            ("source", pa.string()),
+            ("reasons", pa.string()),
+        ]
+    )
 
 
 def recommend(
-    run: Path,
-    out: Path,
-    *,
-    k: int = 10,
-    users: Path | None = None,
-    histories: Path | None = None,
-    as_of: str = "now",
-    allow: Path | None = None,
-    block: Path | None = None,
-    repeats: bool = False,
-) -> int:
-    """Write the k best items of each user to out and return the number of rows.
+    recommender: Recommender, users: Ids | None, options: RecommendOptions
+) -> Iterator[pa.Table]:
+    """Recommendations of users (ids, all where None) as a stream of tables of one schema.
 
-    Columns: user_id, rank (1 = best), item_id, score (logit), p_<event type> (probability that the
-    user's next event is this one on this item), source (history, or popular for users without
-    events), reasons. Users for whom fewer than k items are left get fewer rows.
+    Users come in their order, best item first. The first table is empty: a stream has a schema
+    even for an empty list of users.
     """
-    check_output(out)
-    if histories and (users or as_of != "now"):
-        raise UsageError(
-            "--histories goes with neither --users nor --as-of: it brings its own users and events"
-        )
-    when = parse_as_of(as_of)
-    engine = Engine.load(run, when)
-    world = engine.world
-    allowed = _allowed(world, allow, block)
-    user_ids, events = world.user_ids, None
-    if histories:
-        user_ids, events = raw_events(histories, world)
-    chosen = (
-        np.arange(len(user_ids)) if users is None else _positions(world.user_ids, users, "user")
-    )
-    names = np.array(world.items.ids.tolist()), np.array(user_ids.tolist())
-    with table_writer(out) as writer:
-        query = engine.query(chosen, when) if events is None else newcomers(events, chosen)
-        for part in engine.recommend(query, k=k, repeats=repeats, allowed=allowed):
-            writer.write(**_columns(part, *names, world.event_types))
-        return writer.rows
+    engine = recommender.engine
+    columns = schema(engine.world.event_types)
+    allowed = _allowed_items(engine.world, options.allow, options.block)
+    user_ids, query = _query(recommender, users, options.histories)
+    parts = engine.recommend(query, k=options.k, repeats=options.repeats, allowed=allowed)
+    user_names = arrow_strings(user_ids)
+    tables = (_table(part, user_names, recommender.item_ids, columns) for part in parts)
+    return itertools.chain([columns.empty_table()], tables)
 
 
-def _columns(
-    part: Recommendations, item_names: np.ndarray, user_names: np.ndarray, event_types: list[str]
-) -> dict:
-    """One row a recommendation, best first within each user."""
-    row, place = np.nonzero(part.exists)
-    reasons = part.reasons[row, place]
-    return {
-        "user_id": user_names[part.users[row]],
-        "rank": (place + 1).astype(np.int32),
-        "item_id": item_names[part.items[row, place]],
-        "score": part.scores[row, place],
-        **{
-            f"p_{name}": part.type_probabilities[row, place, a]
-            for a, name in enumerate(event_types)
-        },
-        "source": np.array(SOURCES)[part.sources[row, place]],
-        "reasons": np.where(reasons < 0, "", np.strings.add("similar to ", item_names[reasons])),
-    }
+def _query(
+    recommender: Recommender, users: Ids | None, histories: Frame | None
+) -> tuple[Strings, Query]:
+    """(ids that the query's users index, query)."""
+    engine = recommender.engine
+    if histories is not None:
+        if users is not None or not recommender.as_of.is_now:
+            raise UsageError(
+                "--histories goes with neither --users nor --as-of: it brings its own users and "
+                "events"
+            )
+        user_ids, events = read_histories(histories, engine.world)
+        return user_ids, newcomers(events, np.arange(len(user_ids)))
+    numbers = _user_numbers(engine.world, users)
+    return engine.world.user_ids, engine.query(numbers, recommender.as_of)
 
 
-def parse_as_of(text: str) -> AsOf:
-    """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise)."""
-    named = {"now": NOW, "validation": BEFORE_VALIDATION, "test": BEFORE_TEST}
-    if text in named:
-        return named[text]
-    if text.lstrip("-").isdigit():
-        return AsOf.time(int(text))
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"--as-of {text}: give now, validation, test, unix seconds or a time like 2024-05-01"
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-    return AsOf.time(int(moment.timestamp()))
+def _user_numbers(world: World, users: Ids | None) -> np.ndarray:
+    if users is None:
+        return np.flatnonzero(~world.deleted_users)
+    return find_numbers(world.user_ids, users, "user")
 
 
-def _allowed(world: World, allow: Path | None, block: Path | None) -> np.ndarray | None:
-    """Which items may be recommended [V] bool, None when all."""
-    if allow is None and block is None:
+def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.ndarray | None:
+    """Which items may be recommended [V] bool, None when all. Deleted items never are."""
+    deleted = world.deleted_items
+    if allow is None and block is None and not deleted.any():
         return None
-    allowed = np.full(world.num_items, allow is None)
+    allowed = ~deleted
     if allow is not None:
-        allowed[_positions(world.items.ids, allow, "item")] = True
+        allowed[:] = False
+        allowed[find_numbers(world.items.ids, allow, "item")] = True
     if block is not None:
-        allowed[_positions(world.items.ids, block, "item")] = False
+        allowed[find_numbers(world.items.ids, block, "item")] = False
     if not allowed.any():
         raise BadData("--allow and --block leave no item to recommend")
     return allowed
 
 
-def _positions(ids: Strings, file: Path, kind: Literal["user", "item"]) -> np.ndarray:
-    """Numbers of the ids that stand in file. Raises BadData when one is unknown."""
-    wanted = read_ids(file, kind)
-    found = ids.lookup(wanted)
-    if (found < 0).any():
-        unknown = [name for name, position in zip(wanted, found, strict=True) if position < 0]
-        raise BadData(
-            f"{file}: {len(unknown)} of {len(wanted)} {kind} ids are unknown to this run, first {unknown[0]!r}"
-        )
-    return found
+def _table(
+    part: Recommendations, user_names: pa.Array, item_names: pa.Array, columns: pa.Schema
+) -> pa.Table:
+    # Row by row, so that the best item of a user comes first.
+    row, place = np.nonzero(part.exists)
+    probabilities = part.type_probabilities[row, place]
+    arrays = [
+        user_names.take(pa.array(part.users[row])),
+        pa.array(place + 1),
+        item_names.take(pa.array(part.items[row, place])),
+        pa.array(part.scores[row, place]),
+        *(pa.array(column) for column in probabilities.T),
+        pa.array(SOURCES).take(pa.array(part.sources[row, place])),
+        _reasons(part.reasons[row, place], item_names),
+    ]
+    # Take gives large strings and int64 ranks; the file has the narrower types of the contract.
+    typed = [array.cast(field.type) for array, field in zip(arrays, columns, strict=True)]
+    return pa.Table.from_arrays(typed, schema=columns)
+
+
+def _reasons(items: np.ndarray, item_names: pa.Array) -> pa.Array:
+    """Why, in words: the recent item that is similar; nothing where items are -1."""
+    # A masked number takes a null, which any text joined with it stays.
+    similar = item_names.take(pa.array(items, mask=items < 0))
+    prefix = pa.scalar("similar to ", pa.large_string())
+    separator = pa.scalar("", pa.large_string())
+    texts = pc.call_function("binary_join_element_wise", [prefix, similar, separator])
+    return pc.fill_null(texts, "")

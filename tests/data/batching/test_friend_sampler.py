@@ -1,6 +1,4 @@
-"""A tree shows what was known of a user's friends before a moment, weighted as the convolution
-wants it.
-"""
+"""A tree holds what was known of a user's friends at the query time, with normalised weights."""
 
 from __future__ import annotations
 
@@ -28,13 +26,13 @@ def social(tmp_path):
     return with_friends(world, random_edges(60, 400, (FIRST - 10_000, FIRST + 40_000)))
 
 
-def known_before(world, user: int, moment: int) -> dict[int, float]:
+def known_before(world, user: int, time: int) -> dict[int, float]:
     """The naive answer: friends and their weights."""
     rows = range(*world.friends.offsets[user : user + 2])
     return {
         int(world.friends.ids[r]): float(world.friends.weights[r])
         for r in rows
-        if world.friends.times[r] < moment
+        if world.friends.times[r] < time
     }
 
 
@@ -49,10 +47,10 @@ def test_bisection_is_searchsorted_of_each_slice():
     np.testing.assert_array_equal(found.ravel() - offsets[users].ravel(), naive)
 
 
-def test_a_tree_holds_the_friends_before_the_moment_and_their_normalised_weights(social):
-    hood = FriendSampler(social.events, social.friends, social.history_ends(), fan_out=(30, 30))
+def test_a_tree_holds_the_friends_before_the_query_time_and_their_normalised_weights(social):
+    sampler = FriendSampler(social.events, social.friends, social.history_ends(), fan_out=(30, 30))
     query_times = np.full(60, FIRST + 15_000)
-    trees = hood.sample(np.arange(60), query_times)
+    trees = sampler.sample(np.arange(60), query_times)
     for user in range(60):
         friends = known_before(social, user, query_times[0])
         near = trees.users[user, 1:31]
@@ -66,12 +64,12 @@ def test_a_tree_holds_the_friends_before_the_moment_and_their_normalised_weights
     assert ((trees.users[:, 1:] >= 0) == (trees.edges > 0)).all()
 
 
-def test_recent_items_are_the_last_before_the_moment_and_before_the_ends(social):
-    hood = FriendSampler(
+def test_recent_items_are_the_last_before_the_query_time_and_before_the_ends(social):
+    sampler = FriendSampler(
         social.events, social.friends, social.history_ends(BEFORE_VALIDATION), recent=3
     )
-    moment = FIRST + 4 * 3600
-    trees = hood.sample(np.arange(60), np.full(60, moment))
+    time = FIRST + 4 * 3600
+    trees = sampler.sample(np.arange(60), np.full(60, time))
     history_ends = social.history_ends(BEFORE_VALIDATION)
     for user, exists, items, ages in zip(
         trees.users.flat,
@@ -84,18 +82,18 @@ def test_recent_items_are_the_last_before_the_moment_and_before_the_ends(social)
         rows = [
             r
             for r in range(social.events.offsets[user], history_ends[user])
-            if social.events.times[r] < moment
+            if social.events.times[r] < time
         ][-3:][::-1]
         assert items[exists].tolist() == social.events.items[rows].tolist()
-        assert ages[exists].tolist() == (moment - social.events.times[rows]).tolist()
+        assert ages[exists].tolist() == (time - social.events.times[rows]).tolist()
 
 
-def test_too_many_friends_are_sampled_fairly_and_apart(tmp_path):
+def test_too_many_friends_are_sampled_uniformly_and_once(tmp_path):
     world = with_friends(random_world(tmp_path), [(0, f, 1.0, ALWAYS) for f in range(1, 38)])
-    hood = FriendSampler(world.events, world.friends, world.history_ends(), fan_out=(10, 5))
+    sampler = FriendSampler(world.events, world.friends, world.history_ends(), fan_out=(10, 5))
     seen = np.zeros(60)
     for salt in range(400):
-        trees = hood.sample(np.array([0]), np.array([2 * FIRST]), salt)
+        trees = sampler.sample(np.array([0]), np.array([2 * FIRST]), salt)
         friends = trees.users[0, 1:11]
         assert len(set(friends)) == 10
         seen[friends] += 1
@@ -105,18 +103,18 @@ def test_too_many_friends_are_sampled_fairly_and_apart(tmp_path):
 
 
 def test_a_tree_depends_on_its_own_query_alone(social):
-    hood = FriendSampler(social.events, social.friends, social.history_ends(), fan_out=(3, 2))
+    sampler = FriendSampler(social.events, social.friends, social.history_ends(), fan_out=(3, 2))
     users, query_times = np.array([[3, 7], [-1, 9]]), FIRST + np.array([[5000, 9000], [1, 40_000]])
-    together = hood.sample(users, query_times, salt=5)
+    together = sampler.sample(users, query_times, salt=5)
     for place in np.ndindex(2, 2):
-        alone = hood.sample(users[place][None], query_times[place][None], salt=5)
+        alone = sampler.sample(users[place][None], query_times[place][None], salt=5)
         mine = jax.tree.map(lambda leaf, place=place: leaf[place][None], together)
         jax.tree.map(np.testing.assert_array_equal, mine, alone)
-    assert not np.array_equal(together.users, hood.sample(users, query_times, salt=6).users)
+    assert not np.array_equal(together.users, sampler.sample(users, query_times, salt=6).users)
     assert (together.users[1, 0] == -1).all()
 
 
-def test_draws_are_uniform_and_differ_by_every_key():
+def test_random_numbers_are_uniform_and_differ_by_every_key():
     numbers = uniform(1, np.arange(100)[:, None], np.arange(100))
     assert np.histogram(numbers, 10, (0, 1))[0].std() < 60
     assert (
@@ -129,11 +127,11 @@ def test_draws_are_uniform_and_differ_by_every_key():
     )
 
 
-def asking_batches(world, at_request=False, rows=4):
-    hood = FriendSampler(
+def batches_with_friends(world, at_request=False, rows=4):
+    sampler = FriendSampler(
         world.events, world.friends, world.history_ends(BEFORE_VALIDATION), fan_out=(3, 2)
     )
-    social_positions = SocialPositions(hood, 2, at_request)
+    social_positions = SocialPositions(sampler, 2, at_request)
     return TrainingBatches(
         world.events,
         world.history_ends(BEFORE_VALIDATION),
@@ -146,8 +144,8 @@ def asking_batches(world, at_request=False, rows=4):
 
 
 @pytest.mark.parametrize("at_request", [False, True])
-def test_training_asks_at_the_time_of_the_event_or_of_the_request(social, at_request):
-    batches = asking_batches(social, at_request)
+def test_training_queries_at_the_time_of_the_event_or_of_the_request(social, at_request):
+    batches = batches_with_friends(social, at_request)
     for step in range(3):
         batch = batches.at(step)
         assert all(len(set(row)) == 2 for row in batch.social_positions)
@@ -157,18 +155,18 @@ def test_training_asks_at_the_time_of_the_event_or_of_the_request(social, at_req
         owners = social.events.owners[batches.indices(step).sources]
         users = np.take_along_axis(owners, batch.social_positions, 1)
         np.testing.assert_array_equal(batch.friends.users[..., 0], np.where(real, users, -1))
-        hood = batches.social_positions.friend_sampler
-        expected = hood.sample(batch.friends.users[..., 0], query_times, salt=step)
+        sampler = batches.social_positions.friend_sampler
+        expected = sampler.sample(batch.friends.users[..., 0], query_times, salt=step)
         jax.tree.map(np.testing.assert_array_equal, batch.friends, expected)
 
 
 def test_processes_share_the_friends_too(social):
-    whole = asking_batches(social).at(1)
-    parts = [asking_batches(social).at(1, process, 2) for process in range(2)]
+    whole = batches_with_friends(social).at(1)
+    parts = [batches_with_friends(social).at(1, process, 2) for process in range(2)]
     jax.tree.map(lambda a, *b: np.testing.assert_array_equal(a, np.concatenate(b)), whole, *parts)
 
 
-def test_moments_of_each_protocol(tmp_path):
+def test_query_times_of_each_protocol(tmp_path):
     world = world_of(tmp_path, events_of([[1, 2, 3, 4], [1, 2], [5, 6, 7, 8, 9], []]), 10)
     assert (world.query_times(AsOf.time(FIRST + 7)) == FIRST + 7).all()
     assert (world.query_times(NOW) == world.events.times.max() + 1).all()

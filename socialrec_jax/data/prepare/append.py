@@ -1,0 +1,165 @@
+"""New tables, and deletions, make the next generation of a World.
+
+Whoever is known keeps the number, so a model that was trained on a World can be used with every
+later generation. Newcomers are numbered by the md5 of their ids among themselves. Deleted users and
+items leave a tombstone (see `data/world.py`). Only the new tables go through the engine, and what
+they become is merged with the known columns, so the cost is one copy of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from socialrec_jax.config import DataConfig
+from socialrec_jax.data import manifest as manifests
+from socialrec_jax.data.prepare import merge
+from socialrec_jax.data.prepare.build import (
+    RawColumns,
+    check_target,
+    checked_types,
+    files_of,
+    read_columns,
+    replaced_at_end,
+    split_events,
+)
+from socialrec_jax.data.prepare.engines.engine import Engine, open_engine
+from socialrec_jax.data.prepare.formats import Tables, find_tables
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+def append(
+    world: World | Path,
+    source: Path | None,
+    out: Path,
+    *,
+    deleted_users: Sequence[str] = (),
+    deleted_items: Sequence[str] = (),
+) -> World:
+    """The World with the tables in folder `source` added, written to `out`, another folder.
+
+    Settings and split are those of `world`, and the split is made anew over all events. source: the
+    same files as for `prepare`, of which every table may be missing; None: only delete. Deletions
+    come first: an id that is deleted and occurs in `source` is a newcomer. Errors as in `prepare`.
+    """
+    known = World.open(world) if isinstance(world, Path) else world
+    if out.resolve() == known.path.resolve():
+        raise UsageError(f"{out} is the World to append to: name another folder for the next one")
+    check_target(out)
+    tables = find_tables(source, events_required=False) if source else {}
+    files = files_of(tables)
+    root = source or out
+    users, items = _deleted(known, deleted_users, deleted_items)
+    config = DataConfig(**known.manifest["data"])
+    settings = _settings(known, config, users, items)
+    with ThreadPoolExecutor(1) as pool:  # hashes are taken while the engine reads
+        described = pool.submit(lambda: [manifests.describe(file, root) for file in files])
+        if manifests.is_same(out, root, files, settings, described):
+            return World.open(out)
+
+        with replaced_at_end(out) as folder:
+            merged = _build(known, tables, config, users, items, folder)
+            manifest = {**settings, **merged.manifest, "sources": described.result()}
+            merged.with_manifest(manifests.hashed(manifest)).save()
+    return World.open(out)
+
+
+def _settings(
+    known: World, config: DataConfig, deleted_users: np.ndarray, deleted_items: np.ndarray
+) -> dict:
+    # numbers rather than ids: a manifest must not remember whom it forgot
+    deletions = None
+    if len(deleted_users) or len(deleted_items):
+        numbers = json.dumps([deleted_users.tolist(), deleted_items.tolist()])
+        deletions = hashlib.sha256(numbers.encode()).hexdigest()
+    lineage = [*known.manifest["lineage"], known.manifest["hash"]]
+    return manifests.settings(config, known.manifest["split"], lineage, deletions)
+
+
+def _deleted(
+    known: World, users: Sequence[str], items: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of deleted users and items in rising order; unknown ids are logged."""
+    rows = []
+    for kind, ids, column in (("users", users, known.user_ids), ("items", items, known.items.ids)):
+        numbers = np.unique(column.lookup(ids))
+        unknown = len(set(ids)) - int((numbers >= 0).sum())
+        if unknown:
+            log.warning("deletion: %d %s are not in %s", unknown, kind, known.path)
+        rows.append(numbers[numbers >= 0])
+    return rows[0], rows[1]
+
+
+def _build(
+    known: World,
+    tables: Tables,
+    config: DataConfig,
+    deleted_users: np.ndarray,
+    deleted_items: np.ndarray,
+    folder: Path,
+) -> World:
+    remaining = _delete(known, deleted_users, deleted_items)
+    with open_engine(folder) as engine:
+        added = read_columns(engine, tables, config, folder)
+        users = merge.numbers_of(remaining.user_ids, added.user_ids)
+        _merge_users_file(engine, known, users, deleted_users, folder)
+    merged = _merge(remaining, added, users, config, folder)
+    contents = manifests.contents(merged)
+    contents["counts"] |= added.counts
+    return merged.with_manifest({**merged.manifest, **contents})
+
+
+def _merge_users_file(
+    engine: Engine, known: World, users: np.ndarray, deleted: np.ndarray, folder: Path
+) -> None:
+    engine.merge_users(known.path / "users.parquet", users, deleted, folder / "users.parquet")
+
+
+def _delete(known: World, users: np.ndarray, items: np.ndarray) -> World:
+    """The World with tombstones in these rows; its event_splits are made anew later."""
+    if not len(users) and not len(items):
+        return known
+    is_deleted_user, is_deleted_item = (
+        np.isin(np.arange(count), rows)
+        for count, rows in ((known.num_users, users), (known.num_items, items))
+    )
+    return dataclasses.replace(
+        known,
+        user_ids=known.user_ids.replaced(users, [""] * len(users)),
+        events=merge.delete_events(known.events, is_deleted_user, is_deleted_item),
+        friends=merge.delete_friends(known.friends, is_deleted_user),
+        items=merge.delete_items(known.items, items),
+    )
+
+
+def _merge(
+    known: World, added: RawColumns, users: np.ndarray, config: DataConfig, folder: Path
+) -> World:
+    items = merge.numbers_of(known.items.ids, added.items.ids)
+    new_types = [name for name in added.event_types if name not in known.event_types]
+    event_types = checked_types([*known.event_types, *new_types])
+    types = np.array([event_types.index(name) for name in added.event_types], np.int64)
+
+    user_ids = merge.extend_ids(known.user_ids, added.user_ids, users)
+    added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
+    events = merge.merge_events(known.events, added_events)
+    friends = merge.renumber_friends(added.friends, users, len(user_ids))
+    return World(
+        path=folder,
+        manifest={"event_types": event_types},
+        user_ids=user_ids,
+        events=events,
+        event_splits=split_events(events, known.manifest["split"], config),
+        friends=merge.merge_friends(known.friends, friends),
+        items=merge.merge_items(known.items, added.items, items, added.availability_known),
+    )

@@ -1,0 +1,43 @@
+"""A mistake on the command line is one line with a suggestion, before anything is loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+import serve
+from socialrec_jax.errors import INPUT_MISSING, USAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "suggestion"),
+    [
+        (["recomend"], USAGE, "recommend"),
+        (["recommend", "--run", "a", "--out", "b.jsonl", "--usres", "c"], USAGE, "--users"),
+        (["recommend", "--run", "a", "--out", "b.jsonl", "--k", "many"], USAGE, "--k"),
+        (["recommend", "--run", "a"], USAGE, "--out"),
+        (["recommend", "--run", "a", "--out", "b.xlsx"], USAGE, ".parquet"),
+        (["recommend", "--run", "a", "--out", "b.jsonl", "--as-of", "x"], USAGE, "2024-05-01"),
+        (["recommend", "--run", "a", "--out", "nowhere/b.jsonl"], INPUT_MISSING, "nowhere"),
+        (["recommend", "--run", "nowhere", "--out", "b.jsonl"], INPUT_MISSING, "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, suggestion):
+    monkeypatch.chdir(tmp_path)
+    # The environment of this process is not the run's.
+    monkeypatch.setattr(serve.cli, "prepare_jax", lambda run: None)
+    with pytest.raises(SystemExit) as end:
+        serve.main(arguments)
+    message = capsys.readouterr().err
+    assert end.value.code == code
+    assert suggestion in message
+    assert message.count("\n") == 1
+    assert message.startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["recommend", "--help"]])
+def test_help_names_the_tasks_and_their_options(capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        serve.main(arguments)
+    assert end.value.code == 0
+    assert "--run" in capsys.readouterr().out
