@@ -6,7 +6,6 @@ The item-based nearest neighbours of Sarwar et al. (2001), with decay by distanc
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,8 +46,11 @@ class ItemKNN:
         """Count the events before rows history_ends [U]."""
         visible = events.visible(history_ends)
         pairs = _co_occurrence(events, visible, num_items, settings)
-        counts = np.maximum(np.bincount(events.items[visible], minlength=num_items), 1)
-        scale = sparse.diags_array((counts**-settings.damping).astype(np.float32))
+
+        counts = np.bincount(events.items[visible], minlength=num_items)
+        counts = np.maximum(counts, 1)  # of an item without events there are no pairs either
+        damped = (counts**-settings.damping).astype(np.float32)
+        scale = sparse.diags_array(damped)
         similarity = sparse.csr_array(scale @ pairs @ scale)
         return cls(_nearest_neighbours(similarity), settings.history_decay)
 
@@ -71,9 +73,12 @@ def _co_occurrence(
     """
     total = sparse.csr_array((num_items, num_items), dtype=np.float32)
     for distance, (first, second) in _pairs(events, visible, settings.window):
-        weights = np.full(len(first), settings.distance_decay ** (distance - 1), np.float32)
+        weight = settings.distance_decay ** (distance - 1)
+        weights = np.full(len(first), weight, np.float32)
         total = total + sparse.csr_array((weights, (first, second)), total.shape)
     total = sparse.csr_array(total + settings.reverse * total.T)
+
+    # An item is not its own neighbour.
     total.setdiag(0)
     total.eliminate_zeros()
     return total
@@ -84,8 +89,10 @@ def _pairs(
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """For each distance 1..window: (earlier items, later items) of visible events of one user."""
     rows = np.flatnonzero(visible)
-    owners, items = events.owners[rows], events.items[rows]
-    for distance in itertools.takewhile(lambda d: d < len(rows), range(1, window + 1)):
+    owners = events.owners[rows]
+    items = events.items[rows]
+    longest = min(window, len(rows) - 1)
+    for distance in range(1, longest + 1):
         same_user = owners[distance:] == owners[:-distance]
         yield distance, (items[:-distance][same_user], items[distance:][same_user])
 
@@ -93,10 +100,13 @@ def _pairs(
 def _nearest_neighbours(similarity: sparse.csr_array) -> sparse.csr_array:
     """The matrix with only the _MAX_NEIGHBOURS largest entries of each row."""
     entries = similarity.tocoo()
-    order = np.lexsort((np.negative(entries.data), entries.coords[0]))
-    rows = entries.coords[0][order]
-    first_of_row = np.searchsorted(rows, np.arange(len(similarity.indptr)))
-    position_in_row = np.arange(len(rows)) - first_of_row[rows]
-    selected = order[position_in_row < _MAX_NEIGHBOURS]
-    coordinates = tuple(axis[selected] for axis in entries.coords)
+    rows, columns = entries.coords
+    by_row_then_value = np.lexsort((-entries.data, rows))
+
+    sorted_rows = rows[by_row_then_value]
+    first_of_row = np.searchsorted(sorted_rows, np.arange(len(similarity.indptr)))
+    position_in_row = np.arange(len(rows)) - first_of_row[sorted_rows]
+    selected = by_row_then_value[position_in_row < _MAX_NEIGHBOURS]
+
+    coordinates = (rows[selected], columns[selected])
     return sparse.csr_array((entries.data[selected], coordinates), similarity.shape)

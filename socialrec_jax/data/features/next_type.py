@@ -33,10 +33,13 @@ class NextTypeRegression:
     ) -> NextTypeRegression:
         """Learn from the events before rows history_ends [U], except the first of each user."""
         rows = _examples(events, history_ends, seed)
-        x = _count_features(events, events.owners[rows], rows, num_event_types)
+        users = events.owners[rows]
+        x = _count_features(events, users, rows, num_event_types)
         if not len(x):
             return cls._uniform(x.shape[1], num_event_types)
-        center, scale = x.mean(0), x.std(0) + 1e-6
+
+        center = x.mean(0)
+        scale = x.std(0) + 1e-6  # a constant feature has no deviation
         standardised = _standardise(x, center, scale)
         weights = _fit_weights(standardised, events.types[rows], num_event_types)
         return cls(center, scale, weights)
@@ -44,8 +47,10 @@ class NextTypeRegression:
     @classmethod
     def _uniform(cls, num_features: int, num_event_types: int) -> NextTypeRegression:
         """All types are equally likely: there is nothing to learn from."""
+        center = np.zeros(num_features)
+        scale = np.ones(num_features)
         weights = np.zeros((num_features + 1, num_event_types))
-        return cls(np.zeros(num_features), np.ones(num_features), weights)
+        return cls(center, scale, weights)
 
     def probabilities(
         self, events: Events, users: np.ndarray, history_ends: np.ndarray
@@ -53,7 +58,8 @@ class NextTypeRegression:
         """[Q, A] that the next event of users [Q] is of each type, given rows before history_ends."""
         num_event_types = self.weights.shape[1]
         x = _count_features(events, users, history_ends, num_event_types)
-        return softmax(_standardise(x, self.center, self.scale) @ self.weights, axis=1)
+        standardised = _standardise(x, self.center, self.scale)
+        return softmax(standardised @ self.weights, axis=1)
 
     def save(self, file: Path) -> None:
         np.savez(file, **dataclasses.asdict(self))
@@ -67,10 +73,12 @@ class NextTypeRegression:
 def _examples(events: Events, history_ends: np.ndarray, seed: int) -> np.ndarray:
     """Rows of events to learn from: visible, with a history; a random sample if there are many."""
     rows = np.flatnonzero(events.visible(history_ends))
-    rows = rows[rows > events.starts[events.owners[rows]]]
-    if len(rows) > _MAX_EXAMPLES:
-        rows = np.random.default_rng(seed).choice(rows, _MAX_EXAMPLES, replace=False)
-    return rows
+    first_rows = events.starts[events.owners[rows]]
+    rows = rows[rows > first_rows]
+    if len(rows) <= _MAX_EXAMPLES:
+        return rows
+    rng = np.random.default_rng(seed)
+    return rng.choice(rows, _MAX_EXAMPLES, replace=False)
 
 
 def _count_features(
@@ -78,22 +86,24 @@ def _count_features(
 ) -> np.ndarray:
     """[Q, 3 A + 1]: log counts of each type, their shares, the last type, the log length."""
     one_hot = np.eye(num_event_types, dtype=np.int32)
+    # Differences of running counts are the counts of any slice.
     running = np.zeros((len(events.types) + 1, num_event_types), np.int32)
     np.cumsum(one_hot[events.types], axis=0, out=running[1:])
-
     counts = running[history_ends] - running[events.offsets[users]]
+
     length = counts.sum(1, keepdims=True)
     at_least_one = np.maximum(length, 1)
+    shares = counts / at_least_one
     last_row = np.maximum(history_ends - 1, 0)
     last_type = np.where(length > 0, one_hot[events.types[last_row]], 0)
-    return np.concatenate(
-        [np.log1p(counts), counts / at_least_one, last_type, np.log(at_least_one)], axis=1
-    )
+    return np.concatenate([np.log1p(counts), shares, last_type, np.log(at_least_one)], axis=1)
 
 
 def _standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Standardised features with a column of ones for the bias."""
-    return np.concatenate([(x - center) / scale, np.ones((len(x), 1))], axis=1)
+    standardised = (x - center) / scale
+    ones = np.ones((len(x), 1))
+    return np.concatenate([standardised, ones], axis=1)
 
 
 def _fit_weights(x: np.ndarray, types: np.ndarray, num_event_types: int) -> np.ndarray:
@@ -106,10 +116,14 @@ def _fit_weights(x: np.ndarray, types: np.ndarray, num_event_types: int) -> np.n
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(shape)
         probabilities = softmax(x @ weights, axis=1)
-        of_truth = probabilities[np.arange(len(x)), types]
-        loss = -np.mean(np.log(of_truth + 1e-12)) + _L2 / 2 * np.sum(weights**2)
-        gradient = x.T @ (probabilities - one_hot) / len(x) + _L2 * weights
+        of_true_type = probabilities[np.arange(len(x)), types]
+
+        cross_entropy = -np.mean(np.log(of_true_type + 1e-12))
+        loss = cross_entropy + _L2 / 2 * np.sum(weights**2)
+        errors = probabilities - one_hot
+        gradient = x.T @ errors / len(x) + _L2 * weights
         return float(loss), gradient.reshape(-1)
 
     start = np.zeros(shape[0] * shape[1])
-    return minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B").x.reshape(shape)
+    result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B")
+    return result.x.reshape(shape)

@@ -20,11 +20,16 @@ def recent_popularity(
     if not visible.any():
         return np.zeros(num_items, np.float32)
 
-    items, times = events.items[visible], events.times[visible].astype(np.float64)
-    half_life_seconds = max((times.max() - times.min()) * half_life, 1.0)
-    weights = 0.5 ** ((times.max() - times) / half_life_seconds)
+    items = events.items[visible]
+    times = events.times[visible].astype(np.float64)
+    newest = times.max()
+
+    # Events of one moment have no time span; a second avoids the division by zero.
+    half_life_seconds = max((newest - times.min()) * half_life, 1.0)
+    weights = 0.5 ** ((newest - times) / half_life_seconds)
     counts = np.bincount(items, weights, minlength=num_items)
 
     smallest = weights.min() / 10
-    shares = (counts + smallest) / (counts.sum() + num_items * smallest)
+    total = counts.sum() + num_items * smallest
+    shares = (counts + smallest) / total
     return np.log(shares).astype(np.float32)

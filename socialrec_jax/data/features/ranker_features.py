@@ -23,7 +23,7 @@ from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.recent_items import recent_items, top_k_sparse
 from socialrec_jax.data.query import Query
-from socialrec_jax.data.world import World
+from socialrec_jax.data.world import Events, World
 
 # The columns of the feature matrix. A trained ranker depends on their order.
 NAMES = (

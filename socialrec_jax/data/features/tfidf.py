@@ -6,6 +6,7 @@ says more about these two.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -23,21 +24,25 @@ _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W_぀-ヿ㐀-鿿]+")
 
 def word_matrix(items: Items) -> sparse.csr_array:
     """Tf-idf [V, W] of the words of titles and descriptions; see `tfidf_matrix`."""
-    titles, descriptions = items.titles.tolist(), items.descriptions.tolist()
-    texts = [f"{t} {d}".lower() for t, d in zip(titles, descriptions, strict=True)]
+    titles = items.titles.tolist()
+    descriptions = items.descriptions.tolist()
+    pairs = zip(titles, descriptions, strict=True)
+    texts = [f"{title} {description}".lower() for title, description in pairs]
     return tfidf_matrix([_WORD.findall(text) for text in texts])
 
 
 def label_matrix(items: Items) -> sparse.csr_array:
     """Tf-idf [V, W] of tags and categories; see `tfidf_matrix`."""
-    tags, categories = items.tags.tolist(), items.categories.tolist()
-    pairs = zip(tags, categories, strict=True)
-    return tfidf_matrix([_labels(tag_list, category) for tag_list, category in pairs])
+    tag_lists = items.tags.tolist()
+    categories = items.categories.tolist()
+    return tfidf_matrix(list(map(_labels, tag_lists, categories)))
 
 
 def _labels(tag_list: str, category: str) -> set[str]:
     """The tags and the category of one product; a tag and a category of one name are different."""
-    labels = {*tag_list.split("|"), f"category {category}" if category else ""}
+    labels = set(tag_list.split("|"))
+    if category:
+        labels.add(f"category {category}")
     return labels - {""}
 
 
@@ -52,7 +57,8 @@ def tfidf_matrix(documents: Sequence[Iterable[str]]) -> sparse.csr_array:
     new_columns, num_columns = _select_vocabulary(document_frequency)
 
     selected = new_columns[columns] >= 0
-    rows, columns = rows[selected], columns[selected]
+    rows = rows[selected]
+    columns = columns[selected]
     inverse_frequency = len(documents) / document_frequency[columns]
     weights = np.log(inverse_frequency).astype(np.float32)
 
@@ -80,7 +86,9 @@ def _select_vocabulary(document_frequency: np.ndarray) -> tuple[np.ndarray, int]
     """
     shared = np.flatnonzero(document_frequency > 1)
     most_frequent_first = np.argsort(-document_frequency[shared], kind="stable")
-    selected = np.sort(shared[most_frequent_first[:_MAX_VOCABULARY]])
+    selected = shared[most_frequent_first[:_MAX_VOCABULARY]]
+    selected.sort()
+
     new_columns = np.full(len(document_frequency), -1)
     new_columns[selected] = np.arange(len(selected))
     return new_columns, len(selected)
@@ -91,16 +99,21 @@ def _rarest_terms(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The _MAX_TERMS_PER_ITEM entries with the largest weights of each row; rows are sorted."""
     by_row_then_weight = np.lexsort((-weights, rows))
+    # The rows are sorted, so the order within a row is the only one that changes.
     first_of_row = np.searchsorted(rows, rows)
     position_in_row = np.arange(len(rows)) - first_of_row
-    selected = np.sort(by_row_then_weight[position_in_row < _MAX_TERMS_PER_ITEM])
+
+    selected = by_row_then_weight[position_in_row < _MAX_TERMS_PER_ITEM]
+    selected.sort()
     return rows[selected], columns[selected], weights[selected]
 
 
 def _normalised_rows(matrix: sparse.csr_array) -> sparse.csr_array:
     """Rows of length 1; rows of zeros stay."""
-    lengths = np.sqrt(np.asarray(matrix.power(2).sum(axis=1)).reshape(-1))
-    scale = sparse.diags_array(1 / np.maximum(lengths, 1e-6), dtype=np.float32)
+    squares = np.asarray(matrix.power(2).sum(axis=1))
+    lengths = np.sqrt(squares.reshape(-1))
+    inverse = 1 / np.maximum(lengths, 1e-6)
+    scale = sparse.diags_array(inverse, dtype=np.float32)
     return sparse.csr_array(scale @ matrix)
 
 
@@ -124,5 +137,7 @@ def similarity(
 
 def _segment_sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """The sum of values[bounds[i]:bounds[i + 1]] for each i; empty segments are zero."""
-    running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    # In double precision, because two large running sums are subtracted.
+    sums = np.cumsum(values, dtype=np.float64)
+    running = np.concatenate([[0.0], sums])
     return running[bounds[1:]] - running[bounds[:-1]]
