@@ -101,7 +101,7 @@ def _nearest_neighbours(similarity: sparse.csr_array) -> sparse.csr_array:
     """The matrix with only the _MAX_NEIGHBOURS largest entries of each row."""
     entries = similarity.tocoo()
     rows, columns = entries.coords
-    by_row_then_value = np.lexsort((-entries.data, rows))
+    by_row_then_value = np.lexsort((np.negative(entries.data), rows))
 
     sorted_rows = rows[by_row_then_value]
     first_of_row = np.searchsorted(sorted_rows, np.arange(len(similarity.indptr)))

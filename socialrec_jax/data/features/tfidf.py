@@ -73,9 +73,14 @@ def _numbered_terms(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """(document [N], term number [N] of each entry, number of terms): each term once a document."""
     vocabulary: dict[str, int] = {}
-    sets = [{vocabulary.setdefault(term, len(vocabulary)) for term in terms} for terms in documents]
-    rows = np.repeat(np.arange(len(sets)), [len(terms) for terms in sets])
-    columns = np.fromiter((term for terms in sets for term in terms), np.int64)
+
+    def number_of(term: str) -> int:
+        return vocabulary.setdefault(term, len(vocabulary))
+
+    numbers = [set(map(number_of, terms)) for terms in documents]
+    lengths = list(map(len, numbers))
+    rows = np.repeat(np.arange(len(numbers)), lengths)
+    columns = np.fromiter(itertools.chain.from_iterable(numbers), np.int64)
     return rows, columns, len(vocabulary)
 
 
