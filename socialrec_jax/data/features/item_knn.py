@@ -93,8 +93,10 @@ def _pairs(
     items = events.items[rows]
     longest = min(window, len(rows) - 1)
     for distance in range(1, longest + 1):
+        earlier = items[:-distance]
+        later = items[distance:]
         same_user = owners[distance:] == owners[:-distance]
-        yield distance, (items[:-distance][same_user], items[distance:][same_user])
+        yield distance, (earlier[same_user], later[same_user])
 
 
 def _nearest_neighbours(similarity: sparse.csr_array) -> sparse.csr_array:

@@ -129,11 +129,13 @@ def similarity(
 
     profiles [q, V]: weights of the items in a user's history. terms [V, W]: tf-idf of the items.
     """
+    # Dense rows of the profiles, so that the terms of a candidate can be looked up by number.
     term_weights = sparse.csr_array(profiles @ terms).toarray()
     of_candidates = terms[candidates.reshape(-1)]
     terms_per_candidate = np.diff(of_candidates.indptr)
 
-    query_of_candidate = np.arange(candidates.size) // candidates.shape[1]
+    num_candidates = candidates.shape[1]
+    query_of_candidate = np.arange(candidates.size) // num_candidates
     query = np.repeat(query_of_candidate, terms_per_candidate)
     products = of_candidates.data * term_weights[query, of_candidates.indices]
     sums = _segment_sums(products, of_candidates.indptr)
