@@ -1,9 +1,11 @@
-"""Benchmarks: one question a file, ratios within one run, the last line one JSON object.
+"""Benchmarks: one question a suite, ratios within one run, the last line one JSON object.
 
-numpy's BLAS threads sleep here when they are done: by default they spin on for some 20 ms, in what
-is timed next.
+`harness/` times and records, `work/` is what is timed, `suites/` says which work answers which
+question, `peers/` runs other systems, and `output/` shows the results.
 """
 
 import os
 
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # log2 of cycles, read when numpy is imported
+# By default numpy's BLAS threads spin for some 20 ms after a product, in what is timed next. This
+# lets them sleep at once: log2 of cycles, read when numpy is imported.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")

@@ -1,246 +1,137 @@
-"""`python -m benchmarks run|compare|report`: how fast, how good, and is it another speed than
-before?
+"""How fast, how good, and is it another speed than before?
 
     python -m benchmarks run --suite train --tiny --out results
     python -m benchmarks compare old/train.jsonl new/train.jsonl
     python -m benchmarks report results/*.jsonl --out report.html
 
-The last line printed is one JSON object. Exit codes: those of the programs (docs/contracts.md);
-`run` ends with 70 when a case was wrong, failed or beat the hardware, `compare` with 70 when a
-count that CI gates on grew.
+The last line printed is one JSON object. Exit codes are those of the programs (docs/contracts.md):
+`run` ends with 70 when a case was wrong, failed or was faster than the hardware allows, `compare
+--gate` with 70 when a count is worse.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
-import tempfile
 from pathlib import Path
+from typing import Annotated, Literal
 
-from benchmarks.suites import SUITES, cases_of
-from socialrec_jax.config import PRESETS
-from socialrec_jax.errors import INTERNAL, INTERRUPTED, UsageError, UserError
-from socialrec_jax.runtime.memory import keep_freed_memory
+from tyro.conf import (
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    arg,
+    subcommand,
+)
 
-CONTESTS = ("sequences", "text", "graph")  # of `benchmarks.race`, which is slow to import
+from benchmarks.suites import STUDIES, Study, TimedSuite
+from socialrec_jax.runtime import cli
+
+# JAX is imported by the commands, so that `--help` need not wait for it.
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Run a suite."""
+
+    suite: TimedSuite | Study
+    """Which question to answer: docs/benchmarks.md lists them."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the result file, and of the runs of quality and peers."""
+    only: Annotated[str, arg(metavar="TEXT")] = ""
+    """Cases with this in their name or preset."""
+    tiny: bool = False
+    """The presets' twins for CPUs."""
+    seconds: float = 4.0
+    """Time for each case, after its least rounds."""
+    price_per_hour: float | None = None
+    """Of all devices together: adds the cost of a million units."""
+    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    """quality, peers: raw tables; without them the embedded sample shop."""
+    split: Literal["leave-one-out", "time"] = "leave-one-out"
+    """quality, peers: how the held-out events are chosen."""
+    preset: Literal["tiny", "base", "large"] | None = None
+    """quality, peers: tiny for the sample shop by default, base for tables."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """quality: the seeds of each arm."""
+    arms: tuple[str, ...] = ()
+    """quality: parts of the suite; all of them by default."""
+    peers_python: Annotated[Path, arg(metavar="FILE")] = Path(".venv-peers/bin/python")
+    """peers: the Python of the environment in which they are installed."""
+    tasks: tuple[Literal["sequences", "text", "graph"], ...] = ("sequences", "text", "graph")
+    """peers: what is compared."""
+    epochs: int = 30
+    """peers: of RecTools and RecBole at most."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """peers: where all systems run."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Is B another speed than A?"""
+
+    a: Annotated[Positional[Path], arg(metavar="A")]
+    """Result file of before."""
+    b: Annotated[Positional[Path], arg(metavar="B")]
+    """Result file of now."""
+    gate: bool = False
+    """Exit with 70 when a count (never a time) of B is worse."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one HTML page about any number of result files."""
+
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
+    """Result files."""
+    out: Annotated[Path, arg(metavar="FILE.html")]
+    """The page."""
+    price_per_hour: float | None = None
+    """Of all devices together: adds the cost of a million units."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+Command = (
+    Annotated[Run, subcommand("run")]
+    | Annotated[Compare, subcommand("compare")]
+    | Annotated[Report, subcommand("report")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """What `socialrec-bench` and `python -m benchmarks` call."""
+    cli.main(execute, arguments)
+
+
+def execute(arguments: list[str]) -> None:
+    """Run one command, and exit with its code."""
+    command = cli.parse(
+        FlagCreatePairsOff[OmitArgPrefixes[OmitSubcommandPrefixes[Command]]],
+        args=arguments,
         prog="python -m benchmarks",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True)
-    _run_options(commands.add_parser("run", help="run a suite"))
-    two = commands.add_parser("compare", help="is B another speed than A?")
-    two.add_argument("a", type=Path, metavar="A", help="result file of before")
-    two.add_argument("b", type=Path, metavar="B", help="result file of now")
-    two.add_argument(
-        "--gate", action="store_true", help="exit 70 when a count (never a time) of B is worse"
-    )
-    two.set_defaults(action=compare)
-    page = commands.add_parser("report", help="one HTML page about any number of result files")
-    page.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    page.add_argument("--out", type=Path, required=True, metavar="FILE.html")
-    page.add_argument(
-        "--price-per-hour",
-        type=float,
-        help="of all devices together: adds the cost of a million units",
-    )
-    page.set_defaults(action=report)
-    options = parser.parse_args()
-    try:
-        sys.exit(options.action(options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.code)
-    except KeyboardInterrupt:
-        print("interrupted; the rows that were measured are in the result file", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    sys.exit(_run(command))
 
 
-def _run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--suite", choices=(*SUITES, "quality", "peers"), required=True)
-    run.add_argument(
-        "--out", type=Path, help="folder of the result file, and of the runs of quality and peers"
-    )
-    run.add_argument(
-        "--only", metavar="TEXT", default="", help="cases with this in their name or preset"
-    )
-    run.add_argument("--tiny", action="store_true", help="the presets' twins for CPUs")
-    run.add_argument(
-        "--seconds", type=float, default=4.0, help="time for each case, after its least rounds"
-    )
-    run.add_argument(
-        "--price-per-hour",
-        type=float,
-        help="of all devices together: adds the cost of a million units",
-    )
-    quality = run.add_argument_group("quality and peers")
-    quality.add_argument(
-        "--data", type=Path, help="raw tables; without them the embedded sample shop"
-    )
-    quality.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
-    quality.add_argument(
-        "--preset", choices=sorted(PRESETS), help="tiny for the sample shop, base for tables"
-    )
-    quality.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    quality.add_argument(
-        "--arms", nargs="+", default=None, help="parts of the quality suite; all of them by default"
-    )
-    peers = run.add_argument_group("peers")
-    peers.add_argument(
-        "--peers-python",
-        type=Path,
-        default=Path(".venv-peers/bin/python"),
-        help="where they are installed",
-    )
-    peers.add_argument("--contests", nargs="+", choices=CONTESTS, default=list(CONTESTS))
-    peers.add_argument("--epochs", type=int, default=30, help="of RecTools and RecBole at most")
-    run.set_defaults(action=run_suite)
+def _run(command: Run | Compare | Report) -> int:
+    from benchmarks import commands
 
+    if isinstance(command, Compare):
+        return commands.compare(command.a, command.b, command.gate)
+    if isinstance(command, Report):
+        return commands.report(command.files, command.out, command.price_per_hour)
+    if command.suite in STUDIES:
+        from benchmarks import studies
 
-def run_suite(options: argparse.Namespace) -> int:
-    if options.suite in ("quality", "peers"):
-        return {"quality": quality, "peers": peers}[options.suite](options)
-    if options.suite == "serve":
-        keep_freed_memory()  # as serve.py does
-    from benchmarks import gains, listing, runner
-    from benchmarks.hardware import stay_within_memory
-    from benchmarks.schema import NOT_RUN, OK, OUT_OF_MEMORY
-
-    stay_within_memory()
-    out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
-    effort = runner.Effort(seconds_per_case=options.seconds)
-    cases = [
-        case
-        for case in cases_of(options.suite, options.tiny)
-        if options.only in f"{case.name} {case.preset}"
-    ]
-    if not cases:
-        raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
-    results = runner.run_suite(options.suite, cases, effort, out)
-    print(listing.table(results, options.price_per_hour))
-    if options.suite == "ladder":
-        print(gains.table(results.rows))
-    shown = (
-        "case",
-        "preset",
-        "status",
-        "unit",
-        "p50",
-        "spread",
-        "units_per_second",
-        "mfu",
-        "bound_by",
-    )
-    rows = [{name: getattr(row, name) for name in shown} for row in results.rows]
-    file = str(out / f"{options.suite}.jsonl")
-    print(
-        json.dumps(
-            {
-                "benchmark": options.suite,
-                "file": file,
-                "commit": results.run.commit,
-                "results": rows,
-            }
-        )
-    )
-    return (
-        0 if all(row.status in (OK, OUT_OF_MEMORY, NOT_RUN) for row in results.rows) else INTERNAL
-    )
-
-
-def compare(options: argparse.Namespace) -> int:
-    from benchmarks import compare as comparing
-    from benchmarks import schema
-
-    old, new = schema.read(options.a), schema.read(options.b)
-    if old.run.config_hash != new.run.config_hash:
-        print(
-            "the two runs were not asked the same: other cases or another effort", file=sys.stderr
-        )
-    verdicts = comparing.compare(old, new)
-    print(comparing.table(verdicts))
-    worse = [verdict for verdict in verdicts if verdict.counts]
-    print(
-        json.dumps(
-            {
-                "benchmark": "compare",
-                "results": [dataclasses.asdict(verdict) for verdict in verdicts],
-            }
-        )
-    )
-    return INTERNAL if options.gate and worse else 0
-
-
-def report(options: argparse.Namespace) -> int:
-    from benchmarks import report as reporting
-    from benchmarks import schema
-
-    reporting.write(
-        options.out, {file: schema.read(file) for file in options.files}, options.price_per_hour
-    )
-    print(json.dumps({"benchmark": "report", "file": str(options.out)}))
-    return 0
-
-
-def quality(options: argparse.Namespace) -> int:
-    from benchmarks import quality as suite
-
-    arms = options.arms or [*suite.ARMS, suite.STRICT]
-    world, config, folder = _shop(options)
-    results = suite.run_suite(world, config, arms, options.seeds, folder)
-    print(suite.table(results))
-    record = {
-        "benchmark": "quality",
-        "data": world.manifest["counts"],
-        "split": config.split,
-        "seeds": options.seeds,
-    }
-    _write(record | {"results": results}, folder)
-    return 0
-
-
-def peers(options: argparse.Namespace) -> int:
-    from benchmarks import race
-
-    world, _, folder = _shop(options)
-    rows = race.run(
-        world, folder / "shop", options.peers_python, folder, options.contests, options.epochs
-    )
-    rows = race.with_seconds_to_goal(rows)
-    print(race.table(rows))
-    _write({"benchmark": "peers", "data": world.manifest["counts"], "results": rows}, folder)
-    return 0
-
-
-def _write(record: dict, folder: Path) -> None:
-    """Print the record as one line, and keep it beside the runs that it is about."""
-    from socialrec_jax.runtime.environment import environment
-    from socialrec_jax.runtime.run import write_atomically
-
-    line = json.dumps(record | {"environment": environment()})
-    write_atomically(folder / f"{record['benchmark']}.json", line + "\n")
-    print(line)
-
-
-def _shop(options: argparse.Namespace):
-    """(World, Config, folder of the runs) of what --data, --split and --preset say."""
-    from socialrec_jax.pipeline.run import open_world, sample_tables
-    from socialrec_jax.runtime.run import RunDirectory
-
-    preset = options.preset or ("base" if options.data else "tiny")
-    config = dataclasses.replace(PRESETS[preset](), split=options.split)
-    folder = options.out or Path(tempfile.mkdtemp(prefix=f"{options.suite}-"))
-    shop = RunDirectory(folder / "shop")
-    with shop.lock():
-        world = open_world(shop, options.data or sample_tables(shop, 0), config)
-        shop.write_config(config)
-    return world, config, folder
+        return {"quality": studies.quality, "peers": studies.peers}[command.suite](command)
+    return commands.run_suite(command)
 
 
 if __name__ == "__main__":

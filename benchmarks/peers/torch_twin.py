@@ -2,10 +2,13 @@
 a user.
 
 Same sizes, same softmax (over all items with `--negatives 0`), same optimiser; no packing, no
-compiled loop. A test holds its states and losses against ours.
+compiled loop. A test compares its states and losses with those of the JAX model.
 """
 
 from __future__ import annotations
+
+import dataclasses
+from argparse import Namespace
 
 import numpy as np
 import torch
@@ -14,6 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 TIME_BUCKETS, POSITION_BUCKETS = 32, 16
+TEMPERATURE = 0.07
+_WARM_UP = 2  # steps
 
 
 class RMSNorm(nn.Module):
@@ -41,21 +46,23 @@ class Block(nn.Module):
 
     def forward(self, x, bias):
         """x [B, T, D], bias [B, H, T, T] with -inf where nothing may be seen."""
-        x = x + torch.sigmoid(self.gates[0](x)) * self.dropout(self._attend(self.norms[0](x), bias))
-        gate, up = self.widen(self.norms[1](x)).chunk(2, -1)
-        return x + torch.sigmoid(self.gates[1](x)) * self.dropout(
-            self.narrow(functional.silu(gate) * up)
-        )
+        attended = self._attend(self.norms[0](x), bias)
+        x = x + torch.sigmoid(self.gates[0](x)) * self.dropout(attended)
+        transformed = self._transform(self.norms[1](x))
+        return x + torch.sigmoid(self.gates[1](x)) * self.dropout(transformed)
 
     def _attend(self, x, bias):
         B, T, D = x.shape
-        query, key, value = (
-            self.qkv(x).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        mixed = functional.scaled_dot_product_attention(
-            self.query_norm(query), self.key_norm(key), value, attn_mask=bias
-        )
+        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = self.query_norm(query), self.key_norm(key)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.out(mixed.transpose(1, 2).reshape(B, T, D))
+
+    def _transform(self, x):
+        """SwiGLU."""
+        gate, up = self.widen(x).chunk(2, -1)
+        return self.narrow(functional.silu(gate) * up)
 
 
 class Twin(nn.Module):
@@ -72,24 +79,29 @@ class Twin(nn.Module):
         self.norm, self.state = RMSNorm(width), nn.Linear(width, width)
 
     def forward(self, items, times):
-        """Unit-length states [B, T, D] after each event; items and times [B, T] are padded at the
-        right.
+        """Unit-length states [B, T, D] after each event.
+
+        items and times [B, T] are padded at the right.
         """
-        x = functional.normalize(self.items(items), dim=-1) * self.items.embedding_dim**0.5
-        x = self.dropout(x)
-        T = items.shape[1]
-        place = torch.arange(T)
-        steps = (place[:, None] - place[None]).clamp(min=0)
-        ages = (times[:, :, None] - times[:, None]).clamp(min=0)
-        both = self.time_bias(log_buckets(ages, TIME_BUCKETS)) + self.position_bias(
-            log_buckets(steps, POSITION_BUCKETS)
-        )
-        future = torch.full((T, T), float("-inf")).triu(1)
-        for block, bias in zip(
-            self.blocks, both.permute(0, 3, 1, 2).split(self.heads, 1), strict=True
-        ):
-            x = block(x, bias + future)
+        # Item vectors have unit length; the stream has unit variance.
+        vectors = functional.normalize(self.items(items), dim=-1)
+        x = self.dropout(vectors * self.items.embedding_dim**0.5)
+        for block, bias in zip(self.blocks, self._biases(times), strict=True):
+            x = block(x, bias)
         return functional.normalize(self.state(self.norm(x)), dim=-1)
+
+    def _biases(self, times) -> list:
+        """One attention bias [B, H, T, T] for each layer, -inf where the key is later."""
+        T = times.shape[1]
+        columns = torch.arange(T, device=times.device)
+        steps = (columns[:, None] - columns[None]).clamp(min=0)
+        ages = (times[:, :, None] - times[:, None]).clamp(min=0)
+        by_time = self.time_bias(log_buckets(ages, TIME_BUCKETS))
+        by_position = self.position_bias(log_buckets(steps, POSITION_BUCKETS))
+        future = torch.full((T, T), float("-inf"), device=times.device).triu(1)
+        # [B, T, T, layers x heads] to [B, layers x heads, T, T]
+        heads_first = (by_time + by_position).permute(0, 3, 1, 2)
+        return [bias + future for bias in heads_first.split(self.heads, 1)]
 
 
 def log_buckets(distance, num_buckets: int):
@@ -100,80 +112,116 @@ def log_buckets(distance, num_buckets: int):
 def sampled_loss(model: Twin, states, targets, negatives, log_expected, temperature: float):
     """Cross-entropy of the target among itself and shared negatives, with the logQ correction."""
     scaled = states / temperature
-    positive = (scaled * functional.normalize(model.items(targets), dim=-1)).sum(-1)
-    scores = scaled @ functional.normalize(model.items(negatives), dim=-1).T - log_expected
+    target_vectors = functional.normalize(model.items(targets), dim=-1)
+    negative_vectors = functional.normalize(model.items(negatives), dim=-1)
+    positive = (scaled * target_vectors).sum(-1)
+    scores = scaled @ negative_vectors.T - log_expected
+    # A negative that is the target itself does not count.
     scores = scores.masked_fill(negatives[None] == targets[:, None], float("-inf"))
     return (torch.logaddexp(positive, scores.logsumexp(-1)) - positive).mean()
 
 
 def full_loss(model: Twin, states, targets, temperature: float):
     """Cross-entropy of the target among all items."""
-    scores = (states / temperature) @ functional.normalize(model.items.weight, dim=-1).T
+    catalogue = functional.normalize(model.items.weight, dim=-1)
+    scores = (states / temperature) @ catalogue.T
     return functional.cross_entropy(scores, targets)
 
 
-def padded(data: Sequences, users: np.ndarray, length: int):
-    """(items, times, targets) [B, T] and which are real: the last T + 1 events of each user, padded
-    at the right.
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The loss of the states; negatives follow half the counts, half a uniform distribution."""
+
+    probabilities: torch.Tensor  # [V]
+    num_negatives: int  # 0 = full softmax
+
+    @classmethod
+    def of(cls, data: Sequences, num_negatives: int, device: str) -> Loss:
+        counts = np.bincount(data.items, minlength=data.num_items)
+        # The same distribution as the JAX model's negatives have.
+        probabilities = 0.5 * counts / counts.sum() + 0.5 / data.num_items
+        return cls(torch.from_numpy(probabilities).float().to(device), num_negatives)
+
+    def __call__(self, model: Twin, states, targets):
+        M = self.num_negatives
+        if not M:
+            return full_loss(model, states, targets, TEMPERATURE)
+        negatives = torch.multinomial(self.probabilities, M, replacement=True)
+        log_expected = torch.log(M * self.probabilities[negatives])
+        return sampled_loss(model, states, targets, negatives, log_expected, TEMPERATURE)
+
+
+def padded(data: Sequences, users: np.ndarray, length: int) -> tuple[torch.Tensor, ...]:
+    """(items, times, targets, which are real) [B, T]: the last T + 1 events of each user, padded at
+    the right.
     """
     shape = (len(users), length + 1)
-    items, times, real = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, bool)
+    items, times = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    is_real = np.zeros(shape, bool)
     for row, user in enumerate(users):
-        begin, end = (
-            max(data.offsets[user], data.offsets[user + 1] - length - 1),
-            data.offsets[user + 1],
-        )
-        items[row, : end - begin], times[row, : end - begin] = (
-            data.items[begin:end],
-            data.times[begin:end],
-        )
-        real[row, : end - begin] = True
-    as_tensors = (
-        torch.from_numpy(x) for x in (items[:, :-1], times[:, :-1], items[:, 1:], real[:, 1:])
-    )
-    return tuple(as_tensors)
+        end = data.offsets[user + 1]
+        begin = max(data.offsets[user], end - length - 1)
+        count = end - begin
+        items[row, :count] = data.items[begin:end]
+        times[row, :count] = data.times[begin:end]
+        # A user with a short history has padding at the end of the row.
+        is_real[row, :count] = True
+    columns = (items[:, :-1], times[:, :-1], items[:, 1:], is_real[:, 1:])
+    return tuple(torch.from_numpy(column) for column in columns)
 
 
 def main() -> None:
     a = arguments(
-        __doc__, data="", width=128, layers=2, heads=2, length=64, dropout=0.5, negatives=1024, batch=128, steps=20,
+        __doc__,
+        data="",
+        width=128,
+        layers=2,
+        heads=2,
+        length=64,
+        dropout=0.5,
+        negatives=1024,
+        batch=128,
+        steps=20,
         threads=2,
-    )  # fmt: skip
+    )
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
-    data, rng = Sequences.read(a.data), np.random.default_rng(0)
-    model = Twin(data.num_items, a.width, a.layers, a.heads, a.dropout)
+    data = Sequences.read(a.data)
+    model = Twin(data.num_items, a.width, a.layers, a.heads, a.dropout).to(a.device)
+    figures = train(model, data, a)
+    finish(a.device, system="PyTorch twin", **figures)
+
+
+def train(model: Twin, data: Sequences, a: Namespace) -> dict[str, object]:
+    """The figures of all steps but the warm-up."""
+    rng = np.random.default_rng(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3, betas=(0.9, 0.98), fused=True)
-    counts = np.bincount(data.items, minlength=data.num_items)
-    probabilities = torch.from_numpy(0.5 * counts / counts.sum() + 0.5 / data.num_items).float()
+    loss_of = Loss.of(data, a.negatives, a.device)
+    # A user with one event has no target.
     learnable = np.flatnonzero(np.diff(data.offsets) > 1)
-    clock, targets, positions, losses = Clock(), 0, 0, []
-    for step in range(a.steps + 2):
-        if step == 2:  # warm
-            clock, targets, positions = Clock(), 0, 0
+    clock, targets, losses = Clock(a.device), 0, []
+    for step in range(a.steps + _WARM_UP):
+        if step == _WARM_UP:
+            clock, targets = Clock(a.device), 0
         with clock:
-            items, times, following, real = padded(
-                data, rng.choice(learnable, a.batch, replace=False), a.length
-            )
-            states, following = model(items, times)[real], following[real]
-            if a.negatives:
-                negatives = torch.multinomial(probabilities, a.negatives, replacement=True)
-                expected = torch.log(a.negatives * probabilities[negatives])
-                loss = sampled_loss(model, states, following, negatives, expected, 0.07)
-            else:
-                loss = full_loss(model, states, following, 0.07)
+            users = rng.choice(learnable, a.batch, replace=False)
+            batch = [column.to(a.device) for column in padded(data, users, a.length)]
+            items, times, following, is_real = batch
+            states = model(items, times)
+            loss = loss_of(model, states[is_real], following[is_real])
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-        targets, positions = targets + int(real.sum()), positions + real.numel()
+        targets += int(is_real.sum())
         losses.append(loss.item())
-    finish(
-        peer="PyTorch twin",
-        trained_targets_per_second=targets / clock.wall,
-        trained_targets_per_cpu_second=targets / clock.cpu,
-        real_positions=targets / positions,
-        losses=losses,
-    )
+    # With padding.
+    positions = a.steps * a.batch * a.length
+    return {
+        "trained_targets_per_second": targets / clock.wall,
+        "trained_targets_per_cpu_second": targets / clock.cpu,
+        "real_positions": targets / positions,
+        "losses": losses,
+    }
 
 
 if __name__ == "__main__":

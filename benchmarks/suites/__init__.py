@@ -1,16 +1,37 @@
-"""One suite a file; each is a function `cases(tiny) -> list[Case]`, and this is the list of
-them.
+"""One suite a file.
+
+A suite of cases has `cases(tiny) -> list[Case]`, which the runner times and checks. A study has
+`run`: `quality` and `peers` train whole systems, and their figures (accuracy by seed, curves over
+time) are no seconds of a call.
+
+A further suite is a file here and a name in the list.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Literal, get_args
 
-from benchmarks.cases import Case
+if TYPE_CHECKING:
+    from benchmarks.harness.cases import Case
 
-# A later suite is one more file and one more name here.
-SUITES = ("smoke", "train", "serve", "input", "scale", "checkpoint", "prepare", "ladder")
+TimedSuite = Literal[
+    "smoke",
+    "train",
+    "serve",
+    "input",
+    "scale",
+    "checkpoint",
+    "prepare",
+    "ladder",
+    "epoch",
+    "microbenchmarks",
+]
+Study = Literal["quality", "peers"]
+STUDIES: tuple[str, ...] = get_args(Study)
 
 
 def cases_of(suite: str, tiny: bool) -> list[Case]:
+    """The cases of a timed suite; tiny: the presets' twins for CPUs."""
+    # Imported late: a suite imports JAX, and `--help` need not wait for it.
     return importlib.import_module(f"benchmarks.suites.{suite}").cases(tiny)

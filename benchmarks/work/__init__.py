@@ -1,1 +1,1 @@
-"""What the suites time, one file each."""
+"""What is timed, one thing a file: each function returns a `Work` for the runner."""

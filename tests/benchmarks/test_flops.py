@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import flops
-from benchmarks.workloads import EVENT_TYPES, SEQUENCES
+from benchmarks.harness import flops
+from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.ranker import HIDDEN, Ranker
 from socialrec_jax.models.sequence import BehaviorTransformer
@@ -63,7 +65,7 @@ def test_gpt2_and_its_head():
 
 
 def test_convolution():
-    from benchmarks.graphs import random_graph
+    from benchmarks.work.graphs import random_graph
 
     N, E = 500, 1000
     graph = random_graph(N, E, WIDTH, np.random.default_rng(0))
@@ -75,26 +77,27 @@ def test_convolution():
 
 
 def test_ranker():
-    from benchmarks.rankers import random_judgements
-    from benchmarks.workloads import Catalogue
+    from benchmarks.harness.workloads import Catalogue
+    from benchmarks.work.rankers import random_labelled_candidates
     from socialrec_jax.data.features.ranker_features import NAMES
 
     Q, C, I, V = 16, 50, 8, 300  # noqa: E741
-    asked = random_judgements(Q, C, Catalogue("", V, WIDTH, Q), np.random.default_rng(0)).candidates
+    workload, rng = Catalogue("", V, WIDTH, Q), np.random.default_rng(0)
+    candidates = random_labelled_candidates(Q, C, workload, rng).candidates
     ranker, catalogue = Ranker(EVENT_TYPES, I), jnp.zeros((V, WIDTH))
 
-    def logits(ranker, asked, catalogue):
-        return ranker(asked, ranker.project(catalogue))
+    def logits(ranker, candidates, catalogue):
+        return ranker(candidates, ranker.project(catalogue))
 
     params = jax.eval_shape(
-        lambda k: ranker.init(k, asked, catalogue, method=logits), jax.random.key(0)
+        lambda k: ranker.init(k, candidates, catalogue, method=logits), jax.random.key(0)
     )
     expected = flops.ranker(Q, C, V, WIDTH, (len(NAMES), I, HIDDEN, EVENT_TYPES))
-    found = counted(lambda p, a, c: ranker.apply(p, a, c, method=logits), params, asked, catalogue)
-    assert found == pytest.approx(expected, rel=0.15)
+    call = partial(ranker.apply, method=logits)
+    assert counted(call, params, candidates, catalogue) == pytest.approx(expected, rel=0.15)
 
 
-def test_what_travels():
+def test_bytes_that_devices_send():
     assert flops.all_reduce_bytes(10, 1) == flops.exchange_bytes(10, 8, 1) == 0
     assert flops.all_reduce_bytes(100, 2) == 400, (
         "a ring of two: half of the sums, then the other half"

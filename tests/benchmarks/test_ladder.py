@@ -1,5 +1,5 @@
-"""Rungs learn the same events, each has all optimisations below it, and what is not built has a row
-that says so.
+"""Rungs learn the same events, each has all optimisations of the rungs before it, and what is not
+built has a row that says so.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks import gains, plots
-from benchmarks.cases import NotRun
-from benchmarks.schema import NOT_RUN, OK, Row
+from benchmarks.harness.cases import NotRun
+from benchmarks.harness.schema import NOT_RUN, OK, Row
+from benchmarks.harness.timing import TimedCase
+from benchmarks.harness.workloads import SEQUENCES
+from benchmarks.output import plots, speedups
 from benchmarks.suites import ladder
-from benchmarks.timing import Clocked
-from benchmarks.workloads import SEQUENCES
+from benchmarks.work.epoch import single_calls
+from benchmarks.work.padded_batches import padded
 
 SMALL = dataclasses.replace(
     SEQUENCES["beauty-packed-tiny"],
@@ -33,27 +35,33 @@ SMALL = dataclasses.replace(
 def rung(name: str, seconds: list[float], units: float = 100) -> Row:
     rate = units / float(np.median(seconds))
     return Row(
-        suite="ladder", case=name, preset="p", status=OK, unit="events", units_per_call=units, seconds=seconds,
+        suite="ladder",
+        case=name,
+        preset="p",
+        status=OK,
+        unit="events",
+        units_per_call=units,
+        seconds=seconds,
         units_per_second=rate,
-    )  # fmt: skip
+    )
 
 
 def test_each_rung_adds_one_thing():
     rungs = [dataclasses.asdict(rung) for rung in ladder.rungs().values()]
-    for below, above in itertools.pairwise(rungs):
-        assert sum(above[name] != below[name] for name in above) == 1
+    for before, after in itertools.pairwise(rungs):
+        assert sum(after[name] != before[name] for name in after) == 1
 
 
 def test_unpacked_rows_learn_what_packed_ones_learn():
     packed = SMALL.batches()
-    plain = ladder.padded(packed)
+    plain = padded(packed)
     assert plain.steps_per_epoch == packed.steps_per_epoch
 
-    def learnt(batches) -> np.ndarray:
+    def target_times(batches) -> np.ndarray:
         parts = [batches.at(step) for step in range(batches.steps_per_epoch)]
         return np.sort(np.concatenate([part.times[part.weights > 0] for part in parts]))
 
-    assert np.array_equal(learnt(plain), learnt(packed))
+    assert np.array_equal(target_times(plain), target_times(packed))
     batch = plain.at(0)
     assert batch.segments.max() == 1, "one window a row"
     assert np.array_equal(plain.at(plain.steps_per_epoch).items, batch.items), "the next epoch"
@@ -62,10 +70,10 @@ def test_unpacked_rows_learn_what_packed_ones_learn():
 def test_a_rung_learns_and_holds_its_reference():
     """The rung that `smoke` compiles too: no program of its own."""
     workload = SEQUENCES["beauty-packed-tiny"]
-    work = ladder.step(workload, ladder.rungs()["+ sampled softmax"])
-    clocked = Clocked(work.call, work.carry)
-    clocked.warm_up()
-    work.check(clocked.carry)
+    work = single_calls(workload, ladder.rungs()["+ sampled softmax"])
+    timed = TimedCase(work.call, work.carry)
+    timed.warm_up()
+    work.check(timed.carry)
     source = workload.batches()
     assert work.units_per_call == source.targets_per_epoch / source.steps_per_epoch, (
         "real events alone"
@@ -79,7 +87,7 @@ def test_what_is_not_built_is_a_row():
             last.prepare()
 
 
-def test_gains_are_of_rounds():
+def test_speedups_are_of_rounds():
     nothing = Row(suite="ladder", case="d", preset="p", status=NOT_RUN, reason="none built")
     rows = [
         rung("a", [1.0, 2, 3]),
@@ -87,14 +95,12 @@ def test_gains_are_of_rounds():
         rung("c", [2.0, 4, 6], units=200),
         nothing,
     ]
-    found = gains.ladders(rows)["p"]
-    assert [gain.over_first and gain.over_first[1] for gain in found] == pytest.approx(
-        [1, 2, 1, None]
-    )
-    assert [gain.over_last and gain.over_last[1] for gain in found] == pytest.approx(
-        [1, 2, 0.5, None]
-    )
-    assert "not run: none built" in gains.table(rows).splitlines()[-1]
-    drawn = plots.ladder("salt", "p", found)
+    rungs = speedups.by_preset(rows)["p"]
+    over_first = [rung.over_first and rung.over_first.median for rung in rungs]
+    over_previous = [rung.over_previous and rung.over_previous.median for rung in rungs]
+    assert over_first == pytest.approx([1, 2, 1, None])
+    assert over_previous == pytest.approx([1, 2, 0.5, None])
+    assert "not run: none built" in speedups.speedup_table(rows).markdown().splitlines()[-1]
+    drawn = plots.speedup_bars("salt", "p", rungs)
     assert "2.00x" in drawn
     assert "not run" in drawn

@@ -1,5 +1,5 @@
-"""What cannot be measured is a row that says why; what can is measured after compilation, and
-slowness is found.
+"""What cannot be measured is a row that says why; what can is measured after compilation, and a
+slower step is found.
 """
 
 from __future__ import annotations
@@ -13,11 +13,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import bounds, hardware, listing, runner, timing
-from benchmarks.cases import Case, NotRun, Work, expect_close
-from benchmarks.compare import SLOWER, compare
-from benchmarks.hardware import Peaks
-from benchmarks.schema import FAILED, IMPOSSIBLE, NOT_RUN, OK, OUT_OF_MEMORY, WRONG, Row, read
+from benchmarks.harness import hardware, roofline, runner, timing
+from benchmarks.harness.cases import Case, NotRun, Work, WrongResult, expect_close
+from benchmarks.harness.schema import (
+    FAILED,
+    IMPOSSIBLE,
+    NOT_RUN,
+    OK,
+    OUT_OF_MEMORY,
+    WRONG,
+    Peaks,
+    Row,
+    read,
+)
+from benchmarks.output.compare import SLOWER, compare
+from benchmarks.output.tables import suite_table
 from tests import workers
 
 QUICK = runner.Effort(min_rounds=16, max_rounds=16, seconds_per_case=1)
@@ -80,8 +90,8 @@ def test_rows_of_all_sorts(tmp_path):
     assert row.recompilations == 0
     assert row.p10 <= row.p50 <= row.p90 <= row.p99
     assert row.peak_memory_bytes is None or row.peak_memory_bytes > 1e6
-    assert len(row.seconds) == len(row.yardstick_seconds) == 16
-    shown = listing.table(results, price_per_hour=2.0)
+    assert len(row.seconds) == len(row.calibration_seconds) == 16
+    shown = suite_table(results, price_per_hour=2.0).markdown()
     assert "out of memory" in shown
     assert "not run: none built" in shown
     assert len({line.count("|") for line in shown.splitlines()}) == 1
@@ -93,11 +103,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import hardware, runner
-from benchmarks.cases import Case
+from benchmarks.harness import memory, runner
+from benchmarks.harness.cases import Case
 
 machine = 1024 * int(Path("/proc/meminfo").read_text().split()[1])
-hardware.stay_within_memory()
+memory.limit_allocations()
 cases = [Case("too large", "p", lambda: np.empty(int(0.97 * machine), np.uint8))]
 print(runner.run_suite("s", cases, runner.Effort(), Path(sys.argv[1])).rows[0].status)
 """
@@ -120,7 +130,7 @@ def test_an_interrupt_leaves_what_was_measured(tmp_path):
     assert [row.case for row in read(tmp_path / "s.jsonl").rows] == ["tanh"]
 
 
-def test_a_slowed_step_is_found(tmp_path):
+def test_a_slower_step_is_found(tmp_path):
     usual = runner.run_suite("a", [case(sleep=0.01)], QUICK, tmp_path)
     slowed = runner.run_suite("b", [case(sleep=0.05)], QUICK, tmp_path)
     assert compare(usual, slowed)[0].verdict == SLOWER
@@ -138,10 +148,10 @@ def test_what_compiles_in_the_rounds_is_counted(tmp_path):
 
 def test_seconds_are_those_of_the_work():
     work = jax.jit(lambda x: jax.lax.fori_loop(0, 300, lambda _, y: jnp.tanh(y @ y) / 300, x))
-    clocked = timing.Clocked(work, jnp.ones((300, 300)))
-    clocked.warm_up()
-    timing.rounds([clocked], 3, 3, 0)
-    assert min(clocked.seconds) > 300 * 2 * 300**3 / 2e13, "no core computes faster than this"
+    timed = timing.TimedCase(work, jnp.ones((300, 300)))
+    timed.warm_up()
+    timing.time_in_turn([timed], 3, 3, 0)
+    assert min(timed.seconds) > 300 * 2 * 300**3 / 2e13, "no core computes faster than this"
 
 
 @pytest.mark.parametrize(
@@ -157,19 +167,21 @@ def test_seconds_are_those_of_the_work():
     ],
 )
 def test_bound_by(mfu, memory, network, wait, expected):
-    assert bounds.bound_by(mfu, memory, network, wait) == expected
+    assert roofline.bound_by(mfu, memory, network, wait) == expected
 
 
-def test_the_network_is_judged_where_it_is_known():
+def test_the_network_has_a_share_where_its_ceiling_is_known():
     work = Work(lambda x: x, 0, lambda _: None, "events", 1, network_bytes=6e8, devices=8)
     row = Row(suite="s", case="c", preset="p", status=OK, p50=1e-3)
-    evaluated = bounds.against_ceiling(row, work, dataclasses.replace(CEILING, interconnect=450e9))
-    assert evaluated.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
-    assert evaluated.bound_by == "network"
-    assert evaluated.status == OK, (
+    row_of_sheet = roofline.against_ceiling(
+        row, work, dataclasses.replace(CEILING, interconnect=450e9)
+    )
+    assert row_of_sheet.network_share == pytest.approx(6e8 / 1e-3 / 450e9)
+    assert row_of_sheet.bound_by == "network"
+    assert row_of_sheet.status == OK, (
         "switches that add up are sent less than a ring sends: that is no mistake"
     )
-    assert bounds.against_ceiling(row, work, CEILING).bound_by == "n/a"
+    assert roofline.against_ceiling(row, work, CEILING).bound_by == "n/a"
 
 
 def test_devices_are_looked_up_and_never_guessed():
@@ -200,31 +212,15 @@ def test_a_sheet_has_no_figure_out_of_place():
 
 
 def test_not_a_number_is_wrong():
-    from benchmarks.cases import Wrong
-
-    with pytest.raises(Wrong):
+    with pytest.raises(WrongResult):
         expect_close("x", jnp.array([jnp.nan]), jnp.ones(1), 1e-3)
 
 
 def test_the_last_line_of_smoke_is_json(tmp_path):
-    import subprocess
-    import sys
-
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        "run",
-        "--suite",
-        "smoke",
-        "--seconds",
-        "0.1",
-        "--out",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=workers.TIMEOUT)
-    assert done.returncode == 0, done.stderr[-2000:]
-    last = json.loads(done.stdout.splitlines()[-1])
+    arguments = ("run", "--suite", "smoke", "--seconds", "0.1", "--out", str(tmp_path))
+    # A process of its own: the suite limits the memory of its process.
+    (output,) = workers.launch("-m", "benchmarks", *arguments)
+    last = json.loads(output.splitlines()[-1])
     rows = read(tmp_path / "smoke.jsonl").rows
     assert [row.status for row in rows] == [OK] * len(rows)
     assert len(last["results"]) == len(rows) >= 4

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks.schema import OK, Row, Run, Writer, read
+from benchmarks.harness.schema import OK, Row, Run, Writer, read
 from socialrec_jax.errors import BadData, InputMissing
 
 RUN = Run(
-    suite="smoke", started="2026-01-01T00:00:00+00:00", command="c", commit=None, config_hash="0",
-    environment={"devices": ["cpu"]}, hardware={"device": "cpu"},
-)  # fmt: skip
+    suite="smoke",
+    started="2026-01-01T00:00:00+00:00",
+    command="c",
+    commit=None,
+    config_hash="0",
+    environment={"devices": ["cpu"]},
+    hardware={"device": "cpu"},
+)
 ROW = Row(
     suite="smoke", case="step", preset="tiny", status=OK, seconds=[1.0, 2], p50=1.5, compilations=3
 )
@@ -57,10 +63,28 @@ def test_a_field_that_is_no_field_is_named(file, change):
         read(file)
 
 
+def test_a_field_that_is_missing_is_named(file):
+    lines = file.read_text().splitlines()
+    values = json.loads(lines[1])
+    del values["preset"]
+    lines[1] = json.dumps(values)
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(BadData, match="preset"):
+        read(file)
+
+
 def test_another_schema_version_is_named(file):
-    file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    file.write_text(file.read_text().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(BadData, match="99"):
         read(file)
+
+
+def test_the_committed_results_can_be_read():
+    folder = Path(__file__).parents[2] / "benchmarks" / "results"
+    files = sorted(folder.glob("*.jsonl"))
+    assert files
+    for file in files:
+        assert read(file).rows, file
 
 
 def test_no_result_file(tmp_path):

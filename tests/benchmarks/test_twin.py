@@ -1,10 +1,11 @@
-"""The PyTorch twin is our behavior model: with our parameters it gives our states, and of states
-our loss.
+"""The PyTorch twin is the behavior model: with its parameters it gives the same states, and of
+states the same loss.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ U, T, V, D, H = 3, 12, 30, 32, 2
 
 @pytest.fixture(scope="module")
 def twin():
-    """The script's module: it stands alone and finds its neighbours by the path, as scripts do."""
+    """The script's module: it imports the other scripts by the path, as scripts do."""
     folder = Path(__file__).parents[2] / "benchmarks" / "peers"
     sys.path.insert(0, str(folder))
     yield importlib.import_module("torch_twin")
@@ -37,65 +38,100 @@ def _batch() -> Batch:
     times = np.cumsum(rng.integers(0, 10_000, (U, T)), axis=1).astype(np.int32)
     ones = np.ones((U, T), np.int32)
     return Batch(
-        row_ids=np.arange(U, dtype=np.int32), segments=ones, items=items[:, :-1], event_types=0 * ones,
-        times=times, request_times=times, targets=items[:, 1:], target_types=0 * ones, weights=ones.astype(np.float32),
-    )  # fmt: skip
+        row_ids=np.arange(U, dtype=np.int32),
+        segments=ones,
+        users=0 * ones,
+        items=items[:, :-1],
+        event_types=0 * ones,
+        times=times,
+        request_times=times,
+        targets=items[:, 1:],
+        target_types=0 * ones,
+        weights=ones.astype(np.float32),
+    )
 
 
-def _carry_over(params: dict, model) -> None:
-    """Our parameters [in, out] into torch's [out, in]."""
+def _copy(parameter, value, shape=None) -> None:
+    """A value of Flax, kernels as [in, out], into a parameter of torch, kernels as [out, in]."""
+    value = np.asarray(value).reshape(shape or np.shape(value))
+    parameter.data = torch.from_numpy(np.array(value.T if value.ndim == 2 else value))
+
+
+def _copy_block(params: dict, block) -> None:
+    attention, feed_forward = params["attention"], params["feed_forward"]
+    for place, gate_name in enumerate(("attention_gate", "feed_forward_gate")):
+        _copy(block.norms[place].scale, params[f"RMSNorm_{place}"]["scale"])
+        _copy(block.gates[place].weight, params[gate_name]["kernel"])
+        _copy(block.gates[place].bias, params[gate_name]["bias"])
+    _copy(block.qkv.weight, attention["qkv"]["kernel"], (D, 3 * D))
+    _copy(block.out.weight, attention["out"]["kernel"], (D, D))
+    _copy(block.query_norm.scale, attention["query_norm"]["scale"])
+    _copy(block.key_norm.scale, attention["key_norm"]["scale"])
+    _copy(block.widen.weight, feed_forward["in"]["kernel"])
+    _copy(block.narrow.weight, feed_forward["out"]["kernel"])
+
+
+def _copy_model(params: dict, model) -> None:
     behavior = params["behavior"]
-
-    def put(there, value, width=None) -> None:
-        value = np.asarray(value).reshape(width or np.shape(value))
-        there.data = torch.from_numpy(np.array(value.T if value.ndim == 2 else value))
-
     model.items.weight.data = torch.from_numpy(np.array(params["items"]["ids"]))
     for layer, block in enumerate(model.blocks):
-        ours = behavior[f"block_{layer}"]
-        for place in range(2):
-            put(block.norms[place].scale, ours[f"RMSNorm_{place}"]["scale"])
-            gate = ours[("attention_gate", "feed_forward_gate")[place]]
-            put(block.gates[place].weight, gate["kernel"])
-            put(block.gates[place].bias, gate["bias"])
-        put(block.qkv.weight, ours["attention"]["qkv"]["kernel"], (D, 3 * D))
-        put(block.out.weight, ours["attention"]["out"]["kernel"], (D, D))
-        put(block.query_norm.scale, ours["attention"]["query_norm"]["scale"])
-        put(block.key_norm.scale, ours["attention"]["key_norm"]["scale"])
-        put(block.widen.weight, ours["feed_forward"]["in"]["kernel"])
-        put(block.narrow.weight, ours["feed_forward"]["out"]["kernel"])
+        _copy_block(behavior[f"block_{layer}"], block)
     for name in ("time_bias", "position_bias"):
         getattr(model, name).weight.data = torch.from_numpy(np.array(behavior[name]["table"]))
-    put(model.norm.scale, behavior["RMSNorm_0"]["scale"])
-    put(model.state.weight, behavior["state"]["kernel"])
-    put(model.state.bias, behavior["state"]["bias"])
+    _copy(model.norm.scale, behavior["RMSNorm_0"]["scale"])
+    _copy(model.state.weight, behavior["state"]["kernel"])
+    _copy(model.state.bias, behavior["state"]["bias"])
 
 
-def test_the_twin_has_our_states(twin):
+def test_the_twin_has_the_same_states(twin):
     batch = _batch()
-    ours = RecommenderModel(ModelConfig(width=D, num_heads=H, history_length=T, dropout=0.0), V, 1)
-    shapes = jax.eval_shape(ours.init, jax.random.key(0), batch)["params"]
+    config = ModelConfig(width=D, num_heads=H, history_length=T, dropout=0.0)
+    flax_model = RecommenderModel(config, V, 1)
+    shapes = jax.eval_shape(flax_model.init, jax.random.key(0), batch)["params"]
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: rng.normal(0.2, 0.4, leaf.shape).astype(np.float32), shapes)
-    expected = np.asarray(
-        ours.bind({"params": params}).encode_users(jax.tree.map(jnp.asarray, batch))
-    )
+    bound = flax_model.bind({"params": params})
+    expected = np.asarray(bound.encode_users(jax.tree.map(jnp.asarray, batch)))
+
     model = twin.Twin(V, D, 2, H, 0.0).eval()
-    _carry_over(params, model)
+    _copy_model(params, model)
+    items, times = torch.from_numpy(batch.items).long(), torch.from_numpy(batch.times).long()
     with torch.no_grad():
-        found = model(torch.from_numpy(batch.items).long(), torch.from_numpy(batch.times).long())
-    np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+        states = model(items, times)
+    np.testing.assert_allclose(states.numpy(), expected, atol=2e-5)
 
 
-def test_the_twin_has_our_loss(twin):
+def test_the_twin_has_the_same_loss(twin):
     rng = np.random.default_rng(2)
     states, table = (rng.normal(size=(n, D)).astype(np.float32) for n in (20, V))
     states, unit = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (states, table))
-    targets = rng.integers(0, V, 20)
-    ours = losses.full_softmax(
-        *map(jnp.asarray, (states, unit, targets.astype(np.int32), np.ones(20, np.float32))), 0.07
-    )
+    targets = rng.integers(0, V, 20).astype(np.int32)
+    arrays = map(jnp.asarray, (states, unit, targets, np.ones(20, np.float32)))
+    expected = losses.full_softmax(*arrays, 0.07).mean()
+
     model = twin.Twin(V, D, 2, H, 0.0)
     model.items.weight.data = torch.from_numpy(table)
-    found = twin.full_loss(model, torch.from_numpy(states), torch.from_numpy(targets), 0.07)
-    assert found.item() == pytest.approx(float(ours.mean()), rel=1e-5)
+    targets = torch.from_numpy(targets).long()
+    loss = twin.full_loss(model, torch.from_numpy(states), targets, 0.07)
+    assert loss.item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_script_trains_on_a_file_of_sequences(twin, tmp_path, monkeypatch, capsys):
+    """Its batches are what the file says, and its last line has the figures."""
+    rng = np.random.default_rng(0)
+    offsets = 5 * np.arange(9)
+    np.savez(
+        tmp_path / "s.npz",
+        offsets=offsets,
+        items=rng.integers(0, V, 40).astype(np.int32),
+        times=np.tile(np.arange(5), 8),
+        held_out=np.full(8, -1, np.int32),
+        num_items=V,
+    )
+    options = f"--data {tmp_path / 's.npz'} --width 16 --length 6 --batch 8 --steps 1 --negatives 4"
+    monkeypatch.setattr(sys, "argv", ["torch_twin.py", *options.split()])
+    twin.main()
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["real_positions"] == pytest.approx(4 / 6)
+    assert figures["device"] == "cpu"
+    assert np.isfinite(figures["losses"]).all()

@@ -1,0 +1,114 @@
+"""The commands `run` (of timed suites), `compare` and `report`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.harness import schema
+from benchmarks.harness.schema import NOT_RUN, OK, OUT_OF_MEMORY, Results
+from benchmarks.output import speedups, tables
+from socialrec_jax.errors import INTERNAL, UsageError
+
+if TYPE_CHECKING:
+    from benchmarks.__main__ import Run
+    from benchmarks.harness.cases import Case
+
+_SHOWN = (
+    "case",
+    "preset",
+    "status",
+    "unit",
+    "p50",
+    "spread",
+    "units_per_second",
+    "mfu",
+    "bound_by",
+)
+
+
+def run_suite(options: Run) -> int:
+    """Measure a suite of cases; returns the exit code."""
+    if options.suite == "serve":
+        from socialrec_jax.runtime.memory import keep_freed_memory
+
+        # serve.py does so too. It must come before JAX starts its threads.
+        keep_freed_memory()
+    from benchmarks.harness import memory, runner
+
+    memory.limit_allocations()
+    out = options.out or Path(tempfile.mkdtemp(prefix="benchmarks-"))
+    file = out / f"{options.suite}.jsonl"
+    effort = runner.Effort(seconds_per_case=options.seconds)
+    try:
+        results = runner.run_suite(options.suite, _chosen_cases(options), effort, out)
+    except KeyboardInterrupt:
+        print(f"the rows that were measured are in {file}", file=sys.stderr)
+        raise
+    _print_results(results, file, options.price_per_hour)
+    # A machine without the memory, or what is not built, is no failure.
+    failed = [row for row in results.rows if row.status not in (OK, OUT_OF_MEMORY, NOT_RUN)]
+    return INTERNAL if failed else 0
+
+
+def _chosen_cases(options: Run) -> list[Case]:
+    from benchmarks.suites import cases_of
+
+    cases = cases_of(options.suite, options.tiny)
+    chosen = [case for case in cases if options.only in f"{case.name} {case.preset}"]
+    if not chosen:
+        raise UsageError(f"--only {options.only} leaves no case of the suite {options.suite}")
+    return chosen
+
+
+def _print_results(results: Results, file: Path, price_per_hour: float | None) -> None:
+    print(tables.suite_table(results, price_per_hour).markdown())
+    if results.run.suite in speedups.COMPARED_SUITES:
+        print(speedups.speedup_table(results.rows).markdown())
+    rows = [{name: getattr(row, name) for name in _SHOWN} for row in results.rows]
+    _print_json(
+        benchmark=results.run.suite, file=str(file), commit=results.run.commit, results=rows
+    )
+
+
+def compare(old_file: Path, new_file: Path, gate: bool) -> int:
+    """Print a verdict for each case; returns the exit code."""
+    # It imports scipy, which `run` need not wait for.
+    from benchmarks.output.compare import compare, verdict_table
+
+    old, new = schema.read(old_file), schema.read(new_file)
+    if old.run.config_hash != new.run.config_hash:
+        print("the two runs have other cases or another effort", file=sys.stderr)
+    verdicts = compare(old, new)
+    print(verdict_table(verdicts).markdown())
+    results = [dataclasses.asdict(verdict) for verdict in verdicts]
+    _print_json(benchmark="compare", results=results)
+    # Times never count: CI's machines are too noisy.
+    is_worse = any(verdict.counts for verdict in verdicts)
+    return INTERNAL if gate and is_worse else 0
+
+
+def report(files: tuple[Path, ...], out: Path, price_per_hour: float | None) -> int:
+    """Write the page of these result files; returns the exit code."""
+    # It imports Jinja2 and matplotlib, which the other commands need not wait for.
+    from benchmarks.output.report import page
+    from socialrec_jax.runtime.run import write_atomically
+
+    if not files:
+        raise UsageError(
+            "name at least one result file: python -m benchmarks report FILE... --out PAGE.html"
+        )
+    results = {file: schema.read(file) for file in files}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, page(results, price_per_hour))
+    _print_json(benchmark="report", file=str(out))
+    return 0
+
+
+def _print_json(**values: Any) -> None:
+    """The last line of every command."""
+    print(json.dumps(values))

@@ -1,0 +1,83 @@
+"""What a suite gives to the runner: cases, each a question with a name, and the work that answers
+it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class WrongResult(Exception):
+    """The timed code computes something else than its reference."""
+
+
+class NotRun(Exception):
+    """There is nothing to measure, and why."""
+
+
+@dataclasses.dataclass
+class Work:
+    """Ready to be timed: `call(carry)` returns the next carry.
+
+    check(carry) gets what the last call returned, and raises WrongResult. FLOPs and bytes are
+    closed forms of one call, see `flops`; None where there is no closed form.
+    """
+
+    call: Callable[[Any], Any]
+    carry: Any
+    check: Callable[[Any], None]
+    unit: str
+    units_per_call: float
+    padding_share: float | None = None
+    flops: float | None = None
+    bytes: float | None = None
+    # What each device sends to others.
+    network_bytes: float | None = None
+    dtype: str = "float32"
+    devices: int = 1
+    # Files and numpy: no ceiling of a device applies.
+    on_host: bool = False
+    # Bytes, where the work is done in another process.
+    peak_memory: Callable[[], int | None] | None = None
+    # Share of the time that the call waited for data.
+    wait_share: Callable[[], float] | None = None
+    close: Callable[[], None] = lambda: None
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the result.
+
+    Cases of one group are measured in turn, so that they may be compared with each other.
+    """
+
+    name: str
+    preset: str
+    prepare: Callable[[], Work]
+    group: str = ""
+
+
+def expect_close(name: str, actual: Any, expected: Any, tolerance: float) -> None:
+    """Raise WrongResult unless all leaves agree, relative to the largest expected value of each."""
+    leaves = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    for actual_leaf, expected_leaf in leaves:
+        error = relative_error(actual_leaf, expected_leaf)
+        # Written so that an error that is not a number is an error too.
+        if not error <= tolerance:
+            raise WrongResult(
+                f"{name} differs from the reference by {error:.2g} of its size,"
+                f" {tolerance:.2g} is allowed"
+            )
+
+
+def relative_error(actual: Any, expected: Any) -> float:
+    """The largest difference, over the largest expected value."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    scale = float(np.max(np.abs(expected), initial=0))
+    difference = float(np.max(np.abs(actual - expected), initial=0))
+    return difference / max(scale, 1e-30)

@@ -1,0 +1,1 @@
+"""Tables, comparisons and the page; reads result files and needs no JAX."""

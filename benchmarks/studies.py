@@ -1,0 +1,74 @@
+"""The command `run` of the suites `quality` and `peers`, which train whole systems."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.output.studies import peers_table, quality_table
+from benchmarks.suites import peers as peers_suite
+from benchmarks.suites import quality as quality_suite
+from socialrec_jax.config import PRESETS, Config
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import UsageError
+from socialrec_jax.pipeline.run import open_world, sample_tables
+from socialrec_jax.runtime.environment import environment
+from socialrec_jax.runtime.run import RunDirectory, write_atomically
+
+if TYPE_CHECKING:
+    from benchmarks.__main__ import Run
+
+_ARMS = (*quality_suite.ARMS, quality_suite.STRICT)
+
+
+def quality(options: Run) -> int:
+    """Train every arm over every seed; returns the exit code."""
+    arms = list(options.arms or _ARMS)
+    if unknown := set(arms) - set(_ARMS):
+        raise UsageError(f"unknown arms {sorted(unknown)}: the arms are {', '.join(_ARMS)}")
+    world, config, folder = _open_shop(options)
+    results = quality_suite.run(world, config, arms, list(options.seeds), folder)
+    print(quality_table(results).markdown())
+    record = {"split": config.split, "seeds": list(options.seeds), "results": results}
+    _write("quality", world, record, folder)
+    return 0
+
+
+def peers(options: Run) -> int:
+    """Run every system on every task; returns the exit code."""
+    world, _, folder = _open_shop(options)
+    setting = peers_suite.Setting(
+        python=options.peers_python,
+        folder=folder,
+        shop=folder / "shop",
+        epochs=options.epochs,
+        device=options.device,
+    )
+    rows = peers_suite.run(world, setting, list(options.tasks))
+    print(peers_table(rows).markdown())
+    _write("peers", world, {"results": rows}, folder)
+    return 0
+
+
+def _open_shop(options: Run) -> tuple[World, Config, Path]:
+    """World, configuration, and the folder of the runs."""
+    preset = options.preset or ("base" if options.data else "tiny")
+    config = dataclasses.replace(PRESETS[preset](), split=options.split)
+    folder = options.out or Path(tempfile.mkdtemp(prefix=f"{options.suite}-"))
+    shop = RunDirectory(folder / "shop")
+    # The shop is prepared once, and every arm or system reads it.
+    with shop.lock():
+        world = open_world(shop, options.data or sample_tables(shop, 0), config)
+        shop.write_config(config)
+    return world, config, folder
+
+
+def _write(benchmark: str, world: World, record: dict[str, Any], folder: Path) -> None:
+    """Print the record as one line, and keep it beside the runs that it is about."""
+    head = {"benchmark": benchmark, "data": world.manifest["counts"]}
+    line = json.dumps(head | record | {"environment": environment()})
+    write_atomically(folder / f"{benchmark}.json", line + "\n")
+    print(line)
