@@ -228,8 +228,8 @@ PRIVATE_WORDS = re.compile(
 )
 # Ordinary words that once named things of this code. They may be used in text, but name nothing.
 PRIVATE_NAMES = {
-    *("Questions", "Queries", "moments", "moment", "ends", "Plan", "company", "deal"),
+    *("Questions", "Queries", "moments", "moment", "Plan", "company", "deal"),
     *("Signals", "Looked", "looked", "Deeds", "Finder", "propose", "Ranking", "Ranked"),
     *("judge", "Slots", "slots", "fill", "Standing", "standing", "Noise", "mix"),
-    *("resolve", "meet", "is_first", "exchange", "likeness", "questions"),
+    *("resolve", "meet", "exchange", "likeness", "questions"),
 }
