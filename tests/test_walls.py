@@ -1,7 +1,7 @@
 """The walls of the house: who may import whom, and how large things may become.
 
 Imports are read from the source, those inside functions included, so that nothing is imported here.
-The rooms are the folders and files of `socialrec_jax/`; docs/architecture.md says what each one does.
+The rooms are the folders and files of `socialrec_jax/`; docs/architecture.md describes them.
 """
 
 from __future__ import annotations
