@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, each with its exit code; every other exception is a bug of ours.
+"""Errors that a user can fix, each with its exit code; every other exception is a bug.
 
 The codes follow BSD's sysexits.h, so that schedulers and shell scripts can tell them apart.
 """
@@ -45,6 +45,6 @@ class RunLocked(UserError):
 
 
 class PeerStopped(UserError):
-    """Another process of the same job stopped, and says why."""
+    """Another process of the same job stopped; the message says why."""
 
     code = INTERNAL

@@ -112,9 +112,11 @@ def _on_world(world: World, recommender: Recommender, ranker) -> Recommender:
     """The same parameters on the whole World, with features of its training part."""
     earlier = recommender.world
     # What the retriever has learnt from, not what this World has seen since.
-    known = items_with_events(earlier, earlier.history_ends(VALIDATION))
+    known = items_with_events(earlier, earlier.history_ends(BEFORE_VALIDATION))
     params = jax.tree.map(np.asarray, recommender.variables["params"])
-    features = RankerFeatures.fit(world, world.history_ends(VALIDATION), ranker.features.settings)
+    features = RankerFeatures.fit(
+        world, world.history_ends(BEFORE_VALIDATION), ranker.features.settings
+    )
     evaluated = Recommender(world, recommender.config, recommender.model, recommender.texts)
     evaluated.use(params, known)
     evaluated.rank_with(features, ranker.serving)

@@ -122,7 +122,7 @@ def without_order(world: World, seed: int) -> World:
     """Each user's training events are shuffled; which events they are stays."""
     rng = np.random.default_rng(seed)
     users, rows = world.events.owners, np.arange(len(world.events.items))
-    in_training = rows < world.history_ends(VALIDATION)[users]
+    in_training = rows < world.history_ends(BEFORE_VALIDATION)[users]
     # A random order within each user.
     order = np.lexsort((rng.random(in_training.sum()), users[in_training]))
     # Times stay where they are: else a history would not be sorted.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from socialrec_jax.data.world import TEST, VALIDATION, World
+from socialrec_jax.data.world import World
 
 _NODE_SHARE = 2000  # the typical sender of a graph is among the first 1 / 2000 of the nodes
 
@@ -16,7 +16,7 @@ def write_sequences(world: World, file: Path) -> None:
     event.
     """
     events = world.events
-    history_ends, next_ends = world.history_ends(VALIDATION), world.history_ends(TEST)
+    history_ends, next_ends = world.history_ends(BEFORE_VALIDATION), world.history_ends(BEFORE_TEST)
     num_events = len(events.items)
     # [E]
     in_training = np.arange(num_events) < history_ends[events.owners]

@@ -50,7 +50,7 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     """
     world = behavior_alone(World.open(shop / "world"))
     config = settings(world, width)
-    batches = training_batches(world, config, world.history_ends(VALIDATION))
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     # [V, 0]
     no_texts = np.zeros((world.num_items, 0), np.float32)
     trainer = retriever_trainer(world, config, batches, no_texts)

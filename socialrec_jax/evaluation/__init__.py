@@ -1,1 +1,1 @@
-"""Metrics, the protocol, baselines, the report."""
+"""How accuracy is measured: queries, ranks, metrics, baselines and evaluators."""

@@ -1,8 +1,7 @@
-"""What a good engineer would try first: popular, recently popular, items bought together, what
-like-minded users had.
+"""Baselines: popular, recently popular, item-kNN, user-kNN with friends.
 
-Everything is counted from the training part. The few settings are chosen on validation NDCG@10, as
-the model's are, so that a model that wins has won against a baseline at its best.
+They are counted from the training part. Their few settings are chosen on validation NDCG@10, as the
+model's are, so that a model that wins has won against a baseline at its best.
 """
 
 from __future__ import annotations
@@ -22,44 +21,56 @@ from socialrec_jax.data.features.recent_items import top_k_sparse
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events, World
 
-_CHOICES = {
+# The first choice is where tuning starts.
+_ITEM_KNN_CHOICES = {
     "reverse": (1.0, 0.6, 0.3),
     "damping": (0.5, 0.4, 0.3),
     "history_decay": (0.8, 0.6, 0.9),
     "window": (10, 20, 3),
     "distance_decay": (0.9, 0.7, 0.8),
 }
+_USER_KNN_CHOICES = {
+    "neighbours": (100, 30, 300),
+    "similarity_weight": (0.0, 1.0, 5.0),
+    "friend_weight": (0.0, 0.01, 0.05, 0.2),
+}
+_HALF_LIVES = (0.05, 0.01, 0.2)  # of recent popularity, as shares of the time span
 
 
 def tune_item_knn(
     events: Events, history_ends: np.ndarray, num_items: int, validate: Callable[[ItemKNN], float]
 ) -> tuple[ItemKNN, ItemKNNSettings]:
-    """The settings that validate best, one after another from the plain cosine on."""
-    best = ItemKNNSettings()
-    chosen = ItemKNN.fit(events, history_ends, num_items, best)
-    value = validate(chosen)
-    for name, choices in _CHOICES.items():
-        for settings in [dataclasses.replace(best, **{name: choice}) for choice in choices[1:]]:
+    """The settings that validate best, tried one after another from the plain cosine on."""
+    best_settings = ItemKNNSettings()
+    best = ItemKNN.fit(events, history_ends, num_items, best_settings)
+    best_value = validate(best)
+
+    for name, choices in _ITEM_KNN_CHOICES.items():
+        # All choices of one setting are tried with the others as they were before it.
+        tried = [dataclasses.replace(best_settings, **{name: choice}) for choice in choices[1:]]
+        for settings in tried:
             candidate = ItemKNN.fit(events, history_ends, num_items, settings)
-            if (candidate_value := validate(candidate)) > value:
-                best, chosen, value = settings, candidate, candidate_value
-    return chosen, best
+            value = validate(candidate)
+            if value > best_value:
+                best_settings, best, best_value = settings, candidate, value
+
+    return best, best_settings
 
 
 @dataclasses.dataclass(frozen=True)
 class UserKNNSettings:
     neighbours: int = 100
-    likeness: float = 0.0
-    friendship: float = 0.0
+    similarity_weight: float = 0.0  # of a friend's items, times the similarity of the friend
+    friend_weight: float = 0.0  # of a friend's items, whoever the friend is
 
 
 @dataclasses.dataclass(frozen=True)
 class UserKNN:
-    """User-kNN with friends: what the most similar users had, and what friends had before the
-    moment.
+    """User-kNN with friends: items of the most similar users, and of friends before the query time.
 
-    score(u, i) = sum over the k users v nearest by cosine of what they had, cos(u, v) [v had i],
-    plus over friends f (likeness * cos(u, f) + friendship) * weight(f) [f had i].
+    score(u, i) = sum over the k users v nearest by cosine of cos(u, v) * histories[v, i]
+                + sum over friends f who had i of
+                  (similarity_weight * cos(u, f) + friend_weight) * weight(f).
     """
 
     histories: sparse.csr_array  # [U, V] rows of length 1
@@ -69,78 +80,90 @@ class UserKNN:
 
     @classmethod
     def fit(cls, world: World, history_ends: np.ndarray) -> UserKNN:
-        """Count the rows before ends [U]."""
+        """Count the rows before history_ends [U]."""
         users = np.arange(world.num_users)
-        friend_sampler = (
-            FriendSampler(world.events, world.friends, history_ends)
-            if len(world.friends.ids)
-            else None
-        )
         histories = _histories(world.events, users, history_ends, world.num_items)
+        friend_sampler = None  # friends are no part of it where the World has none
+        if len(world.friends.ids):
+            friend_sampler = FriendSampler(world.events, world.friends, history_ends)
         return cls(histories, world.num_items, friend_sampler, UserKNNSettings())
 
     def scores(self, query: Query) -> np.ndarray:
         """Scores [q, V] float32 of queries."""
-        users = query.users
-        num_users, num_items = len(self.histories.indptr) - 1, self.num_items
+        # What the nearest users had, weighted by their similarity.
+        scores = self._nearest(query) @ self.histories
+        scores = sparse.csr_array(scores).toarray()
+
         s = self.settings
-        own = _histories(query.events, users, query.history_ends, num_items)
-        similar = sparse.csr_array(own @ self.histories.T)
-        similar.data[similar.indices == np.repeat(users, np.diff(similar.indptr))] = 0
-        who, likeness = top_k_sparse(similar, min(s.neighbours, num_users))
-        row = np.repeat(np.arange(len(users)), np.sum(who >= 0, axis=1))
-        nearest = sparse.csr_array(
-            (likeness[who >= 0], (row, who[who >= 0])), (len(users), num_users)
-        )
-        scores = sparse.csr_array(nearest @ self.histories).toarray()
-        if self.friend_sampler and (s.likeness or s.friendship):
-            friend_events = FriendEvents.before(self.friend_sampler, users, query.query_times)
-            histories = query.events.histories(users, query.history_ends)
-            friends, _, alike = friends_had(histories, friend_events, num_items)
-            scores = scores + s.friendship * friends + s.likeness * alike
+        if self.friend_sampler and (s.similarity_weight or s.friend_weight):
+            friend_events = FriendEvents.before(self.friend_sampler, query.users, query.query_times)
+            histories = query.events.histories(query.users, query.history_ends)
+            friends, _, similar = friends_had(histories, friend_events, self.num_items)
+            scores = scores + s.friend_weight * friends + s.similarity_weight * similar
         return scores
+
+    def _nearest(self, query: Query) -> sparse.csr_array:
+        """Cosines [q, U] with the nearest users, 0 with all others."""
+        users = query.users
+        shape = len(users), len(self.histories.indptr) - 1
+        own = _histories(query.events, users, query.history_ends, self.num_items)
+        similarity = sparse.csr_array(own @ self.histories.T)
+
+        # Nobody is a neighbour of themselves.
+        user_of_value = np.repeat(users, np.diff(similarity.indptr))
+        similarity.data[similarity.indices == user_of_value] = 0
+
+        k = min(self.settings.neighbours, shape[1])
+        neighbours, values = top_k_sparse(similarity, k)
+        exists = neighbours >= 0  # users with few similar ones have less than k
+        rows = np.repeat(np.arange(len(users)), np.sum(exists, axis=1))
+        nearest = (values[exists], (rows, neighbours[exists]))
+        return sparse.csr_array(nearest, shape)
 
 
 def _histories(
     events: Events, users: np.ndarray, history_ends: np.ndarray, num_items: int
 ) -> sparse.csr_array:
-    """What users had before rows ends [q], as rows [q, V] of length 1."""
+    """Items that users had before history_ends [q], as rows [q, V] of length 1."""
     lengths = history_ends - events.offsets[users]
     items = events.items[ranges(events.offsets[users], lengths)]
-    row = np.repeat(np.arange(len(users)), lengths)
-    had = sparse.csr_array((np.ones(len(items), np.float32), (row, items)), (len(users), num_items))
-    had.data[:] = 1
-    scale = 1 / np.sqrt(np.maximum(np.diff(had.indptr), 1))
-    return sparse.csr_array(sparse.diags_array(scale.astype(np.float32)) @ had)
+    rows = np.repeat(np.arange(len(users)), lengths)
 
+    ones = np.ones(len(items), np.float32)
+    had = sparse.csr_array((ones, (rows, items)), (len(users), num_items))
+    had.data[:] = 1  # an item that a user had twice was added up
 
-_NEIGHBOUR_CHOICES = {
-    "neighbours": (100, 30, 300),
-    "likeness": (0.0, 1.0, 5.0),
-    "friendship": (0.0, 0.01, 0.05, 0.2),
-}
+    items_per_user = np.maximum(np.diff(had.indptr), 1)
+    scale = (1 / np.sqrt(items_per_user)).astype(np.float32)
+    return sparse.csr_array(sparse.diags_array(scale) @ had)
 
 
 def tune_user_knn(
     world: World, history_ends: np.ndarray, validate: Callable[[UserKNN], float]
 ) -> UserKNN:
-    """The settings that validate best, one after another."""
+    """The settings that validate best, tried one after another."""
     best = UserKNN.fit(world, history_ends)
-    value = validate(best)
-    for name, choices in _NEIGHBOUR_CHOICES.items():
-        for choice in choices[1:] if name == "neighbours" or best.friend_sampler else ():
-            candidate = dataclasses.replace(
-                best, settings=dataclasses.replace(best.settings, **{name: choice})
-            )
-            if (candidate_value := validate(candidate)) > value:
-                best, value = candidate, candidate_value
+    best_value = validate(best)
+
+    for name, choices in _USER_KNN_CHOICES.items():
+        # Without friends, their weights change nothing.
+        if name != "neighbours" and not best.friend_sampler:
+            continue
+        for choice in choices[1:]:
+            settings = dataclasses.replace(best.settings, **{name: choice})
+            candidate = dataclasses.replace(best, settings=settings)
+            value = validate(candidate)
+            if value > best_value:
+                best, best_value = candidate, value
+
     return best
 
 
 def popular(events: Events, history_ends: np.ndarray, num_items: int) -> np.ndarray:
     """Visible events of each item [V] float32."""
     visible = np.arange(len(events.items)) < history_ends[events.owners]
-    return np.bincount(events.items[visible], minlength=num_items).astype(np.float32)
+    counts = np.bincount(events.items[visible], minlength=num_items)
+    return counts.astype(np.float32)
 
 
 def tune_recently_popular(
@@ -149,10 +172,8 @@ def tune_recently_popular(
     num_items: int,
     validate: Callable[[np.ndarray], float],
 ) -> np.ndarray:
-    """Decayed popularity [V] with the half-life, as a share of the time span, that validates
-    best.
-    """
+    """Decayed popularity [V] with the half-life that validates best."""
     candidates = [
-        recent_popularity(events, history_ends, num_items, share) for share in (0.05, 0.01, 0.2)
+        recent_popularity(events, history_ends, num_items, share) for share in _HALF_LIVES
     ]
     return max(candidates, key=validate)

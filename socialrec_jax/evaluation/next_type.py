@@ -1,4 +1,4 @@
-"""What will the user do next, whatever it is with? How good the chances of each event type are."""
+"""How well the type of a user's next event is predicted, whatever item it is about."""
 
 from __future__ import annotations
 
@@ -21,30 +21,38 @@ def next_type_queries(world: World, part: int) -> tuple[np.ndarray, np.ndarray]:
 def evaluate(
     probabilities: np.ndarray, types: np.ndarray, names: list[str]
 ) -> dict[str, dict[str, float]]:
-    """{event type: AUC, log loss, share} of chances [Q, A] where types [Q] came true; types that
-    are all or none are left out."""
-    found = {}
-    for number, name in enumerate(names):
-        truth, p = types == number, np.clip(probabilities[:, number], 1e-7, 1 - 1e-7)
-        if truth.any() and not truth.all():
-            loss = -np.mean(np.where(truth, np.log(p), np.log(1 - p)))
-            found[name] = {
-                "auc": area(p, truth),
-                "log_loss": float(loss),
-                "share": float(truth.mean()),
-            }
-    return found
+    """{event type: AUC, log loss, share} of probabilities [Q, A] where types [Q] happened.
 
-
-def area(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that a true one scores above a false one; ties count
-    half.
+    A type that happened always or never is left out: it has no AUC.
     """
-    from scipy.stats import rankdata  # takes a second to import
+    results = {}
+    for number, name in enumerate(names):
+        is_type = types == number
+        # With one class alone there are no pairs to order.
+        if is_type.any() and not is_type.all():
+            # Clipped, so that one wrong certainty does not make the loss infinite.
+            probability = np.clip(probabilities[:, number], 1e-7, 1 - 1e-7)
+            results[name] = {
+                "auc": roc_auc(probability, is_type),
+                "log_loss": _log_loss(probability, is_type),
+                "share": float(is_type.mean()),
+            }
+    return results
 
-    ranks = rankdata(scores)
-    positives = truth.sum()
-    return float(
-        (ranks[truth].sum() - positives * (positives + 1) / 2)
-        / (positives * (len(truth) - positives))
-    )
+
+def _log_loss(probability: np.ndarray, is_type: np.ndarray) -> float:
+    """Mean negative log likelihood in nats of what happened."""
+    log_likelihood = np.where(is_type, np.log(probability), np.log(1 - probability))
+    return float(-np.mean(log_likelihood))
+
+
+def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the probability that a positive scores above a negative; ties count
+    half. It is the Mann-Whitney statistic, divided by the number of pairs.
+    """
+    from scipy.stats import mannwhitneyu  # takes a second to import
+
+    test = mannwhitneyu(scores[positive], scores[~positive], method="asymptotic")
+    num_positives = int(positive.sum())
+    num_negatives = len(positive) - num_positives
+    return float(test.statistic / (num_positives * num_negatives))

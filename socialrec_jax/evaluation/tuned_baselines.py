@@ -1,6 +1,4 @@
-"""The baselines at their best, as judges of queries: what the model is compared with in every
-table.
-"""
+"""The baselines with tuned settings: what the model is compared with in every table."""
 
 from __future__ import annotations
 
@@ -24,50 +22,68 @@ _TUNING_QUERIES = 5000  # validation users on whom settings are tried: there are
 
 
 def fit_tuned_baselines(
-    world: World, validation: EvaluationQueries, cosine: ItemKNN | None = None
+    world: World, validation: EvaluationQueries, item_knn: ItemKNN | None = None
 ) -> dict[str, Evaluate]:
     """Baselines by name, each counted from the training part and tuned on the validation queries.
 
-    cosine: the tuned one, where it is known already.
+    item_knn: the tuned one, where there is one already.
     """
-    history_ends, V = world.history_ends(BEFORE_VALIDATION), world.num_items
-
-    def by_popularity(popularity: np.ndarray) -> Evaluate:
-        return lambda queries: evaluate_popularity(popularity, queries)
-
-    def by_neighbours(neighbours: baselines.UserKNN) -> Evaluate:
-        return _by_scores(lambda q: neighbours.scores(q.query), V)
-
+    item_knn = item_knn or tuned_item_knn(world, validation)[0]
     sample = validation.sample(_TUNING_QUERIES, seed=0)
-    recent = baselines.tune_recently_popular(
-        world.events, history_ends, V, lambda p: _value(by_popularity(p), sample)
+    history_ends = world.history_ends(BEFORE_VALIDATION)
+
+    # Tuned on a sample, evaluated on all: a dozen settings on all queries would take minutes.
+    user_knn = baselines.tune_user_knn(
+        world, history_ends, lambda candidate: _value(_by_user_knn(world, candidate), sample)
     )
-    neighbours = baselines.tune_user_knn(
-        world, history_ends, lambda n: _value(by_neighbours(n), sample)
-    )
+    user_knn_name = "user-kNN and friends" if len(world.friends.ids) else "user-kNN"
     return {
-        "popular": by_popularity(baselines.popular(world.events, history_ends, V)),
-        "recently popular": by_popularity(recent),
-        "item cosine": _by_item_knn(world, cosine or tuned_item_knn(world, validation)[0]),
-        "user neighbours" + (" and friends" if len(world.friends.ids) else ""): by_neighbours(
-            neighbours
-        ),
+        "popular": _popular(world, history_ends),
+        "recently popular": _recently_popular(world, history_ends, sample),
+        "item-kNN": _by_item_knn(world, item_knn),
+        user_knn_name: _by_user_knn(world, user_knn),
     }
 
 
 def tuned_item_knn(world: World, validation: EvaluationQueries) -> tuple[ItemKNN, ItemKNNSettings]:
-    """The item cosine at its best: a baseline, and a signal of the ranker."""
+    """The item-kNN with tuned settings: a baseline, and a feature of the ranker."""
     sample = validation.sample(_TUNING_QUERIES, seed=0)
-    history_ends, V = world.history_ends(BEFORE_VALIDATION), world.num_items
     return baselines.tune_item_knn(
-        world.events, history_ends, V, lambda c: _value(_by_item_knn(world, c), sample)
+        world.events,
+        world.history_ends(BEFORE_VALIDATION),
+        world.num_items,
+        lambda candidate: _value(_by_item_knn(world, candidate), sample),
     )
 
 
-def _by_item_knn(world: World, cosine: ItemKNN) -> Evaluate:
+def _popular(world: World, history_ends: np.ndarray) -> Evaluate:
+    return _by_popularity(baselines.popular(world.events, history_ends, world.num_items))
+
+
+def _recently_popular(
+    world: World, history_ends: np.ndarray, sample: EvaluationQueries
+) -> Evaluate:
+    popularity = baselines.tune_recently_popular(
+        world.events,
+        history_ends,
+        world.num_items,
+        lambda candidate: _value(_by_popularity(candidate), sample),
+    )
+    return _by_popularity(popularity)
+
+
+def _by_popularity(popularity: np.ndarray) -> Evaluate:
+    return lambda queries: evaluate_popularity(popularity, queries)
+
+
+def _by_item_knn(world: World, item_knn: ItemKNN) -> Evaluate:
     return _by_scores(
-        lambda q: cosine.scores(world.events, q.users, q.query.history_ends), world.num_items
+        lambda q: item_knn.scores(world.events, q.users, q.query.history_ends), world.num_items
     )
+
+
+def _by_user_knn(world: World, user_knn: baselines.UserKNN) -> Evaluate:
+    return _by_scores(lambda q: user_knn.scores(q.query), world.num_items)
 
 
 def _by_scores(scores: Callable[[EvaluationQueries], np.ndarray], num_items: int) -> Evaluate:
@@ -75,4 +91,5 @@ def _by_scores(scores: Callable[[EvaluationQueries], np.ndarray], num_items: int
 
 
 def _value(evaluate: Evaluate, sample: EvaluationQueries) -> float:
+    """What settings are chosen by; 0 when nobody is left to validate on."""
     return evaluate(sample).metrics[SELECT_BY] if len(sample) else 0.0

@@ -156,7 +156,7 @@ class Index:
         """function(shared, chunk) as a call: (placed, [parts, ...]) -> [parts, ...]."""
         if not self.sharded:
             return parallel.map_devices(function)
-        call = parallel.map_shares(
+        call = parallel.map_shards(
             lambda share, chunk: jax.tree.map(lambda x: x[None], function(share, chunk))
         )
         return lambda shared, chunk: call(shared, jax.tree.map(lambda x: x[0], chunk))

@@ -109,7 +109,7 @@ def serving_member(params: dict) -> dict:
 
 
 def features_folder(run: RunDirectory, refitted: bool) -> Path:
-    return run.path / "signals" / ("refit" if refitted else "judged")
+    return run.path / "features" / ("refit" if refitted else "evaluated")
 
 
 def items_with_events(world: World, history_ends: np.ndarray) -> np.ndarray:

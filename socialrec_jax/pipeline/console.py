@@ -1,4 +1,4 @@
-"""What a person reads on the terminal: the data, the model and the accuracy table."""
+"""What the terminal shows: the data, the model, and the accuracy table at the end."""
 
 from __future__ import annotations
 
@@ -14,61 +14,89 @@ from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import device_data, local_vocabulary
 
-_SHOWN = (
-    "hr@10",
-    "ndcg@10",
-    "f1@10",
-    "mrr@10",
-    "coverage@10",
-)  # on the terminal; the report has them all
+# The terminal has room for five; the report has all.
+_METRICS = ("hr@10", "ndcg@10", "f1@10", "mrr@10", "coverage@10")
 
 
 def describe(world: World, config: Config) -> None:
-    """Lines for a person: what there is to learn from, what settings followed from it, where it
-    lies.
-    """
-    counts, m, t = world.manifest["counts"], config.model, config.train
+    """Print what there is to learn from, the settings that follow from it, and where it lies."""
+    model = model_for(config, world)
+    num_negatives = config.train.negatives or 0
+    lines = {
+        "data": _data(world),
+        "texts": _texts(world),
+        "friends": _friends(world, config),
+        "model": _model(config),
+        "devices": f"{parallel.num_devices()} x {parallel.device_kinds()[0]}",
+        "events": device_data.describe(len(world.events.items)),
+        "tables": local_vocabulary.describe(model, num_negatives),
+    }
+    # Flushed, so that a log shows them before the first stage.
+    for name, text in lines.items():
+        print(f"{name}  {text}", flush=True)
+
+
+def _data(world: World) -> str:
+    counts = world.manifest["counts"]
+    parts = [f"{counts[name]:,} {name}" for name in ("users", "items", "events")]
+    parts.append(f"types {', '.join(world.event_types)}")
+    # Rejected rows are never dropped silently.
     rejected = sum(counts["rejected"].values())
-    print(
-        f"data  {counts['users']:,} users  {counts['items']:,} items  {counts['events']:,} events "
-        f"({', '.join(world.event_types)})  {counts['social_edges']:,} friendships"
-        + (f"  {rejected:,} bad rows, see {world.path / 'rejected.parquet'}" if rejected else "")
-    )
-    friends = "friends in the ranker alone" if len(world.friends.ids) else "no friends"
-    friends = f"friends at {m.social_queries} a row" if uses_friends(config, world) else friends
-    parts = (world.items.titles, world.items.descriptions, world.items.tags, world.items.categories)
-    described = np.any([np.diff(part.offsets) > 0 for part in parts], axis=0).sum()
-    texts = f"texts of {described:,} products" if described else "no product texts"
-    texts += (
-        f", vectors of width {world.items.vectors.shape[1]}" if world.items.vectors.shape[1] else ""
-    )
-    softmax = f"{t.negatives} sampled negatives" if t.negatives else "full softmax"
-    print(
-        f"model  width {m.width}  {m.num_layers} layers  history {m.history_length}  dropout {m.dropout}  {softmax}  "
-        f"{texts}  {friends}  split {config.split}  on {parallel.num_devices()} x {parallel.device_kinds()[0]}"
-    )
-    print(f"events  {device_data.describe(len(world.events.items))}")
-    print(
-        f"tables  {local_vocabulary.describe(model_for(config, world), t.negatives or 0)}",
-        flush=True,
+    if rejected:
+        parts.append(f"{rejected:,} bad rows, see {world.path / 'rejected.parquet'}")
+    return "  ".join(parts)
+
+
+def _texts(world: World) -> str:
+    items = world.items
+    columns = (items.titles, items.descriptions, items.tags, items.categories)
+    has_text = np.any([np.diff(column.offsets) > 0 for column in columns], axis=0)
+    vector_width = items.vectors.shape[1]
+
+    text = f"{has_text.sum():,} products with text" if has_text.any() else "no product texts"
+    return f"{text}  fixed vectors of width {vector_width}" if vector_width else text
+
+
+def _friends(world: World, config: Config) -> str:
+    edges = f"{world.manifest['counts']['social_edges']:,} friendships"
+    if uses_friends(config, world):
+        return f"{edges}  at {config.model.social_queries} positions a row"
+    if len(world.friends.ids):
+        return f"{edges}  in the ranker alone"
+    return "no friends"
+
+
+def _model(config: Config) -> str:
+    model, negatives = config.model, config.train.negatives
+    softmax = f"{negatives} sampled negatives" if negatives else "full softmax"
+    return (
+        f"width {model.width}  {model.num_layers} layers  history {model.history_length}  "
+        f"dropout {model.dropout}  {softmax}  split {config.split}"
     )
 
 
-def finish(run: RunDirectory, report: dict) -> None:
-    """The accuracy table on the terminal, and where the rest lies."""
+def print_summary(run: RunDirectory, report: dict) -> None:
+    """Print the accuracy table, the speed, and where the report lies."""
     if not processes.is_main():
-        return
-    evaluated = report["targets"]["test"]["new"]
-    title = f"test accuracy, {report['split']}, whole catalogue, {evaluated:,} targets"
-    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for metric in _SHOWN:
-        table.add_column(metric, justify="right", no_wrap=True)
-    for name, values in report["test"].items():
-        table.add_row(name, *(f"{values[metric]:.4f}" for metric in _SHOWN))
-    Console(width=80).print(table)
+        return  # all have the report, one prints it
+    # A fixed width: logs have no terminal to ask for one.
+    Console(width=80).print(_accuracy_table(report))
     speed = report["train"]
     print(
-        f"trained {speed['steps']} steps in {speed['seconds']:.0f} s, {speed['trained_events_per_second']:,} events/s"
+        f"trained {speed['steps']} steps in {speed['seconds']:.0f} s, "
+        f"{speed['trained_events_per_second']:,} events/s"
     )
     print(f"report  {run.path / 'report.html'}", flush=True)
+
+
+def _accuracy_table(report: dict) -> Table:
+    num_targets = report["targets"]["test"]["new"]
+    title = f"test accuracy, {report['split']}, whole catalogue, {num_targets:,} targets"
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for metric in _METRICS:
+        table.add_column(metric, justify="right", no_wrap=True)
+
+    for name, metrics in report["test"].items():
+        table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in _METRICS))
+    return table

@@ -10,18 +10,24 @@ from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.query import query_as_of
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics, next_type, protocol, segments
+from socialrec_jax.evaluation.evaluator import evaluate_ranker, evaluate_retriever
+from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RETRIEVER, focus_of
-from socialrec_jax.pipeline.ranker import TrainedRanker, evaluate_ranker
-from socialrec_jax.pipeline.retriever import evaluate_retriever
+from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.reports.run_report import write_report
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.environment import environment
 from socialrec_jax.runtime.run import RunDirectory, write_atomically
 from socialrec_jax.training.loop import StageProgress
 
+_PARTS = {"validation": VALIDATION, "test": TEST}
 _DATA_FACTS = ("event_types", "time_min", "time_max")
+_INTERVAL_METRICS = ("hr@10", "ndcg@10")
+
+Queries = dict[str, EvaluationQueries]  # by part
+Results = dict[str, dict[str, EvaluationResult]]  # by part and model
 
 
 def evaluate(
@@ -30,7 +36,9 @@ def evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
-    """Judge everything, by process 0: see `_evaluate`."""
+    """Evaluate the retriever, the ranker and the baselines on process 0, and write report.json and
+    report.html. Returns the report.
+    """
     return processes.broadcast_from_main(lambda: _evaluate(run, engine, progress, ranker))
 
 
@@ -40,113 +48,168 @@ def _evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
-    """Judge retriever, ranker and every baseline on both parts, and write report.json and
-    report.html.
-    """
-    world, config = engine.world, engine.config
-    evaluated: dict[str, dict[str, protocol.EvaluationResult]] = {"validation": {}, "test": {}}
-    focus = focus_of(config, world)
-    queries = {
-        "validation": protocol.held_out(world, VALIDATION, focus),
-        "test": protocol.held_out(world, TEST, focus),
-    }
-    for part in queries:
-        if len(queries[part]):
-            evaluated[part] = {"retriever": evaluate_retriever(engine, queries[part])}
-    calibration = {}
-    if ranker is not None:
-        engine = engine.with_ranker(ranker.features, ranker.serving)
-        evaluated["validation"] = {"ranker": ranker.out_of_fold} | evaluated["validation"]
-        if len(queries["test"]):
-            evaluation_result, calibration = evaluate_ranker(engine, queries["test"])
-            evaluated["test"] = {"ranker": evaluation_result} | evaluated["test"]
-    for name, evaluate in fit_tuned_baselines(
-        world, queries["validation"], ranker and ranker.features.item_knn
-    ).items():
-        for part in evaluated:
-            if len(queries[part]):
-                evaluated[part][name] = evaluate(queries[part])
-    report = {
-        "data": world.manifest["counts"] | {name: world.manifest[name] for name in _DATA_FACTS},
-        "split": config.split,
-        "seed": config.seed,
-        "targets": {
-            part: {"new": len(q.target_rows), "seen_before": q.dropped}
-            for part, q in queries.items()
-        },
-        **{
-            part: {name: evaluation_result.metrics for name, evaluation_result in models.items()}
-            for part, models in evaluated.items()
-        },
-        **_closer_look(world, queries["test"], evaluated["test"], config.seed),
-        "calibration": calibration,
-        "next_event": _next_event(engine, ranker and ranker.features.next_type),
-        "train": _speed(progress),
-        "environment": environment(),
-    }
+    # ---- Every model on the same queries
+    queries = _held_out_queries(engine)
+    results, calibration = _all_results(engine, queries, ranker)
+
+    # ---- The report; docs/contracts.md says what each key holds
+    regression = ranker and ranker.features.next_type
+    report = (
+        _data_and_settings(engine, queries)
+        | {part: _metrics_by_model(results[part]) for part in _PARTS}
+        | _test_details(engine, queries["test"], results["test"])
+        | {
+            "calibration": calibration,
+            "next_event": _next_event(engine, regression),
+            "train": _speed(progress),
+            "environment": environment(),
+        }
+    )
+
+    # ---- The files. The page is made from report.json alone, so it can be made again
     write_atomically(run.report, json.dumps(report, indent=1) + "\n")
     write_report(run.path)
     return report
 
 
-def _closer_look(
-    world: World,
-    queries: protocol.EvaluationQueries,
-    evaluated: dict[str, protocol.EvaluationResult],
-    seed: int,
-) -> dict:
-    """95% intervals and segments of each model."""
-    masks = segments.segments(world, queries)
-    intervals = {
-        name: {
-            m: metrics.bootstrap_interval(evaluation_result.per_query[m], seed)
-            for m in ("hr@10", "ndcg@10")
-        }
-        for name, evaluation_result in evaluated.items()
-    }
+def _held_out_queries(engine: Engine) -> Queries:
+    world = engine.world
+    focus = focus_of(engine.config, world)
+    return {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
+
+
+def _all_results(
+    engine: Engine, queries: Queries, ranker: TrainedRanker | None
+) -> tuple[Results, dict]:
+    """Results of all models, and the ranker's calibration."""
+    retriever = _retriever_results(engine, queries)
+    ranked, calibration = _ranker_results(engine, queries, ranker)
+    baselines = _baseline_results(engine.world, queries, ranker)
+
+    # The tables of the report have this order.
+    results = {part: ranked[part] | retriever[part] | baselines[part] for part in _PARTS}
+    return results, calibration
+
+
+def _data_and_settings(engine: Engine, queries: Queries) -> dict:
+    manifest, config = engine.world.manifest, engine.config
     return {
-        "intervals": intervals,
-        "segments": {n: segments.by_segment(j, masks) for n, j in evaluated.items()},
+        "data": manifest["counts"] | {name: manifest[name] for name in _DATA_FACTS},
+        "split": config.split,
+        "seed": config.seed,
+        "targets": {part: _target_counts(q) for part, q in queries.items()},
     }
 
 
-def _next_event(engine: Engine, counted: NextTypeRegression | None) -> dict:
-    """Per part and event type: how well the next event's type is foretold, beside a regression on
-    counts.
+def _target_counts(queries: EvaluationQueries) -> dict[str, int]:
+    return {"new": len(queries.target_rows), "seen_before": queries.dropped}
 
-    counted: the one of the training part, where the ranker's signals hold it.
+
+def _metrics_by_model(results: dict[str, EvaluationResult]) -> dict[str, dict[str, float]]:
+    return {name: result.metrics for name, result in results.items()}
+
+
+def _retriever_results(engine: Engine, queries: Queries) -> Results:
+    results: Results = {part: {} for part in _PARTS}
+    for part in _PARTS:
+        if len(queries[part]):  # a small shop may have nobody in a part
+            result = evaluate_retriever(engine, queries[part])
+            results[part]["retriever"] = result
+    return results
+
+
+def _ranker_results(
+    engine: Engine, queries: Queries, ranker: TrainedRanker | None
+) -> tuple[Results, dict]:
+    """Results, and the calibration on the test part. On the validation part, which the ranker
+    learnt from, its results are those out of fold.
+    """
+    results: Results = {part: {} for part in _PARTS}
+    calibration = {}
+    if ranker is not None:
+        engine = engine.with_ranker(ranker.features, ranker.serving)
+        results["validation"]["ranker"] = ranker.out_of_fold
+        if len(queries["test"]):
+            result, calibration = evaluate_ranker(engine, queries["test"])
+            results["test"]["ranker"] = result
+    return results, calibration
+
+
+def _baseline_results(world: World, queries: Queries, ranker: TrainedRanker | None) -> Results:
+    results: Results = {part: {} for part in _PARTS}
+    # The ranker's features have a tuned item-kNN, so it need not be tuned again.
+    item_knn = ranker and ranker.features.item_knn
+    baselines = fit_tuned_baselines(world, queries["validation"], item_knn)
+    for name, evaluate_baseline in baselines.items():
+        for part in _PARTS:
+            if len(queries[part]):
+                results[part][name] = evaluate_baseline(queries[part])
+    return results
+
+
+def _test_details(
+    engine: Engine, queries: EvaluationQueries, results: dict[str, EvaluationResult]
+) -> dict:
+    """95% intervals and segments of each model on the test part."""
+    seed = engine.config.seed
+    # The same queries in each segment, whichever the model.
+    masks = segments.segments(engine.world, queries)
+    return {
+        "intervals": {name: _intervals(result, seed) for name, result in results.items()},
+        "segments": {name: segments.by_segment(result, masks) for name, result in results.items()},
+    }
+
+
+def _intervals(result: EvaluationResult, seed: int) -> dict[str, tuple[float, float]]:
+    return {
+        metric: metrics.bootstrap_interval(result.per_query[metric], seed)
+        for metric in _INTERVAL_METRICS
+    }
+
+
+def _next_event(engine: Engine, regression: NextTypeRegression | None) -> dict:
+    """{part: {model or regression on counts: {event type: metrics}}} of the next event's type.
+
+    regression: the one of the training part, where the ranker's features hold it.
     """
     world = engine.world
-    if len(world.event_types) == 1:
-        return {}
-    regression = counted or NextTypeRegression.fit(
-        world.events, world.history_ends(BEFORE_VALIDATION), len(world.event_types)
-    )
-    found = {}
-    for part, number in (("validation", VALIDATION), ("test", TEST)):
-        users, rows = next_type.next_type_queries(world, number)
-        types = world.events.types[rows]
-        query = query_as_of(world, users, AsOf.before(number))
-        query = dataclasses.replace(query, request_times=world.events.times[rows])
-        query = engine.with_friends(query)
-        ways = {
-            "model": engine.next_actions(engine.states(query), query),
-            "regression on counts": regression.probabilities(world.events, users, rows),
-        }
-        found[part] = {
-            name: next_type.evaluate(probabilities, types, world.event_types)
-            for name, probabilities in ways.items()
-        }
-    return found
+    num_types = len(world.event_types)
+    if num_types == 1:
+        return {}  # nothing to predict
+    if regression is None:
+        regression = NextTypeRegression.fit(
+            world.events, world.history_ends(BEFORE_VALIDATION), num_types
+        )
+    return {part: _next_event_of_part(engine, regression, split) for part, split in _PARTS.items()}
+
+
+def _next_event_of_part(engine: Engine, regression: NextTypeRegression, split: int) -> dict:
+    world = engine.world
+    users, rows = next_type.next_type_queries(world, split)
+    types = world.events.types[rows]
+    query = query_as_of(world, users, AsOf.before(split))
+    query = engine.with_friends(dataclasses.replace(query, request_times=world.events.times[rows]))
+
+    # Counts alone are the baseline of the model's predictions.
+    predictions = {
+        "model": engine.next_actions(engine.states(query), query),
+        "regression on counts": regression.probabilities(world.events, users, rows),
+    }
+    return {
+        name: next_type.evaluate(probabilities, types, world.event_types)
+        for name, probabilities in predictions.items()
+    }
 
 
 def _speed(progress: StageProgress) -> dict:
     """What training cost: seconds without compilation, validation and saving."""
+    # The first call compiles: a training of one call has no seconds.
+    events_per_second = progress.events / max(progress.seconds, 1e-9)
     return {
         "stage": RETRIEVER,
         "seconds": round(progress.seconds, 2),
         "compile_seconds": round(progress.compile_seconds, 2),
-        "trained_events_per_second": round(progress.events / max(progress.seconds, 1e-9)),
+        "trained_events_per_second": round(events_per_second),
         "steps": progress.steps,
         "best_step": progress.best_step,
     }

@@ -1,4 +1,4 @@
-"""The focus stage: the retriever fine-tuned on the event types that pay."""
+"""The focus stage: the retriever, fine-tuned on the event types that pay."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import numpy as np
 
 from socialrec_jax.config import Config
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
-from socialrec_jax.inference.load import (
-    FOCUS,
-    about,
-    focus_of,
-)
-from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches, validator
+from socialrec_jax.inference.load import FOCUS, about, focus_of
+from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches, validation
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
@@ -27,26 +23,25 @@ _FOCUS_SHARE = 0.25  # of the steps of the whole training, for fine-tuning
 def focus_retriever(
     run: RunDirectory, world: World, config: Config, texts: np.ndarray, state: TrainState
 ) -> tuple[TrainState, StageProgress | None]:
-    """The retriever fine-tuned on the events that pay; as it is without a focus."""
+    """Fine-tune the retriever from state; without a focus it stays as it is."""
     if not config.train.focus:
         return state, None
+
     batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
-    trainer = fine_tuned(retriever_trainer(world, config, batches, texts), world, state.served)
-    return fit(
-        run,
-        FOCUS,
-        *placed(trainer, batches),
-        validator(world, config, trainer, texts),
-        about(config, world),
-    )
+    trainer = retriever_trainer(world, config, batches, texts)
+    # The averaged parameters are those that were validated, so they are what is fine-tuned.
+    trainer = fine_tuned(trainer, world, state.served)
+    validate = validation(world, config, trainer, texts)
+    return fit(run, FOCUS, *placed(trainer, batches), validate, about(config, world))
 
 
 def fine_tuned(trainer: RetrieverTrainer, world: World, start: dict) -> RetrieverTrainer:
-    """A short training from start on the events that pay."""
-    num_steps = whole_calls(
-        round(trainer.num_steps * _FOCUS_SHARE), trainer.config.train.steps_per_call
-    )
-    start = jax.tree.map(np.asarray, start)
+    """A short training from the parameters start on the event types that pay."""
+    steps = round(trainer.num_steps * _FOCUS_SHARE)
     return dataclasses.replace(
-        trainer, num_steps=num_steps, focus=focus_of(trainer.config, world), start=start
+        trainer,
+        num_steps=whole_calls(steps, trainer.config.train.steps_per_call),
+        focus=focus_of(trainer.config, world),
+        # On the host: the trainer places them where its state lies.
+        start=jax.tree.map(np.asarray, start),
     )

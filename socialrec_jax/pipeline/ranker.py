@@ -1,7 +1,5 @@
-"""What is trained after the text model, in its order: retriever, ranker, and the retriever once
-more on all events.
-
-Each stage goes on from its newest checkpoint and is passed over when it is finished.
+"""The ranker stage: candidates of the validation part with their labels, and the ranker that learns
+from them.
 """
 
 from __future__ import annotations
@@ -12,9 +10,13 @@ import jax
 import numpy as np
 
 from socialrec_jax.batch import LabelledCandidates
+from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import candidate_lists, protocol
+from socialrec_jax.evaluation.evaluator import RankerEvaluator
+from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
+from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import tuned_item_knn
 from socialrec_jax.inference.candidates import CandidateGenerator
 from socialrec_jax.inference.engine import Engine
@@ -25,7 +27,6 @@ from socialrec_jax.inference.load import (
     focus_of,
     serving_member,
 )
-from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
@@ -33,19 +34,15 @@ from socialrec_jax.training import ranker as ranker_training
 from socialrec_jax.training.loop import fit, whole_calls
 
 _RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
-_CALIBRATED_QUERIES = 20_000  # whose candidates make the reliability curve
-_ONE_COLD_START_IN = (
-    20  # of them are asked once more as if nothing was known of the user: new users come every day
-)
+_QUERIES_PER_COLD_START = 20  # one in so many is used once more, without its history
+_EVALUATIONS, _PATIENCE = 10, 5  # the ranker's training is short
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRanker:
     params: dict  # [MEMBERS, ...]
     features: RankerFeatures
-    out_of_fold: (
-        protocol.EvaluationResult
-    )  # of the queries that it learnt from, each by a ranker that did not
+    out_of_fold: EvaluationResult  # of the queries that it learnt from, by rankers that did not
 
     @property
     def serving(self) -> dict:
@@ -53,7 +50,7 @@ class TrainedRanker:
 
 
 def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
-    """The ranker, trained on the validation part; engine holds the judged retriever.
+    """Train the ranker on the validation part, with the candidates of this engine.
 
     None when the split left nobody to learn from.
     """
@@ -61,118 +58,98 @@ def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
+
+    # ---- Data: candidates of validation queries, and what happened to them
     features = _features(run, world, queries)
-    learnt = queries.sample(_RANKER_QUERIES, seed=config.seed)
-    ranker = Ranker(
-        len(world.event_types),
-        ranker_training.interactions_for(len(learnt)),
-        focus_of(config, world),
-    )
+    sample = queries.sample(_RANKER_QUERIES, seed=config.seed)
     generator = engine.candidate_generator(features)
-    labelled = _labelled(engine, generator, learnt)
-    cold_start = learnt.sample(
-        len(learnt) // _ONE_COLD_START_IN, seed=config.seed
-    ).without_history()
-    taught = [labelled, _labelled(engine, generator, cold_start)] if len(cold_start) else [labelled]
-    batches = ranker_training.RankerBatches(
-        jax.tree.map(lambda *leaves: np.concatenate(leaves), *taught), config.seed
-    )
-    catalogue = np.asarray(engine.catalogue)
-    train = dataclasses.replace(config.train, evaluations=10, patience=5)
-    num_steps = whole_calls(ranker_training.steps_for(len(learnt)), train.steps_per_call)
-    trainer = ranker_training.RankerTrainer(
-        dataclasses.replace(config, train=train), ranker, num_steps, catalogue
-    )
+    labelled = _labelled(engine, generator, sample)
+    batches = _batches(engine, generator, sample, labelled)
 
-    score = candidate_lists.OutOfFold(
-        ranker, labelled.candidates, ranker_training.fold_of(learnt.users, config.seed), catalogue
-    )
-
-    def evaluate(params: dict) -> protocol.EvaluationResult:
-        return candidate_lists.evaluate_unsorted(
-            np.asarray(labelled.candidates.items), score(params), learnt, world.num_items
-        )
-
-    def validate(params: dict) -> dict[str, float]:
-        return evaluate(params).metrics
-
-    state, _ = fit(run, RANKER, trainer, batches, validate, about(config, world))
-    return TrainedRanker(state.average, features, evaluate(state.average))
+    # ---- Training: each user is validated by a ranker that did not learn from that user
+    trainer = _trainer(engine, len(sample))
+    evaluator = _evaluator(trainer, sample, labelled)
+    state, _ = fit(run, RANKER, trainer, batches, evaluator.run, about(config, world))
+    return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
 
 
-def _features(
-    run: RunDirectory, world: World, queries: protocol.EvaluationQueries
-) -> RankerFeatures:
-    """What is counted from the training part, with the co-occurrence settings that validate
-    best.
-    """
+def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> RankerFeatures:
+    """What is counted from the training part, with the item-kNN settings that validate best."""
     folder = features_folder(run, refitted=False)
 
     def count() -> None:
+        # settings.json is written last: with it, the folder is whole.
         if not (folder / "settings.json").exists():
             _, settings = tuned_item_knn(world, queries)
-            RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings).save(folder)
+            features = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
+            features.save(folder)
 
     processes.broadcast_from_main(count)
     return RankerFeatures.load(folder)
 
 
 def _labelled(
-    engine: Engine, generator: CandidateGenerator, queries: protocol.EvaluationQueries
+    engine: Engine, generator: CandidateGenerator, queries: EvaluationQueries
 ) -> LabelledCandidates:
-    """Candidates of the validation part with what happened."""
+    """The candidates of validation queries with what happened."""
+    # Candidates as serving would find them before the validation part.
     world = engine.world
     query = engine.with_friends(queries.query)
     states, inputs = engine.states(query), engine.index_inputs(query.as_of)
-    parts = [p.candidates for p in generator.generate(inputs, states, query, queries.seen)]
-    candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    types = world.events.types[queries.target_rows]
+    chunks = [p.candidates for p in generator.generate(inputs, states, query, queries.seen)]
+    candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
+
+    # An item that was no candidate is no label: the ranker can only sort what it gets.
     labels = candidate_lists.labels(
         np.asarray(candidates.items),
         np.asarray(candidates.exists),
         queries,
-        types,
+        world.events.types[queries.target_rows],
         len(world.event_types),
     )
-    return LabelledCandidates(
-        candidates, labels, ranker_training.member_weights(queries.users, engine.config.seed)
-    )
+    weights = ranker_training.member_weights(queries.users, engine.config.seed)
+    return LabelledCandidates(candidates, labels, weights)
 
 
-def evaluate_ranker(
-    engine: Engine, queries: protocol.EvaluationQueries
-) -> tuple[protocol.EvaluationResult, dict]:
-    """The ranker's order of the candidates of a held-out part, and {event type: reliability of its
-    chances}.
-
-    Chunk by chunk, so that memory does not grow with candidates x users.
+def _batches(
+    engine: Engine,
+    generator: CandidateGenerator,
+    sample: EvaluationQueries,
+    labelled: LabelledCandidates,
+) -> ranker_training.RankerBatches:
+    """The labelled candidates in steps, some of them once more as if nothing was known of the user:
+    new users come every day.
     """
-    world, done = engine.world, 0
-    query = engine.with_friends(queries.query)
-    states, inputs = engine.states(query), engine.index_inputs(query.as_of)
-    ranks, tops, foretold = [], [], []
-    for lists in engine.ranked(inputs, states, query, queries.seen):
-        some = queries.part(np.arange(done, done + len(lists.items)))
-        done += len(some)
-        ranks.append(candidate_lists.ranks_in_lists(lists.items, lists.scores, some))
-        tops.append(lists.items[:, : max(protocol.CUTOFFS)])
-        if done <= _CALIBRATED_QUERIES or not foretold:
-            foretold.append(_foretold(world, lists, some))
-    labelled = protocol.evaluation_result(
-        np.concatenate(ranks), np.concatenate(tops), queries, world.num_items
-    )
-    probabilities, truth = (np.concatenate(column) for column in zip(*foretold, strict=True))
-    curves = {
-        name: candidate_lists.reliability(probabilities[:, a], truth[:, a])
-        for a, name in enumerate(world.event_types)
-    }
-    return labelled, curves
+    seed = engine.config.seed
+    parts = [labelled]
+    cold_start = sample.sample(len(sample) // _QUERIES_PER_COLD_START, seed=seed).without_history()
+    if len(cold_start):
+        parts.append(_labelled(engine, generator, cold_start))
+
+    # One pytree of arrays: a batch is a choice of rows.
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return ranker_training.RankerBatches(joined, seed)
 
 
-def _foretold(
-    world: World, lists: RankedLists, queries: protocol.EvaluationQueries
-) -> tuple[np.ndarray, np.ndarray]:
-    """(chances, what came true) [n, A] of all candidates of some queries."""
-    exists, types = np.isfinite(lists.scores), world.events.types[queries.target_rows]
-    truth = candidate_lists.labels(lists.items, exists, queries, types, len(world.event_types))
-    return lists.probabilities[exists], truth[exists]
+def _trainer(engine: Engine, num_queries: int) -> ranker_training.RankerTrainer:
+    world, config = engine.world, _short_training(engine.config)
+    # Few queries can teach but a small ranker.
+    interactions = ranker_training.interactions_for(num_queries)
+    ranker = Ranker(len(world.event_types), interactions, focus_of(config, world))
+    steps = ranker_training.steps_for(num_queries)
+    num_steps = whole_calls(steps, config.train.steps_per_call)
+    catalogue = np.asarray(engine.catalogue)
+    return ranker_training.RankerTrainer(config, ranker, num_steps, catalogue)
+
+
+def _short_training(config: Config) -> Config:
+    train = dataclasses.replace(config.train, evaluations=_EVALUATIONS, patience=_PATIENCE)
+    return dataclasses.replace(config, train=train)
+
+
+def _evaluator(
+    trainer: ranker_training.RankerTrainer, sample: EvaluationQueries, labelled: LabelledCandidates
+) -> RankerEvaluator:
+    folds = ranker_training.fold_of(sample.users, trainer.config.seed)
+    scorer = OutOfFoldScorer(trainer.ranker, labelled.candidates, folds, trainer.catalogue)
+    return RankerEvaluator(scorer, sample, num_items=len(trainer.catalogue))

@@ -1,4 +1,8 @@
-"""The refit stage: the retriever and the ranker's features once more, on all events."""
+"""The refit stage: the retriever and the ranker's features once more, from all events.
+
+Nobody is left to validate on. So each training takes as many passes as it took the evaluated one to
+be at its best. The ranker stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,7 @@ import numpy as np
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
-from socialrec_jax.inference.load import (
-    REFIT,
-    REFIT_FOCUS,
-    about,
-    features_folder,
-)
+from socialrec_jax.inference.load import REFIT, REFIT_FOCUS, about, features_folder
 from socialrec_jax.pipeline.focus import fine_tuned
 from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
@@ -27,7 +26,7 @@ from socialrec_jax.training.retriever import RetrieverTrainer
 
 @dataclasses.dataclass(frozen=True)
 class RetrieverProgress:
-    """How the judged trainings stand."""
+    """The progress of the evaluated trainings, whose best steps the refit follows."""
 
     retriever: StageProgress
     focus: StageProgress | None = None
@@ -38,45 +37,60 @@ def refit(
     world: World,
     config: Config,
     texts: np.ndarray,
-    retriever_progress: RetrieverProgress,
+    progress: RetrieverProgress,
     ranker: TrainedRanker | None,
 ) -> None:
-    """The retriever and all that signals count once more, from all events; the ranker stays as it
-    is.
+    """Train the retriever, and count the ranker's features, from all events."""
+    refit_retriever(run, world, config, texts, progress)
+    if ranker is not None:
+        _refit_features(run, world, ranker)
 
-    Nobody is left to validate on: the passes are those after which each judged training was best.
-    """
-    labelled, batches = (
-        training_batches(world, config, world.history_ends(as_of))
-        for as_of in (BEFORE_VALIDATION, NOW)
-    )
-    longer = batches.steps_per_epoch / labelled.steps_per_epoch
-    trainer = retriever_trainer(world, config, batches, texts)
-    shorter = shortened(trainer, retriever_progress.retriever, longer)
-    state, _ = fit(run, REFIT, *placed(shorter, batches), None, about(config, world))
-    if retriever_progress.focus is not None:
-        trainer = shortened(
-            fine_tuned(trainer, world, state.served), retriever_progress.focus, longer
-        )
+
+def refit_retriever(
+    run: RunDirectory,
+    world: World,
+    config: Config,
+    texts: np.ndarray,
+    progress: RetrieverProgress,
+) -> None:
+    """The retriever, and its fine-tuning where there was one."""
+    # An epoch of all events has more steps than one of the training part.
+    evaluated = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
+    batches = training_batches(world, config, world.history_ends(NOW))
+    longer = batches.steps_per_epoch / evaluated.steps_per_epoch
+
+    # No validation: there are no events left for it.
+    whole = retriever_trainer(world, config, batches, texts)
+    trainer = shortened(whole, progress.retriever, longer)
+    state, _ = fit(run, REFIT, *placed(trainer, batches), None, about(config, world))
+
+    # Fine-tuning starts from the refitted retriever.
+    if progress.focus is not None:
+        trainer = fine_tuned(whole, world, state.served)
+        trainer = shortened(trainer, progress.focus, longer)
         fit(run, REFIT_FOCUS, *placed(trainer, batches), None, about(config, world))
-    folder = features_folder(run, refitted=True)
-
-    def count() -> None:
-        if ranker is not None and not (folder / "settings.json").exists():
-            RankerFeatures.fit(world, world.history_ends(NOW), ranker.features.settings).save(
-                folder
-            )
-
-    processes.broadcast_from_main(count)
 
 
 def shortened(
     trainer: RetrieverTrainer, progress: StageProgress, longer: float
 ) -> RetrieverTrainer:
-    """The same training, ended where the judged one was best, when a pass takes `longer` times as
-    many steps.
+    """The same training, ended where the evaluated one was best; an epoch has `longer` times as
+    many steps. The learning rate follows the whole schedule.
     """
-    steps = whole_calls(round(progress.best_step * longer), trainer.config.train.steps_per_call)
+    steps = round(progress.best_step * longer)
+    steps = whole_calls(steps, trainer.config.train.steps_per_call)
     return dataclasses.replace(
         trainer, num_steps=min(steps, trainer.num_steps), horizon=trainer.num_steps
     )
+
+
+def _refit_features(run: RunDirectory, world: World, ranker: TrainedRanker) -> None:
+    folder = features_folder(run, refitted=True)
+
+    def count() -> None:
+        # settings.json is written last: with it, the folder is whole.
+        if not (folder / "settings.json").exists():
+            features = RankerFeatures.fit(world, world.history_ends(NOW), ranker.features.settings)
+            features.save(folder)
+
+    processes.broadcast_from_main(count)

@@ -1,8 +1,10 @@
-"""The retriever's stage: the sequence model, trained on the training part and selected on the
+"""The retriever stage: the sequence model, trained on the training part and selected on the
 validation part.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from socialrec_jax.data.query import friend_sampler_of
 from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import RetrieverEvaluator
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import (
     RETRIEVER,
@@ -34,91 +37,81 @@ from socialrec_jax.training.state import TrainState
 def train_retriever(
     run: RunDirectory, world: World, config: Config, texts: np.ndarray
 ) -> tuple[TrainState, StageProgress]:
-    """The behavior model, trained on the training part and selected on the validation part."""
+    """Train the retriever, or go on from its newest checkpoint; texts [V, F]: vectors of items."""
+    # The training part: all events before each user's validation part.
     batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     if not batches.targets_per_epoch:
         raise UsageError(
-            f"{run.path}: nobody has two events before the {config.split} split: there is nothing to learn"
+            f"{run.path}: nobody has two events before the {config.split} split: "
+            "there is nothing to learn"
         )
     trainer = retriever_trainer(world, config, batches, texts)
-    validate = validator(world, config, trainer, texts)
+    validate = validation(world, config, trainer, texts)
     return fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
 
 
 def engine_of(world: World, config: Config, texts: np.ndarray, state: TrainState) -> Engine:
-    """The judged retriever at work."""
+    """An engine with the parameters of a training state."""
     model = model_for(config, world, texts.shape[1])
+    # The averaged parameters serve. Ids without training events are not learnt.
     known = items_with_events(world, world.history_ends(BEFORE_VALIDATION))
     return Engine.create(world, config, model, state.served, texts=texts, known=known)
 
 
 def training_batches(world: World, config: Config, history_ends: np.ndarray) -> TrainingBatches:
-    """The events before ends [U] in steps, with friends where the model has a part for them."""
+    """The events before history_ends [U] in steps, with friends where the model uses them."""
     social_positions = None
     if uses_friends(config, world):
+        # Friends' events count up to the same ends: what is held out stays hidden.
         friend_sampler = FriendSampler(world.events, world.friends, history_ends, seed=config.seed)
         social_positions = SocialPositions(
             friend_sampler, config.model.social_queries, config.model.request_time
         )
-    row_length = required(config.model.history_length)
-    rows = rows_per_step(config)
     return TrainingBatches(
         world.events,
         history_ends,
         world.first_time,
-        row_length,
-        rows,
+        required(config.model.history_length),
+        rows_per_step(config),
         config.seed,
         social_positions,
     )
 
 
-def retriever_trainer(
-    world: World, config: Config, batches: TrainingBatches, texts: np.ndarray
-) -> RetrieverTrainer:
-    t = config.train
-    num_steps = whole_calls(batches.steps_per_epoch * required(t.epochs), t.steps_per_call)
-    model = model_for(config, world, texts.shape[1])
-    return RetrieverTrainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
-
-
 def rows_per_step(config: Config) -> int:
-    """B over all devices: at least one row each in every part of a step, and the same number."""
+    """B over all devices: a multiple of the parts that a step is computed in, at least one each."""
+    # Every part of a step, on every device, has the same number of rows.
     rows = required(config.train.tokens_per_step) // required(config.model.history_length)
     parts = parallel.num_devices() * config.train.accumulation
     return max(1, round(rows / parts)) * parts
 
 
-def validator(
+def retriever_trainer(
+    world: World, config: Config, batches: TrainingBatches, texts: np.ndarray
+) -> RetrieverTrainer:
+    """The trainer for all epochs of these batches."""
+    # Half of the negatives follow the items' training events, hence item_counts.
+    steps = batches.steps_per_epoch * required(config.train.epochs)
+    num_steps = whole_calls(steps, config.train.steps_per_call)
+    model = model_for(config, world, texts.shape[1])
+    return RetrieverTrainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
+
+
+def validation(
     world: World, config: Config, trainer: RetrieverTrainer, texts: np.ndarray
 ) -> Validate | None:
-    """Metrics of parameters on the validation part; None when the split left nobody to validate
-    on.
-    """
+    """The metrics of parameters on the validation part; None where the split left nobody there."""
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
-    friend_sampler = friend_sampler_of(world, config.seed)
-
-    def validate(params: dict) -> dict[str, float]:
-        engine = Engine.create(
-            world,
-            config,
-            trainer.model,
-            params,
-            texts=texts,
-            known=trainer.known,
-            friend_sampler=friend_sampler,
-        )
-        return evaluate_retriever(engine, queries).metrics
-
-    return validate
-
-
-def evaluate_retriever(
-    engine: Engine, queries: protocol.EvaluationQueries
-) -> protocol.EvaluationResult:
-    """The retriever's ranking of the held-out items."""
-    query = engine.with_friends(queries.query)
-    inputs = engine.index_inputs(query.as_of)
-    return protocol.evaluate(engine.index, inputs, engine.states(query), queries)
+    # All engines of the World share one sampler; other parameters make another engine.
+    create = functools.partial(
+        Engine.create,
+        world,
+        config,
+        trainer.model,
+        texts=texts,
+        known=trainer.known,
+        friend_sampler=friend_sampler_of(world, config.seed),
+    )
+    return RetrieverEvaluator(create, queries).run

@@ -1,6 +1,6 @@
-"""The stages of a run in their order; the only library file that sees every room.
+"""A training run from raw tables to a report: the data, and the stages in their order.
 
-train.py tells the same story to a reader, and a notebook can call these functions alike.
+Each stage goes on from its newest checkpoint, and returns at once when it is finished.
 """
 
 from __future__ import annotations
@@ -13,45 +13,85 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import InputMissing
 from socialrec_jax.pipeline.console import describe
-from socialrec_jax.pipeline.settings import settle_config, write_auto_config
+from socialrec_jax.pipeline.evaluate import evaluate
+from socialrec_jax.pipeline.focus import focus_retriever
+from socialrec_jax.pipeline.ranker import train_ranker
+from socialrec_jax.pipeline.refit import RetrieverProgress, refit
+from socialrec_jax.pipeline.retriever import engine_of, train_retriever
+from socialrec_jax.pipeline.settings import check_settings, write_auto_config
+from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 
 
-def prepared(run: RunDirectory, source: Path | None, config: Config) -> tuple[World, Config]:
-    """The run's World, and its configuration resolved against it. Process 0 makes both; see the
-    functions below.
+def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
+    """Train all models of a run and return its report; the caller holds the run's lock.
 
-    source None: what the run stands on, or the embedded sample shop for a new run.
+    source: a folder of raw tables. None: the data of an existing run, or the sample shop.
+    """
+    # ---- Data: raw tables -> World. What config leaves open follows from it
+    world, config = prepare_data(run, source, config)
+
+    # ---- Product texts: a language model gives each item a vector
+    texts = item_features(run, world, config)
+
+    # ---- Retriever: the next item from a user's events and friends
+    state, progress = train_retriever(run, world, config, texts)
+    state, focus_progress = focus_retriever(run, world, config, texts, state)
+    engine = engine_of(world, config, texts, state)
+
+    # ---- Ranker: the order of the retriever's and other candidates, from the validation part
+    ranker = train_ranker(run, engine)
+
+    # ---- Evaluation: all models and baselines, once on the test part
+    report = evaluate(run, engine, progress, ranker)
+
+    # ---- Refit: the models that serve learn from all events
+    if config.train.refit:
+        refit(run, world, config, texts, RetrieverProgress(progress, focus_progress), ranker)
+
+    return report
+
+
+def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tuple[World, Config]:
+    """The run's World, and its configuration with every value filled in. Process 0 makes both.
+
+    source: see `train`.
     """
 
+    # The configuration says how the World is split, and the World's events decide what the
+    # configuration leaves open.
     def prepare_run() -> str:
-        settled = settle_config(run, config)
-        tables = sample_tables(run, settled.seed) if source is None and not run.exists else source
-        world = open_world(run, tables, settled)
-        resolved = write_auto_config(run, settled, world)
+        check_settings(run, config)
+        is_new_sample = source is None and not run.exists
+        tables = sample_tables(run, config.seed) if is_new_sample else source
+        world = open_world(run, tables, config)
+        resolved = write_auto_config(run, config, world)
         describe(world, resolved)
         return to_json(resolved)
 
+    # All processes open the files that process 0 has written.
     resolved = from_json(processes.broadcast_from_main(prepare_run))
     return World.open(run.world), resolved
 
 
 def sample_tables(run: RunDirectory, seed: int) -> Path:
-    """The embedded synthetic shop, written once into the run directory."""
+    """The synthetic sample shop, written once into the run directory."""
     folder = run.path / "sample"
+    # users.parquet is written last.
     if not (folder / "users.parquet").exists():
         write_tables(folder, seed=seed)
     return folder
 
 
 def open_world(run: RunDirectory, source: Path | None, config: Config) -> World:
-    """Prepare source into the run, or open what stands there when source is None.
+    """Prepare source into the run, or open the run's World when source is None.
 
-    Raises BadData when the run stands on other data, InputMissing when there is nothing to open.
+    Raises BadData when the run was prepared from other data, InputMissing when there is none.
     """
     if source is None:
         if not (run.world / "manifest.json").exists():
             raise InputMissing(f"{run.path} holds no prepared data: say which with --data DIR")
         return World.open(run.world)
+    # Only a run that trained nothing yet may change its data.
     return prepare(source, run.world, config.data, config.split, replace=not run.exists)

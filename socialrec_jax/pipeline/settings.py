@@ -12,38 +12,42 @@ from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
 
 
-def settle_config(run: RunDirectory, config: Config) -> Config:
-    """The configuration, checked. Raises UsageError when it is out of range, or not the one of an
-    existing run.
-    """
+def check_settings(run: RunDirectory, config: Config) -> None:
+    """Raise UsageError when a setting is out of its range, or differs from an existing run's."""
     check(config)
-    if run.exists and (differing := _difference(run.config(), config)):
+
+    # An existing run keeps its settings: with others it would not be the same training.
+    if run.exists and (difference := _difference(run.config(), config)):
         raise UsageError(
-            f"{run.path} was started with {differing}: leave the option out, or choose another --run"
+            f"{run.path} was started with {difference}: "
+            "leave the option out, or choose another --run"
         )
-    return config
 
 
-def _difference(kept: Config, query: Config) -> str | None:
-    """The first setting that differs, as the run has it and as it was asked for."""
-    ours, theirs = _flat(dataclasses.asdict(kept)), _flat(dataclasses.asdict(query))
-    wrong = next((key for key, value in theirs.items() if value != ours[key]), None)
-    return wrong and f"--{wrong.replace('_', '-')} {ours[wrong]}, not {theirs[wrong]}"
+def _difference(kept: Config, given: Config) -> str | None:
+    """The first setting that differs, as an option with both values."""
+    kept_values = _flatten(dataclasses.asdict(kept))
+    given_values = _flatten(dataclasses.asdict(given))
+    for name, value in given_values.items():
+        if value != kept_values[name]:
+            return f"--{name.replace('_', '-')} {kept_values[name]}, not {value}"
+    return None
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
+def _flatten(settings: dict, prefix: str = "") -> dict:
+    """Settings by their dotted names."""
     flat = {}
-    for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
 
 
 def write_auto_config(run: RunDirectory, config: Config, world: World) -> Config:
-    """Fill in what follows from the data and write it down. Raises UsageError when the two do not
-    go together.
+    """Fill in what follows from the data, and write config.json. Raises UsageError when
+    configuration and data do not fit.
     """
+    # An event type that the World does not have is found here, before any training.
     focus_of(config, world)
     resolved = auto_config(config, world)
     run.write_config(resolved)

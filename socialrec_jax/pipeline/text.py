@@ -1,8 +1,8 @@
-"""The stage before the retriever: what products say and show, as one vector each.
+"""The text stage: one vector for each item, from its texts and from vectors that the data bring.
 
-RUN/text/ is a GPT-2 folder that `transformers` opens. Beside it are vectors.npy, which is all that
-serving of known items needs, and what puts new texts and vectors into the same space: token weights
-and two whitening transforms.
+RUN/text/ is a folder with the GPT-2 as `transformers` opens it. Beside it are vectors.npy, which is
+all that serving of known items needs, and what puts new texts and vectors into the same space:
+token weights and two whitening transforms.
 """
 
 from __future__ import annotations
@@ -41,62 +41,53 @@ if TYPE_CHECKING:
 
 STAGE = "text"
 _TOKENS_PER_STEP = 2048  # over all devices: a small catalogue still takes a thousand steps
-_LEAST_STEPS = 200  # however few the words: the model shall know them
+_LEAST_STEPS = 200  # a small catalogue needs them too
 
 
 def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray:
-    """What the products' texts and fixed vectors say [V, F] float32; F = 0 where there are neither.
+    """Vectors of the items [V, F] float32, from texts and fixed vectors; F = 0 without both.
 
-    Text and fixed vectors are each whitened, of length 1, and zeros for a product without.
-    Everything is made once: RUN/text/key says of what, and a finished vectors.npy of the same is
-    read.
+    Each of the two is whitened, and its rows have length 1, or 0 for an item without. They are made
+    once: RUN/text/key is a hash of all that they follow from.
     """
     texts = product_texts(world.items)
-    processes.broadcast_from_main(lambda: _forget_others(run, _key(texts, world, config)))
-    if not processes.broadcast_from_main((run.text / "vectors.npy").exists):
+    key = _key(texts, world, config)
+    processes.broadcast_from_main(lambda: _delete_outdated(run, key))
+
+    # All processes train together; process 0 writes the vectors, and all read them.
+    vectors = run.text / "vectors.npy"
+    if not processes.broadcast_from_main(vectors.exists):
         trained = _trained(run, texts, config)
         processes.broadcast_from_main(lambda: _write_vectors(run, world, texts, config, trained))
-    return np.load(run.text / "vectors.npy")
-
-
-def _forget_others(run: RunDirectory, key: str) -> None:
-    """What was made of something else than this key's is gone after it, and the key is there."""
-    file = run.text / "key"
-    if not (file.exists() and file.read_text() == key):
-        for folder in (run.text, run.checkpoints / STAGE):
-            shutil.rmtree(folder, ignore_errors=True)
-        run.text.mkdir(parents=True)
-        write_atomically(file, key)
-
-
-def _write_vectors(
-    run: RunDirectory, world: World, texts: list[str], config: Config, trained: TrainedText | None
-) -> None:
-    fixed = np.asarray(world.items.vectors)
-    spoken = (
-        np.zeros((len(texts), 0), np.float32)
-        if trained is None
-        else _text_vectors(run, texts, config, trained)
-    )
-    known = np.abs(fixed).sum(1) > 0
-    shown = _whitened(fixed, config, known, run.text / VECTOR_WHITENING)
-    with replacing(run.text / "vectors.npy") as temporary:
-        np.save(temporary, np.concatenate([spoken, shown], axis=1))
+    return np.load(vectors)
 
 
 def _key(texts: list[str], world: World, config: Config) -> str:
     """A hash of everything that the vectors follow from."""
+    # Texts and settings, training and seed, fixed vectors, the pretrained model.
     digest = hashlib.sha256(json.dumps([texts, dataclasses.asdict(config.text)]).encode())
     digest.update(json.dumps([config.seed, dataclasses.asdict(config.train)]).encode())
     digest.update(world.items.vectors.tobytes())
-    for file in sorted(Path(config.text.pretrained or "/nowhere").glob("*.*")):
-        digest.update(file.read_bytes())
+    if config.text.pretrained:
+        for file in sorted(Path(config.text.pretrained).glob("*.*")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _delete_outdated(run: RunDirectory, key: str) -> None:
+    """Delete what was made with another key, and write this key."""
+    file = run.text / "key"
+    if file.exists() and file.read_text() == key:
+        return
+    for folder in (run.text, run.checkpoints / STAGE):
+        shutil.rmtree(folder, ignore_errors=True)
+    run.text.mkdir(parents=True)
+    write_atomically(file, key)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedText:
-    """The language model after its training, and the texts as it reads them."""
+    """The language model after its training, and the texts in its tokens."""
 
     sizes: GPT2Sizes
     params: dict
@@ -109,47 +100,33 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
     """None where no product has a text."""
     if not any(texts):
         return None
-    sizes, start, tokenizer = _start(texts, config)
+
+    sizes, params, tokenizer = _start(texts, config)
     tokens = tokenize(tokenizer, texts, sizes.n_positions)
     row_length = row_length_for(tokens, sizes.n_positions)
-    params = start
     if required(config.text.epochs):
-        # Once each: where products share their few words (categories alone, say), an epoch is
-        # short.
-        distinct = tokenize(tokenizer, sorted(set(filter(None, texts))), sizes.n_positions)
-        params = _train(run, config, GPT2(sizes), start, distinct, row_length)
+        # Equal texts count once. Where products share few words, such as categories alone, an
+        # epoch is short.
+        distinct_texts = sorted(set(filter(None, texts)))
+        distinct = tokenize(tokenizer, distinct_texts, sizes.n_positions)
+        params = _train(run, config, GPT2(sizes), params, distinct, row_length)
+
     assert params is not None  # `config.check`: without epochs there is a pretrained model
     return TrainedText(sizes, params, tokenizer, tokens, row_length)
-
-
-def _text_vectors(
-    run: RunDirectory, texts: list[str], config: Config, trained: TrainedText
-) -> np.ndarray:
-    """[V, F]; the model that says them is kept beside them."""
-    save_pretrained(run.text, trained.sizes, trained.params, trained.tokenizer)
-    weights = inverse_document_frequencies(trained.tokens, trained.sizes.vocab_size)
-    np.save(run.text / TOKEN_WEIGHTS, weights)
-    states = pool(GPT2(trained.sizes), trained.params, trained.tokens, trained.row_length, weights)
-    known = np.array([bool(text) for text in texts])
-    return _whitened(states, config, known, run.text / TEXT_WHITENING)
 
 
 def _start(
     texts: list[str], config: Config
 ) -> tuple[GPT2Sizes, dict | None, PreTrainedTokenizerFast]:
-    """Sizes, parameters (None: fresh ones) and tokenizer that the training starts from; texts are
-    cut to sizes.
-    """
+    """Sizes, parameters (None: fresh ones) and tokenizer that the training starts from."""
     t = config.text
     if t.pretrained:
         sizes, params, tokenizer = load_pretrained(Path(t.pretrained))
         return sizes, params, tokenizer
+    # Without a pretrained model, the tokenizer is learnt from the same texts.
     tokenizer = train_tokenizer(list(filter(None, texts)), required(t.vocabulary))
-    return (
-        GPT2Sizes(len(tokenizer), t.max_tokens, t.width, t.num_layers, t.num_heads),
-        None,
-        tokenizer,
-    )
+    sizes = GPT2Sizes(len(tokenizer), t.max_tokens, t.width, t.num_layers, t.num_heads)
+    return sizes, None, tokenizer
 
 
 def _train(
@@ -160,18 +137,54 @@ def _train(
     tokens: Texts,
     row_length: int,
 ) -> dict:
-    """The averaged parameters after all epochs, from wherever run stands."""
+    """The averaged parameters after all epochs."""
     devices = parallel.num_devices()
     rows = max(1, round(_TOKENS_PER_STEP / row_length / devices)) * devices
     batches = TextBatches(tokens, row_length, rows, config.seed)
+
     steps = max(batches.steps_per_epoch * required(config.text.epochs), _LEAST_STEPS)
     num_steps = whole_calls(steps, config.train.steps_per_call)
-    state, _ = fit(run, STAGE, TextTrainer(config, model, num_steps, start), batches, None)
+    # Nothing is held out of the texts, so there is no validation.
+    trainer = TextTrainer(config, model, num_steps, start)
+    state, _ = fit(run, STAGE, trainer, batches, None)
     return state.average
 
 
+def _write_vectors(
+    run: RunDirectory, world: World, texts: list[str], config: Config, trained: TrainedText | None
+) -> None:
+    fixed = np.asarray(world.items.vectors)
+    has_fixed = np.abs(fixed).sum(1) > 0
+    text_vectors = np.zeros((len(texts), 0), np.float32)
+    if trained is not None:
+        text_vectors = _text_vectors(run, texts, config, trained)
+
+    # Whitened apart: the two spaces have nothing in common.
+    fixed_vectors = _whitened(fixed, config, has_fixed, run.text / VECTOR_WHITENING)
+    vectors = np.concatenate([text_vectors, fixed_vectors], axis=1)
+    with replacing(run.text / "vectors.npy") as temporary:
+        np.save(temporary, vectors)
+
+
+def _text_vectors(
+    run: RunDirectory, texts: list[str], config: Config, trained: TrainedText
+) -> np.ndarray:
+    """Vectors [V, F] of the texts; the model that makes them is saved beside them."""
+    # The model is kept beside its vectors, so that other programs can open it.
+    save_pretrained(run.text, trained.sizes, trained.params, trained.tokenizer)
+    weights = inverse_document_frequencies(trained.tokens, trained.sizes.vocab_size)
+    np.save(run.text / TOKEN_WEIGHTS, weights)
+
+    states = pool(GPT2(trained.sizes), trained.params, trained.tokens, trained.row_length, weights)
+    has_text = np.array([bool(text) for text in texts])
+    return _whitened(states, config, has_text, run.text / TEXT_WHITENING)
+
+
 def _whitened(vectors: np.ndarray, config: Config, known: np.ndarray, file: Path) -> np.ndarray:
-    """White rows of length 1 where known; the transform is kept in file for new vectors."""
+    """Unit rows [V, F]; the transform is fitted to known rows [V], the others become 0.
+
+    It is saved in file, for vectors that come later.
+    """
     vectors = np.asarray(vectors, np.float32)
     whitening = Whitening.fit(vectors[known], config.text.vector_width)
     whitening.save(file)

@@ -1,0 +1,1 @@
+"""Devices, processes, run directories, checkpoints, the command line; knows nothing of models."""

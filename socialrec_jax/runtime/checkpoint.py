@@ -1,12 +1,10 @@
-"""Checkpoints that can be trusted: Orbax writes the arrays, a manifest of SHA-256 sums makes a step
-count.
+"""Checkpoints: Orbax writes the arrays, a manifest of SHA-256 sums says that a step is whole.
 
-Orbax commits a step atomically, but restores flipped bits without a word, and takes any numbered
-folder for a step. So a step is valid only with our MANIFEST.json, which is written last and checked
-on load; a damaged step is named and the newest whole one before it is used.
+Orbax commits a step atomically. But it restores flipped bits without an error, and takes any
+numbered folder for a step. So a step counts only with a MANIFEST.json, which is written last and
+checked on loading. A damaged step is named, and the newest whole one before it is used.
 
-With several processes all take part in writing and reading arrays; process 0 does the rest, and
-says what stands.
+With several processes all take part in writing and reading arrays; process 0 does the rest.
 """
 
 from __future__ import annotations
@@ -27,184 +25,195 @@ from socialrec_jax.runtime.run import write_atomically
 
 State = TypeVar("State")
 _MANIFEST = "MANIFEST.json"
+_SPACE_FACTOR = 1.2  # free space before a step is written, over the size of its arrays
 _log = logging.getLogger("socialrec_jax")
 
 
 class Checkpoints:
-    """The saved steps of one stage, `folder`/N."""
+    """The saved steps of one stage: `folder`/N/ has state/, progress.json, about.json and
+    MANIFEST.json.
+    """
 
     def __init__(self, folder: Path, about: dict | None = None):
-        """about: JSON that explains a state to whoever finds it: configuration, World. Written into
-        every step.
+        """about: JSON that explains a state: configuration, World. It is written into every
+        step.
         """
-        self.folder, self.about = folder.absolute(), about or {}
+        self.folder = folder.absolute()
+        self.about = about or {}
 
-    def steps(self) -> list[int]:
-        """Steps with a manifest, oldest first."""
-        return sorted(
-            int(m.parent.name)
-            for m in self.folder.glob(f"*/{_MANIFEST}")
-            if m.parent.name.isdigit()
-        )
+    # ---- Writing
 
     def save(self, step: int, state: object, progress: dict, keep: set[int]) -> None:
-        """Write step, then delete every other but the newest two and `keep`.
+        """Write a step, then delete every other but the newest two and `keep`.
 
-        progress is JSON that travels with the state. Raises DiskError when there is no room;
+        progress: JSON that is saved with the state. Raises DiskError when there is no space;
         nothing is lost then.
         """
-        if not processes.broadcast_from_main(lambda: self._make_room(step, state)):
+        if not processes.broadcast_from_main(lambda: self._prepare_to_write(step, state)):
             return
-        target = self.folder / str(step)
+        # Closing the checkpointer waits for the write, so that errors are raised here.
         try:
             with ocp.StandardCheckpointer() as writer:
-                writer.save(target / "state", parallel.across_processes(state))
+                writer.save(self._state(step), parallel.across_processes(state))
         except OSError as error:
-            raise _disk_error(target, error) from error
-        processes.broadcast_from_main(lambda: self._seal(step, progress, keep))
+            raise _disk_error(self._path(step), error) from error
+        processes.broadcast_from_main(lambda: self._commit(step, progress, keep))
 
-    def restore(self, like: State, step: int | None = None) -> tuple[State, dict] | None:
-        """The newest whole step (or the given one), placed as `like` is; None when nothing was ever
-        saved.
-
-        like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings. Raises
-        DiskError when steps exist and none is whole.
-        """
-        whole = processes.broadcast_from_main(
-            lambda: self._newest_whole(self.steps() if step is None else [step])
-        )
-        return None if whole is None else self._load(whole, like)
-
-    def about_step(self, step: int) -> dict:
-        """What the saving program said about a step."""
-        return json.loads((self.folder / str(step) / "about.json").read_text())
-
-    def damage(self, step: int) -> str | None:
-        """The first file of a step that is missing or not what was written; None when all are
-        whole.
-        """
-        folder = self.folder / str(step)
-        try:
-            sums = json.loads((folder / _MANIFEST).read_text())["sha256"]
-        except (OSError, ValueError, KeyError):
-            return _MANIFEST
-        return next(
-            (n for n, s in sums.items() if not (folder / n).is_file() or _sha256(folder / n) != s),
-            None,
-        )
-
-    def best_step(self) -> int | None:
-        """The step that the newest whole step calls best, None when nothing was ever saved or
-        validated.
-        """
-        return (self.newest_progress() or {}).get("best_step") or None
-
-    def newest_progress(self) -> dict | None:
-        """What was saved beside the newest whole step."""
-        newest = next((step for step in self.steps()[::-1] if self.damage(step) is None), None)
-        return None if newest is None else self._progress(newest)
-
-    def restore_part(self, name: str, step: int):
-        """One field of a saved state on the first local device, {} when it has none. DiskError: the
-        step is damaged.
-        """
-        damaged = self.damage(step)
-        if damaged is not None:
-            raise DiskError(
-                f"checkpoint {self.folder / str(step)} is damaged ({damaged}): train the run again"
-            )
-        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        with ocp.PyTreeCheckpointer() as reader:
-            saved = reader.metadata(self.folder / str(step) / "state").item_metadata.tree
-            if not saved.get(name):
-                return {}
-            target = {
-                name: jax.tree.map(
-                    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved[name]
-                )
-            }
-            arguments = ocp.args.PyTreeRestore(
-                item=target,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-                partial_restore=True,
-            )
-            return reader.restore(self.folder / str(step) / "state", args=arguments)[name]
-
-    def _newest_whole(self, candidates: list[int]) -> int | None:
-        for number in candidates[::-1]:
-            damaged = self.damage(number)
-            if damaged is None:
-                return number
-            _log.warning(
-                "checkpoint %s is damaged (%s); trying an older one",
-                self.folder / str(number),
-                damaged,
-            )
-        if candidates:
-            raise DiskError(
-                f"no whole checkpoint in {self.folder}: delete that folder to train anew"
-            )
-        return None
-
-    def _make_room(self, step: int, state: object) -> bool:
-        """Ready to write a step: what was left behind is gone, and there is space. False when it is
-        there already.
-        """
+    def _prepare_to_write(self, step: int, state: object) -> bool:
+        """Delete what interrupted saves left, and check the space. False when the step exists."""
         if step in self.steps():
-            return False
-        self._sweep()
+            return False  # Orbax would not write it either, but would not say so
+        self._delete_uncommitted()
         self._check_space(state)
-        shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        shutil.rmtree(self._path(step), ignore_errors=True)
         return True
 
-    def _seal(self, step: int, progress: dict, keep: set[int]) -> None:
-        """Make the written arrays a step that counts, and let older ones go."""
-        target = self.folder / str(step)
+    def _commit(self, step: int, progress: dict, keep: set[int]) -> None:
+        """Make the written arrays a step that counts, and delete older ones."""
+        target = self._path(step)
         try:
             (target / "progress.json").write_text(json.dumps(progress))
             (target / "about.json").write_text(json.dumps(self.about, indent=1))
+            # The manifest is last: a step without it does not count.
             sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
-            write_atomically(
-                target / _MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1)
-            )
+            manifest = json.dumps({"step": step, "sha256": sums}, indent=1)
+            write_atomically(target / _MANIFEST, manifest)
         except OSError as error:
             raise _disk_error(target, error) from error
+
         for old in self.steps()[:-2]:
             if old not in keep:
                 self._delete(old)
 
-    def _progress(self, step: int) -> dict:
-        return json.loads((self.folder / str(step) / "progress.json").read_text())
-
-    def _load(self, step: int, like: State) -> tuple[State, dict]:
-        like = parallel.across_processes(like)
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-        )
-        with ocp.StandardCheckpointer() as reader:
-            state = reader.restore(self.folder / str(step) / "state", target)
-        return parallel.within_process(state), self._progress(step)
-
     def _delete(self, step: int) -> None:
-        (
-            self.folder / str(step) / _MANIFEST
-        ).unlink()  # first, so that a half-deleted step no longer counts
-        shutil.rmtree(self.folder / str(step))
+        # The manifest goes first, so that a half-deleted step does not count.
+        (self._path(step) / _MANIFEST).unlink()
+        shutil.rmtree(self._path(step))
 
-    def _sweep(self) -> None:
-        """Remove what an interrupted save or deletion left."""
+    def _delete_uncommitted(self) -> None:
+        """Delete what an interrupted save or deletion left."""
         for path in self.folder.glob("*"):
             if path.is_dir() and not (path / _MANIFEST).exists():
                 shutil.rmtree(path)
 
     def _check_space(self, state: object) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        needed = _SPACE_FACTOR * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
-        if free < 1.2 * needed:
+        if free < needed:
             raise DiskError(
-                f"{self.folder} has {free / 1e6:.0f} MB free, a checkpoint needs {1.2 * needed / 1e6:.0f} MB"
+                f"{self.folder} has {free / 1e6:.0f} MB free, "
+                f"a checkpoint needs {needed / 1e6:.0f} MB"
             )
+
+    # ---- Reading
+
+    def steps(self) -> list[int]:
+        """Steps with a manifest, oldest first."""
+        names = (manifest.parent.name for manifest in self.folder.glob(f"*/{_MANIFEST}"))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def restore(self, like: State, step: int | None = None) -> tuple[State, dict] | None:
+        """The state and progress of the newest whole step, or of the given one. None when nothing
+        was saved.
+
+        like: a state of the same structure, of arrays or ShapeDtypeStructs with shardings, which
+        says where to place each array. Raises DiskError when there are steps and none is whole.
+        """
+        # One process chooses, so that all restore the same step.
+        whole = processes.broadcast_from_main(
+            lambda: self._newest_whole(self.steps() if step is None else [step])
+        )
+        return None if whole is None else self._load(whole, like)
+
+    def restore_part(self, name: str, step: int):
+        """One field of a saved state on the first local device, {} when the state has none. Raises
+        DiskError when the step is damaged.
+        """
+        damaged = self.damaged_file(step)
+        if damaged is not None:
+            raise DiskError(
+                f"checkpoint {self._path(step)} is damaged ({damaged}): train the run again"
+            )
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        with ocp.PyTreeCheckpointer() as reader:
+            saved = reader.metadata(self._state(step)).item_metadata.tree
+            if not saved.get(name):
+                return {}
+            # Orbax reads only what the target names.
+            part = {name: jax.tree.map(lambda leaf: _placed(leaf, device), saved[name])}
+            arguments = ocp.args.PyTreeRestore(
+                item=part,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(part),
+                partial_restore=True,
+            )
+            return reader.restore(self._state(step), args=arguments)[name]
+
+    def best_step(self) -> int | None:
+        """The best step by the progress of the newest whole step; None without one."""
+        return (self.newest_progress() or {}).get("best_step") or None
+
+    def newest_progress(self) -> dict | None:
+        """The progress that was saved with the newest whole step."""
+        for step in reversed(self.steps()):
+            if self.damaged_file(step) is None:
+                return self._progress(step)
+        return None
+
+    def about_step(self, step: int) -> dict:
+        """The `about` that a step was saved with."""
+        return json.loads((self._path(step) / "about.json").read_text())
+
+    def damaged_file(self, step: int) -> str | None:
+        """The first file of a step that is missing or not what was written; None when all are
+        whole.
+        """
+        folder = self._path(step)
+        try:
+            sums = json.loads((folder / _MANIFEST).read_text())["sha256"]
+        except (OSError, ValueError, KeyError):
+            return _MANIFEST
+        for name, expected in sums.items():
+            file = folder / name
+            if not file.is_file() or _sha256(file) != expected:
+                return name
+        return None
+
+    def _newest_whole(self, steps: list[int]) -> int | None:
+        for step in reversed(steps):
+            damaged = self.damaged_file(step)
+            if damaged is None:
+                return step
+            _log.warning(
+                "checkpoint %s is damaged (%s); trying an older one", self._path(step), damaged
+            )
+        if steps:
+            raise DiskError(
+                f"no whole checkpoint in {self.folder}: delete that folder to train anew"
+            )
+        return None
+
+    def _load(self, step: int, like: State) -> tuple[State, dict]:
+        # Orbax reads and writes arrays of all processes.
+        like = parallel.across_processes(like)
+        target = jax.tree.map(lambda leaf: _placed(leaf, leaf.sharding), like)
+        with ocp.StandardCheckpointer() as reader:
+            state = reader.restore(self._state(step), target)
+        return parallel.within_process(state), self._progress(step)
+
+    def _progress(self, step: int) -> dict:
+        return json.loads((self._path(step) / "progress.json").read_text())
+
+    def _path(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def _state(self, step: int) -> Path:
+        return self._path(step) / "state"
+
+
+def _placed(leaf, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    """What Orbax restores an array as."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _disk_error(target: Path, error: OSError) -> DiskError:

@@ -1,10 +1,9 @@
-"""What train.py and serve.py share: a parsed command line, and every end of a program as an exit
-code and one line.
-"""
+"""What all programs share: the command line, JAX's environment, and exit codes with one line."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -16,12 +15,14 @@ from typing import Any
 from socialrec_jax import errors
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
+_DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
+_LONGEST = 300  # characters of a message of a library
 _TYRO_ERROR = 2  # its exit code for a mistake on the command line
 
 
 def parse(target: Any, **options: Any) -> Any:
     """tyro's command line for target. UsageError: one line with the mistake and a suggestion."""
-    import tyro
+    import tyro  # late: programs that parse nothing do without it
 
     with _one_line_errors():
         return tyro.cli(target, **options)
@@ -55,17 +56,22 @@ def _without_box(message: str) -> str:
 
 
 def prepare_jax(run: Path) -> None:
-    """What JAX shall find in the environment when it is imported, which must come after this call.
+    """Set JAX's environment variables; JAX must be imported after this call.
 
-    A program that was compiled for a run stays in RUN/cache/xla, so that going on and serving start
-    at once. JAX's own variables, where the user has set them, win; a run that may not be written to
-    is left alone.
+    Compiled programs are kept in RUN/cache/xla, so that resuming and serving start sooner. Nothing
+    is kept where the run is read-only. Variables that the user has set win.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own start-up chatter
-    if os.access(run if run.exists() else run.parent, os.W_OK) or not run.parent.exists():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no messages of XLA at its start
+    if _is_writable(run):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(run.absolute() / "cache" / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _is_writable(run: Path) -> bool:
+    if not run.parent.exists():
+        return True  # all folders are made
+    return os.access(run if run.exists() else run.parent, os.W_OK)
 
 
 def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> None:
@@ -78,40 +84,41 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     try:
         program(arguments)
     except SystemExit:
-        raise
+        raise  # tyro has printed why
     except BaseException as error:
-        code, line = _verdict(error)
+        code, line = _exit_code_and_message(error)
         if debug:
             traceback.print_exc()
+        # Ends by a signal (128 and more) are no errors.
         print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
         sys.exit(code)
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
-    """(exit code, one line) of an exception that ended the program."""
+def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
+    """The exit code and one line for an exception that ended the program."""
     code = getattr(error, "code", None)
     text = " ".join(str(error).split())
     if isinstance(error, errors.UserError) or code in (errors.INTERRUPTED, errors.TERMINATED):
         return int(code or errors.INTERNAL), text
     if isinstance(error, KeyboardInterrupt):
         return errors.INTERRUPTED, "interrupted"
+    return _library_error(error, text)
+
+
+def _library_error(error: BaseException, text: str) -> tuple[int, str]:
+    """The same for an exception of Python or a library; text: its message in one line."""
+    # XLA reports memory of devices as an error of its own type, known by its text alone.
     if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
-        return (
-            errors.UNAVAILABLE,
-            f"out of memory: lower --train.tokens-per-step or --model.width ({text[:200]})",
-        )
+        advice = "lower --train.tokens-per-step or --model.width"
+        return errors.UNAVAILABLE, f"out of memory: {advice} ({text[:200]})"
     if isinstance(error, RuntimeError) and "Unable to initialize backend" in text:
-        return errors.UNAVAILABLE, text[:300]
-    if isinstance(error, OSError) and error.errno in (
-        28,
-        30,
-        5,
-        122,
-    ):  # no space, read-only, I/O error, quota
-        return errors.DISK, text[:300]
+        return errors.UNAVAILABLE, text[:_LONGEST]
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return errors.DISK, text[:_LONGEST]
+    # A file of the user that is not there, or not readable.
     if isinstance(error, OSError) and error.filename:
         return errors.INPUT_MISSING, f"{error.strerror}: {error.filename}"
-    return (
-        errors.INTERNAL,
-        f"internal error, please report it with --debug: {type(error).__name__}: {text[:300]}",
-    )
+    # Everything else is a bug.
+    name = type(error).__name__
+    message = f"internal error, please report it with --debug: {name}: {text[:_LONGEST]}"
+    return errors.INTERNAL, message

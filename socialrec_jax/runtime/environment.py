@@ -1,4 +1,4 @@
-"""What a result was measured on: devices, versions, commit."""
+"""What a result was measured on: devices, versions, processor, commit."""
 
 from __future__ import annotations
 
@@ -16,38 +16,44 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "orbax-checkpoint", "num
 
 def environment() -> dict:
     """Devices, package versions, processor and git commit (None outside a checkout)."""
+    program, *arguments = sys.argv
     return {
         "devices": parallel.device_kinds(),
         "processes": parallel.process()[1],
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": _cores(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         "commit": _commit(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(program).name, *arguments]),
     }
 
 
+def _cores() -> int | None:
+    """Cores that this process may use, where the system can say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def _cpu() -> str:
+    """The processor's name; Linux alone says it in /proc."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    # Other architectures have no model name there.
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _commit() -> str | None:
+    # "-dirty" at the end says that files differ from the commit.
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    folder = Path(__file__).parent
     try:
-        result = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
-        )
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None

@@ -1,9 +1,11 @@
-"""glibc's allocator, told to keep what is freed: for serving on a CPU.
+"""Settings of glibc's allocator, for serving on a CPU: it keeps the memory that is freed.
 
-Every call of a compiled program takes its scratch memory anew there. glibc gives such large pieces
-back to the system, which then maps and clears each page once more: a fifth of serving's time. What
-threads take from arenas of their own is given back whatever the settings, so there is one for all;
-small operations wait for it, hence not in training (docs/results.md).
+Every call of a compiled program allocates its scratch memory anew there. By default glibc gives
+large blocks back to the system, which then maps and clears each page once more. That took a fifth
+of serving's time (docs/results.md).
+
+Threads have arenas of their own, which give memory back whatever the settings are. So all threads
+share one arena. Small operations wait for it, which is why training keeps the defaults.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ _SETTINGS = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 2 GiB that it frees; to be called before threads begin.
+    """Let this process keep up to 2 GiB that it frees. Must be called before threads start.
 
-    Nothing happens without glibc, or where the user has set MALLOC_ variables, which are read by
-    glibc and win.
+    Does nothing without glibc, or where the user has set MALLOC_ variables: glibc reads them
+    itself.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+    if not _has_glibc() or any(name.startswith("MALLOC_") for name in os.environ):
         return
-    library = ctypes.CDLL(None)
+    library = ctypes.CDLL(None)  # the C library that this process runs with
     for setting, value in _SETTINGS.items():
         library.mallopt(setting, value)
 
 
-def give_back() -> None:
-    """What is kept and not used goes back to the system, once: for who measures memory."""
-    if platform.libc_ver()[0] == "glibc":
+def release_freed_memory() -> None:
+    """Give all unused memory back to the system once: for measurements of memory."""
+    if _has_glibc():
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _has_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"

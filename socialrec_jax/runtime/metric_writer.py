@@ -1,6 +1,4 @@
-"""Where the numbers of a training go: one JSON object a line for programs, TensorBoard for
-people.
-"""
+"""The metrics of a training: JSON lines for programs, TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -11,30 +9,31 @@ from socialrec_jax.runtime.run import RunDirectory
 
 
 class MetricWriter:
-    """Appends to RUN/metrics.jsonl and RUN/tensorboard/STAGE; what a killed run wrote after `step`
-    is forgotten.
+    """Appends to RUN/metrics.jsonl and RUN/tensorboard/STAGE; only process 0 writes.
 
-    Of several processes the first alone writes.
+    Lines after `step`, which a killed run wrote and this one will write again, are deleted.
     """
 
     def __init__(self, run: RunDirectory, stage: str, step: int):
-        self.run, self.stage = run, stage
-        self.board = None
+        self.run = run
+        self.stage = stage
+        self.tensorboard = None
         if processes.is_main():
-            from tensorboardX import (
-                SummaryWriter,  # imports torch where there is one: seconds, for who trains alone
-            )
+            # Imported late: it imports torch where that is installed, which takes seconds.
+            from tensorboardX import SummaryWriter
 
-            run.forget_metrics_after(stage, step)
-            self.board = SummaryWriter(str(run.path / "tensorboard" / stage), purge_step=step + 1)
+            run.delete_metrics_after(stage, step)
+            # TensorBoard hides what a killed run wrote after this step.
+            folder = run.path / "tensorboard" / stage
+            self.tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, step: int, **values: float) -> None:
-        if self.board is None:
+        if self.tensorboard is None:
             return
         self.run.log(stage=self.stage, step=step, time=round(time.time(), 3), **values)
         for name, value in values.items():
-            self.board.add_scalar(name, value, step)
+            self.tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
-        if self.board is not None:
-            self.board.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()

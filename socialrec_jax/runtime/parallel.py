@@ -1,16 +1,17 @@
 """Devices: the only file that says pmap.
 
-State is replicated without a device axis (`in_axes=None`), batches carry one in front, big tables
-are split by rows. Losses, metrics and gradients are sums; `sum_over_devices` adds them, and the
-caller divides once. `jax.pmap` is in maintenance upstream: all that a move away from it would touch
-is here.
+State is replicated without a device axis (`in_axes=None`), batches have one in front, big tables
+are sharded by rows. Losses, metrics and gradients are sums: `sum_over_devices` adds them, and the
+caller divides once. `jax.pmap` is in maintenance upstream; all that a move away from it would touch
+is in this file.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+import itertools
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -45,27 +46,47 @@ def device_kinds() -> list[str]:
 
 
 def memory_for_data() -> int:
-    """Bytes of one device that data may occupy beside the model: a quarter of it, and 1 GiB where
-    JAX cannot say.
+    """Bytes of one device that data may occupy beside the model: a quarter of its memory, and 1 GiB
+    where JAX does not know it.
     """
-    known = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
-    return int(known.get("bytes_limit", 4 << 30)) // 4
+    stats = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
+    memory = stats.get("bytes_limit", 4 << 30)
+    return int(memory) // 4
+
+
+# ---- Placement of arrays
 
 
 def replicate(tree: Tree) -> Tree:
-    """The tree on every local device. Laid out as pmap itself would: any other layout makes it
-    compile twice.
+    """The tree on every local device.
+
+    It is laid out as pmap itself would: with any other layout, pmap compiles twice.
     """
-    mesh = _mesh(jax.local_devices())
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, _sharding(PartitionSpec()))
+
+
+def shard_rows(tree: Tree) -> Tree:
+    """Rows [V, ...] of each leaf as [P, ceil(V / P), ...]: a block of rows on each local device,
+    with zeros at the end.
+    """
+    P = num_local_devices()
+    sharding = _sharding(PartitionSpec(_AXIS))
+
+    # Equal blocks, since pmap maps over equal shapes.
+    def place(leaf):
+        leaf = np.asarray(leaf)
+        padding = [(0, -len(leaf) % P)] + [(0, 0)] * (leaf.ndim - 1)
+        blocks = np.pad(leaf, padding).reshape(P, -1, *leaf.shape[1:])
+        return jax.device_put(blocks, sharding)
+
+    return jax.tree.map(place, tree)
 
 
 def across_processes(tree: Tree) -> Tree:
-    """Arrays of this process's devices as parts of arrays of all processes, which is what Orbax
-    writes and reads.
+    """Arrays of this process's devices as parts of global arrays, which Orbax writes and reads.
 
-    An array with an axis for devices becomes one with all of them; a replicated one stays as it is.
-    Alone: the tree.
+    A sharded array becomes one with the shards of all processes, a replicated one stays as it is.
+    In a single process this is the tree itself.
     """
     if jax.process_count() == 1:
         return tree
@@ -86,18 +107,15 @@ def within_process(tree: Tree) -> Tree:
 
 
 def of_this_process(rows: np.ndarray) -> np.ndarray:
-    """This process's run of rows [N, ...] that are split evenly over all of them, in their
-    order.
-    """
+    """The block of rows [N, ...] that belongs to this process, of one equal block each."""
     number, count = process()
     return np.split(rows, count)[number]
 
 
 def of_all_processes(tree: Tree) -> Tree:
-    """The inverse: leaves split over devices, [n, ...] on each process, as [N, ...] on every host.
-    Alone: the tree.
+    """The inverse for sharded leaves: [n, ...] on each process as [N, ...] on every host.
 
-    All processes must come here.
+    All processes must call this. In a single process it is the tree itself.
     """
     if jax.process_count() == 1:
         return tree
@@ -108,21 +126,11 @@ def _mesh(devices: list) -> Mesh:
     return Mesh(np.array(devices), (_AXIS,))
 
 
-def shard_rows(tree: Tree) -> Tree:
-    """Rows [V, ...] of each leaf as [P, ceil(V / P), ...], each local device holding its run of
-    them; zeros fill up.
-    """
-    P = num_local_devices()
-    mesh = _mesh(jax.local_devices())
+def _sharding(spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(_mesh(jax.local_devices()), spec)
 
-    def place(leaf):
-        leaf = np.asarray(leaf)
-        padded = np.pad(leaf, [(0, -len(leaf) % P)] + [(0, 0)] * (leaf.ndim - 1))
-        return jax.device_put(
-            padded.reshape(P, -1, *leaf.shape[1:]), NamedSharding(mesh, PartitionSpec(_AXIS))
-        )
 
-    return jax.tree.map(place, tree)
+# ---- Shapes with an axis of devices
 
 
 def split_over_devices(tree: Tree) -> Tree:
@@ -136,148 +144,137 @@ def join_devices(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), tree)
 
 
-def sum_over_devices(tree: Tree) -> Tree:
-    """Inside a function given to `scan_steps`: each leaf added over all devices of all
-    processes.
-    """
-    return lax.psum(tree, _AXIS)
-
-
-def all_to_all(rows: jax.Array) -> jax.Array:
-    """Inside a step: [P * n, ...], n rows for each device of all processes -> the n that each
-    device has for this.
-    """
-    return lax.all_to_all(rows, _AXIS, 0, 0, tiled=True)
-
-
 def as_rows(tree: Tree) -> Tree:
-    """Leaves [P, n, ...] split over the devices as [P * n, ...], still where they lie; the given
-    ones are donated.
-    """
+    """Sharded leaves [P, n, ...] as [P * n, ...]. No data move; the leaves are donated."""
     return _reshaped(tree, lambda shape: (shape[0] * shape[1], *shape[2:]))
 
 
-def as_shares(tree: Tree) -> Tree:
+def as_shards(tree: Tree) -> Tree:
     """The inverse of as_rows: what a mapped function takes."""
     P = num_local_devices()
     return _reshaped(tree, lambda shape: (P, shape[0] // P, *shape[1:]))
 
 
 def _reshaped(tree: Tree, shape_of: Callable) -> Tree:
-    split = NamedSharding(_mesh(jax.local_devices()), PartitionSpec(_AXIS))
-    return jax.tree.map(lambda leaf: _reshape(leaf, shape_of(leaf.shape), split), tree)
+    sharding = _sharding(PartitionSpec(_AXIS))
+    return jax.tree.map(lambda leaf: _reshape(leaf, shape_of(leaf.shape), sharding), tree)
 
 
 @partial(jax.jit, static_argnums=(1, 2), donate_argnums=0)
-def _reshape(leaf: jax.Array, shape: tuple[int, ...], split: NamedSharding) -> jax.Array:
-    """Donated, and split before and after alike: nothing is moved."""
-    return lax.with_sharding_constraint(leaf.reshape(shape), split)
+def _reshape(leaf: jax.Array, shape: tuple[int, ...], sharding: NamedSharding) -> jax.Array:
+    # Donated, and sharded alike before and after: nothing is copied.
+    return lax.with_sharding_constraint(leaf.reshape(shape), sharding)
+
+
+# ---- Inside a mapped function
+
+
+def sum_over_devices(tree: Tree) -> Tree:
+    """Each leaf, added over all devices of all processes."""
+    return lax.psum(tree, _AXIS)
+
+
+def all_to_all(rows: jax.Array) -> jax.Array:
+    """Rows [P * n, ...], n for each device of all processes -> the n rows that each device has for
+    this one.
+    """
+    return lax.all_to_all(rows, _AXIS, 0, 0, tiled=True)
 
 
 def gather_over_devices(tree: Tree) -> Tree:
-    """Inside a mapped function: rows [N, ...] of all P devices, in the devices' order, as [P * N,
-    ...] on each.
-    """
+    """Rows [N, ...] of all P devices, in the order of the devices, as [P * N, ...] on each."""
     return jax.tree.map(lambda leaf: lax.all_gather(leaf, _AXIS, tiled=True), tree)
 
 
 def device_number() -> jax.Array:
-    """Inside a mapped function: which of the devices that are mapped over this is."""
+    """The number of this device among those that are mapped over."""
     return lax.axis_index(_AXIS)
 
 
+# ---- Mapped functions
+
+
 def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Callable:
-    """K steps in one device call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); state
-    is donated.
+    """K steps in one call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); the state is
+    donated.
 
     step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come
-    from sums over devices. shared: arrays that no step changes; an argument of the call, since
-    constants of that size would be folded. axes: a prefix of the state, hashable, that is 0 where
-    the leaves [P, ...] are split over devices, not replicated.
+    from sums over devices. shared: arrays that no step changes; they are an argument of the call,
+    since XLA would fold constants of that size. axes: a prefix of the state, hashable, that is 0
+    where leaves [P, ...] are sharded and None where they are replicated.
     """
 
     def steps(state, shared, batches):
         return lax.scan(lambda carry, batch: step(carry, shared, batch), state, batches)
 
+    # The state has no axis of devices, unless axes says so; batches have one in front.
     call = jax.pmap(
         steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0
     )
-    call, placed = _begun_together(call), replicate(shared)
+    call = _compiled_by_all_first(call)
+    placed = replicate(shared)
     return lambda state, batches: call(state, placed, batches)
 
 
-def _begun_together(call: Callable) -> Callable:
-    """The same call, of which the first waits until all processes have compiled it.
+def _compiled_by_all_first(call: Callable) -> Callable:
+    """The same call, whose first execution waits until all processes have compiled it.
 
-    One may find it in its cache and another not, and collectives on CPUs give up on whoever comes
-    30 seconds late.
+    One process may find the program in its cache and another not, and collectives on CPUs give up
+    on a process that comes 30 seconds late.
     """
-    begun = False
+    is_compiled = False
 
-    def begin(*arguments):
-        nonlocal begun
-        if not begun and jax.process_count() > 1:
+    def wrapped(*arguments):
+        nonlocal is_compiled
+        if not is_compiled and jax.process_count() > 1:
             call.lower(*arguments).compile()
             processes.barrier()
-        begun = True
+        is_compiled = True
         return call(*arguments)
 
-    return begin
+    return wrapped
 
 
 def map_devices(function: Callable) -> Callable:
     """function(shared, part) on every local device: (replicated, [P, ...]) -> [P, ...].
 
-    Local devices alone: with several processes each may call it as often as it likes.
+    Processes may call it independently of each other, since it maps over local devices alone.
     """
     return jax.pmap(
         function, axis_name=_AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices()
     )
 
 
-def map_shares(function: Callable) -> Callable:
-    """function(share, same) on every local device: ([P, ...] of `deal`, replicated) -> what is
-    equal on all of them.
+def map_shards(function: Callable) -> Callable:
+    """function(shard, same) on every local device: ([P, ...] of `shard_rows`, replicated) -> a
+    result that is equal on all of them.
     """
     return jax.pmap(
         function, axis_name=_AXIS, in_axes=(0, None), out_axes=None, devices=jax.local_devices()
     )
 
 
+# ---- Input
+
+
 def prefetch(items: Iterable[Tree], depth: int = 2) -> Generator[Tree]:
-    """The same items, made by a thread of their own while the devices work; errors come through.
+    """The same items in the same order, made by another thread while the devices work.
 
-    depth: items that may wait; memory grows with it.
+    depth: items that are made ahead; memory grows with it. An error of items is raised here. When
+    the consumer stops, no further item is made.
     """
-    ready: queue.Queue = queue.Queue(depth)
-    stopped = threading.Event()
+    iterator = iter(items)
 
-    def put(entry) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+    def next_item() -> list[Tree]:
+        return list(itertools.islice(iterator, 1))  # empty at the end
 
-    def work() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if stopped.is_set():
-                    return
-            put((None, StopIteration()))
-        except BaseException as error:
-            put((None, error))
-
-    threading.Thread(target=work, daemon=True, name="prefetch").start()
+    # One worker makes the items one after the other, in their order.
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
     try:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
+        waiting = deque(executor.submit(next_item) for _ in range(depth))
+        while item := waiting.popleft().result():
+            waiting.append(executor.submit(next_item))
+            yield from item
     finally:
-        stopped.set()
+        # Reached also when the consumer stops: the generator is closed.
+        executor.shutdown(cancel_futures=True)

@@ -1,9 +1,10 @@
 """Several processes: how they find each other, and how process 0 decides and writes for all.
 
-All processes run the same program on a shared file system. They train together; what is not
-training (preparing data, judging, writing) process 0 does, and the others wait for what it says.
-They wait on JAX's coordination service, which is patient, and not in a collective: those give up
-after half a minute on CPUs.
+All processes run the same program on a shared file system. They train together. Process 0 alone
+does what is not training (preparing data, evaluation, writing), and the others wait for its result.
+
+They wait on JAX's coordination service, which has a timeout of our choice. A collective would not
+do: on CPUs it gives up after half a minute.
 """
 
 from __future__ import annotations
@@ -23,95 +24,113 @@ from jax._src import (
 from socialrec_jax.errors import PeerStopped, UsageError
 
 _LAUNCH = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-_PATIENCE_MS = (
-    7 * 24 * 3600 * 1000
-)  # preparing and judging may take long; a dead peer is noticed by its heartbeat
 _SHUTDOWN_SECONDS = 10
-_turns = itertools.count()
+
+# Preparing and evaluating may take days. A dead process is noticed by its missing heartbeat.
+_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+
+_broadcast_numbers = itertools.count()
 
 
 def initialize() -> None:
-    """Find the other processes; must come before anything asks JAX for devices. Does nothing for a
-    process alone.
+    """Connect with the other processes of the job, if there are any. Must be called before anything
+    asks JAX for devices.
 
-    The three variables of _LAUNCH say who and where, or the cluster does: a Slurm step of several
-    tasks, or a Cloud TPU of several workers. Raises UsageError when only some of the variables are
-    set.
+    Address, number of processes and number of this process come from the three variables of
+    _LAUNCH, or from the cluster: a Slurm step of several tasks, or a Cloud TPU of several workers.
+    Raises UsageError when only some of the variables are set.
     """
-    given = {name: os.environ[name] for name in _LAUNCH if os.environ.get(name)}
-    if given:
-        _initialize_as(given)
-    elif _is_slurm_step() or "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
+    variables = {name: os.environ[name] for name in _LAUNCH if os.environ.get(name)}
+    if variables:
+        _initialize_from(variables)
+    elif _is_slurm_step() or _is_tpu_pod():
         jax.distributed.initialize(shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+
     if distributed.global_state.client is not None:
-        # all must ask once: who asks first waits for the others, who may wait for him elsewhere
+        # The first call waits until all processes have made it. Made here, it cannot wait for a
+        # process that waits elsewhere.
         jax.devices()
 
 
-def _initialize_as(given: dict[str, str]) -> None:
-    missing = [name for name in _LAUNCH if name not in given]
+def _initialize_from(variables: dict[str, str]) -> None:
+    missing = [name for name in _LAUNCH if name not in variables]
     if missing:
         raise UsageError(
-            f"{' and '.join(given)} is set, {' and '.join(missing)} is not: set all three or none"
+            f"{' and '.join(variables)} is set, {' and '.join(missing)} is not: "
+            "set all three or none"
         )
-    address, count, number = (given[name] for name in _LAUNCH)
+    address, count, number = (variables[name] for name in _LAUNCH)
     if not (count.isdigit() and number.isdigit() and int(number) < int(count)):
         raise UsageError(
             f"JAX_PROCESS_ID is {number} of JAX_NUM_PROCESSES {count}: they count from 0"
         )
-    if int(count) > 1:
+    if int(count) > 1:  # a job of one needs no service
         jax.distributed.initialize(
             address, int(count), int(number), shutdown_timeout_seconds=_SHUTDOWN_SECONDS
         )
 
 
 def _is_slurm_step() -> bool:
-    """Started by srun with several tasks; a batch script itself is no step."""
+    """Whether srun started this with several tasks; a batch script itself is no step."""
     return "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1
 
 
+def _is_tpu_pod() -> bool:
+    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
 def is_main() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Whether this is process 0, which writes files and prints."""
     return distributed.global_state.process_id == 0
 
 
-def broadcast_from_main(find: Callable[[], Any]) -> Any:
-    """What find returns on process 0, on all processes: JSON, the same to the last bit. Alone, it
-    is just find().
+def broadcast_from_main(function: Callable[[], Any]) -> Any:
+    """Call function on process 0, and return its result on all processes.
 
-    All processes must come here in the same order. They leave together, so that nobody waits in the
-    next collective for one who is still on the way. Raises PeerStopped on the others when it fails
-    on process 0.
+    The result must be JSON. A process alone just calls function. All processes must make the same
+    broadcasts in the same order. They leave together: who left early would wait for the others in
+    its next collective, which is not patient.
+
+    Raises PeerStopped on the other processes when function fails on process 0.
     """
     client = distributed.global_state.client
     if client is None:
-        return find()
-    turn = f"socialrec_jax/{next(_turns)}"
-    if not is_main():
-        said = json.loads(client.blocking_key_value_get(turn, _PATIENCE_MS))
-        if "failed" in said:
-            raise PeerStopped(f"process 0 stopped: {said['failed']}")
-        client.wait_at_barrier(f"{turn}/met", _PATIENCE_MS)
-        return said["found"]
+        return function()
+
+    key = f"socialrec_jax/{next(_broadcast_numbers)}"
+    result = _send(client, key, function) if is_main() else _receive(client, key)
+    client.wait_at_barrier(f"{key}/barrier", _TIMEOUT_MS)
+    return result
+
+
+def _send(client, key: str, function: Callable[[], Any]) -> Any:
     try:
-        found = find()
+        result = function()
     except BaseException as error:
-        client.key_value_set(turn, json.dumps({"failed": " ".join(str(error).split())}))
+        # The others must not wait for a result that never comes.
+        message = " ".join(str(error).split())
+        client.key_value_set(key, json.dumps({"error": message}))
         raise
-    client.key_value_set(turn, json.dumps({"found": found}))
-    client.wait_at_barrier(f"{turn}/met", _PATIENCE_MS)
-    return found
+    client.key_value_set(key, json.dumps({"result": result}))
+    return result
+
+
+def _receive(client, key: str) -> Any:
+    answer = json.loads(client.blocking_key_value_get(key, _TIMEOUT_MS))
+    if "error" in answer:
+        raise PeerStopped(f"process 0 stopped: {answer['error']}")
+    return answer["result"]
 
 
 def barrier() -> None:
-    """Nobody leaves before all are here."""
+    """Wait until all processes are here."""
     broadcast_from_main(lambda: None)
 
 
 @contextlib.contextmanager
-def held_by_main(hold: contextlib.AbstractContextManager) -> Iterator[None]:
-    """Enter a context on process 0 for all of them."""
+def held_by_main(context: contextlib.AbstractContextManager) -> Iterator[None]:
+    """Enter a context on process 0, for as long as all processes need it."""
     with contextlib.ExitStack() as stack:
-        broadcast_from_main(lambda: stack.enter_context(hold))
+        broadcast_from_main(lambda: stack.enter_context(context))
         yield
-        barrier()  # process 0 lets go when all are done
+        barrier()

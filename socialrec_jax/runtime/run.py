@@ -1,6 +1,4 @@
-"""The run directory: where everything of one training lies, who may write there, and how files come
-to be whole.
-"""
+"""The run directory: the files of one training, the lock of its writer, and atomic writes."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from socialrec_jax.errors import BadData, InputMissing, RunLocked
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """Paths of one run; see docs/architecture.md for what each file holds."""
+    """Paths of one run; docs/contracts.md says what each file holds."""
 
     path: Path
 
@@ -45,16 +43,20 @@ class RunDirectory:
 
     @property
     def exists(self) -> bool:
+        """Whether a training was started here."""
         return (self.path / "config.json").exists()
 
     def config(self) -> Config:
-        """The resolved configuration; InputMissing without one, BadData when it is not ours."""
-        file = self.path / "config.json"
-        if not file.exists():
+        """The configuration with every value filled in.
+
+        Raises InputMissing without config.json, BadData when another version wrote it.
+        """
+        if not self.exists:
             raise InputMissing(
-                f"{self.path} is no run directory: it has no config.json; train one with train.py --run"
+                f"{self.path} is no run directory: it has no config.json; "
+                "train one with train.py --run"
             )
-        return read_config(file)
+        return read_config(self.path / "config.json")
 
     def write_config(self, config: Config) -> None:
         write_atomically(self.path / "config.json", to_json(config) + "\n")
@@ -64,19 +66,19 @@ class RunDirectory:
         with self.metrics.open("a") as file:
             file.write(json.dumps(values) + "\n")
 
-    def forget_metrics_after(self, stage: str, step: int) -> None:
-        """Drop logged lines that a resumed stage will write again."""
+    def delete_metrics_after(self, stage: str, step: int) -> None:
+        """Delete the lines of metrics.jsonl that a resumed stage will write again."""
         if not self.metrics.exists():
             return
-        lines = [
-            line for line in self.metrics.read_text().splitlines() if _is_before(line, stage, step)
-        ]
-        write_atomically(self.metrics, "".join(line + "\n" for line in lines))
+        lines = self.metrics.read_text().splitlines()
+        kept = [line + "\n" for line in lines if not _is_after(line, stage, step)]
+        write_atomically(self.metrics, "".join(kept))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """One writer at a time; the kernel frees the lock however the process ends. RunLocked when
-        it is taken.
+        """Hold the lock of the only writer. Raises RunLocked when another process has it.
+
+        The kernel frees the lock however the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as file:
@@ -86,8 +88,10 @@ class RunDirectory:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
                 raise RunLocked(
-                    f"{self.path} is in use by process {holder}; wait for it or choose another --run"
+                    f"{self.path} is in use by process {holder}; "
+                    "wait for it or choose another --run"
                 ) from None
+            # The number of this process is for the message above, in others.
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -95,7 +99,7 @@ class RunDirectory:
 
 
 def read_config(file: Path) -> Config:
-    """A configuration file; InputMissing or BadData with one line otherwise."""
+    """A configuration file. Raises InputMissing when there is none, BadData when it is none."""
     try:
         return from_json(file.read_text())
     except FileNotFoundError:
@@ -105,30 +109,33 @@ def read_config(file: Path) -> Config:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The file is either the old one or the whole new one, whenever the process dies."""
+    """Write a file that is either the old one or the whole new one, whenever the process dies."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name in path's folder that becomes path when the block ends well, and vanishes
-    otherwise.
+    """A temporary file in path's folder. It becomes path when the block ends without an error, and
+    is deleted otherwise.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
-    temporary = Path(name)
+    temporary = Path(name)  # in the same folder: a rename across file systems is not atomic
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(0o644)  # mkstemp's files are for the owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _is_before(line: str, stage: str, step: int) -> bool:
+def _is_after(line: str, stage: str, step: int) -> bool:
+    """Whether a line of metrics.jsonl is of this stage and a later step, or was cut short by a
+    kill.
+    """
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError:  # the line that a kill cut short
-        return False
-    return entry.get("stage") != stage or entry.get("step", 0) <= step
+    except json.JSONDecodeError:
+        return True
+    return entry.get("stage") == stage and entry.get("step", 0) > step

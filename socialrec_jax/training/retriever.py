@@ -126,7 +126,7 @@ class RetrieverTrainer:
 
         def call(state: TrainState, batches: Batch | PackedIndices):
             # Checkpoints hold tables without an axis of devices; a mapped function needs one.
-            state = state.replace(tables=parallel.as_shares(state.tables))
+            state = state.replace(tables=parallel.as_shards(state.tables))
             state, (losses, lost) = steps(state, batches)
             if state.tables:
                 row_adagrad.warn_of_lost(lost)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.suites.quality import ARMS
 from benchmarks.work import ablations
 from socialrec_jax.data.text.tokenizer import product_texts
-from socialrec_jax.data.world import VALIDATION, World
+from socialrec_jax.data.world import World
 from tests.worlds import random_edges, random_world, with_friends, with_texts
 
 USERS, ITEMS = 60, 40
@@ -97,7 +97,7 @@ def test_without_order_the_same_events_stand_in_another_order(world):
     values = np.random.default_rng(0).random(len(world.events.items)).astype(np.float32)
     world = dataclasses.replace(world, events=dataclasses.replace(world.events, values=values))
     changed = ablations.without_order(world, 1)
-    history_ends, stops = world.history_ends(VALIDATION), world.events.offsets[1:]
+    history_ends, stops = world.history_ends(BEFORE_VALIDATION), world.events.offsets[1:]
     for start, end, stop in zip(world.events.starts, history_ends, stops, strict=True):
         before, after = events_of(world, start, end), events_of(changed, start, end)
         assert Counter(after) == Counter(before)

@@ -11,7 +11,6 @@ import pytest
 from benchmarks.output.studies import peers_table
 from benchmarks.suites import peers
 from benchmarks.work import peer_data, peer_graph, peer_tasks
-from socialrec_jax.data.world import TEST, VALIDATION
 from tests.worlds import random_world
 
 
@@ -21,7 +20,7 @@ def test_peers_train_on_the_training_part_and_are_evaluated_on_the_event_after_i
     peer_data.write_sequences(world, tmp_path / "sequences.npz")
     with np.load(tmp_path / "sequences.npz") as columns:
         offsets, items, held_out = (columns[name] for name in ("offsets", "items", "held_out"))
-    history_ends, next_ends = world.history_ends(VALIDATION), world.history_ends(TEST)
+    history_ends, next_ends = world.history_ends(BEFORE_VALIDATION), world.history_ends(BEFORE_TEST)
     for user, start in enumerate(events.starts):
         end = history_ends[user]
         exchanged = items[offsets[user] : offsets[user + 1]]

@@ -53,13 +53,11 @@ def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     assert [path.parent.name for path in logs] == ["all-0", "no-order-0"]
     for arm in arms:
         for part in ("validation", "test"):
-            assert {"ranker", "retriever", "item cosine", "user neighbours"} <= results[arm][
-                part
-            ].keys()
+            assert {"ranker", "retriever", "item-kNN", "user-kNN"} <= results[arm][part].keys()
             for metrics in results[arm][part].values():
                 assert all(0 <= figures["mean"] <= 1 for figures in metrics.values())
     assert results["all"]["test"]["popular"] == results["no order"]["test"]["popular"]
-    assert results["all"]["test"]["item cosine"] != results["no order"]["test"]["item cosine"]
+    assert results["all"]["test"]["item-kNN"] != results["no order"]["test"]["item-kNN"]
     assert quality.run(world, config, ["all"], [0], folder) == {"all": results["all"]}
     assert {path: path.read_bytes() for path in logs} == logs, "nothing is trained again"
     rows = quality.table(results).splitlines()

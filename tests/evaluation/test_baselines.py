@@ -28,7 +28,7 @@ def dense_cosine(events, history_ends, num_items, s: ItemKNNSettings):
 
 
 @pytest.mark.parametrize("settings", [ItemKNNSettings(), ItemKNNSettings(2, 0.5, 0.3, 0.4, 0.6)])
-def test_item_cosine_equals_the_dense_reference(world, settings):
+def test_item_knn_equals_the_dense_reference(world, settings):
     history_ends = world.history_ends(BEFORE_VALIDATION)
     fitted = ItemKNN.fit(world.events, history_ends, world.num_items, settings)
     dense = dense_cosine(world.events, history_ends, world.num_items, settings)
@@ -94,7 +94,7 @@ def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
     assert value(tuned) > value(
         ItemKNN.fit(world.events, history_ends, world.num_items, ItemKNNSettings())
     )
-    assert settings.reverse < 1, "the planted walks have a direction"
+    assert settings.reverse < 1, "the planted sequences have a direction"
 
 
 def test_recent_popularity_prefers_what_is_new():

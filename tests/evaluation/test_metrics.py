@@ -45,10 +45,10 @@ def ranked():
 
 @pytest.mark.parametrize("k", [1, 10, 20])
 def test_vectorised_equals_naive(ranked, k):
-    ours, loop = metrics.per_query(*ranked, (k,)), naive(*ranked, k)
-    assert ours.keys() == loop.keys()
+    vectorised, loop = metrics.per_query(*ranked, (k,)), naive(*ranked, k)
+    assert vectorised.keys() == loop.keys()
     for name, values in loop.items():
-        np.testing.assert_allclose(ours[name], values, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(vectorised[name], values, atol=1e-12, err_msg=name)
 
 
 def test_ir_measures_agrees(ranked):
@@ -61,10 +61,10 @@ def test_ir_measures_agrees(ranked):
             ir_measures.ScoredDoc(str(query), named.get(r, f"other{r}"), -float(r))
             for r in range(1, 31)
         ]
-    theirs = ir_measures.calc_aggregate(
+    expected = ir_measures.calc_aggregate(
         [nDCG @ 10, P @ 10, R @ 10, RR @ 10, Success @ 10], evaluated, run
     )
-    ours = metrics.summarise(metrics.per_query(ranks, offsets, (10,)))
+    means = metrics.summarise(metrics.per_query(ranks, offsets, (10,)))
     names = {
         nDCG @ 10: "ndcg@10",
         P @ 10: "precision@10",
@@ -73,7 +73,7 @@ def test_ir_measures_agrees(ranked):
         Success @ 10: "hr@10",
     }
     for measure, name in names.items():
-        assert ours[name] == pytest.approx(theirs[measure], abs=1e-9), name
+        assert means[name] == pytest.approx(expected[measure], abs=1e-9), name
 
 
 def test_hand_made():

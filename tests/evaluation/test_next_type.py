@@ -1,19 +1,19 @@
-"""Chances of the next event's type are judged as their definitions say."""
+"""AUC and log loss of the next event's type follow their definitions."""
 
 import numpy as np
 
 from socialrec_jax.evaluation import next_type
 
 
-def test_area_is_the_share_of_pairs_in_order():
+def test_auc_is_the_share_of_pairs_in_order():
     rng = np.random.default_rng(0)
-    scores, truth = rng.integers(0, 5, 60) / 5, rng.random(60) < 0.3
-    pairs = scores[truth][:, None] - scores[~truth][None]
+    scores, positive = rng.integers(0, 5, 60) / 5, rng.random(60) < 0.3
+    pairs = scores[positive][:, None] - scores[~positive][None]
     expected = np.mean((pairs > 0) + 0.5 * (pairs == 0))
-    np.testing.assert_allclose(next_type.area(scores, truth), expected)
+    np.testing.assert_allclose(next_type.roc_auc(scores, positive), expected)
 
 
-def test_a_type_that_is_all_or_none_is_left_out():
+def test_a_type_that_happened_always_or_never_is_left_out():
     probabilities, types = np.full((4, 3), 1 / 3), np.array([0, 1, 0, 1])
     evaluated = next_type.evaluate(probabilities, types, ["view", "buy", "cart"])
     assert list(evaluated) == ["view", "buy"]

@@ -1,6 +1,4 @@
-"""Like-minded users and friends are counted as the formula says, from what was known at the
-moment.
-"""
+"""User-kNN with friends equals its formula, and counts only what was known at the query time."""
 
 from __future__ import annotations
 
@@ -32,51 +30,51 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     fitted = dataclasses.replace(
         UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION)), settings=settings
     )
-    asked = dataclasses.replace(query_of(world, TEST), friend_sampler=fitted.friend_sampler)
-    found = fitted.scores(asked)
+    query = dataclasses.replace(query_of(world, TEST), friend_sampler=fitted.friend_sampler)
+    scores = fitted.scores(query)
     kept = unit_histories(world, world.history_ends(BEFORE_VALIDATION))
-    cosines = unit_histories(world, asked.history_ends) @ kept.T
+    cosines = unit_histories(world, query.history_ends) @ kept.T
     np.fill_diagonal(cosines, 0)
     ordered = np.sort(cosines, axis=1)[:, ::-1]
     k = min(settings.neighbours, USERS - 1)
     clear = ordered[:, k - 1] > ordered[:, k] + 1e-6 if k < USERS - 1 else np.ones(USERS, bool)
     assert clear.sum() > 3, "users without a tie at the last neighbour"
     expected = np.where(cosines >= ordered[:, [k - 1]], cosines, 0) @ kept
-    friends = friends_by_loops(world, asked, 50, 100)
-    expected += settings.friendship * np.expm1(friends["friends with the item"])
-    expected += settings.likeness * friends["similar friends with the item"]
-    np.testing.assert_allclose(found[clear], expected[clear], rtol=1e-4, atol=1e-5)
+    friends = friends_by_loops(world, query, 50, 100)
+    expected += settings.friend_weight * np.expm1(friends["friends with the item"])
+    expected += settings.similarity_weight * friends["similar friends with the item"]
+    np.testing.assert_allclose(scores[clear], expected[clear], rtol=1e-4, atol=1e-5)
 
 
 def test_tuning_keeps_what_validates_best(tmp_path):
     world = shop(tmp_path)
-    wanted = UserKNNSettings(30, 5.0, 0.05)
+    target = UserKNNSettings(30, 5.0, 0.05)
 
     def value(candidate) -> float:
         return sum(
-            getattr(candidate.settings, f.name) == getattr(wanted, f.name)
-            for f in dataclasses.fields(wanted)
+            getattr(candidate.settings, f.name) == getattr(target, f.name)
+            for f in dataclasses.fields(target)
         )
 
-    assert tune_user_knn(world, world.history_ends(BEFORE_VALIDATION), value).settings == wanted
+    assert tune_user_knn(world, world.history_ends(BEFORE_VALIDATION), value).settings == target
 
 
 def test_without_friends_there_is_no_setting_of_friends(world):
-    found = tune_user_knn(
+    tuned = tune_user_knn(
         world,
         world.history_ends(BEFORE_VALIDATION),
-        lambda c: c.settings.friendship + c.settings.likeness,
+        lambda c: c.settings.friend_weight + c.settings.similarity_weight,
     )
-    assert found.settings == UserKNNSettings()
+    assert tuned.settings == UserKNNSettings()
 
 
 @pytest.mark.parametrize("friends", [False, True])
-def test_rivals_say_whether_they_use_friends_and_judge_queries(tmp_path, world, friends):
+def test_baselines_are_named_by_whether_they_use_friends(tmp_path, world, friends):
     world = shop(tmp_path) if friends else world
     nobody = protocol.held_out(world, VALIDATION).part(np.arange(0))
     baselines = fit_tuned_baselines(world, nobody)
-    name = "user neighbours" + (" and friends" if friends else "")
-    assert set(baselines) == {"popular", "recently popular", "item cosine", name}
+    name = "user-kNN" + (" and friends" if friends else "")
+    assert set(baselines) == {"popular", "recently popular", "item-kNN", name}
     queries = protocol.held_out(world, TEST)
     for evaluate in baselines.values():
         assert len(evaluate(queries).ranks) == len(queries.target_rows)

@@ -17,13 +17,13 @@ from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
 from socialrec_jax.data.query import newcomers
 from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_ranker
 from socialrec_jax.inference import candidates as candidates_module
 from socialrec_jax.inference.candidates import POPULAR, SOURCES
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
-from socialrec_jax.pipeline.ranker import evaluate_ranker
 from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import events_of, random_edges, with_friends, with_texts, world_of
 

@@ -11,9 +11,10 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.retriever import evaluate_retriever, training_batches
+from socialrec_jax.pipeline.retriever import training_batches
 from tests.worlds import random_world
 
 CONFIG = Config(
@@ -41,7 +42,7 @@ def engine_of(world, seed: int) -> Engine:
 
 
 def everything(engine: Engine, queries: protocol.EvaluationQueries) -> protocol.EvaluationResult:
-    """Whatever an engine does on devices; its evaluation."""
+    """All that an engine does on devices; returns its evaluation."""
     query = engine.with_friends(queries.query)
     engine.next_actions(engine.states(query), query)
     list(engine.recommend(engine.query(queries.users), k=3))

@@ -1,4 +1,4 @@
-"""--train.focus: what is learnt, judged and recommended are the events that pay."""
+"""--train.focus: training, evaluation and recommendations are about the events that pay."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def focused(tmp_path_factory) -> tuple[RunDirectory, World]:
     return run, world
 
 
-def test_the_focused_model_is_fine_tuned_judged_and_refitted(focused):
+def test_the_focused_model_is_fine_tuned_evaluated_and_refitted(focused):
     run, world = focused
     assert Checkpoints(run.checkpoints / FOCUS).best_step()
     assert Checkpoints(run.checkpoints / REFIT_FOCUS).best_step()

@@ -53,13 +53,16 @@ def together(folder):
 
 
 def test_two_processes_report_what_one_reports(folder, together):
-    ours, theirs = (
-        json.loads((run / "report.json").read_text()) for run in (together, train(folder, 1, 4))
+    alone = train(folder, 1, 4)
+    report_of_two, report_of_one = (
+        json.loads((run / "report.json").read_text()) for run in (together, alone)
     )
     for part in ("validation", "test"):
-        assert ours[part].keys() == theirs[part].keys()
-        for model, metrics in theirs[part].items():
-            assert ours[part][model] == pytest.approx(metrics, abs=1e-3), f"{model} on {part}"
+        assert report_of_two[part].keys() == report_of_one[part].keys()
+        for model, metrics in report_of_one[part].items():
+            assert report_of_two[part][model] == pytest.approx(metrics, abs=1e-3), (
+                f"{model} on {part}"
+            )
 
 
 def test_two_processes_serve_what_one_serves(folder, together):

@@ -1,5 +1,5 @@
-"""The whole walk: tables -> World -> steps -> checkpoint -> report -> recommendations, and all of
-them agree.
+"""End to end: tables -> World -> steps -> checkpoint -> report -> recommendations, and all of them
+agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
 from tests import workers
 
-JUDGE = workers.ROOT.parent / "shared" / "tools" / "judge.py"
+EVALUATOR = workers.ROOT.parent / "shared" / "tools" / "judge.py"
 
 
 def call(*arguments) -> str:
@@ -100,7 +100,7 @@ def test_a_run_directory_explains_itself(walked):
         "environment",
         "segments",
     } <= report.keys()
-    baselines = {"popular", "recently popular", "item cosine", "user neighbours and friends"}
+    baselines = {"popular", "recently popular", "item-kNN", "user-kNN and friends"}
     assert set(report["test"]) == {"ranker", "retriever"} | baselines
     assert set(report["calibration"]) == {"view", "cart", "buy", "comment"}
     assert set(report["next_event"]["test"]) == {"model", "regression on counts"}
@@ -114,7 +114,7 @@ def test_a_run_directory_explains_itself(walked):
 
 @pytest.fixture(scope="module")
 def recommended(walked):
-    """Recommendations as of the test part, judged against it."""
+    """Recommendations as of the test part."""
     out = walked / "test.parquet"
     call(
         "serve.py", "recommend", "--run", walked / "run", "--out", out, "--as-of", "test", "--k", 20
@@ -138,30 +138,30 @@ def held_out(walked) -> tuple[World, list[tuple[str, str]]]:
     return world, pairs
 
 
-def test_what_is_served_is_what_was_judged(walked, recommended):
+def test_what_is_served_is_what_was_evaluated(walked, recommended):
     report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
     ranks = {(u, i): r for u, i, r in rows(f"select user_id, item_id, rank from '{recommended}'")}
     _, pairs = held_out(walked)
-    found = np.array([ranks.get(pair, 10**9) for pair in pairs])
-    assert np.mean(found <= 10) == pytest.approx(report["hr@10"], abs=1e-4)
-    assert np.mean(np.where(found <= 10, 1 / np.log2(found + 1.0), 0)) == pytest.approx(
-        report["ndcg@10"], abs=1e-4
-    )
-    assert np.mean(found <= 20) == pytest.approx(report["hr@20"], abs=1e-4)
+    target_ranks = np.array([ranks.get(pair, 10**9) for pair in pairs])
+    assert np.mean(target_ranks <= 10) == pytest.approx(report["hr@10"], abs=1e-4)
+    assert np.mean(
+        np.where(target_ranks <= 10, 1 / np.log2(target_ranks + 1.0), 0)
+    ) == pytest.approx(report["ndcg@10"], abs=1e-4)
+    assert np.mean(target_ranks <= 20) == pytest.approx(report["hr@20"], abs=1e-4)
 
 
 @pytest.mark.skipif(
-    not JUDGE.exists(), reason="the independent judge lies outside the repository and is absent"
+    not EVALUATOR.exists(), reason="the independent evaluator lies outside the repository"
 )
-def test_the_independent_judge_agrees(walked, recommended, tmp_path):
+def test_an_independent_evaluator_agrees(walked, recommended, tmp_path):
     report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
     _, pairs = held_out(walked)
     with duckdb.connect() as database:
         database.execute('create table held ("user" varchar, item varchar)')
         database.executemany("insert into held values (?, ?)", pairs)
         database.execute(f"copy held to '{tmp_path / 'held.parquet'}'")
-    (line,) = workers.launch(JUDGE, recommended, tmp_path / "held.parquet")
-    evaluated = json.loads(line)["all"]
+    (output,) = workers.launch(EVALUATOR, recommended, tmp_path / "held.parquet")
+    evaluated = json.loads(output)["all"]
     for name in ("hr@10", "ndcg@10", "recall@10", "precision@10", "mrr@10", "hr@20", "ndcg@20"):
         assert evaluated[name] == pytest.approx(report[name], abs=1e-4), name
 
@@ -198,7 +198,8 @@ def test_unseen_users_with_the_same_history_and_no_friends_get_the_same(walked):
              to '{unseen / "events.parquet"}'""")
     call("serve.py", "recommend", "--run", walked / "run", "--out", out, "--histories", unseen)
     call("serve.py", "recommend", "--run", walked / "run", "--out", walked / "all.parquet")
-    differing = f"""select count(*), sum((abs(a.score - b.score) > 1e-4)::int), sum((a.item_id <> b.item_id)::int)
+    differing = f"""select count(*), sum((abs(a.score - b.score) > 1e-4)::int),
+                    sum((a.item_id <> b.item_id)::int)
                     from '{out}' a join '{walked / "all.parquet"}' b
                     on a.user_id = 'new' || b.user_id and a.rank = b.rank"""
     assert rows(differing) == [(500, 0, 0)]

@@ -158,7 +158,11 @@ def test_names_are_shown_not_obeyed(tmp_path, name):
 
 def test_the_same_run_gives_the_same_page_in_any_process(tmp_path):
     first = page_of(tmp_path, REPORT, LINES).source
-    code = "import sys, pathlib, socialrec_jax.reports.run_report as r; r.write_report(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib\n"
+        "from socialrec_jax.reports.run_report import write_report\n"
+        "write_report(pathlib.Path(sys.argv[1]))"
+    )
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         check=True,

@@ -67,9 +67,9 @@ def test_nothing_whole_is_an_error_not_a_fresh_start(saved):
         saved.restore_part("params", 1)
 
 
-def test_a_missing_file_is_damage(saved):
+def test_a_missing_file_damages_a_step(saved):
     shutil.rmtree(saved.folder / "4" / "state" / "d")
-    assert saved.damage(4) is not None
+    assert saved.damaged_file(4) is not None
 
 
 def test_a_step_without_manifest_is_swept_at_the_next_save(saved):

@@ -11,7 +11,10 @@ import pytest
 
 from tests.workers import ROOT, TIMEOUT
 
-KEEP = "from socialrec_jax.runtime.memory import give_back, keep_freed_memory; keep_freed_memory()"
+KEEP = """
+from socialrec_jax.runtime.memory import keep_freed_memory, release_freed_memory
+keep_freed_memory()
+"""
 TURNS = """
 import resource
 for _ in range(8):
@@ -23,13 +26,13 @@ RESIDENT = """
 np.ones(10_000_000)
 for _ in range(2):
     print(open("/proc/self/statm").read().split()[1])
-    give_back()
+    release_freed_memory()
 """
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 
 
-def said(*lines: str, **variables: str) -> list[int]:
+def output(*lines: str, **variables: str) -> list[int]:
     """The numbers that a program prints which no MALLOC_ variables but these reach."""
     place = {
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
@@ -42,11 +45,11 @@ def said(*lines: str, **variables: str) -> list[int]:
 
 
 def test_freed_memory_is_kept_unless_the_user_says_otherwise():
-    (mapped,) = said(TURNS)
-    assert said(KEEP, TURNS)[0] < mapped / 10, "80 MB that were freed are there to be taken again"
-    assert said(KEEP, TURNS, MALLOC_ARENA_MAX="8")[0] > mapped / 2
+    (mapped,) = output(TURNS)
+    assert output(KEEP, TURNS)[0] < mapped / 10, "80 MB that were freed are there to be taken again"
+    assert output(KEEP, TURNS, MALLOC_ARENA_MAX="8")[0] > mapped / 2
 
 
-def test_kept_memory_can_be_given_back():
-    kept, left = said(KEEP, RESIDENT)
+def test_kept_memory_can_be_released():
+    kept, left = output(KEEP, RESIDENT)
     assert left < kept - 15_000, "80 MB are 19,531 pages"

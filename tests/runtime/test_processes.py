@@ -1,6 +1,4 @@
-"""A process finds company when told of one, is silent when alone, and says what is wrong with half
-an invitation.
-"""
+"""A process connects with those that the environment names, and reports what is missing there."""
 
 from __future__ import annotations
 
@@ -11,22 +9,22 @@ from socialrec_jax.runtime import processes
 
 
 @pytest.fixture(autouse=True)
-def nobody_invites(monkeypatch):
+def clean_environment(monkeypatch):
     for name in (*processes._LAUNCH, "SLURM_STEP_NODELIST", "SLURM_NTASKS", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def initialised(monkeypatch):
-    """What JAX was asked for."""
-    asked = []
+    """The arguments of each call of JAX's initialize."""
+    calls = []
     monkeypatch.setattr(
-        processes.jax.distributed, "initialize", lambda *where, **_: asked.append(where)
+        processes.jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments)
     )
-    return asked
+    return calls
 
 
-def test_a_plain_launch_stays_alone_and_silent(initialised, capfd):
+def test_a_plain_launch_is_one_process_and_prints_nothing(initialised, capfd):
     processes.initialize()
     assert initialised == []
     assert processes.is_main()
@@ -34,7 +32,7 @@ def test_a_plain_launch_stays_alone_and_silent(initialised, capfd):
 
 
 @pytest.mark.parametrize(
-    ("places", "expected"),
+    ("variables", "expected"),
     [
         (
             {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
@@ -48,15 +46,15 @@ def test_a_plain_launch_stays_alone_and_silent(initialised, capfd):
         ({"TPU_WORKER_HOSTNAMES": "a"}, []),
     ],
 )
-def test_who_is_several(initialised, monkeypatch, places, expected):
-    for name, value in places.items():
+def test_launchers_are_detected(initialised, monkeypatch, variables, expected):
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     processes.initialize()
     assert initialised == expected
 
 
 @pytest.mark.parametrize(
-    ("places", "says"),
+    ("variables", "message"),
     [
         ({"JAX_COORDINATOR_ADDRESS": "a:1"}, "JAX_NUM_PROCESSES and JAX_PROCESS_ID is not"),
         (
@@ -69,14 +67,14 @@ def test_who_is_several(initialised, monkeypatch, places, expected):
         ),
     ],
 )
-def test_half_an_invitation_is_a_mistake(initialised, monkeypatch, places, says):
-    for name, value in places.items():
+def test_incomplete_variables_are_a_mistake(initialised, monkeypatch, variables, message):
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         processes.initialize()
     assert initialised == []
 
 
-def test_alone_the_first_says_what_is_found():
-    found = object()
-    assert processes.broadcast_from_main(lambda: found) is found
+def test_a_single_process_gets_its_own_result():
+    result = object()
+    assert processes.broadcast_from_main(lambda: result) is result

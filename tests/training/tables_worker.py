@@ -99,7 +99,7 @@ def train(table, ids_of_steps: list[np.ndarray]):
     parts = [(local(ids), local(goals_of(n))) for n, ids in enumerate(ids_of_steps)]
     call = parallel.scan_steps(step, axes=0)
     batches = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *parts)
-    table, (losses, lost) = call(parallel.as_shares(table), batches)
+    table, (losses, lost) = call(parallel.as_shards(table), batches)
     return parallel.as_rows(table), np.asarray(losses), int(np.asarray(lost).sum())
 
 

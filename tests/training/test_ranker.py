@@ -13,7 +13,7 @@ from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.config import Config, TrainConfig
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.query import Query
-from socialrec_jax.evaluation import candidate_lists
+from socialrec_jax.evaluation import candidate_lists, out_of_fold
 from socialrec_jax.evaluation.protocol import EvaluationQueries
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.runtime import parallel
@@ -139,7 +139,7 @@ def test_a_planted_pattern_is_learnt_and_holds_for_other_users(trainer):
     labelled = planted()
     state, found = trained(trainer, labelled, 240)
     start = trainer[2]
-    score = candidate_lists.OutOfFold(RANKER, labelled.candidates, FOLDS, CATALOGUE)
+    score = out_of_fold.OutOfFoldScorer(RANKER, labelled.candidates, FOLDS, CATALOGUE)
     ndcg = {
         name: evaluate(labelled, score(params))
         for name, params in (("fresh", start.params), ("trained", state.average))

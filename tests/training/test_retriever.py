@@ -9,9 +9,10 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.retriever import evaluate_retriever, training_batches
+from socialrec_jax.pipeline.retriever import training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import copying_world, cyclic_world

@@ -16,6 +16,7 @@ import pytest
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import load_run, model_for
 from socialrec_jax.models.dropout import DropoutRng
@@ -28,7 +29,7 @@ from socialrec_jax.models.embedding_tables import (
     rows_per_shard,
 )
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.pipeline.retriever import evaluate_retriever, train_retriever, training_batches
+from socialrec_jax.pipeline.retriever import train_retriever, training_batches
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import local_vocabulary, negatives, row_adagrad

@@ -55,7 +55,7 @@ class NextTypeRegression:
     def probabilities(
         self, events: Events, users: np.ndarray, history_ends: np.ndarray
     ) -> np.ndarray:
-        """[Q, A] that the next event of users [Q] is of each type, given rows before history_ends."""
+        """[Q, A] that the next event of users [Q] has each type, after rows before history_ends."""
         num_event_types = self.weights.shape[1]
         x = _count_features(events, users, history_ends, num_event_types)
         standardised = _standardise(x, self.center, self.scale)
