@@ -7,6 +7,9 @@ BIN = $(VENV)/bin
 # --no-compile: what is imported compiles itself, and much never is
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
+# Many container images forbid Python to write bytecode; then every start compiles JAX's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: train test lint clean
 
 train: $(VENV)/.runtime-$(ACCELERATOR)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from socialrec_jax.serving.recommender import Recommender
 
 __all__ = ["Recommender"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

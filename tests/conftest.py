@@ -1,20 +1,25 @@
-"""Strictness for every test: mixed ranks raise, warnings are errors (pyproject.toml), JAX sees one
-CPU device.
+"""What holds for every test: mixed array ranks raise, warnings are errors (pyproject.toml), and JAX
+sees one CPU device.
 
-Programs compiled by one test, or by a process that it starts, serve all later ones. The folder goes
-with the session.
+Programs that one test process compiles serve all others through one cache. The cache is deleted at
+the end of the session.
 """
 
+from __future__ import annotations
+
 import atexit
+import json
 import os
 import shutil
 import tempfile
+from collections import Counter
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _compiled = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
-    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    _cache = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
@@ -25,21 +30,44 @@ from tests.worlds import random_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-_LONGEST = (
-    "test_hosts.py",
-    "test_resume.py",
-    "test_walk.py",
-    "test_runner.py",
-    "test_devices.py",
-    "test_focus.py",
-)
+_ROOT = Path(__file__).parents[1]
+_DURATIONS_FILE = Path(__file__).with_name("durations.json")
+_seconds: Counter[str] = Counter()  # of each test file in this session
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--store-durations",
+        action="store_true",
+        help="write how long each test file took to tests/durations.json",
+    )
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files begin first, so that none of them is what everybody waits for at the
-    end.
+    """The longest files start first, so that no process works on one alone at the end.
+
+    A file that was never measured starts before all others.
     """
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+    durations = json.loads(_DURATIONS_FILE.read_text())
+    unknown = max(durations.values(), default=0)
+
+    def seconds(item) -> float:
+        return durations.get(str(item.path.relative_to(_ROOT)), unknown)
+
+    items.sort(key=lambda item: -seconds(item))
+
+
+def pytest_runtest_logreport(report):
+    _seconds[report.location[0]] += report.duration
+
+
+def pytest_sessionfinish(session):
+    if not session.config.getoption("--store-durations") or hasattr(session.config, "workerinput"):
+        return
+    measured = {file: round(seconds, 1) for file, seconds in _seconds.items()}
+    known = json.loads(_DURATIONS_FILE.read_text()) | measured
+    existing = {file: known[file] for file in sorted(known) if (_ROOT / file).exists()}
+    _DURATIONS_FILE.write_text(json.dumps(existing, indent=1) + "\n")
 
 
 @pytest.fixture

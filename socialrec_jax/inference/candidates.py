@@ -128,7 +128,7 @@ class CandidateGenerator:
         rows = (states, profiles, items)
         cosine, text = map_padded(_measures(), self._vectors, rows, self.features.chunk)
         log_probability = cosine / self.temperature - log_totals[:, None]
-        features = self.features.of(query_features, items, log_probability, text)
+        features = self.features.compute(query_features, items, log_probability, text)
         return Candidates(states=states, items=items, exists=exists, features=features)
 
 

@@ -260,7 +260,7 @@ class Engine:
         if self.reranker is None:
             return modelled
         # The small term keeps the logarithm finite.
-        regression = self.reranker.generator.features.actions
+        regression = self.reranker.generator.features.next_type
         counted = regression.probabilities(query.events, query.users, query.history_ends)
         return softmax((np.log(modelled + 1e-12) + np.log(counted + 1e-12)) / 2, axis=-1)
 

@@ -53,7 +53,7 @@ def _evaluate(
     results, calibration = _all_results(engine, queries, ranker)
 
     # ---- The report; docs/contracts.md says what each key holds
-    regression = ranker and ranker.features.actions
+    regression = ranker and ranker.features.next_type
     report = (
         _data_and_settings(engine, queries)
         | {part: _metrics_by_model(results[part]) for part in _PARTS}
@@ -138,7 +138,7 @@ def _ranker_results(
 def _baseline_results(world: World, queries: Queries, ranker: TrainedRanker | None) -> Results:
     results: Results = {part: {} for part in _PARTS}
     # The ranker's features have a tuned item-kNN, so it need not be tuned again.
-    item_knn = ranker and ranker.features.cosine
+    item_knn = ranker and ranker.features.item_knn
     baselines = fit_tuned_baselines(world, queries["validation"], item_knn)
     for name, evaluate_baseline in baselines.items():
         for part in _PARTS:

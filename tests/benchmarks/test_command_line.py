@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.harness.schema import Writer
+from tests import workers
 from tests.benchmarks.test_report import ENVIRONMENT, HARDWARE
 from tests.benchmarks.test_schema import ROW, RUN
-from tests.workers import PATIENCE
 
 
 def exit_code(*arguments: object) -> int | str | None:
@@ -92,5 +90,5 @@ except SystemExit as end:
     assert not end.code
 assert not {"jax", "numpy"} & sys.modules.keys()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    ended = workers.fresh_python("-c", code)
+    assert ended.code == 0, ended.errors

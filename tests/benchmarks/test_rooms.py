@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.workers import PATIENCE
+from tests import workers
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -54,5 +52,5 @@ def test_a_room_imports_only_what_it_may_know(room):
 def test_reading_results_needs_no_jax():
     modules = "benchmarks.output.report, benchmarks.output.compare, benchmarks.output.studies"
     code = f"import sys, {modules}; assert 'jax' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    ended = workers.fresh_python("-c", code)
+    assert ended.code == 0, ended.errors

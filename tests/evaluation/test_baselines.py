@@ -45,7 +45,7 @@ def test_item_knn_equals_the_dense_reference(world, settings):
 
 
 def test_only_the_strongest_neighbours_are_kept(world, monkeypatch):
-    monkeypatch.setattr(item_knn, "_NEIGHBOURS", 3)
+    monkeypatch.setattr(item_knn, "_MAX_NEIGHBOURS", 3)
     fitted = ItemKNN.fit(
         world.events, world.history_ends(BEFORE_VALIDATION), world.num_items, ItemKNNSettings()
     )

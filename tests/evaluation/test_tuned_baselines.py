@@ -11,7 +11,7 @@ from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
-from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, questions, shop
+from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, query_of, shop
 
 
 def unit_histories(world, history_ends) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     fitted = dataclasses.replace(
         UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION)), settings=settings
     )
-    query = dataclasses.replace(questions(world, TEST), friend_sampler=fitted.friend_sampler)
+    query = dataclasses.replace(query_of(world, TEST), friend_sampler=fitted.friend_sampler)
     scores = fitted.scores(query)
     kept = unit_histories(world, world.history_ends(BEFORE_VALIDATION))
     cosines = unit_histories(world, query.history_ends) @ kept.T
@@ -41,8 +41,8 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     assert clear.sum() > 3, "users without a tie at the last neighbour"
     expected = np.where(cosines >= ordered[:, [k - 1]], cosines, 0) @ kept
     friends = friends_by_loops(world, query, 50, 100)
-    expected += settings.friend_weight * np.expm1(friends["friends who had it"])
-    expected += settings.similarity_weight * friends["like-minded friends"]
+    expected += settings.friend_weight * np.expm1(friends["friends with the item"])
+    expected += settings.similarity_weight * friends["similar friends with the item"]
     np.testing.assert_allclose(scores[clear], expected[clear], rtol=1e-4, atol=1e-5)
 
 

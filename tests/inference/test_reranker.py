@@ -166,7 +166,7 @@ def test_retrieval_and_text_are_those_of_the_vectors(served):
     for user in range(USERS):
         scores[user, seen.items[seen.offsets[user] : seen.offsets[user + 1]]] = -np.inf
     log_probabilities = scores - np.log(np.exp(scores).sum(1, keepdims=True))
-    found = features[..., NAMES.index("log-probability under the retriever")]
+    found = features[..., NAMES.index("retriever log-probability")]
     on = exists & ~unknown[:, None]
     np.testing.assert_allclose(
         found[on], np.take_along_axis(log_probabilities, items, 1)[on], rtol=1e-3, atol=1e-3
@@ -210,7 +210,7 @@ def test_users_without_history_get_popular_items(served):
 
 def test_chunks_and_other_queries_change_nothing(served, monkeypatch):
     whole = lists(served)
-    monkeypatch.setattr(ranker_features, "_CELLS_AT_ONCE", 7 * ITEMS)
+    monkeypatch.setattr(ranker_features, "_MAX_DENSE_CELLS", 7 * ITEMS)
     for a, b in zip(dataclasses.astuple(whole), dataclasses.astuple(lists(served)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 

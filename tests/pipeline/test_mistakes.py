@@ -6,25 +6,22 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from socialrec_jax.data.synthetic import write_tables
-from tests.workers import PATIENCE, ROOT
+from tests.workers import call, fresh_python
 
 TINY = ("--preset", "tiny", "--train.epochs", "1", "--train.evaluations", "1")
 
 
 def fails(code: int, *arguments) -> str:
-    """The one line on standard error of a call that exits with code."""
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    return done.stderr.strip()
+    """What a call that exits with code prints on standard error."""
+    ended = call(*arguments)
+    assert ended.code == code, ended.output + ended.errors
+    assert "Traceback" not in ended.errors + ended.output
+    return ended.errors.strip()
 
 
 def fails_in_one_line(code: int, *arguments) -> str:
@@ -46,11 +43,9 @@ def trained(tmp_path_factory):
     for table in ("items", "social"):  # a run without texts and friends is sooner there
         (folder / "shop" / f"{table}.parquet").unlink()
     data = ("--data", folder / "shop", "--run", folder / "run")
-    command = [sys.executable, "train.py", *map(str, data), *TINY, "--train.no-refit"]
-    done = subprocess.run(
-        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=PATIENCE
-    )
-    (folder / "said.txt").write_text(done.stdout)
+    ended = call("train.py", *data, *TINY, "--train.no-refit")
+    assert ended.code == 0, ended.errors
+    (folder / "said.txt").write_text(ended.output)
     return folder
 
 
@@ -174,6 +169,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path, trained):
     "words", [["train.py"], ["serve.py"], ["serve.py", "recommend"]], ids=" ".join
 )
 def test_help_answers_at_once_and_without_jax(words):
-    command = [sys.executable, "-X", "importtime", *words, "--help"]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
-    assert " jax" not in said.stderr, "its import takes seconds"
+    ended = fresh_python("-X", "importtime", *words, "--help")
+    assert ended.code == 0
+    assert " jax" not in ended.errors, "its import takes seconds"

@@ -5,10 +5,7 @@ agree.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,18 +15,19 @@ import pytest
 
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
-from tests.workers import PATIENCE, ROOT
+from tests import workers
 
-EVALUATOR = ROOT.parent / "shared" / "tools" / "judge.py"
+EVALUATOR = workers.ROOT.parent / "shared" / "tools" / "judge.py"
 
 
-def call(*arguments, code: int = 0, **environment: str) -> str:
-    command, place = [sys.executable, *map(str, arguments)], os.environ | environment
-    done = subprocess.run(
-        command, cwd=ROOT, env=place, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout + done.stderr
+def call(*arguments) -> str:
+    """What a program prints that must succeed, run in this process."""
+    return printed(workers.call(*arguments))
+
+
+def printed(ended: workers.Ended) -> str:
+    assert ended.code == 0, ended.output[-2000:] + ended.errors[-2000:]
+    return ended.output + ended.errors
 
 
 def rows(query: str) -> list[tuple]:
@@ -56,12 +54,13 @@ def walked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("walk")
     write_tables(folder / "shop", num_users=400, num_items=120, events_per_user=12, seed=1)
     leave_without_friends(folder / "shop")
-    said = call(
+    # A process of its own: what other tests have compiled must not be counted.
+    process = workers.Process(
         *("train.py", "--data", folder / "shop", "--run", folder / "run", "--preset", "tiny"),
         *("--train.epochs", 6, "--train.evaluations", 3),
         JAX_LOG_COMPILES="1",
     )
-    (folder / "said.txt").write_text(said)
+    (folder / "said.txt").write_text(printed(process.wait()))
     return folder
 
 
@@ -161,7 +160,8 @@ def test_an_independent_evaluator_agrees(walked, recommended, tmp_path):
         database.execute('create table held ("user" varchar, item varchar)')
         database.executemany("insert into held values (?, ?)", pairs)
         database.execute(f"copy held to '{tmp_path / 'held.parquet'}'")
-    evaluated = json.loads(call(EVALUATOR, recommended, tmp_path / "held.parquet"))["all"]
+    (output,) = workers.launch(EVALUATOR, recommended, tmp_path / "held.parquet")
+    evaluated = json.loads(output)["all"]
     for name in ("hr@10", "ndcg@10", "recall@10", "precision@10", "mrr@10", "hr@20", "ndcg@20"):
         assert evaluated[name] == pytest.approx(report[name], abs=1e-4), name
 

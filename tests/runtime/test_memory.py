@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.workers import PATIENCE, ROOT
+from tests.workers import ROOT, TIMEOUT
 
 KEEP = """
 from socialrec_jax.runtime.memory import keep_freed_memory, release_freed_memory
@@ -39,7 +39,7 @@ def output(*lines: str, **variables: str) -> list[int]:
     } | variables
     command = [sys.executable, "-c", "\n".join(["import numpy as np", *lines])]
     done = subprocess.run(
-        command, cwd=ROOT, env=place, check=True, capture_output=True, timeout=PATIENCE
+        command, cwd=ROOT, env=place, check=True, capture_output=True, timeout=TIMEOUT
     )
     return [int(number) for number in done.stdout.split()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import workers
+from tests.shared import made_once
 
 LENGTH = (
     "--steps",
@@ -37,10 +37,10 @@ def same(one: Path, other: Path) -> None:
 def run_on(tmp_path_factory) -> Callable[..., Path]:
     """The finished run of one process with so many devices; not to be changed."""
 
-    @functools.cache
     def run(devices: int, *options: str) -> Path:
-        folder = tmp_path_factory.mktemp("devices") / "run"
-        workers.run("tests.training.worker", folder, devices, *LENGTH, *options)
-        return folder
+        def train(folder: Path) -> None:
+            workers.run("tests.training.worker", folder, devices, *LENGTH, *options)
+
+        return made_once(tmp_path_factory, "".join([f"run-on-{devices}", *options]), train)
 
     return run

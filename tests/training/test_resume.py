@@ -6,27 +6,23 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.workers import PATIENCE, ROOT
+from tests.workers import Process
 
 
-def start(run: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tests.training.worker", str(run)]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start(run: Path) -> Process:
+    return Process("-m", "tests.training.worker", run)
 
 
-def finish(worker: subprocess.Popen) -> str:
-    out, errors = worker.communicate(timeout=PATIENCE)
-    assert worker.returncode == 0, errors[-2000:]
-    return out.splitlines()[-1]
+def finish(worker: Process) -> str:
+    """The last line that the worker prints."""
+    ended = worker.wait()
+    assert ended.code == 0, ended.errors[-2000:]
+    return ended.output.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +36,13 @@ def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
     kills = 0
     for _ in range(14):
         worker = start(tmp_path)
-        assert worker.stdout is not None
-        if worker.stdout.readline().startswith("parameters"):
+        if worker.output.readline().startswith("parameters"):
             break
         time.sleep(delays.uniform(0.0, 0.25))
-        if worker.poll() is not None:
+        if not worker.is_running():
             break
         worker.send_signal(signal.SIGKILL)
-        worker.communicate()
+        worker.wait()
         kills += 1
     assert kills >= 10, f"the run ended after {kills} kills: give it more steps"
     assert finish(start(tmp_path)) == uninterrupted
@@ -56,11 +51,10 @@ def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_leaves_and_goes_on(uninterrupted, tmp_path, signum):
     worker = start(tmp_path)
-    assert worker.stdout is not None
-    worker.stdout.readline()
+    worker.output.readline()
     worker.send_signal(signum)
-    _, errors = worker.communicate(timeout=60)  # it leaves soon: this is no guard against hanging
-    assert worker.returncode == 1
-    assert "Stopped" in errors
-    assert "after saving" in errors
+    ended = worker.wait(timeout=60)  # shorter than for a worker that hangs: it must stop soon
+    assert ended.code == 1
+    assert "Stopped" in ended.errors
+    assert "after saving" in ended.errors
     assert finish(start(tmp_path)) == uninterrupted

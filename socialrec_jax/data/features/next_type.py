@@ -1,8 +1,8 @@
-"""What counts alone say about a user's next event: a multinomial logistic regression.
+"""The type of a user's next event from counts alone: a multinomial logistic regression.
 
-It reads how often each event type occurred in the history, which came last, and how long the
-history is. Beside the model it is a second opinion with other mistakes; in evaluation it is the
-rival to beat.
+It reads how often each event type occurred in the history, which type came last, and how long the
+history is. Serving averages it with the model, since both make different mistakes; evaluation shows
+it as the baseline.
 """
 
 from __future__ import annotations
@@ -11,50 +11,55 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from socialrec_jax.data.world import Events
 
-_MOST_EXAMPLES = 100_000
-_RIDGE = 1e-4
+_MAX_EXAMPLES = 100_000
+_L2 = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class NextTypeRegression:
-    """Softmax of standardised counts times weights."""
+    """Softmax of standardised counts times weights; A event types."""
 
     center: np.ndarray  # [3 A + 1]
     scale: np.ndarray  # [3 A + 1]
-    weights: np.ndarray  # [3 A + 2, A], the last row a bias
+    weights: np.ndarray  # [3 A + 2, A], the last row is the bias
 
     @classmethod
     def fit(
         cls, events: Events, history_ends: np.ndarray, num_event_types: int, seed: int = 0
     ) -> NextTypeRegression:
-        """Learn from every event before ends [U] but the first of each user, or from a sample of
-        them.
-        """
-        rows = np.flatnonzero(np.arange(len(events.items)) < history_ends[events.owners])
-        rows = rows[rows > events.starts[events.owners[rows]]]
-        if len(rows) > _MOST_EXAMPLES:
-            rows = np.random.default_rng(seed).choice(rows, _MOST_EXAMPLES, replace=False)
-        x, types = _features(events, events.owners[rows], rows, num_event_types), events.types[rows]
+        """Learn from the events before rows history_ends [U], except the first of each user."""
+        rows = _examples(events, history_ends, seed)
+        users = events.owners[rows]
+        x = _count_features(events, users, rows, num_event_types)
         if not len(x):
-            return cls(
-                np.zeros(x.shape[1]),
-                np.ones(x.shape[1]),
-                np.zeros((x.shape[1] + 1, num_event_types)),
-            )
-        center, scale = x.mean(0), x.std(0) + 1e-6
-        return cls(center, scale, _fitted(_standard(x, center, scale), types, num_event_types))
+            return cls._uniform(x.shape[1], num_event_types)
+
+        center = x.mean(0)
+        scale = x.std(0) + 1e-6  # a constant feature has no deviation
+        standardised = _standardise(x, center, scale)
+        weights = _fit_weights(standardised, events.types[rows], num_event_types)
+        return cls(center, scale, weights)
+
+    @classmethod
+    def _uniform(cls, num_features: int, num_event_types: int) -> NextTypeRegression:
+        """All types are equally likely: there is nothing to learn from."""
+        center = np.zeros(num_features)
+        scale = np.ones(num_features)
+        weights = np.zeros((num_features + 1, num_event_types))
+        return cls(center, scale, weights)
 
     def probabilities(
         self, events: Events, users: np.ndarray, history_ends: np.ndarray
     ) -> np.ndarray:
-        """[Q, A] that the next event of each user [Q], whose history ends before row ends [Q], is
-        of each type.
-        """
-        x = _features(events, users, history_ends, self.weights.shape[1])
-        return softmax(_standard(x, self.center, self.scale) @ self.weights)
+        """[Q, A] that the next event of users [Q] has each type, after rows before history_ends."""
+        num_event_types = self.weights.shape[1]
+        x = _count_features(events, users, history_ends, num_event_types)
+        standardised = _standardise(x, self.center, self.scale)
+        return softmax(standardised @ self.weights, axis=1)
 
     def save(self, file: Path) -> None:
         np.savez(file, **dataclasses.asdict(self))
@@ -65,47 +70,60 @@ class NextTypeRegression:
             return cls(**columns)
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
-    """exp(x) in shares of each row."""
-    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+def _examples(events: Events, history_ends: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of events to learn from: visible, with a history; a random sample if there are many."""
+    rows = np.flatnonzero(events.visible(history_ends))
+    first_rows = events.starts[events.owners[rows]]
+    rows = rows[rows > first_rows]
+    if len(rows) <= _MAX_EXAMPLES:
+        return rows
+    rng = np.random.default_rng(seed)
+    return rng.choice(rows, _MAX_EXAMPLES, replace=False)
 
 
-def _features(
+def _count_features(
     events: Events, users: np.ndarray, history_ends: np.ndarray, num_event_types: int
 ) -> np.ndarray:
-    """[Q, 3 A + 1] counts of each type before ends, their shares, which came last, and how many
-    there were.
-    """
-    each = np.eye(num_event_types, dtype=np.int32)
+    """[Q, 3 A + 1]: log counts of each type, their shares, the last type, the log length."""
+    one_hot = np.eye(num_event_types, dtype=np.int32)
+    # Differences of running counts are the counts of any slice.
     running = np.zeros((len(events.types) + 1, num_event_types), np.int32)
-    np.cumsum(each[events.types], axis=0, out=running[1:])
+    np.cumsum(one_hot[events.types], axis=0, out=running[1:])
     counts = running[history_ends] - running[events.offsets[users]]
-    total = counts.sum(1, keepdims=True)
-    last = np.where(total > 0, each[events.types[np.maximum(history_ends - 1, 0)]], 0)
-    return np.concatenate(
-        [np.log1p(counts), counts / np.maximum(total, 1), last, np.log(np.maximum(total, 1))], 1
-    )
+
+    length = counts.sum(1, keepdims=True)
+    at_least_one = np.maximum(length, 1)
+    shares = counts / at_least_one
+    last_row = np.maximum(history_ends - 1, 0)
+    last_type = np.where(length > 0, one_hot[events.types[last_row]], 0)
+    return np.concatenate([np.log1p(counts), shares, last_type, np.log(at_least_one)], axis=1)
 
 
-def _standard(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.concatenate([(x - center) / scale, np.ones((len(x), 1))], axis=1)
+def _standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Standardised features with a column of ones for the bias."""
+    standardised = (x - center) / scale
+    ones = np.ones((len(x), 1))
+    return np.concatenate([standardised, ones], axis=1)
 
 
-def _fitted(x: np.ndarray, types: np.ndarray, num_event_types: int) -> np.ndarray:
-    """The weights [F, A] of least cross-entropy."""
-    shape, truth = (x.shape[1], num_event_types), np.eye(num_event_types)[types]
+def _fit_weights(x: np.ndarray, types: np.ndarray, num_event_types: int) -> np.ndarray:
+    """The weights [F, A] of least cross-entropy with an L2 penalty, by L-BFGS."""
+    from scipy.optimize import minimize  # its import takes half a second
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+    shape = (x.shape[1], num_event_types)
+    one_hot = np.eye(num_event_types)[types]
+
+    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(shape)
-        probabilities = softmax(x @ weights)
-        gradient = x.T @ (probabilities - truth) / len(x) + _RIDGE * weights
-        value = -np.mean(
-            np.log(probabilities[np.arange(len(x)), types] + 1e-12)
-        ) + _RIDGE / 2 * np.sum(weights**2)
-        return float(value), gradient.reshape(-1)
+        probabilities = softmax(x @ weights, axis=1)
+        of_true_type = probabilities[np.arange(len(x)), types]
 
-    from scipy.optimize import minimize  # takes a second to import
+        cross_entropy = -np.mean(np.log(of_true_type + 1e-12))
+        loss = cross_entropy + _L2 / 2 * np.sum(weights**2)
+        errors = probabilities - one_hot
+        gradient = x.T @ errors / len(x) + _L2 * weights
+        return float(loss), gradient.reshape(-1)
 
-    fitted = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B")
-    return fitted.x.reshape(shape)
+    start = np.zeros(shape[0] * shape[1])
+    result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B")
+    return result.x.reshape(shape)

@@ -1,8 +1,9 @@
-"""What the ranker is told of a user and a candidate, besides their vectors.
+"""Features that the ranker reads for a user and a candidate, besides their vectors.
 
-Counted once from what is known at fit time and kept beside the checkpoints, as parameters are:
-co-occurrence, popularity, the words and labels of products. Looked up for every query: its history,
-its friends as of its moment.
+`RankerFeatures.fit` counts what is known at fit time: item-kNN similarities, popularity, and the
+terms of the products' texts. It is saved beside the checkpoints, as parameters are, so that later
+events do not change a score. `look_up` reads what depends on the query: the history, and the
+friends' events before the query time. `compute` puts both together for the chosen candidates.
 """
 
 from __future__ import annotations
@@ -22,178 +23,218 @@ from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.recent_items import recent_items, top_k_sparse
 from socialrec_jax.data.query import Query
-from socialrec_jax.data.world import World
+from socialrec_jax.data.world import Events, World
 
+# The columns of the feature matrix. A trained ranker depends on their order.
 NAMES = (
-    "bought together",
-    "bought together at all",
-    "friends who had it",
-    "friends' latest",
-    "like-minded friends",
+    "item-kNN score",
+    "item-kNN score above zero",
+    "friends with the item",
+    "recency of friends with the item",
+    "similar friends with the item",
     "number of friends",
-    "labels shared",
-    "words shared",
-    "words shared with the last item",
+    "shared labels",
+    "shared words",
+    "shared words with the last item",
     "popularity",
     "recent popularity",
-    "trend",
-    "events so far",
-    "log-probability under the retriever",
-    "likeness to recent items in text",
+    "popularity trend",
+    "history length",
+    "retriever log-probability",
+    "text similarity to recent items",
 )
-_CONTENT_DECAY = 0.8
-_CELLS_AT_ONCE = 1 << 23  # queries x catalogue that are dense at once: 32 MB
+_HISTORY_DECAY = 0.8  # weight of a recent item per event that came after it
+_MAX_DENSE_CELLS = 1 << 23  # queries x catalogue that are dense at a time: 32 MB of float32
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryFeatures:
-    """One chunk of questions, looked up: scores over the catalogue from which candidates and
-    signals are read.
+    """What one chunk of q queries says about the whole catalogue [V].
+
+    Candidates are proposed from it, and their features are read from it.
     """
 
-    together: sparse.csr_array  # [q, V]
-    friend_events: FriendEvents | None
-    friends: np.ndarray  # [3, q, V] weighted friends who had it, their latest, the like-minded ones
-    history: sparse.csr_array  # [q, V] decayed recent items
-    last: sparse.csr_array  # [q, V] the last item
-    lengths: np.ndarray  # [q] events of each history
+    item_knn_scores: sparse.csr_array  # [q, V]
+    friend_scores: np.ndarray | None  # [3, q, V], see `friends_had`; None: no friend graph
+    num_friends: np.ndarray  # [q]
+    history: sparse.csr_array  # [q, V] weights of recent items, smaller for older ones
+    last_item: sparse.csr_array  # [q, V] one at the last item
+    history_lengths: np.ndarray  # [q] events
 
 
 @dataclasses.dataclass(frozen=True)
 class RankerFeatures:
-    """Everything that was counted; `fit` counts it, `save` and `load` keep it."""
+    """Statistics of the visible events and of the product texts."""
 
-    cosine: ItemKNN
-    labels: sparse.csr_array  # [V, W]
-    words: sparse.csr_array  # [V, W]
-    items: np.ndarray  # [V, 3] log popularity, log recent share, trend
-    actions: NextTypeRegression  # what users do next, from counts
+    item_knn: ItemKNN
+    labels: sparse.csr_array  # [V, W] tf-idf of tags and categories
+    words: sparse.csr_array  # [V, W] tf-idf of titles and descriptions
+    item_popularity: np.ndarray  # [V, 3] log count, log share of recent events, trend
+    next_type: NextTypeRegression
     settings: ItemKNNSettings
 
     @classmethod
     def fit(
         cls, world: World, history_ends: np.ndarray, settings: ItemKNNSettings
     ) -> RankerFeatures:
-        """Count events before ends [U]; item texts are known whatever the time."""
-        events, V = world.events, world.num_items
-        visible = events.items[np.arange(len(events.items)) < history_ends[events.owners]]
-        counts = np.bincount(visible, minlength=V)
-        recent = recent_popularity(events, history_ends, V)
-        share = np.log((counts + 0.1) / (len(visible) + 0.1 * V))
+        """Count the events before rows history_ends [U]. Product texts are known at any time."""
+        events, num_items = world.events, world.num_items
         return cls(
-            cosine=ItemKNN.fit(events, history_ends, V, settings),
-            labels=tfidf.labels(world.items),
-            words=tfidf.words(world.items),
-            items=np.stack([np.log1p(counts), recent, recent - share], axis=1).astype(np.float32),
-            actions=NextTypeRegression.fit(events, history_ends, len(world.event_types)),
+            item_knn=ItemKNN.fit(events, history_ends, num_items, settings),
+            labels=tfidf.label_matrix(world.items),
+            words=tfidf.word_matrix(world.items),
+            item_popularity=_popularity_columns(events, history_ends, num_items),
+            next_type=NextTypeRegression.fit(events, history_ends, len(world.event_types)),
             settings=settings,
         )
 
     @property
     def chunk(self) -> int:
-        """Questions to look up at once."""
-        return int(np.clip(_CELLS_AT_ONCE // len(self.items), 1, 512))
+        """How many queries to look up at a time, so that dense rows fit in memory."""
+        return int(np.clip(_MAX_DENSE_CELLS // self.num_items, 1, 512))
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_popularity)
 
     @functools.cached_property
-    def _by_trend(self) -> np.ndarray:
+    def _trending(self) -> np.ndarray:
         """All items [V] int32, the recently most popular first."""
-        return np.argsort(-self.items[:, 1], kind="stable").astype(np.int32)
+        return np.argsort(-self.item_popularity[:, 1], kind="stable").astype(np.int32)
 
     def look_up(self, query: Query) -> QueryFeatures:
-        """The sparse part: everything that does not depend on which candidates are chosen."""
-        e, V = query.events, len(self.items)
-        friend_events = query.friend_sampler and FriendEvents.before(
-            query.friend_sampler, query.users, query.query_times
-        )
+        """The part that does not depend on which candidates are chosen."""
+        events, users, history_ends = query.events, query.users, query.history_ends
+        num_friends, friend_scores = self._look_up_friends(query)
         return QueryFeatures(
-            together=self.cosine.rows(e, query.users, query.history_ends),
-            friend_events=friend_events,
-            friends=friends_had(e.histories(query.users, query.history_ends), friend_events, V)
-            if friend_events
-            else np.zeros((3, len(query.users), 1), np.float32),
-            history=recent_items(e, query.users, query.history_ends, V, _CONTENT_DECAY),
-            last=recent_items(e, query.users, query.history_ends, V, 0.0),
-            lengths=query.history_ends - e.offsets[query.users],
+            item_knn_scores=self.item_knn.rows(events, users, history_ends),
+            friend_scores=friend_scores,
+            num_friends=num_friends,
+            history=recent_items(events, users, history_ends, self.num_items, _HISTORY_DECAY),
+            last_item=recent_items(events, users, history_ends, self.num_items, 0.0),
+            history_lengths=history_ends - events.offsets[users],
         )
+
+    def _look_up_friends(self, query: Query) -> tuple[np.ndarray, np.ndarray | None]:
+        """(number of friends [q], friend scores [3, q, V] or None)."""
+        if query.friend_sampler is None:
+            return np.zeros(len(query.users)), None
+        friend_events = FriendEvents.before(query.friend_sampler, query.users, query.query_times)
+        histories = query.events.histories(query.users, query.history_ends)
+        friend_scores = friends_had(histories, friend_events, self.num_items)
+        return friend_events.num_friends, friend_scores
 
     def proposals(
         self, query_features: QueryFeatures, per_list: dict[str, int]
     ) -> dict[str, np.ndarray]:
-        """Candidate items [q, k] by source, best first where it matters; -1 where a list is
-        short.
-        """
-        q = len(query_features.lengths)
-        trending = self._by_trend[: per_list["trending"]]
-        lists = {
-            "bought together": top_k_sparse(query_features.together, per_list["bought together"])[0]
-        }
-        if query_features.friend_events is not None:
-            latest = sparse.csr_array(query_features.friends[1])
-            lists["friends"] = top_k_sparse(latest, per_list["friends"])[0]
-        return lists | {"trending": np.broadcast_to(trending, (q, len(trending)))}
+        """Candidate items [q, k] of each source, the best first; -1 where a list is short.
 
-    def of(
+        per_list: k of each source.
+        """
+        neighbours, _ = top_k_sparse(query_features.item_knn_scores, per_list["bought together"])
+        lists = {"bought together": neighbours}
+
+        if query_features.friend_scores is not None:
+            recency = sparse.csr_array(query_features.friend_scores[1])
+            lists["friends"], _ = top_k_sparse(recency, per_list["friends"])
+
+        trending = self._trending[: per_list["trending"]]
+        num_queries = len(query_features.history_lengths)
+        lists["trending"] = np.broadcast_to(trending, (num_queries, len(trending)))
+        return lists
+
+    def compute(
         self,
         query_features: QueryFeatures,
         candidates: np.ndarray,
-        retrieval: np.ndarray,
-        text: np.ndarray,
+        retriever_log_probability: np.ndarray,
+        text_similarity: np.ndarray,
     ) -> np.ndarray:
-        """The signals [q, C, S] float32 of candidates [q, C], in the order of NAMES; the last two
-        are given.
+        """The features [q, C, S] float32 of candidates [q, C], in the order of NAMES.
+
+        retriever_log_probability and text_similarity [q, C] come from dense vectors, which the
+        caller multiplies on devices.
         """
-        q = len(candidates)
-        together = np.take_along_axis(query_features.together.toarray(), candidates, 1)
-        places = (
-            candidates if query_features.friend_events is not None else np.zeros_like(candidates)
-        )
-        friends, latest, alike = np.take_along_axis(query_features.friends, places[None], 2)
-        num_friends = (
-            query_features.friend_events.num_friends
-            if query_features.friend_events is not None
-            else np.zeros(q)
-        )
-        of_items = self.items[candidates]
-
-        def each(values: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(values[:, None], candidates.shape)
-
+        history_length = np.log1p(query_features.history_lengths)
         columns = [
-            np.log(together + 1e-4),
-            together > 0,
-            np.log1p(friends),
-            latest,
-            alike,
-            each(np.log1p(num_friends)),
-            tfidf.similarity(query_features.history, self.labels, candidates),
-            tfidf.similarity(query_features.history, self.words, candidates),
-            tfidf.similarity(query_features.last, self.words, candidates),
-            *np.moveaxis(of_items, -1, 0),
-            each(np.log1p(query_features.lengths)),
-            retrieval,
-            text,
+            *_item_knn_features(query_features, candidates),
+            *_friend_features(query_features, candidates),
+            *self._term_features(query_features, candidates),
+            *np.moveaxis(self.item_popularity[candidates], -1, 0),
+            _for_each_candidate(history_length, candidates),
+            retriever_log_probability,
+            text_similarity,
         ]
         return np.stack(columns, axis=-1).astype(np.float32)
 
+    def _term_features(
+        self, query_features: QueryFeatures, candidates: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Similarity of candidates [q, C] to the history: labels, words, words of the last item."""
+        return (
+            tfidf.similarity(query_features.history, self.labels, candidates),
+            tfidf.similarity(query_features.history, self.words, candidates),
+            tfidf.similarity(query_features.last_item, self.words, candidates),
+        )
+
     def save(self, folder: Path) -> None:
-        """Write to folder; `settings.json` comes last."""
+        """Write to folder; `settings.json` comes last, so that a folder with one is complete."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("labels", "words"):
-            sparse.save_npz(folder / f"{name}.npz", getattr(self, name))
-        sparse.save_npz(folder / "together.npz", self.cosine.similarity)
-        np.save(folder / "items.npy", self.items)
-        self.actions.save(folder / "actions.npz")
+        sparse.save_npz(folder / "labels.npz", self.labels)
+        sparse.save_npz(folder / "words.npz", self.words)
+        sparse.save_npz(folder / "together.npz", self.item_knn.similarity)
+        np.save(folder / "items.npy", self.item_popularity)
+        self.next_type.save(folder / "actions.npz")
         (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(self.settings)))
 
     @classmethod
     def load(cls, folder: Path) -> RankerFeatures:
         settings = ItemKNNSettings(**json.loads((folder / "settings.json").read_text()))
-        together = sparse.csr_array(sparse.load_npz(folder / "together.npz"))
         return cls(
-            cosine=ItemKNN(together, settings.history_decay),
-            labels=sparse.csr_array(sparse.load_npz(folder / "labels.npz")),
-            words=sparse.csr_array(sparse.load_npz(folder / "words.npz")),
-            items=np.load(folder / "items.npy"),
-            actions=NextTypeRegression.load(folder / "actions.npz"),
+            item_knn=ItemKNN(_load_sparse(folder / "together.npz"), settings.history_decay),
+            labels=_load_sparse(folder / "labels.npz"),
+            words=_load_sparse(folder / "words.npz"),
+            item_popularity=np.load(folder / "items.npy"),
+            next_type=NextTypeRegression.load(folder / "actions.npz"),
             settings=settings,
         )
+
+
+def _load_sparse(file: Path) -> sparse.csr_array:
+    return sparse.csr_array(sparse.load_npz(file))
+
+
+def _popularity_columns(events: Events, history_ends: np.ndarray, num_items: int) -> np.ndarray:
+    """[V, 3] float32: log count, log share of recent events, and the log ratio of both shares."""
+    visible = events.items[events.visible(history_ends)]
+    counts = np.bincount(visible, minlength=num_items)
+    log_share = np.log((counts + 0.1) / (len(visible) + 0.1 * num_items))
+    recent = recent_popularity(events, history_ends, num_items)
+    columns = [np.log1p(counts), recent, recent - log_share]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _item_knn_features(
+    query_features: QueryFeatures, candidates: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Log of the item-kNN score, and whether there is one: [q, C] each."""
+    scores = np.take_along_axis(query_features.item_knn_scores.toarray(), candidates, 1)
+    return np.log(scores + 1e-4), scores > 0
+
+
+def _friend_features(
+    query_features: QueryFeatures, candidates: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Friends with the item, their recency, their similarity, number of friends: [q, C] each."""
+    number = _for_each_candidate(np.log1p(query_features.num_friends), candidates)
+    if query_features.friend_scores is None:
+        none = np.zeros(candidates.shape, np.float32)
+        return none, none, none, number
+    scores = np.take_along_axis(query_features.friend_scores, candidates[None], 2)
+    friends, recency, similarity = scores
+    return np.log1p(friends), recency, similarity, number
+
+
+def _for_each_candidate(values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """values [q] of queries, repeated for their candidates [q, C]."""
+    return np.broadcast_to(values[:, None], candidates.shape)

@@ -1,11 +1,12 @@
-"""What products are, word for word: tags, categories and the words of titles, matched exactly.
+"""Tf-idf of product texts: tags, categories and the words of titles, matched exactly.
 
-Embeddings tell what is alike in general; a shared rare word or brand says more about these two
-products.
+Embeddings say which products are similar in general. A rare word or a brand that two products share
+says more about these two.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -14,87 +15,136 @@ import scipy.sparse as sparse
 
 from socialrec_jax.data.world import Items
 
-_MOST_TERMS = 32  # of one product, the rarest: long descriptions say little more
-_MOST_NAMES = 100_000  # of a catalogue, the most frequent
+_MAX_TERMS_PER_ITEM = 32  # the rarest ones: long descriptions add little
+_MAX_VOCABULARY = 100_000  # the most frequent terms of a catalogue
 
 # Scripts without spaces between words go by character.
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W_぀-ヿ㐀-鿿]+")
 
 
-def words(items: Items) -> sparse.csr_array:
-    """Terms [V, W] of titles and descriptions; see `terms`."""
-    titles, descriptions = items.titles.tolist(), items.descriptions.tolist()
-    return terms(
-        [_WORD.findall(f"{t} {d}".lower()) for t, d in zip(titles, descriptions, strict=True)]
-    )
+def word_matrix(items: Items) -> sparse.csr_array:
+    """Tf-idf [V, W] of the words of titles and descriptions; see `tfidf_matrix`."""
+    titles = items.titles.tolist()
+    descriptions = items.descriptions.tolist()
+    pairs = zip(titles, descriptions, strict=True)
+    texts = [f"{title} {description}".lower() for title, description in pairs]
+    return tfidf_matrix([_WORD.findall(text) for text in texts])
 
 
-def labels(items: Items) -> sparse.csr_array:
-    """Terms [V, W] of tags and categories; see `terms`."""
-    tags, categories = items.tags.tolist(), items.categories.tolist()
-    return terms(
-        [
-            {*t.split("|"), f"category {c}" if c else ""} - {""}
-            for t, c in zip(tags, categories, strict=True)
-        ]
-    )
+def label_matrix(items: Items) -> sparse.csr_array:
+    """Tf-idf [V, W] of tags and categories; see `tfidf_matrix`."""
+    tag_lists = items.tags.tolist()
+    categories = items.categories.tolist()
+    return tfidf_matrix(list(map(_labels, tag_lists, categories)))
 
 
-def terms(bags: Sequence[Iterable[str]]) -> sparse.csr_array:
-    """Unit rows [V, W] float32 of inverse document frequencies log(V / df); names of one product
-    only are left out.
+def _labels(tag_list: str, category: str) -> set[str]:
+    """The tags and the category of one product; a tag and a category of one name are different."""
+    labels = set(tag_list.split("|"))
+    if category:
+        labels.add(f"category {category}")
+    return labels - {""}
+
+
+def tfidf_matrix(documents: Sequence[Iterable[str]]) -> sparse.csr_array:
+    """Rows [V, W] float32 of length 1 with weight log(V / df) for each term of a document.
+
+    How often a document repeats a term does not count. Terms that only one document has are left
+    out: they cannot match anything.
     """
-    numbers: dict[str, int] = {}
-    sets = [{numbers.setdefault(name, len(numbers)) for name in bag} for bag in bags]
-    rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
-    columns = np.fromiter((number for s in sets for number in s), np.int64)
-    frequency = np.bincount(columns, minlength=len(numbers))
-    kept = _names_to_keep(frequency)
-    new = np.full(len(numbers), -1)
-    new[kept] = np.arange(len(kept))
-    known = new[columns] >= 0
-    rows, columns = rows[known], columns[known]
-    values = np.log(len(sets) / frequency[columns]).astype(np.float32)
-    rows, columns, values = _rarest(rows, columns, values)
-    matrix = sparse.csr_array(
-        (values, (rows, new[columns])), (len(sets), len(kept)), dtype=np.float32
-    )
-    lengths = np.sqrt(np.asarray(matrix.power(2).sum(axis=1)).reshape(-1))
-    return sparse.csr_array(
-        sparse.diags_array(1 / np.maximum(lengths, 1e-6), dtype=np.float32) @ matrix
-    )
+    rows, columns, vocabulary_size = _numbered_terms(documents)
+    document_frequency = np.bincount(columns, minlength=vocabulary_size)
+    new_columns, num_columns = _select_vocabulary(document_frequency)
+
+    selected = new_columns[columns] >= 0
+    rows = rows[selected]
+    columns = columns[selected]
+    inverse_frequency = len(documents) / document_frequency[columns]
+    weights = np.log(inverse_frequency).astype(np.float32)
+
+    rows, columns, weights = _rarest_terms(rows, columns, weights)
+    shape = (len(documents), num_columns)
+    entries = (weights, (rows, new_columns[columns]))
+    return _normalised_rows(sparse.csr_array(entries, shape, dtype=np.float32))
 
 
-def _names_to_keep(frequency: np.ndarray) -> np.ndarray:
-    """Names of two products or more, the most frequent if there are too many."""
-    shared = np.flatnonzero(frequency > 1)
-    return np.sort(shared[np.argsort(-frequency[shared], kind="stable")[:_MOST_NAMES]])
+def _numbered_terms(
+    documents: Sequence[Iterable[str]],
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(document [N], term number [N] of each entry, number of terms): each term once a document."""
+    vocabulary: dict[str, int] = {}
+
+    def number_of(term: str) -> int:
+        return vocabulary.setdefault(term, len(vocabulary))
+
+    numbers = [set(map(number_of, terms)) for terms in documents]
+    lengths = list(map(len, numbers))
+    rows = np.repeat(np.arange(len(numbers)), lengths)
+    columns = np.fromiter(itertools.chain.from_iterable(numbers), np.int64)
+    return rows, columns, len(vocabulary)
 
 
-def _rarest(
-    rows: np.ndarray, columns: np.ndarray, values: np.ndarray
+def _select_vocabulary(document_frequency: np.ndarray) -> tuple[np.ndarray, int]:
+    """(new column of each term or -1, number of columns).
+
+    Terms of at least two documents stay, the most frequent ones if there are too many.
+    """
+    shared = np.flatnonzero(document_frequency > 1)
+    most_frequent_first = np.argsort(-document_frequency[shared], kind="stable")
+    selected = shared[most_frequent_first[:_MAX_VOCABULARY]]
+    selected.sort()
+
+    new_columns = np.full(len(document_frequency), -1)
+    new_columns[selected] = np.arange(len(selected))
+    return new_columns, len(selected)
+
+
+def _rarest_terms(
+    rows: np.ndarray, columns: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The _MOST_TERMS entries with the largest values of each row; rows come sorted."""
-    order = np.lexsort((-values, rows))
-    begins = np.searchsorted(rows, rows)
-    kept = np.sort(order[np.arange(len(rows)) - begins < _MOST_TERMS])
-    return rows[kept], columns[kept], values[kept]
+    """The _MAX_TERMS_PER_ITEM entries with the largest weights of each row; rows are sorted."""
+    by_row_then_weight = np.lexsort((-weights, rows))
+    # The rows are sorted, so the order within a row is the only one that changes.
+    first_of_row = np.searchsorted(rows, rows)
+    position_in_row = np.arange(len(rows)) - first_of_row
+
+    selected = by_row_then_weight[position_in_row < _MAX_TERMS_PER_ITEM]
+    selected.sort()
+    return rows[selected], columns[selected], weights[selected]
+
+
+def _normalised_rows(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Rows of length 1; rows of zeros stay."""
+    squares = np.asarray(matrix.power(2).sum(axis=1))
+    lengths = np.sqrt(squares.reshape(-1))
+    inverse = 1 / np.maximum(lengths, 1e-6)
+    scale = sparse.diags_array(inverse, dtype=np.float32)
+    return sparse.csr_array(scale @ matrix)
 
 
 def similarity(
-    profiles: sparse.csr_array, content: sparse.csr_array, candidates: np.ndarray
+    profiles: sparse.csr_array, terms: sparse.csr_array, candidates: np.ndarray
 ) -> np.ndarray:
-    """Products [q, C] float32 of profiles [q, V] and the content of candidates [q, C], through the
-    terms they share.
+    """Similarity [q, C] float32 of users and their candidates [q, C] through the terms they share.
+
+    profiles [q, V]: weights of the items in a user's history. terms [V, W]: tf-idf of the items.
     """
-    wanted = sparse.csr_array(profiles @ content).toarray()
-    chosen = content[candidates.reshape(-1)]
-    query = np.repeat(np.arange(candidates.size) // candidates.shape[1], np.diff(chosen.indptr))
-    products = chosen.data * wanted[query, chosen.indices]
-    return _sums(products, chosen.indptr).reshape(candidates.shape).astype(np.float32)
+    # Dense rows of the profiles, so that the terms of a candidate can be looked up by number.
+    term_weights = sparse.csr_array(profiles @ terms).toarray()
+    of_candidates = terms[candidates.reshape(-1)]
+    terms_per_candidate = np.diff(of_candidates.indptr)
+
+    num_candidates = candidates.shape[1]
+    query_of_candidate = np.arange(candidates.size) // num_candidates
+    query = np.repeat(query_of_candidate, terms_per_candidate)
+    products = of_candidates.data * term_weights[query, of_candidates.indices]
+    sums = _segment_sums(products, of_candidates.indptr)
+    return sums.reshape(candidates.shape).astype(np.float32)
 
 
-def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Sum of values[bounds[i]:bounds[i + 1]] of each i."""
-    running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+def _segment_sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The sum of values[bounds[i]:bounds[i + 1]] for each i; empty segments are zero."""
+    # In double precision, because two large running sums are subtracted.
+    sums = np.cumsum(values, dtype=np.float64)
+    running = np.concatenate([[0.0], sums])
     return running[bounds[1:]] - running[bounds[:-1]]

@@ -1,6 +1,4 @@
-"""The regression on counts: it learns what counts can tell, of the past alone, and comes back from
-a file.
-"""
+"""The regression on counts learns from visible events only, and is the same when loaded."""
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ def test_habits_are_learnt(habits):
     assert (earlier[1::2, 1] > 0.7).all()
 
 
-def test_chances_sum_to_one_even_without_history(habits):
+def test_probabilities_sum_to_one_even_without_history(habits):
     regression = NextTypeRegression.fit(habits, habits.offsets[1:], 2)
     probabilities = regression.probabilities(habits, np.arange(40), habits.starts)
     assert np.isfinite(probabilities).all()
@@ -40,29 +38,29 @@ def test_the_future_changes_nothing(habits):
         habits, np.arange(40), history_ends
     )
     later = np.arange(len(habits.items)) >= history_ends[habits.owners]
-    turned = Events(
+    changed = Events(
         habits.offsets,
         habits.items,
         habits.times,
         np.where(later, 1 - habits.types, habits.types),
         habits.values,
     )
-    after = NextTypeRegression.fit(turned, history_ends, 2).probabilities(
-        turned, np.arange(40), history_ends
+    after = NextTypeRegression.fit(changed, history_ends, 2).probabilities(
+        changed, np.arange(40), history_ends
     )
     np.testing.assert_array_equal(before, after)
 
 
-def test_nothing_to_learn_from_is_no_opinion(habits):
+def test_without_examples_all_types_are_equally_likely(habits):
     regression = NextTypeRegression.fit(habits, habits.starts, 2)
     np.testing.assert_array_equal(
         regression.probabilities(habits, np.arange(3), habits.offsets[1:4]), 0.5
     )
 
 
-def test_it_comes_back_from_its_file(habits, tmp_path):
+def test_a_saved_regression_is_the_same_when_loaded(habits, tmp_path):
     regression = NextTypeRegression.fit(habits, habits.offsets[1:], 2)
     regression.save(tmp_path / "actions.npz")
     again = NextTypeRegression.load(tmp_path / "actions.npz")
-    asked = (habits, np.arange(40), habits.offsets[1:])
-    np.testing.assert_array_equal(again.probabilities(*asked), regression.probabilities(*asked))
+    query = (habits, np.arange(40), habits.offsets[1:])
+    np.testing.assert_array_equal(again.probabilities(*query), regression.probabilities(*query))

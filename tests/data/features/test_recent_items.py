@@ -1,4 +1,4 @@
-"""Recent items are those of a loop; the strongest are those of a sort."""
+"""`recent_items` equals a loop over histories, and `top_k_sparse` equals a stable sort."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def rows_of(kind: str, rng) -> np.ndarray:
     return dense
 
 
-@pytest.mark.parametrize("kind", ["distinct", "many alike"])
+@pytest.mark.parametrize("kind", ["distinct", "many equal"])
 @pytest.mark.parametrize("k", [1, 3, 20, 50])
-def test_the_strongest_are_those_of_a_sort_in_its_order(kind, k):
+def test_top_k_equals_a_stable_sort(kind, k):
     dense = rows_of(kind, np.random.default_rng(k))
     columns, values = top_k_sparse(sparse.csr_array(dense), k)
     assert columns.shape == values.shape == (30, k)
@@ -46,8 +46,8 @@ def test_the_strongest_are_those_of_a_sort_in_its_order(kind, k):
         assert (value[len(order) :] == 0).all()
 
 
-def test_a_row_has_the_same_strongest_whatever_stands_beside_it():
-    dense = rows_of("many alike", np.random.default_rng(0))
+def test_top_k_of_a_row_does_not_depend_on_other_rows():
+    dense = rows_of("many equal", np.random.default_rng(0))
     columns, _ = top_k_sparse(sparse.csr_array(dense), 5)
     for number, row in enumerate(dense):
         np.testing.assert_array_equal(
@@ -56,7 +56,7 @@ def test_a_row_has_the_same_strongest_whatever_stands_beside_it():
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (4, 0), (4, 5)])
-def test_nothing_has_no_strongest(shape):
+def test_top_k_of_empty_matrices(shape):
     columns, values = top_k_sparse(sparse.csr_array(shape, dtype=np.float32), 3)
     np.testing.assert_array_equal(columns, np.full((shape[0], 3), -1))
     np.testing.assert_array_equal(values, np.zeros((shape[0], 3)))

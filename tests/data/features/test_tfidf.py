@@ -1,6 +1,4 @@
-"""Terms are those of a dense tf-idf without frequencies; what products share is found in any
-script.
-"""
+"""The tf-idf matrix equals a dense definition; shared words are found in any script."""
 
 from __future__ import annotations
 
@@ -17,57 +15,72 @@ from tests.worlds import with_texts
 LETTERS = "abcdefghij"
 
 
-def dense_terms(bags: list[str], most: int) -> np.ndarray:
-    """Inner products [V, V] of the definition: names stand in any order, so only products can be
-    compared.
-    """
-    frequency = Counter(name for bag in bags for name in set(bag))
-    names = sorted(name for name, count in frequency.items() if count > 1)
-    rows = np.zeros((len(bags), len(names)))
-    for row, bag in zip(rows, bags, strict=True):
-        kept = sorted({n for n in bag if frequency[n] > 1}, key=lambda n: frequency[n])[:most]
-        row[[names.index(n) for n in kept]] = [math.log(len(bags) / frequency[n]) for n in kept]
+def dense_tfidf(documents: list[str], most: int) -> np.ndarray:
+    """The definition, with terms in another order: compare inner products of rows only."""
+    frequency = Counter(name for document in documents for name in set(document))
+    terms = sorted(name for name, count in frequency.items() if count > 1)
+    rows = np.zeros((len(documents), len(terms)))
+    for row, document in zip(rows, documents, strict=True):
+        kept = sorted({n for n in document if frequency[n] > 1}, key=lambda n: frequency[n])[:most]
+        row[[terms.index(n) for n in kept]] = [
+            math.log(len(documents) / frequency[n]) for n in kept
+        ]
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def random_bags(n: int = 40) -> list[str]:
-    rng, chance = np.random.default_rng(0), np.linspace(1, 5, 10)
+def random_documents(n: int = 40) -> list[str]:
+    rng, weight = np.random.default_rng(0), np.linspace(1, 5, 10)
     return [
-        "".join(rng.choice(list(LETTERS), rng.integers(0, 9), p=chance / chance.sum()))
+        "".join(rng.choice(list(LETTERS), rng.integers(0, 9), p=weight / weight.sum()))
         for _ in range(n)
     ]
 
 
 def test_terms_equal_the_dense_definition():
-    bags = [bag + str(i) for i, bag in enumerate(random_bags())]
-    found, expected = tfidf.terms(bags).toarray(), dense_terms(bags, tfidf._MOST_TERMS)
+    documents = [document + str(i) for i, document in enumerate(random_documents())]
+    found, expected = (
+        tfidf.tfidf_matrix(documents).toarray(),
+        dense_tfidf(documents, tfidf._MAX_TERMS_PER_ITEM),
+    )
     assert found.shape == expected.shape
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-6)
     np.testing.assert_allclose(np.sort(found.sum(0)), np.sort(expected.sum(0)), rtol=1e-5)
 
 
-def test_names_of_one_product_alone_vanish():
-    assert tfidf.terms(["ab", "cd", "ef"]).shape == (3, 0)
-    assert tfidf.terms(["aab", "ac", "d"]).shape == (3, 1), "twice in one product is one product"
+def test_terms_of_a_single_product_are_left_out():
+    assert tfidf.tfidf_matrix(["ab", "cd", "ef"]).shape == (3, 0)
+    assert tfidf.tfidf_matrix(["aab", "ac", "d"]).shape == (3, 1), (
+        "twice in one product is one product"
+    )
 
 
-def test_only_the_rarest_names_of_a_product_stay(monkeypatch):
-    monkeypatch.setattr(tfidf, "_MOST_TERMS", 2)
-    bags = ["abcd", "abc", "ab", "a", "a", "dc", "d", "b", ""]  # frequencies: a 5, b 4, c 3, d 3
-    found = tfidf.terms(bags).toarray()
+def test_only_the_rarest_terms_of_a_product_stay(monkeypatch):
+    monkeypatch.setattr(tfidf, "_MAX_TERMS_PER_ITEM", 2)
+    documents = [
+        "abcd",
+        "abc",
+        "ab",
+        "a",
+        "a",
+        "dc",
+        "d",
+        "b",
+        "",
+    ]  # frequencies: a 5, b 4, c 3, d 3
+    found = tfidf.tfidf_matrix(documents).toarray()
     assert (np.count_nonzero(found, axis=1) <= 2).all()
-    np.testing.assert_allclose(found @ found.T, (d := dense_terms(bags, 2)) @ d.T, atol=1e-6)
+    np.testing.assert_allclose(found @ found.T, (d := dense_tfidf(documents, 2)) @ d.T, atol=1e-6)
 
 
-def test_too_large_a_vocabulary_keeps_its_most_frequent_names(monkeypatch):
-    monkeypatch.setattr(tfidf, "_MOST_NAMES", 2)
-    found = tfidf.terms(["abc", "abc", "ab", "a", ""])
+def test_a_vocabulary_that_is_too_large_keeps_its_most_frequent_terms(monkeypatch):
+    monkeypatch.setattr(tfidf, "_MAX_VOCABULARY", 2)
+    found = tfidf.tfidf_matrix(["abc", "abc", "ab", "a", ""])
     np.testing.assert_allclose((found.toarray() > 0).sum(0), [4, 3])
 
 
 def test_similarity_is_the_dense_product():
     rng = np.random.default_rng(1)
-    terms = tfidf.terms(random_bags())
+    terms = tfidf.tfidf_matrix(random_documents())
     profiles = sparse.csr_array(
         np.where(rng.random((9, 40)) < 0.1, rng.random((9, 40)), 0).astype(np.float32)
     )
@@ -100,9 +113,9 @@ def items_of(world, titles: list[str], **columns):
     ],
 )
 def test_products_share_words_or_characters_in_any_script(world, titles, shared):
-    found = tfidf.words(items_of(world, titles)).toarray()
-    alike = found @ found.T
-    pairs = {(a, b) for a in range(world.num_items) for b in range(a) if alike[a, b] > 1e-6}
+    found = tfidf.word_matrix(items_of(world, titles)).toarray()
+    similar = found @ found.T
+    pairs = {(a, b) for a in range(world.num_items) for b in range(a) if similar[a, b] > 1e-6}
     assert pairs == {(b, a) for a, b in shared}
 
 
@@ -110,21 +123,21 @@ def test_products_share_words_or_characters_in_any_script(world, titles, shared)
     "titles", [[], ["", "", ""], ["🎁🎉", "🎁", "❤️🎁", "!!!", "___", "\u200d\x00"]]
 )
 def test_titles_without_words_are_harmless(world, titles):
-    words = tfidf.words(items_of(world, titles))
+    words = tfidf.word_matrix(items_of(world, titles))
     profiles = sparse.csr_array(np.ones((2, world.num_items), np.float32))
     assert words.shape[0] == world.num_items
     assert (tfidf.similarity(profiles, words, np.array([[0, 1, 2], [3, 3, 3]])) == 0).all()
 
 
 def test_descriptions_count_as_titles_do(world):
-    one = tfidf.words(
+    one = tfidf.word_matrix(
         items_of(world, ["red dress", "dress"], descriptions=["", "of red silk"])
     ).toarray()
-    assert one[0] @ one[1] == pytest.approx(1), "all that they share with anybody is red dress"
+    assert one[0] @ one[1] == pytest.approx(1), "the other words occur in one product only"
 
 
 def test_labels_are_whole_tags_and_categories(world):
-    labels = tfidf.labels(
+    labels = tfidf.label_matrix(
         items_of(
             world,
             ["x"] * 5,
@@ -132,6 +145,6 @@ def test_labels_are_whole_tags_and_categories(world):
             categories=["", "", "toys", "toys", ""],
         )
     ).toarray()
-    alike = labels @ labels.T > 1e-6
-    np.testing.assert_array_equal(np.argwhere(np.triu(alike, 1)), [[0, 1], [2, 3]])
-    assert not tfidf.labels(world.items).nnz
+    similar = labels @ labels.T > 1e-6
+    np.testing.assert_array_equal(np.argwhere(np.triu(similar, 1)), [[0, 1], [2, 3]])
+    assert not tfidf.label_matrix(world.items).nnz

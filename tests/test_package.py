@@ -1,0 +1,58 @@
+"""What `pip install` gives: dependencies, console scripts, and an import that takes no time."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from socialrec_jax import programs
+from tests import workers
+
+PROJECT = tomllib.loads((workers.ROOT / "pyproject.toml").read_text())
+
+
+def requirements_in(file: str) -> list[str]:
+    """The requirements that a file lists itself, without comments."""
+    lines = (workers.ROOT / file).read_text().splitlines()
+    stripped = [line.split("#")[0].strip() for line in lines]
+    return [line for line in stripped if line and not line.startswith("-r")]
+
+
+def test_requirements_files_equal_the_package():
+    project = PROJECT["project"]
+    assert requirements_in("requirements.txt") == project["dependencies"]
+    assert requirements_in("requirements-dev.txt") == project["optional-dependencies"]["dev"]
+
+
+def test_importing_the_package_takes_no_time_and_no_jax():
+    code = (
+        "import sys, time; start = time.process_time(); import socialrec_jax;"
+        "print(time.process_time() - start, sorted({'jax', 'duckdb', 'numpy'} & set(sys.modules)))"
+    )
+    # Not forked like other processes of the tests: those have imported everything before.
+    seconds, modules = workers.fresh_python("-c", code).output.split(" ", 1)
+    assert float(seconds) < 0.3
+    assert modules.strip() == "[]"
+
+
+@pytest.mark.parametrize(("script", "target"), sorted(PROJECT["project"]["scripts"].items()))
+def test_console_scripts_answer(script, target, monkeypatch, capsys):
+    module, function = target.split(":")
+    assert module == programs.__name__
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with contextlib.suppress(SystemExit):
+        getattr(programs, function)()
+    assert "--" in capsys.readouterr().out
+
+
+def test_programs_that_a_wheel_carries_exist():
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    carried = wheel["sources"] | wheel["force-include"]
+    for source, target in carried.items():
+        assert (workers.ROOT / source).exists()
+        assert Path(target).parent == Path("socialrec_jax/_programs")
