@@ -116,7 +116,8 @@ def load_column(path: Path) -> np.ndarray:
     """The column `path`.npy, memory-mapped read-only; small ones are read, empty ones must be."""
     file = path.with_name(path.name + ".npy")
     mapped = file.stat().st_size > 1024
-    return np.load(file, mmap_mode="r" if mapped else None)
+    column = np.load(file, mmap_mode="r" if mapped else None)
+    return column.view(np.ndarray)  # a memmap's own indexing is slow
 
 
 def save_column(path: Path, values: np.ndarray) -> None:

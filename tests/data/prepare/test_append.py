@@ -279,7 +279,8 @@ def test_new_attributes_of_users_become_new_columns(tmp_path):
 
 
 def test_who_is_deleted_leaves_a_tombstone_that_says_nothing(tmp_path):
-    known = shop(tmp_path)
+    grown = dataclasses.replace(SHOP, events=[*SHOP.events, ("u2", "i2", 4, "view", 1)])
+    known = grow(tmp_path, [grown], "leave-one-out", "both")[0]
     one, thing = known.user_ids.lookup(["u1"])[0], known.items.ids.lookup(["i1"])[0]
     world = append(
         known, None, tmp_path / "next", deleted_users=["u1", "unknown"], deleted_items=["i1"]

@@ -43,6 +43,7 @@ def open_duckdb(folder: Path) -> Iterator[DuckDBEngine]:
         con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
         con.execute("SET preserve_insertion_order=true; SET TimeZone='UTC'")
         con.execute("SET enable_progress_bar=false")
+        con.execute("PRAGMA disable_checkpoint_on_shutdown")  # the database is thrown away
         yield DuckDBEngine(con)
     finally:
         con.close()
