@@ -38,7 +38,8 @@ ACTIVITY_BY_HOUR = (2, 1, 1, 1, 1, 2, 4, 6, 7, 7, 8, 9, 10, 9, 8, 8, 9, 11, 13, 
 
 LANGUAGES, REGIONS = ("en", "zh", "ar", "es"), ("us", "cn", "eg", "mx")
 TOPICS = (  # one row a language
-    "painting|coffee|camping|cycling|baking|gaming|gardening|skincare|knitting|fishing|photography|running",
+    "painting|coffee|camping|cycling|baking|gaming|gardening|skincare|knitting|fishing|"
+    "photography|running",
     "绘画|咖啡|露营|骑行|烘焙|游戏|园艺|护肤|编织|钓鱼|摄影|跑步",
     "الرسم|القهوة|التخييم|الدراجات|الخبز|الألعاب|البستنة|البشرة|الحياكة|الصيد|التصوير|الجري",
     "pintura|café|acampada|ciclismo|repostería|videojuegos|jardinería|cosmética|tejido|pesca|"
