@@ -1,10 +1,11 @@
-"""How long do raw tables take to become a World, by number of users?"""
+"""How long do raw tables take to become a World, and how long does appending 1% take?"""
 
 from __future__ import annotations
 
 from functools import partial
 
 from benchmarks.harness.cases import Case
+from benchmarks.work.appending import append_tables
 from benchmarks.work.preparation import prepare_tables
 
 
@@ -14,4 +15,5 @@ def cases(tiny: bool) -> list[Case]:
         preset = f"{users} users"
         # A size is a group of its own: large ones need all of the memory.
         cases.append(Case("prepare", preset, partial(prepare_tables, users), preset))
+        cases.append(Case("append 1%", preset, partial(append_tables, users), preset))
     return cases

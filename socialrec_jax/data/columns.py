@@ -52,16 +52,16 @@ class Strings(Sequence[str]):
 
         Takes a sorted array of hashes rather than a dict: 16 bytes a text instead of about 200.
         """
-        wanted = list(texts)
+        queries = list(texts)
         hashes, rows = self._sorted_hashes
-        keys = np.fromiter(map(hash, wanted), np.int64, len(wanted))
+        keys = np.fromiter(map(hash, queries), np.int64, len(queries))
         first, last = (np.searchsorted(hashes, keys, side) for side in ("left", "right"))
 
         # different texts may share a hash, so each candidate is compared
         candidates = rows[ranges(first, last - first)]
         position_of = {self[row]: row for row in candidates.tolist()}
         position_of.pop("", None)
-        return np.fromiter((position_of.get(text, -1) for text in wanted), np.int64, len(wanted))
+        return np.fromiter((position_of.get(text, -1) for text in queries), np.int64, len(queries))
 
     @functools.cached_property
     def _sorted_hashes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +116,8 @@ def load_column(path: Path) -> np.ndarray:
     """The column `path`.npy, memory-mapped read-only; small ones are read, empty ones must be."""
     file = path.with_name(path.name + ".npy")
     mapped = file.stat().st_size > 1024
-    return np.load(file, mmap_mode="r" if mapped else None)
+    column = np.load(file, mmap_mode="r" if mapped else None)
+    return column.view(np.ndarray)  # a memmap's own indexing is slow
 
 
 def save_column(path: Path, values: np.ndarray) -> None:

@@ -93,14 +93,29 @@ def _restore(run: RunDirectory, stage: str, world: World) -> dict:
     checkpoints, best = Checkpoints(run.checkpoints / stage), _best(run, stage)
     if best is None:
         raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
-    if checkpoints.about_step(best).get("world") != world.manifest["hash"]:
-        raise BadData(f"{run.world} is not the data that {run.path} was trained on")
+    _check_world(run, checkpoints.about_step(best), world)
     rows = {"items": world.num_items, "users": world.num_users}
     tables = checkpoints.restore_part("tables", best)
     return merge_tables(
         checkpoints.restore_part("average", best),
         {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
     )
+
+
+def _check_world(run: RunDirectory, about: dict, world: World) -> None:
+    """BadData unless the World is the one a checkpoint was trained on, or a later generation."""
+    if not world.descends_from(about.get("world")):
+        raise BadData(f"{run.world} is not the data that {run.path} was trained on")
+    if about["counts"] != _counts(world):
+        raise BadData(
+            f"{run.world} has grown to {world.num_users} users and {world.num_items} items since "
+            f"{run.path} was trained: train a new --run on it"
+        )
+
+
+def _counts(world: World) -> dict[str, int]:
+    """How long the tables are that a model has of a World."""
+    return {"users": world.num_users, "items": world.num_items}
 
 
 def serving_member(params: dict) -> dict:
@@ -138,6 +153,7 @@ def about(config: Config, world: World) -> dict:
     """What a checkpoint says of itself: it opens with this World, model and event types alone."""
     return {
         "world": world.manifest["hash"],
+        "counts": _counts(world),
         "config": dataclasses.asdict(config),
         "event_types": world.event_types,
     }

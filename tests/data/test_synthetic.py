@@ -1,5 +1,5 @@
-"""The sample world keeps the rules of the input tables, and each structure it plants can be found
-in the data alone.
+"""The sample world keeps the rules of the input tables, and each structure that it plants shows in
+the data alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def log(shop) -> dict[str, np.ndarray]:
     """
     return read(
         shop,
-        """select dense_rank() over (order by e."user") - 1 as person, dense_rank() over (order by e.item) - 1 as item,
+        """select dense_rank() over (order by e."user") - 1 as person,
+                  dense_rank() over (order by e.item) - 1 as item,
                   dense_rank() over (order by split_part(i.tags, '|', 2)) - 1 as kind,
                   dense_rank() over (order by i.category, split_part(i.tags, '|', 2)) - 1 as step,
                   i.price, e.event_type, e.timestamp
@@ -170,8 +171,8 @@ def accuracy_of_what_usually_follows(
     for before, after in zip(context[odd].tolist(), next_step[odd].tolist(), strict=True):
         seen.setdefault(before, Counter())[after] += 1
     rule = {before: after.most_common(1)[0][0] for before, after in seen.items()}
-    asked = zip(context[~odd].tolist(), next_step[~odd].tolist(), strict=True)
-    return float(np.mean([rule.get(before) == after for before, after in asked]))
+    even = zip(context[~odd].tolist(), next_step[~odd].tolist(), strict=True)
+    return float(np.mean([rule.get(before) == after for before, after in even]))
 
 
 def steps_and_contexts(log: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -186,13 +187,13 @@ def steps_and_contexts(log: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray
 
 
 def test_what_comes_next_follows_from_the_order_of_the_last_two(log):
-    asked, rows = steps_and_contexts(log)
+    events, rows = steps_and_contexts(log)
     by_chance = np.lexsort((np.random.default_rng(0).random(len(log["step"])), log["person"]))
     _, shuffled = steps_and_contexts({name: column[by_chance] for name, column in log.items()})
-    popular = accuracy_of_what_usually_follows(asked, rows[:, 0], np.zeros(len(rows), int))
-    unordered = accuracy_of_what_usually_follows(asked, shuffled[:, 0], shuffled[:, 1])
-    first = accuracy_of_what_usually_follows(asked, rows[:, 0], rows[:, 1])
-    second = accuracy_of_what_usually_follows(asked, rows[:, 0], rows[:, 1] * 100 + rows[:, 2])
+    popular = accuracy_of_what_usually_follows(events, rows[:, 0], np.zeros(len(rows), int))
+    unordered = accuracy_of_what_usually_follows(events, shuffled[:, 0], shuffled[:, 1])
+    first = accuracy_of_what_usually_follows(events, rows[:, 0], rows[:, 1])
+    second = accuracy_of_what_usually_follows(events, rows[:, 0], rows[:, 1] * 100 + rows[:, 2])
     assert first > 2.5 * max(popular, unordered)
     assert second > 1.2 * first
 
@@ -229,7 +230,7 @@ def neighbours(src: np.ndarray, dst: np.ndarray, count: int) -> list[set[int]]:
     return friends
 
 
-def test_friends_had_it_before_more_often_than_strangers(shop, log):
+def test_friends_had_it_before_more_often_than_random_users(shop, log):
     edges = read(
         shop,
         """with people as (select "user", row_number() over (order by "user") - 1 as n
@@ -246,9 +247,9 @@ def test_friends_had_it_before_more_often_than_strangers(shop, log):
 def test_like_titles_are_on_like_shelves(shop):
     items = read(shop, "select title, category, tags from {items}")
     words = [set(title.split()) for title in items["title"]]
-    likeness = np.array([[len(a & b) / len(a | b) for b in words] for a in words], float)
-    np.fill_diagonal(likeness, -1)
-    nearest = likeness.argmax(1)
+    similarity = np.array([[len(a & b) / len(a | b) for b in words] for a in words], float)
+    np.fill_diagonal(similarity, -1)
+    nearest = similarity.argmax(1)
     for column, chance in (("category", 5), ("tags", 10)):
         same = items[column][:, None] == items[column]
         np.fill_diagonal(same, False)

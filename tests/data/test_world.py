@@ -10,6 +10,7 @@ import pytest
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
+from socialrec_jax.errors import BadData
 
 
 def test_a_slice_as_of_a_time_holds_the_events_strictly_before_it(world):
@@ -48,6 +49,25 @@ def test_a_saved_world_opens_as_it_was(world):
     np.testing.assert_array_equal(opened.events.items, world.events.items)
     np.testing.assert_array_equal(opened.friends.ids, world.friends.ids)
     assert list(opened.items.ids) == list(world.items.ids)
+
+
+@pytest.mark.parametrize("version", [1, None, 99])
+def test_a_world_of_another_format_says_what_to_do(world, version):
+    world.path.mkdir(exist_ok=True)
+    world.with_manifest({**world.manifest, "schema_version": version}).save()
+    with pytest.raises(
+        BadData, match=f"format {version}, .* prepare the raw tables again"
+    ) as error:
+        World.open(world.path)
+    assert "\n" not in str(error.value)
+
+
+def test_replaced_and_added_texts_leave_the_others():
+    column = Strings.of(["a", "", "Größe", "d"])
+    changed = column.replaced(np.array([0, 2]), ["", "语言"]).extended(["e", ""])
+    assert changed.tolist() == ["", "", "语言", "d", "e", ""]
+    assert changed.blank.tolist() == [True, True, False, False, False, True]
+    assert column.tolist() == ["a", "", "Größe", "d"]
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["a", "", "Größe", "语言", "a" * 999]])

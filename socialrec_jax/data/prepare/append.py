@@ -20,6 +20,7 @@ import numpy as np
 
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data import manifest as manifests
+from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare import merge
 from socialrec_jax.data.prepare.build import (
     RawColumns,
@@ -30,7 +31,7 @@ from socialrec_jax.data.prepare.build import (
     replaced_at_end,
     split_events,
 )
-from socialrec_jax.data.prepare.engines.engine import Engine, open_engine
+from socialrec_jax.data.prepare.engines.engine import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError
@@ -57,88 +58,83 @@ def append(
         raise UsageError(f"{out} is the World to append to: name another folder for the next one")
     check_target(out)
     tables = find_tables(source, events_required=False) if source else {}
-    files = files_of(tables)
-    root = source or out
-    users, items = _deleted(known, deleted_users, deleted_items)
+    users = _rows_of(known, known.user_ids, deleted_users)
+    items = _rows_of(known, known.items.ids, deleted_items)
+    deleted = Deletions(users, items)
+    return _write(known, source or out, tables, deleted, out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Deletions:
+    """Numbers of the users and items that go, in rising order."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+    @property
+    def digest(self) -> str | None:
+        """A hash of the numbers, for a manifest must not remember the ids that it forgot."""
+        if not len(self.users) and not len(self.items):
+            return None
+        numbers = json.dumps([self.users.tolist(), self.items.tolist()])
+        return hashlib.sha256(numbers.encode()).hexdigest()
+
+
+def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Path) -> World:
     config = DataConfig(**known.manifest["data"])
-    settings = _settings(known, config, users, items)
+    lineage = [*known.manifest["lineage"], known.manifest["hash"]]
+    settings = manifests.settings(config, known.manifest["split"], lineage, deleted.digest)
+    files = files_of(tables)
     with ThreadPoolExecutor(1) as pool:  # hashes are taken while the engine reads
         described = pool.submit(lambda: [manifests.describe(file, root) for file in files])
         if manifests.is_same(out, root, files, settings, described):
             return World.open(out)
 
         with replaced_at_end(out) as folder:
-            merged = _build(known, tables, config, users, items, folder)
+            merged = _build(known, tables, config, deleted, folder)
             manifest = {**settings, **merged.manifest, "sources": described.result()}
             merged.with_manifest(manifests.hashed(manifest)).save()
     return World.open(out)
 
 
-def _settings(
-    known: World, config: DataConfig, deleted_users: np.ndarray, deleted_items: np.ndarray
-) -> dict:
-    # numbers rather than ids: a manifest must not remember whom it forgot
-    deletions = None
-    if len(deleted_users) or len(deleted_items):
-        numbers = json.dumps([deleted_users.tolist(), deleted_items.tolist()])
-        deletions = hashlib.sha256(numbers.encode()).hexdigest()
-    lineage = [*known.manifest["lineage"], known.manifest["hash"]]
-    return manifests.settings(config, known.manifest["split"], lineage, deletions)
-
-
-def _deleted(
-    known: World, users: Sequence[str], items: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of deleted users and items in rising order; unknown ids are logged."""
-    rows = []
-    for kind, ids, column in (("users", users, known.user_ids), ("items", items, known.items.ids)):
-        numbers = np.unique(column.lookup(ids))
-        unknown = len(set(ids)) - int((numbers >= 0).sum())
-        if unknown:
-            log.warning("deletion: %d %s are not in %s", unknown, kind, known.path)
-        rows.append(numbers[numbers >= 0])
-    return rows[0], rows[1]
+def _rows_of(known: World, column: Strings, ids: Sequence[str]) -> np.ndarray:
+    """The rows of ids in rising order; unknown ids are counted in the log."""
+    rows = np.unique(column.lookup(ids))
+    rows = rows[rows >= 0]
+    unknown = len(set(ids)) - len(rows)
+    if unknown:
+        log.warning("deletion: %d of %d ids are not in %s", unknown, len(set(ids)), known.path)
+    return rows
 
 
 def _build(
-    known: World,
-    tables: Tables,
-    config: DataConfig,
-    deleted_users: np.ndarray,
-    deleted_items: np.ndarray,
-    folder: Path,
+    known: World, tables: Tables, config: DataConfig, deleted: Deletions, folder: Path
 ) -> World:
-    remaining = _delete(known, deleted_users, deleted_items)
+    remaining = _delete(known, deleted)
     with open_engine(folder) as engine:
         added = read_columns(engine, tables, config, folder)
         users = merge.numbers_of(remaining.user_ids, added.user_ids)
-        _merge_users_file(engine, known, users, deleted_users, folder)
+        file = "users.parquet"
+        engine.merge_users(known.path / file, users, deleted.users, folder / file)
+
     merged = _merge(remaining, added, users, config, folder)
     contents = manifests.contents(merged)
     contents["counts"] |= added.counts
     return merged.with_manifest({**merged.manifest, **contents})
 
 
-def _merge_users_file(
-    engine: Engine, known: World, users: np.ndarray, deleted: np.ndarray, folder: Path
-) -> None:
-    engine.merge_users(known.path / "users.parquet", users, deleted, folder / "users.parquet")
-
-
-def _delete(known: World, users: np.ndarray, items: np.ndarray) -> World:
+def _delete(known: World, deleted: Deletions) -> World:
     """The World with tombstones in these rows; its event_splits are made anew later."""
-    if not len(users) and not len(items):
+    if deleted.digest is None:
         return known
-    is_deleted_user, is_deleted_item = (
-        np.isin(np.arange(count), rows)
-        for count, rows in ((known.num_users, users), (known.num_items, items))
-    )
+    users = np.isin(np.arange(known.num_users), deleted.users)
+    items = np.isin(np.arange(known.num_items), deleted.items)
     return dataclasses.replace(
         known,
-        user_ids=known.user_ids.replaced(users, [""] * len(users)),
-        events=merge.delete_events(known.events, is_deleted_user, is_deleted_item),
-        friends=merge.delete_friends(known.friends, is_deleted_user),
-        items=merge.delete_items(known.items, items),
+        user_ids=known.user_ids.replaced(deleted.users, [""] * len(deleted.users)),
+        events=merge.delete_events(known.events, users, items),
+        friends=merge.delete_friends(known.friends, users),
+        items=merge.delete_items(known.items, deleted.items),
     )
 
 
@@ -146,6 +142,7 @@ def _merge(
     known: World, added: RawColumns, users: np.ndarray, config: DataConfig, folder: Path
 ) -> World:
     items = merge.numbers_of(known.items.ids, added.items.ids)
+    # newcomers follow in the order of their own counts, which is that of the new tables
     new_types = [name for name in added.event_types if name not in known.event_types]
     event_types = checked_types([*known.event_types, *new_types])
     types = np.array([event_types.index(name) for name in added.event_types], np.int64)

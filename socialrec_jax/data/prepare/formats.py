@@ -1,6 +1,6 @@
 """Which files of a folder are which table: our own names, or one of the public formats.
 
-A layout is recognised by its events file. Fields are found by the synonyms of `schema.py`; a
+A layout is recognised by its events file. Fields are matched by the synonyms of `schema.py`; a
 layout only says what a file cannot say itself: its delimiter, the names of columns without a
 header, text that needs taking apart. HetRec's `user_artists.dat` is left out: its listens have no
 time, so they would tell a model what comes later.
@@ -106,6 +106,7 @@ def find_tables(folder: Path, *, events_required: bool = True) -> Tables:
         raise InputMissing(
             f"{folder}: no such folder; it should hold events.parquet (or .csv, .tsv, .jsonl)"
         )
+    # our own names first: a folder may hold a public format beside what was made of it
     own = _own_names(folder)
     if own and ("events" in own or not events_required):
         return own
@@ -182,6 +183,7 @@ def _amazon(folder: Path) -> Tables:
     tables: Tables = {}
     for source in _json_files(folder):
         keys = _first_keys(source)
+        # the files may have any name, so their keys decide
         has_item = bool(match([Field("item", "id", ITEM)], keys))
         has_user = bool(match([Field("user", "id", USER)], keys))
         if has_item and has_user:

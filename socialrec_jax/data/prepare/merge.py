@@ -36,6 +36,7 @@ def renumber_events(
 ) -> Events:
     """The events sorted by the new numbers of their users; users, items, types: new by old."""
     owners = users[events.owners]
+    # stable: within a user the events are sorted already
     order = np.argsort(owners, kind="stable")
     return Events(
         offsets=offsets_of(owners[order], num_users),
@@ -55,6 +56,7 @@ def merge_events(known: Events, added: Events) -> Events:
     owners = added.owners
     # behind the known events of the same second
     rows = first_at_or_after(known.times, starts[owners], stops[owners], added.times + 1)
+    # rows rise, since the added events are sorted by the same key
     lengths = stops - starts + np.diff(added.offsets)
     return Events(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
@@ -96,10 +98,12 @@ def merge_friends(known: Friends, added: Friends) -> Friends:
     """
     owners = _owners(added)
     starts, stops = _padded_slices(known.offsets, len(added.offsets) - 1)
+    # friends of a user are sorted by number, so bisection finds the same friend or its place
     rows = first_at_or_after(known.ids, starts[owners], stops[owners], added.ids)
     repeated = rows < stops[owners]
     repeated[repeated] = known.ids[rows[repeated]] == added.ids[repeated]
 
+    # copies: the known columns are mapped read-only
     weights, times, same = np.array(known.weights), np.array(known.times), rows[repeated]
     weights[same] = np.maximum(weights[same], added.weights[repeated])
     times[same] = np.minimum(times[same], added.times[repeated])
@@ -146,6 +150,7 @@ def merge_items(
         column = column.replaced(filled, added_column[filled_rows])
         texts[name] = column.extended(added_column[new_rows])
 
+    # concatenation copies, so that filling in does not write into the memory-mapped file
     added_vectors = _vectors_of_width(added, known.vectors.shape[1])
     vectors = np.concatenate([known.vectors, added_vectors[new_rows]])
     vectors[filled] = added_vectors[filled_rows]

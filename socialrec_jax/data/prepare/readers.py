@@ -64,7 +64,7 @@ Derived = Constant | Replaced | FlaggedColumns | FirstNumber
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """One file, and how its fields are told apart."""
+    """One file, and how its fields are separated."""
 
     path: Path
     kind: Kind
@@ -145,8 +145,8 @@ def _first_row(source: Source) -> list[str]:
 
 def first_line(path: Path) -> str:
     """The first line of a text file, empty when there is none."""
-    with readable(path), contextlib.closing(lines(Source(path, "json"))) as found:
-        return next(found, "")
+    with readable(path), contextlib.closing(lines(Source(path, "json"))) as all_lines:
+        return next(all_lines, "")
 
 
 def lines(source: Source) -> Generator[str, None, None]:
@@ -165,6 +165,7 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
             yield number, not line
         return
 
+    # a description may be longer than the 128 KiB that Python allows by default
     csv.field_size_limit(2**31 - 1)
     ended = (line + "\n" for line in lines(source))
     reader = csv.reader(ended, delimiter=source.delimiter, quotechar=source.quote)
@@ -190,7 +191,7 @@ def verify_whole(path: Path) -> None:
 
 
 def _verify_zstd(path: Path) -> None:
-    """A stream reader would take a cut for the end, so each frame is asked whether it is whole."""
+    """A stream reader takes a cut for the end, so each frame must say that it is complete."""
     decompressor = zstandard.ZstdDecompressor()
     frame = decompressor.decompressobj()
     with path.open("rb") as file:
@@ -212,6 +213,7 @@ def readable(path: Path, *engine_errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # the engine spills to disk while it reads
         if "No space left" in reason:
             raise DiskError(f"the disk is full while reading {path}: {reason}") from error
         raise BadData(f"{path}: cannot be read, is the file whole? ({reason})") from error

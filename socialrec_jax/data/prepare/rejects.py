@@ -103,18 +103,18 @@ def _lines(
     if part.source.kind == "parquet":
         return {row.row: row.row - part.first_row + 1 for row in bad}, {}
 
-    wanted_rows = {row.row for row in bad}
-    wanted_records = {record.record for record in unparsed}
+    bad_rows = {row.row for row in bad}
+    bad_records = {record.record for record in unparsed}
     line_of_row: dict[int, int] = {}
     line_of_record: dict[int, int] = {}
-    found_all = not wanted_rows and not wanted_records
-    walk = iter(()) if found_all else _walk(part)
+    nothing_bad = not bad_rows and not bad_records
+    walk = iter(()) if nothing_bad else _walk(part)
     for record in walk:
-        if record.number in wanted_records:
+        if record.number in bad_records:
             line_of_record[record.number] = record.line
-        if record.row in wanted_rows:
+        if record.row in bad_rows:
             line_of_row[record.row] = record.line
-        if len(line_of_row) + len(line_of_record) == len(wanted_rows) + len(wanted_records):
+        if len(line_of_row) + len(line_of_record) == len(bad_rows) + len(bad_records):
             break
     return line_of_row, line_of_record
 

@@ -141,7 +141,7 @@ def all_at_once(generations: Sequence[Part]) -> Part:
 def histories(world: World) -> dict[str, list[tuple]]:
     """What each user with events did, by ids and names, with the split of each event."""
     events = world.events
-    found: dict[str, list[tuple]] = {}
+    by_user: dict[str, list[tuple]] = {}
     for row, user in enumerate(events.owners):
         event = (
             world.items.ids[int(events.items[row])],
@@ -150,8 +150,8 @@ def histories(world: World) -> dict[str, list[tuple]]:
             float(events.values[row]),
             int(world.event_splits[row]),
         )
-        found.setdefault(world.user_ids[int(user)], []).append(event)
-    return found
+        by_user.setdefault(world.user_ids[int(user)], []).append(event)
+    return by_user
 
 
 def friendships(world: World) -> set[tuple]:
@@ -162,6 +162,7 @@ def friendships(world: World) -> set[tuple]:
 
 
 def texts(world: World) -> dict[str, tuple]:
+    """Title, tags and vector of each item that has them."""
     items = world.items
     described = {}
     for number, item in enumerate(items.ids):
@@ -279,21 +280,33 @@ def test_new_attributes_of_users_become_new_columns(tmp_path):
 
 
 def test_who_is_deleted_leaves_a_tombstone_that_says_nothing(tmp_path):
-    known = shop(tmp_path)
-    one, thing = known.user_ids.lookup(["u1"])[0], known.items.ids.lookup(["i1"])[0]
+    gone = Part(
+        events=[("leaver", "i2", 5, "view", 1), ("u2", "recalled", 6, "view", 1)],
+        social=[("leaver", "u2", 1, 5)],
+        items=[("recalled", "Recalled lamp", "lamps", 2, [1, 2])],
+        users=[("leaver", "far away")],
+    )
+    known = grow(tmp_path, [all_at_once([SHOP, gone])], "leave-one-out", "both")[0]
+    user, item = known.user_ids.lookup(["leaver"])[0], known.items.ids.lookup(["recalled"])[0]
     world = append(
-        known, None, tmp_path / "next", deleted_users=["u1", "unknown"], deleted_items=["i1"]
+        known,
+        None,
+        tmp_path / "next",
+        deleted_users=["leaver", "unknown"],
+        deleted_items=["recalled"],
     )
     assert (world.num_users, world.num_items) == (known.num_users, known.num_items)
-    assert world.user_ids.lookup(["u1", ""]).tolist() == [-1, -1]
-    assert world.items.ids.lookup(["i1"]).tolist() == [-1]
-    assert world.deleted_users.nonzero()[0].tolist() == [one]
-    assert world.deleted_items.nonzero()[0].tolist() == [thing]
-    assert not len(world.friends.ids)
-    assert not world.items.available[thing]
-    stored = [path for path in world.path.rglob("*") if path.is_file()]
-    assert not [path for path in stored if b"u1" in path.read_bytes()]
-    assert not [path for path in stored if b"first" in path.read_bytes()]
+    assert world.user_ids.lookup(["leaver", ""]).tolist() == [-1, -1]
+    assert world.items.ids.lookup(["recalled"]).tolist() == [-1]
+    assert world.deleted_users.nonzero()[0].tolist() == [user]
+    assert world.deleted_items.nonzero()[0].tolist() == [item]
+    assert user not in world.events.owners
+    assert item not in world.events.items
+    assert user not in world.friends.ids
+    assert not world.items.available[item]
+    files = [path for path in world.path.rglob("*") if path.is_file()]
+    for trace in (b"leaver", b"far away", b"ecalled", b"lamps"):
+        assert not [path for path in files if trace in path.read_bytes()], trace
 
 
 def test_who_comes_back_after_a_deletion_is_a_newcomer(tmp_path):

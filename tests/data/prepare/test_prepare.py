@@ -23,13 +23,17 @@ from socialrec_jax.data.world import NO_TIME, TEST, TRAIN, VALIDATION, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 
 SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
-EVENTS = "SELECT 'u' || (hash(range) % 7) AS user, 'i' || (hash(range * 3) % 11) AS item, range // 4 AS timestamp, "
-EVENTS += (
-    "['view', 'buy'][1 + (range % 3 = 0)::INT] AS event_type, range % 5 AS value FROM range(100)"
-)
-SOCIAL = "SELECT 'u' || range AS src, 'u' || (range * range + 1) % 9 AS dst, range AS weight FROM range(9)"
-ITEMS = "SELECT 'i' || range AS item, 'Löffel, \"' || range || '\"' AS title, 'a|b' AS tags, range / 2 AS price, "
-ITEMS += "range > 3 AS available, '[' || range || ', 0.5]' AS image_vector FROM range(13)"
+EVENTS = """
+    SELECT 'u' || (hash(range) % 7) AS user, 'i' || (hash(range * 3) % 11) AS item,
+        range // 4 AS timestamp, ['view', 'buy'][1 + (range % 3 = 0)::INT] AS event_type,
+        range % 5 AS value FROM range(100)"""
+SOCIAL = """
+    SELECT 'u' || range AS src, 'u' || (range * range + 1) % 9 AS dst, range AS weight
+    FROM range(9)"""
+ITEMS = """
+    SELECT 'i' || range AS item, 'Löffel, "' || range || '"' AS title, 'a|b' AS tags,
+        range / 2 AS price, range > 3 AS available, '[' || range || ', 0.5]' AS image_vector
+    FROM range(13)"""
 USERS = "SELECT 'u' || range AS user, range % 2 AS region FROM range(8)"
 TABLES = {"events": EVENTS, "social": SOCIAL, "items": ITEMS, "users": USERS}
 
@@ -122,7 +126,7 @@ def test_csr_is_a_stable_sort_in_which_unknown_times_keep_their_place(tmp_path_f
     folder = tmp_path_factory.mktemp("random")
     world = make(write_events(folder / "raw", rows), folder / "world")
     oldest = min(time for *_, time in rows if time is not None)
-    for user, found in sequences(world).items():
+    for user, history in sequences(world).items():
         mine = [(item, time) for owner, item, time in rows if str(owner) == user]
         known = [time for _, time in mine if time is not None]
         current = known[0] if known else oldest
@@ -130,7 +134,7 @@ def test_csr_is_a_stable_sort_in_which_unknown_times_keep_their_place(tmp_path_f
         for item, time in mine:
             current = current if time is None else time
             filled.append((item, current))
-        assert found == [str(item) for item, _ in sorted(filled, key=lambda pair: pair[1])]
+        assert history == [str(item) for item, _ in sorted(filled, key=lambda pair: pair[1])]
     assert world.manifest["counts"]["events_without_time"] == sum(time is None for *_, time in rows)
 
 
@@ -156,12 +160,14 @@ def test_the_friend_graph_equals_a_naive_one(tmp_path):
             ("c", "a", 1, 7),
         },
     }
-    for direction, wanted in expected.items():
+    for direction, edges_of_graph in expected.items():
         world = make(folder, tmp_path / direction, social_direction=direction)
         graph, names = world.friends, world.user_ids
         owners = np.repeat(np.arange(3), np.diff(graph.offsets))
         columns = zip(owners, graph.ids, graph.weights, graph.times, strict=True)
-        assert {(names[u], names[f], weight, time) for u, f, weight, time in columns} == wanted
+        assert {
+            (names[u], names[f], weight, time) for u, f, weight, time in columns
+        } == edges_of_graph
         counts = world.manifest["counts"]
         assert (counts["self_loops"], counts["duplicate_edges"]) == (1, 1)
 
@@ -199,11 +205,11 @@ def test_event_types_are_named_by_falling_count(reference, tmp_path):
 def test_leave_one_out_needs_three_events(tmp_path):
     rows = [("a", 1, 1), ("a", 2, 2), *(("b", n, n) for n in range(4))]
     world = make(write_events(tmp_path / "raw", rows), tmp_path / "world")
-    found = {
+    splits = {
         name: world.event_splits[world.events.owners == u].tolist()
         for u, name in enumerate(world.user_ids)
     }
-    assert found == {"a": [TRAIN, TRAIN], "b": [TRAIN, TRAIN, VALIDATION, TEST]}
+    assert splits == {"a": [TRAIN, TRAIN], "b": [TRAIN, TRAIN, VALIDATION, TEST]}
 
 
 def test_the_time_split_cuts_at_the_same_times_for_all(reference, tmp_path):

@@ -1,4 +1,4 @@
-"""Reading raw tables: every kind of file says the same, every bad row is found, every mistake is
+"""Reading raw tables: every kind of file says the same, every bad row is reported, every mistake is
 one line.
 """
 
@@ -41,7 +41,8 @@ def csv_of(folder: Path, *stamps: str) -> Path:
 def test_lines_of_bad_csv_rows_count_header_blank_lines_and_breaks_in_quotes(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text(
-        'user,item,ts,value,note\nu1,a,1,,"two\nlines"\n\n,a,2,,\nu1,a,nan,,\nu1,a\nu1,a,3,,,x\nu1,a,soon,,\nu1,a,4,much,\n'
+        'user,item,ts,value,note\nu1,a,1,,"two\nlines"\n\n,a,2,,\nu1,a,nan,,\nu1,a\n'
+        "u1,a,3,,,x\nu1,a,soon,,\nu1,a,4,much,\n"
     )
     good, bad = read(path)
     assert len(good) == 1
@@ -99,7 +100,8 @@ def test_one_moment_in_every_spelling_is_one_time(tmp_path):
 )
 def test_typed_parquet_times(tmp_path, kind):
     path = tmp_path / "events.parquet"
-    duckdb.execute(f"SET TimeZone='UTC'; COPY (SELECT 1 u, '2020-01-01'::{kind} t, 2 i) TO '{path}'".replace(" u,", " uid,").replace(" t,", " ts,").replace(" i)", " sku)"))  # fmt: skip  # noqa: E501
+    columns = f"SELECT 1 AS uid, '2020-01-01'::{kind} AS ts, 2 AS sku"
+    duckdb.execute(f"SET TimeZone='UTC'; COPY ({columns}) TO '{path}'")
     assert times(path) == [1577836800]
 
 

@@ -41,8 +41,10 @@ def open_duckdb(folder: Path) -> Iterator[DuckDBEngine]:
     con = duckdb.connect(str(database))
     try:
         con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
+        # ties in time keep the order of the file
         con.execute("SET preserve_insertion_order=true; SET TimeZone='UTC'")
         con.execute("SET enable_progress_bar=false")
+        con.execute("PRAGMA disable_checkpoint_on_shutdown")  # the database is thrown away
         yield DuckDBEngine(con)
     finally:
         con.close()
@@ -105,6 +107,7 @@ class DuckDBEngine(Engine):
                 "column" VARCHAR, value VARCHAR, reason VARCHAR)
             """
         )
+        # parameters rather than quoting: raw values may hold anything
         rows = [dataclasses.astuple(rejected) for rejected in rejects]
         if rows:
             columns = [list(column) for column in zip(*rows, strict=True)]

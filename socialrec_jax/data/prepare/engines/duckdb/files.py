@@ -1,4 +1,4 @@
-"""Files as SQL: what DuckDB must be told to read a `Source`.
+"""Files as SQL: what DuckDB needs to read a `Source`.
 
 Every kind of file becomes a relation whose rows come in file order, so that a row's position leads
 back to its line. Text is read as text; `values.py` says what a field means. DuckDB stores what it
@@ -74,6 +74,7 @@ def derived_sql(derived: Derived) -> str:
 
 
 def _json_relation(source: Source, columns: Mapping[str, str]) -> str:
+    # every value as text: a column may hold numbers in one line and words in the next
     schema = "{" + ",".join(f'"{_json_name(column)}":"VARCHAR"' for column in columns) + "}"
     fields = "".join(
         f"struct_extract(fields, {text(column)}) AS {name(column)}, " for column in columns

@@ -5,7 +5,7 @@ all files), its clean values, and for a bad row the number of the reason and the
 `<table>` shows the good ones.
 
 Order is meaning here: ties in time keep the file's order. So rows are inserted file by file, and
-DuckDB is told to keep the order.
+the connection keeps the order of rows.
 """
 
 from __future__ import annotations
@@ -166,29 +166,42 @@ def _insert(
     matched: Mapping[str, str],
 ) -> Part:
     selected, checks = _expressions(staged, types, matched)
-    first_reason = len(staged.reasons)
+    checked = _checked_relation(source, types, checks, first_reason=len(staged.reasons))
+    raw_values = "".join(
+        f" WHEN {number} THEN {_shortened(check.value)}"
+        for number, check in enumerate(checks, len(staged.reasons))
+    )
     staged.reasons.extend((check.column, check.reason) for check in checks)
-    numbered = list(enumerate(checks, first_reason))
-    bad = "".join(f" WHEN {check.condition} THEN {number}" for number, check in numbered)
-    raw = "".join(f" WHEN {number} THEN {_shortened(check.value)}" for number, check in numbered)
 
     table = f"{staged.table}_rows"
-    broken = name(BROKEN)
     first_row = count_rows(con, table)
+    # what DuckDB rejected of the file before is not part of this one
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     con.execute(
         f"""
         INSERT INTO {table}
         SELECT {", ".join(selected)}, bad,
-            CASE bad WHEN {BROKEN_LINE} THEN {_shortened(broken)} {raw} END
-        FROM (
-            SELECT *, CASE WHEN {broken} = '' THEN {BLANK_LINE}
-                WHEN {broken} IS NOT NULL THEN {BROKEN_LINE} {bad} END AS bad
-            FROM {relation(source, types)}
-        )
+            CASE bad WHEN {BROKEN_LINE} THEN {_shortened(name(BROKEN))} {raw_values} END
+        FROM {checked}
         """
     )
     return Part(source, first_row, count_rows(con, table), _unparsed(con, source))
+
+
+def _checked_relation(
+    source: Source, types: Mapping[str, str], checks: Sequence[Check], first_reason: int
+) -> str:
+    """The file's rows with the number of the first reason that makes them `bad`."""
+    broken = name(BROKEN)
+    bad = "".join(
+        f" WHEN {check.condition} THEN {number}"
+        for number, check in enumerate(checks, first_reason)
+    )
+    return f"""(
+        SELECT *, CASE WHEN {broken} = '' THEN {BLANK_LINE}
+            WHEN {broken} IS NOT NULL THEN {BROKEN_LINE} {bad} END AS bad
+        FROM {relation(source, types)}
+    )"""
 
 
 def _expressions(

@@ -26,6 +26,7 @@ def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """View `timed_events`; see `Engine.fill_times`. Only users with a gap are sorted for it."""
     counts = con.execute("SELECT count(*) FILTER (time IS NULL), count(time) FROM events")
     unknown, known = counts.fetchall()[0]
+    # a window over users whose times are all known would only cost a sort
     filled = """coalesce(
         last_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
         first_value(time IGNORE NULLS) OVER (
@@ -47,6 +48,7 @@ def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 
 def number_by_md5(con: duckdb.DuckDBPyConnection) -> None:
     """Tables `user_ids` and `item_ids` (id, number), in the order of the numbers."""
+    # friends and users without events have a number too: they are cold, not unknown
     users = ["SELECT user FROM events", "SELECT src FROM social", "SELECT dst FROM social"]
     _number(con, "user_ids", *users, "SELECT user FROM users")
     _number(con, "item_ids", "SELECT item FROM events", "SELECT item FROM items")
@@ -54,6 +56,7 @@ def number_by_md5(con: duckdb.DuckDBPyConnection) -> None:
 
 def number_by_first_row(con: duckdb.DuckDBPyConnection) -> None:
     """The same tables by first appearance in the events, which alone count."""
+    # for histories that are only answered: nothing learns from the order
     for table, column in (("user_ids", "user"), ("item_ids", "item")):
         con.execute(
             f"""
@@ -100,6 +103,7 @@ def friends(
 ) -> tuple[Friends, dict[str, int]]:
     """See `Engine.friends`."""
     dropped = _count_dropped_edges(con)
+    # counted before the direction doubles them
     edges = " UNION ALL ".join(
         f"SELECT {way}, weight, time FROM social WHERE src <> dst" for way in _WAYS[direction]
     )
@@ -163,6 +167,7 @@ def _vectors(con: duckdb.DuckDBPyConnection, count: int) -> np.ndarray:
         WHERE vector IS NOT NULL ORDER BY number
         """
     ).fetchnumpy()
+    # all vectors have one length: the others were rejected
     owners, places = np.unique(np.asarray(rows["number"]), return_inverse=True)
     width = len(places) // len(owners) if len(owners) else 0
     vectors = np.zeros((count, width), np.float32)
@@ -195,21 +200,15 @@ def merge_users(
     path: Path,
 ) -> None:
     """See `Engine.merge_users`; a new attribute that is blank leaves the known one."""
+    # the only known rows that enter the engine: parquet is read and written by nothing else here
     con.register("new_rows", {"number": np.arange(len(rows)), "row": rows})
     con.register("deleted_rows", {"row": deleted.astype(np.int64)})
-    described = con.execute(f"DESCRIBE SELECT * FROM read_parquet({text(former)})").fetchall()
-    known = {column.lower(): column for column, *_ in described if column != "user_id"}
-    new = {stored.lower(): extra for extra, stored in _stored_names(attributes).items()}
-    spelt = {stored.lower(): stored for stored in _stored_names(attributes).values()}
-    columns = ""
-    for key in {**known, **new}:
-        values = [f"new.{name('extra ' + new[key])}"] if key in new else []
-        values += [f"known.{name(known[key])}"] if key in known else []
-        columns += f", coalesce({', '.join(values)}) AS {name(known.get(key) or spelt[key])}"
+    # a deleted user has no row on either side of the first join, so the second adds a blank one
     con.execute(
         f"""
         COPY (
-            SELECT coalesce(known.user_id, new.id, '') AS user_id{columns}
+            SELECT coalesce(known.user_id, new.id, '') AS user_id
+                {_merged_attributes(con, attributes, former)}
             FROM (
                 SELECT * FROM read_parquet({text(former)}, file_row_number=true)
                     ANTI JOIN deleted_rows ON file_row_number = deleted_rows.row
@@ -222,6 +221,23 @@ def merge_users(
             ORDER BY coalesce(known.file_row_number, new.row, deleted_rows.row)
         ) TO {text(path)} (FORMAT parquet)
         """
+    )
+
+
+def _merged_attributes(
+    con: duckdb.DuckDBPyConnection, attributes: Sequence[str], former: Path
+) -> str:
+    """SQL of all attributes: the known columns in their order, then those that are new."""
+    described = con.execute(f"DESCRIBE SELECT * FROM read_parquet({text(former)})").fetchall()
+    names = {column.lower(): column for column, *_ in described if column != "user_id"}
+    values = {key: [f"known.{name(column)}"] for key, column in names.items()}
+    # SQL does not tell `Region` from `region`, so they are one attribute
+    for attribute, stored in _stored_names(attributes).items():
+        key = stored.lower()
+        names.setdefault(key, stored)
+        values.setdefault(key, []).insert(0, f"new.{name('extra ' + attribute)}")
+    return "".join(
+        f", coalesce({', '.join(values[key])}) AS {name(column)}" for key, column in names.items()
     )
 
 

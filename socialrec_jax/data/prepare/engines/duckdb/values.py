@@ -31,7 +31,7 @@ _FALSE = "('false', 'f', 'no', 'n', '0', '0.0')"
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A row that meets `condition` is bad: its column `column` has a value that `reason` says."""
+    """A row that meets `condition` is bad: `reason` says what is wrong with its column."""
 
     column: str
     value: str  # SQL of the raw value
@@ -75,39 +75,36 @@ def unit_sql(column: str, sql_type: str) -> str:
 
 def checks_of(kind: Kind, field: str, column: str, sql_type: str) -> list[Check]:
     """When `column` makes its row unusable as `field`; blank values are bad only in ids."""
-    value = value_sql(kind, column, sql_type)
-    blank = _is_blank(column)
-    unreadable = f"NOT {blank} AND ({value}) IS NULL"
-    match kind:
-        case "id":
-            conditions = [(blank, "is blank"), *_id_conditions(column, sql_type)]
-        case "flag":
-            conditions = [(unreadable, "is neither true nor false")]
-        case "time":
-            finite = f"isfinite({value}) AND abs({value}) < 1e20"
-            conditions = [
-                (unreadable, "is neither unix time nor ISO 8601"),
-                (f"NOT ({finite})", "is not finite"),
-            ]
-        case "number":
-            conditions = [
-                (unreadable, "is not a number"),
-                (f"NOT (isfinite({value}))", "is not finite"),
-            ]
-        case "price":  # many tools write NaN for a price that they do not know
-            conditions = [
-                (unreadable, "is not a number"),
-                (f"isinf({value})", "is not finite"),
-            ]
-        case _:
-            conditions = []
+    if kind == "id":
+        conditions = [(_is_blank(column), "is blank"), *_id_conditions(column, sql_type)]
+    else:
+        conditions = _value_conditions(kind, column, value_sql(kind, column, sql_type))
     return [Check(field, column, condition, reason) for condition, reason in conditions]
+
+
+def _value_conditions(kind: Kind, column: str, value: str) -> list[tuple[str, str]]:
+    """(SQL condition, reason) pairs for values that may be blank."""
+    unreadable = f"NOT {_is_blank(column)} AND ({value}) IS NULL"
+    infinite = f"NOT (isfinite({value}))"
+    if kind == "flag":
+        return [(unreadable, "is neither true nor false")]
+    if kind == "time":
+        # a larger number would not fit into 64 bits of nanoseconds
+        infinite = f"NOT (isfinite({value}) AND abs({value}) < 1e20)"
+        return [(unreadable, "is neither unix time nor ISO 8601"), (infinite, "is not finite")]
+    if kind == "price":
+        # many tools write NaN for a price that they do not know
+        infinite = f"isinf({value})"
+    if kind in ("number", "price"):
+        return [(unreadable, "is not a number"), (infinite, "is not finite")]
+    return []
 
 
 def vector_sql(columns: Sequence[str]) -> str:
     """The lists of numbers of an item one after the other, NULL where it has none."""
     joined = "NULL::FLOAT[]"
-    for column in columns:  # list_concat takes NULL for an empty list
+    # list_concat takes NULL for an empty list
+    for column in columns:
         joined = f"list_concat({joined}, try_cast({name(column)} AS FLOAT[]))"
     return f"nullif({joined}, [])"
 
