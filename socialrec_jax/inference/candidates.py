@@ -100,13 +100,7 @@ class CandidateGenerator:
         query_features = self.features.look_up(query)
         retrieved = np.where(np.isfinite(top.scores), top.items, -1)
         lists = {"history": retrieved} | self.features.proposals(query_features, lengths)
-        proposed, sources = _concatenate(lists)
-        # Lists may be short (-1), and name the same items.
-        keep = _first_of_each_item(proposed) & (proposed >= 0)
-        keep &= ~_among(proposed, seen, len(self.texts))
-        if allowed is not None:
-            keep &= allowed[proposed]
-        items, sources = _move_to_front(keep, proposed, sources, width=sum(lengths.values()))
+        items, sources = _union(lists, seen, len(self.texts), allowed, sum(lengths.values()))
         # For a state of zeros the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.where(unknown & (sources == 0), POPULAR, sources)
@@ -153,6 +147,26 @@ def map_padded(function: Callable, shared, rows, size: int):
     parts = parallel.split_over_devices(jax.tree.map(pad, rows))
     results = parallel.join_devices(function(shared, parts))
     return jax.tree.map(lambda leaf: leaf[:q], results)
+
+
+def _union(
+    lists: dict[str, np.ndarray],
+    seen: Pairs,
+    num_items: int,
+    allowed: np.ndarray | None,
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(items [q, width] or -1, sources [q, width]) of all lists, every item once.
+
+    Without seen items, and without those where allowed [V] is False.
+    """
+    proposed, sources = _concatenate(lists)
+    # Lists may be short (-1), and name the same items.
+    keep = _first_of_each_item(proposed) & (proposed >= 0)
+    keep &= ~_among(proposed, seen, num_items)
+    if allowed is not None:
+        keep &= allowed[proposed]
+    return _move_to_front(keep, proposed, sources, width)
 
 
 def _concatenate(lists: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

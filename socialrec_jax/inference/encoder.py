@@ -99,17 +99,21 @@ class Encoder:
         # As in training, the request time of an event is the time of the next one.
         next_rows = np.minimum(layout.sources + 1, len(events.times) - 1)
         request_times = events.times[next_rows]
-        last_times = events.times[ends - 1] if query.request_times is None else query.request_times
+        # After the last event comes the request, at the time of that event where it has none.
+        last_times = query.request_times
+        if last_times is None:
+            last_times = events.times[ends - 1]
         request_times.reshape(-1)[last] = last_times
         states = []
+        row_ids = np.arange(self.rows_per_call)
         for begin in range(0, len(layout.segments), self.rows_per_call):
-            row_ids = np.arange(self.rows_per_call)
             batch = gather_rows(events, layout, begin, row_ids, first_time, request_times)
             states.append(self._encode_rows(variables, batch))
         return np.concatenate(states).reshape(-1, self.model.config.width)[last]
 
     def _encode_rows(self, variables: dict, batch: Batch) -> np.ndarray:
-        return parallel.join_devices(self._encode(variables, parallel.split_over_devices(batch)))
+        parts = parallel.split_over_devices(batch)
+        return parallel.join_devices(self._encode(variables, parts))
 
 
 # The compiled functions have names of their own, which a profile shows.

@@ -16,6 +16,7 @@ def similar_recent_items(vectors: np.ndarray, query: Query, items: np.ndarray) -
     """
     recent, valid = _recent_items(query)
     similarity = vectors[items] @ vectors[recent].swapaxes(1, 2)
+    # A short history is padded with events that are not its own.
     similarity = np.where(valid[:, None], similarity, -np.inf)
     most_similar = np.take_along_axis(recent, similarity.argmax(axis=-1), axis=1)
     has_history = valid.any(axis=-1, keepdims=True)
@@ -29,4 +30,5 @@ def _recent_items(query: Query) -> tuple[np.ndarray, np.ndarray]:
     valid = np.asarray(rows >= events.offsets[query.users][:, None])
     if not len(events.items):
         return np.zeros(rows.shape, np.int32), valid
-    return events.items[np.where(valid, rows, 0)], valid
+    rows = np.where(valid, rows, 0)
+    return events.items[rows], valid

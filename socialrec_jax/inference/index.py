@@ -118,7 +118,8 @@ class Index:
         def top(shared, chunk):
             shared, blocked = shared
             queries, seen_rows, seen_items = chunk
-            scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
+            scores = self._score(shared, queries)
+            scores = self._masked(scores, seen_rows, seen_items)
             scores = jnp.where(blocked[None], -jnp.inf, scores)
             best, items = self._best(scores, k)
             # From it follow probabilities: exp(score - log total).
@@ -131,12 +132,14 @@ class Index:
     def _ranks(self, k: int) -> Callable:
         def ranks(shared, chunk):
             queries, seen_rows, seen_items, rows, items = chunk
-            scores = self._masked(self._score(shared, queries), seen_rows, seen_items)
+            scores = self._score(shared, queries)
+            scores = self._masked(scores, seen_rows, seen_items)
             # A model that gives no numbers must not win: what is not a number ranks before targets.
             scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
             last = len(scores) - 1
             ranks = self._ranks_of(scores, jnp.minimum(rows, last), items)
-            return ranks, self._best(scores, k)[1], rows <= last
+            _, top_items = self._best(scores, k)
+            return ranks, top_items, rows <= last
 
         return self._on_devices(ranks)
 
@@ -170,7 +173,8 @@ class Index:
         scores = scores.at[rows, self._columns(items)].set(-jnp.inf, mode="drop")
         if self._items_per_shard * self._item_shards == self.num_items:
             return scores
-        exists = self._first_item() + jnp.arange(self._items_per_shard) < self.num_items
+        items_of_shard = self._first_item() + jnp.arange(self._items_per_shard)
+        exists = items_of_shard < self.num_items
         return jnp.where(exists[None], scores, -jnp.inf)
 
     def _columns(self, items: jax.Array) -> jax.Array:
@@ -193,13 +197,16 @@ class Index:
             return best, items
         # Devices are in the order of their items, and top_k takes the earlier of equals: so equals
         # stay in the order of their numbers.
-        best, items = parallel.gather_over_devices((best.T, (items + self._first_item()).T))
+        items = items + self._first_item()
+        best, items = parallel.gather_over_devices((best.T, items.T))
         best, columns = jax.lax.top_k(best.T, k)
         return best, jnp.take_along_axis(items.T, columns, axis=1)
 
     def _reduce_shards(self, x: jax.Array, reduce: Callable) -> jax.Array:
         """x [n] of each shard, reduced over all shards."""
-        return reduce(parallel.gather_over_devices(x[None]), axis=0) if self.sharded else x
+        if not self.sharded:
+            return x
+        return reduce(parallel.gather_over_devices(x[None]), axis=0)
 
     def _chunks(self, queries: np.ndarray, *groups: Pairs):
         """Successive chunks of queries.

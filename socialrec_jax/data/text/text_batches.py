@@ -54,5 +54,7 @@ def cut_texts(texts: Texts, layout: PackedLayout, begin: int, num_rows: int) -> 
     part = slice(begin, begin + num_rows)
     real = layout.segments[part]
     segments[: len(real)] = real
-    tokens[: len(real)] = np.where(real > 0, texts.tokens[layout.sources[part]], 0)
+    # Places without a text (segment 0) have some source too; their token is padding.
+    sources = layout.sources[part]
+    tokens[: len(real)] = np.where(real > 0, texts.tokens[sources], 0)
     return TextBatch(tokens, segments)

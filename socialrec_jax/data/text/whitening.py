@@ -34,7 +34,9 @@ class Whitening:
             return cls(np.zeros(D), np.zeros((D, width)), np.zeros(width))
         mean = rows.mean(0)
         centred = rows - mean
-        variances, directions = np.linalg.eigh(centred.T @ centred / len(rows))
+        covariance = centred.T @ centred / len(rows)
+        variances, directions = np.linalg.eigh(covariance)
+        # The greatest come last.
         variances, directions = variances[::-1][:width], directions[:, ::-1][:, :width]
         least = max(_FLAT * variances.max(initial=0), np.finfo(np.float64).tiny)
         varies = variances > least
@@ -44,7 +46,8 @@ class Whitening:
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """White vectors [n, F] float32 of vectors [n, D]."""
         centred = np.asarray(vectors, np.float64) - self.mean
-        return ((centred @ self.directions) * self.scales).astype(np.float32)
+        white = (centred @ self.directions) * self.scales
+        return white.astype(np.float32)
 
     def save(self, file: Path) -> None:
         """Write to file (.npz)."""
