@@ -19,7 +19,7 @@ def prepare_tables(num_users: int) -> Work:
     """The sample shop's tables are read, checked, numbered, sorted and written as columns."""
     folder = Path(tempfile.mkdtemp(prefix="prepare-"))
     tables, out = folder / "tables", folder / "world"
-    _write_shop(tables, num_users)
+    write_shop(tables, num_users)
 
     def call(_) -> World:
         # A World of the same tables would be used as it is.
@@ -39,7 +39,8 @@ def prepare_tables(num_users: int) -> Work:
     )
 
 
-def _write_shop(tables: Path, num_users: int) -> None:
+def write_shop(tables: Path, num_users: int) -> None:
+    """The sample shop's raw tables."""
     # A small shop still needs items enough to choose from.
     num_items = max(120, num_users // 5)
     write_tables(
