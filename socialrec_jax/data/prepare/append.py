@@ -111,7 +111,7 @@ def _build(
     known: World, tables: Tables, config: DataConfig, deleted: Deletions, folder: Path
 ) -> World:
     remaining = _delete(known, deleted)
-    with open_engine(folder) as engine:
+    with open_engine(folder, files_of(tables)) as engine:
         added = read_columns(engine, tables, config, folder)
         users = merge.numbers_of(remaining.user_ids, added.user_ids)
         file = "users.parquet"

@@ -37,7 +37,8 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     """
     sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
     config = DataConfig(**world.manifest.get("data", {}))
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+    files = [source.path for source in sources]
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:
         parts = engine.stage("events", sources)
         check_share(engine, "events", parts, config.max_bad_share)
         check_has_times(*engine.fill_times())
@@ -95,7 +96,7 @@ def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     (source,) = sources_under(path)
     synonyms = schema.USER if kind == "user" else schema.ITEM
     field = schema.Field("id", "id", (*synonyms, "id"))
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), [path]) as engine:
         columns = engine.columns_of(source)
         matched = schema.match([field], columns)
         if not matched:

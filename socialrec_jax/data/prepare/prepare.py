@@ -60,7 +60,7 @@ def _check_absent(out: Path, source: Path) -> None:
 
 
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
-    with open_engine(folder) as engine:
+    with open_engine(folder, files_of(tables)) as engine:
         columns = read_columns(engine, tables, config, folder)
         engine.write_users(folder / "users.parquet")
 

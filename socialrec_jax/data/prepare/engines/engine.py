@@ -147,8 +147,8 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(folder: Path) -> contextlib.AbstractContextManager[Engine]:
-    """The engine that prepares Worlds; it works in `folder` and leaves it as it was."""
+def open_engine(folder: Path, files: Iterable[Path]) -> contextlib.AbstractContextManager[Engine]:
+    """The engine that reads these files; it works in `folder` and leaves it as it was."""
     from socialrec_jax.data.prepare.engines.duckdb.engine import open_duckdb
 
-    return open_duckdb(folder)
+    return open_duckdb(folder, files)
