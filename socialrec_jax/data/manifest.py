@@ -73,7 +73,7 @@ def is_same(
 
 
 def contents(world: World) -> dict:
-    """Counts of a World's columns, and the range of its times."""
+    """Counts of a World's columns, the names of its attributes, and the range of its times."""
     events, owners = world.events, world.events.owners
     same_user = owners[1:] == owners[:-1]
     tied = same_user & (events.times[1:] == events.times[:-1])
@@ -90,7 +90,7 @@ def contents(world: World) -> dict:
         "deleted_items": int(world.deleted_items.sum()),
     }
     time_range = {"time_min": int(events.times.min()), "time_max": int(events.times.max())}
-    return {"counts": counts, **time_range}
+    return {"counts": counts, "user_attributes": list(world.attributes), **time_range}
 
 
 def hashed(manifest: dict) -> dict:

@@ -109,6 +109,8 @@ class World:
     event_splits: np.ndarray  # [N] uint8: TRAIN, VALIDATION or TEST, never decreasing within a user
     friends: Friends
     items: Items
+    attributes: dict[str, Strings] = dataclasses.field(default_factory=dict)
+    """What is known of the users by name, each [U]; unknown is the empty string."""
 
     @property
     def num_users(self) -> int:
@@ -204,6 +206,10 @@ class World:
             event_splits=load_column(path / "event_splits"),
             friends=_load(Friends, path / "friends"),
             items=_load(Items, path / "items"),
+            attributes={
+                name: Strings.load(path / "users" / str(number))
+                for number, name in enumerate(manifest.get("user_attributes", []))
+            },
         )
 
     def save(self) -> None:
@@ -212,6 +218,10 @@ class World:
         save_column(self.path / "event_splits", self.event_splits)
         for name in ("events", "friends", "items"):
             _save(getattr(self, name), self.path / name)
+        # names may hold anything, so the files are numbered in the order of the manifest
+        (self.path / "users").mkdir(exist_ok=True)
+        for number, column in enumerate(self.attributes.values()):
+            column.save(self.path / "users" / str(number))
         (self.path / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
 
 

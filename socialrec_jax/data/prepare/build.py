@@ -33,6 +33,7 @@ class RawColumns:
     events: Events
     friends: Friends
     items: Items
+    attributes: dict[str, Strings]
     availability_known: np.ndarray  # [V] bool, whether the tables say if an item is available
     counts: dict  # of rows that were dropped, rejected or filled in
 
@@ -64,7 +65,16 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
         "events_without_time": events_without_time,
         "rejected": rejected,
     }
-    return RawColumns(user_ids, event_types, events, friends, items, availability_known, counts)
+    return RawColumns(
+        user_ids=user_ids,
+        event_types=event_types,
+        events=events,
+        friends=friends,
+        items=items,
+        attributes=engine.attributes(),
+        availability_known=availability_known,
+        counts=counts,
+    )
 
 
 def check_has_times(without_time: int, with_time: int) -> None:

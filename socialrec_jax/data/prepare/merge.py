@@ -173,6 +173,32 @@ def delete_items(items: Items, rows: np.ndarray) -> Items:
     return dataclasses.replace(items, prices=prices, available=available, vectors=vectors, **texts)
 
 
+def merge_attributes(
+    known: dict[str, Strings], added: dict[str, Strings], numbers: np.ndarray, num_known: int
+) -> dict[str, Strings]:
+    """The attributes of all users: the newest that is given, blank where none is.
+
+    numbers [u]: of the added users in the merged World, which has num_known users before them.
+    """
+    known_by_plain_name = {name.lower(): name for name in known}
+    added_by_name = {known_by_plain_name.get(name.lower(), name): added[name] for name in added}
+    unknown = Strings.of([""] * num_known)
+    nothing_added = Strings.of([""] * len(numbers))
+    return {
+        name: _merge_attribute(
+            known.get(name, unknown), added_by_name.get(name, nothing_added), numbers
+        )
+        for name in {**known, **added_by_name}
+    }
+
+
+def _merge_attribute(known: Strings, added: Strings, numbers: np.ndarray) -> Strings:
+    given = np.flatnonzero((numbers < len(known)) & ~added.blank)
+    given = given[np.argsort(numbers[given])]
+    new_rows = np.flatnonzero(numbers >= len(known))
+    return known.replaced(numbers[given], added[given]).extended(added[new_rows])
+
+
 def _owners(friends: Friends) -> np.ndarray:
     return np.repeat(np.arange(len(friends.offsets) - 1), np.diff(friends.offsets))
 

@@ -141,9 +141,5 @@ class DuckDBEngine(Engine):
     def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
         return tables.items(self.con, ids)
 
-    def write_users(self, path: Path) -> None:
-        tables.write_users(self.con, self.staged["users"].extras, path)
-
-    def merge_users(self, former: Path, rows: np.ndarray, deleted: np.ndarray, path: Path) -> None:
-        attributes = self.staged["users"].extras
-        tables.merge_users(self.con, attributes, former, rows, deleted, path)
+    def attributes(self) -> dict[str, Strings]:
+        return tables.attributes(self.con, self.staged["users"].extras)

@@ -43,8 +43,8 @@ def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str
 
 def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str) -> Strings:
     """A text column in row order; NULL is the empty string."""
-    selected = f"coalesce({column}, '') AS {column}"
-    parts = [part[column] for part in _slices(con, table, selected, count_rows(con, table))]
+    selected = f"coalesce({column}, '') AS value"
+    parts = [part["value"] for part in _slices(con, table, selected, count_rows(con, table))]
     return Strings.of(np.concatenate(parts).tolist() if parts else [])
 
 
