@@ -24,7 +24,7 @@ from socialrec_jax.errors import BadData
 SCHEMA_VERSION = 2
 TRAIN, VALIDATION, TEST = 0, 1, 2
 NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been there
-NOW = "now"
+NOW = "now"  # after all events: what serving knows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +142,7 @@ class World:
 
         Then every number of that World means the same user, item or event type here.
         """
+        # Worlds made in memory by tests have no ancestors
         known = [self.manifest["hash"], *self.manifest.get("lineage", [])]
         return world_hash in known
 
@@ -159,6 +160,7 @@ class World:
         if as_of == NOW:
             return np.asarray(self.events.offsets[1:])
         if as_of in (VALIDATION, TEST):
+            # splits never decrease within a user, so the visible events come first
             return self.events.starts + self.events.count_before(self.event_splits < as_of)
 
         users = np.arange(self.num_users)

@@ -53,6 +53,7 @@ def append(
     same files as for `prepare`, of which every table may be missing; None: only delete. Deletions
     come first: an id that is deleted and occurs in `source` is a newcomer. Errors as in `prepare`.
     """
+    # opened columns are mapped, so nothing is read before it is merged
     known = World.open(world) if isinstance(world, Path) else world
     if out.resolve() == known.path.resolve():
         raise UsageError(f"{out} is the World to append to: name another folder for the next one")
@@ -82,6 +83,7 @@ class Deletions:
 
 def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Path) -> World:
     config = DataConfig(**known.manifest["data"])
+    # a World is named by its hash, so a checkpoint can find the one that it was trained on
     lineage = [*known.manifest["lineage"], known.manifest["hash"]]
     settings = manifests.settings(config, known.manifest["split"], lineage, deleted.digest)
     files = files_of(tables)
@@ -110,11 +112,13 @@ def _rows_of(known: World, column: Strings, ids: Sequence[str]) -> np.ndarray:
 def _build(
     known: World, tables: Tables, config: DataConfig, deleted: Deletions, folder: Path
 ) -> World:
+    # deletions first: who is deleted and occurs in the new tables is a newcomer
     remaining = _delete(known, deleted)
     with open_engine(folder, files_of(tables)) as engine:
         added = read_columns(engine, tables, config, folder)
 
     merged = _merge(remaining, added, config, folder)
+    # counts of rows that were rejected or dropped are those of the new tables alone
     contents = manifests.contents(merged)
     contents["counts"] |= added.counts
     return merged.with_manifest({**merged.manifest, **contents})
@@ -126,6 +130,7 @@ def _delete(known: World, deleted: Deletions) -> World:
         return known
     users = np.isin(np.arange(known.num_users), deleted.users)
     items = np.isin(np.arange(known.num_items), deleted.items)
+    # blank ids cannot be looked up, and no table may hold one
     blank = [""] * len(deleted.users)
     return dataclasses.replace(
         known,

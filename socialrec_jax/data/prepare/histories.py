@@ -36,6 +36,7 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     in `prepare`.
     """
     sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
+    # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
     files = [source.path for source in sources]
     with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:
@@ -50,6 +51,7 @@ def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
     type_names = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
 
+    # an unknown type must not drop the event: the item is what counts
     type_of = {name: number for number, name in enumerate(world.event_types)}
     type_numbers = np.array([type_of.get(name, -1) for name in type_names])
     items = world.items.ids.lookup(item_ids)[events.items]

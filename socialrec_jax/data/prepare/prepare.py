@@ -43,6 +43,7 @@ def prepare(
         if manifests.is_same(out, source, files, settings, described):
             return World.open(out)
 
+        # a run that was trained on the former World cannot go on with another
         if not replace:
             _check_absent(out, source)
         with replaced_at_end(out) as folder:

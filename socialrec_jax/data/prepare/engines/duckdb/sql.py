@@ -31,6 +31,7 @@ def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str
     """Columns of a table without NULLs, in row order: the peak of memory is them and one slice."""
     size = count_rows(con, table)
     columns = {column: np.empty(size, kind) for column, kind in types.items()}
+    # the slice ends where its rows do, which the last one shows
     start = 0
     for part in _slices(con, table, ", ".join(types), size):
         end = start

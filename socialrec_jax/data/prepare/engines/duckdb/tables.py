@@ -91,6 +91,7 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
         ORDER BY u.number, e.time, e.row
         """
     )
+    # numbers fit into 32 bits: two billion users or items at most
     kinds = {"user": np.int32, "item": np.int32, "time": np.int64}
     rows = fetch(con, "sorted_events", **kinds, type=np.uint8, value=np.float32)
     offsets = offsets_of(rows["user"], num_users)
