@@ -26,7 +26,7 @@ _PARTS = {"validation": VALIDATION, "test": TEST}
 _DATA_FACTS = ("event_types", "time_min", "time_max")
 _INTERVAL_METRICS = ("hr@10", "ndcg@10")
 
-Queries = dict[str, EvaluationQueries]  # by part
+QueriesByPart = dict[str, EvaluationQueries]  # by part
 Results = dict[str, dict[str, EvaluationResult]]  # by part and model
 
 
@@ -72,14 +72,14 @@ def _evaluate(
     return report
 
 
-def _held_out_queries(engine: Engine) -> Queries:
+def _held_out_queries(engine: Engine) -> QueriesByPart:
     world = engine.world
     focus = focus_of(engine.config, world)
     return {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
 
 
 def _all_results(
-    engine: Engine, queries: Queries, ranker: TrainedRanker | None
+    engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
 ) -> tuple[Results, dict]:
     """Results of all models, and the ranker's calibration."""
     retriever = _retriever_results(engine, queries)
@@ -91,7 +91,7 @@ def _all_results(
     return results, calibration
 
 
-def _data_and_settings(engine: Engine, queries: Queries) -> dict:
+def _data_and_settings(engine: Engine, queries: QueriesByPart) -> dict:
     manifest, config = engine.world.manifest, engine.config
     return {
         "data": manifest["counts"] | {name: manifest[name] for name in _DATA_FACTS},
@@ -109,7 +109,7 @@ def _metrics_by_model(results: dict[str, EvaluationResult]) -> dict[str, dict[st
     return {name: result.metrics for name, result in results.items()}
 
 
-def _retriever_results(engine: Engine, queries: Queries) -> Results:
+def _retriever_results(engine: Engine, queries: QueriesByPart) -> Results:
     results: Results = {part: {} for part in _PARTS}
     for part in _PARTS:
         if len(queries[part]):  # a small shop may have nobody in a part
@@ -119,7 +119,7 @@ def _retriever_results(engine: Engine, queries: Queries) -> Results:
 
 
 def _ranker_results(
-    engine: Engine, queries: Queries, ranker: TrainedRanker | None
+    engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
 ) -> tuple[Results, dict]:
     """Results, and the calibration on the test part. On the validation part, which the ranker
     learnt from, its results are those out of fold.
@@ -135,7 +135,9 @@ def _ranker_results(
     return results, calibration
 
 
-def _baseline_results(world: World, queries: Queries, ranker: TrainedRanker | None) -> Results:
+def _baseline_results(
+    world: World, queries: QueriesByPart, ranker: TrainedRanker | None
+) -> Results:
     results: Results = {part: {} for part in _PARTS}
     # The ranker's features have a tuned item-kNN, so it need not be tuned again.
     item_knn = ranker and ranker.features.item_knn

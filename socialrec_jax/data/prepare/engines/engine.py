@@ -6,7 +6,6 @@ and write the bad rows, `fill_times`, `number_ids`, `event_types`, then the colu
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -145,10 +144,3 @@ class Engine(Protocol):
         deleted: rows of `former` that become blank.
         """
         ...
-
-
-def open_engine(folder: Path) -> contextlib.AbstractContextManager[Engine]:
-    """The engine that prepares Worlds; it works in `folder` and leaves it as it was."""
-    from socialrec_jax.data.prepare.engines.duckdb.engine import open_duckdb
-
-    return open_duckdb(folder)
