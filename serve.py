@@ -62,7 +62,8 @@ class Recommend:
             block=self.block,
             repeats=self.repeats,
         )
-        return recommend(Recommender.load(self.run, self.as_of), self.users, options)
+        recommender = Recommender.load(self.run, self.as_of)
+        return recommend(recommender.engine, recommender.as_of, self.users, options)
 
 
 TASKS = {"recommend": Recommend}

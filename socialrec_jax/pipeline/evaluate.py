@@ -27,7 +27,7 @@ _DATA_FACTS = ("event_types", "time_min", "time_max")
 _INTERVAL_METRICS = ("hr@10", "ndcg@10")
 
 QueriesByPart = dict[str, EvaluationQueries]  # by part
-Results = dict[str, dict[str, EvaluationResult]]  # by part and model
+ResultsByPart = dict[str, dict[str, EvaluationResult]]  # by part and model
 
 
 def evaluate(
@@ -80,8 +80,8 @@ def _held_out_queries(engine: Engine) -> QueriesByPart:
 
 def _all_results(
     engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
-) -> tuple[Results, dict]:
-    """Results of all models, and the ranker's calibration."""
+) -> tuple[ResultsByPart, dict]:
+    """ResultsByPart of all models, and the ranker's calibration."""
     retriever = _retriever_results(engine, queries)
     ranked, calibration = _ranker_results(engine, queries, ranker)
     baselines = _baseline_results(engine.world, queries, ranker)
@@ -109,8 +109,8 @@ def _metrics_by_model(results: dict[str, EvaluationResult]) -> dict[str, dict[st
     return {name: result.metrics for name, result in results.items()}
 
 
-def _retriever_results(engine: Engine, queries: QueriesByPart) -> Results:
-    results: Results = {part: {} for part in _PARTS}
+def _retriever_results(engine: Engine, queries: QueriesByPart) -> ResultsByPart:
+    results: ResultsByPart = {part: {} for part in _PARTS}
     for part in _PARTS:
         if len(queries[part]):  # a small shop may have nobody in a part
             result = evaluate_retriever(engine, queries[part])
@@ -120,11 +120,11 @@ def _retriever_results(engine: Engine, queries: QueriesByPart) -> Results:
 
 def _ranker_results(
     engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
-) -> tuple[Results, dict]:
-    """Results, and the calibration on the test part. On the validation part, which the ranker
+) -> tuple[ResultsByPart, dict]:
+    """ResultsByPart, and the calibration on the test part. On the validation part, which the ranker
     learnt from, its results are those out of fold.
     """
-    results: Results = {part: {} for part in _PARTS}
+    results: ResultsByPart = {part: {} for part in _PARTS}
     calibration = {}
     if ranker is not None:
         engine = engine.with_ranker(ranker.features, ranker.serving)
@@ -137,8 +137,8 @@ def _ranker_results(
 
 def _baseline_results(
     world: World, queries: QueriesByPart, ranker: TrainedRanker | None
-) -> Results:
-    results: Results = {part: {} for part in _PARTS}
+) -> ResultsByPart:
+    results: ResultsByPart = {part: {} for part in _PARTS}
     # The ranker's features have a tuned item-kNN, so it need not be tuned again.
     item_knn = ranker and ranker.features.item_knn
     baselines = fit_tuned_baselines(world, queries["validation"], item_knn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
+from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
 
 # Besides unix seconds and ISO 8601 times.
@@ -44,11 +43,6 @@ class Recommender:
         time = parse_as_of(as_of)
         return cls(Engine.load(Path(run), time), time)
 
-    @functools.cached_property
-    def item_ids(self) -> pa.Array:
-        """The ids of all items [V]."""
-        return arrow_strings(self.engine.world.items.ids)
-
     def recommend(
         self,
         users: Ids | None = None,
@@ -68,7 +62,7 @@ class Recommender:
         options = RecommendOptions(
             k=k, histories=histories, allow=allow, block=block, repeats=repeats
         )
-        return whole_table(recommend(self, users, options))
+        return whole_table(recommend(self.engine, self.as_of, users, options))
 
 
 def whole_table(parts: Iterator[pa.Table]) -> pa.Table:

@@ -108,7 +108,7 @@ def test_times_rise_and_items_do_not_repeat(log):
     assert len(np.unique(np.stack([log["person"], log["item"]]), axis=1)[0]) == len(log["item"])
 
 
-def test_sizes_are_those_of_the_arguments(shop, log):
+def test_sizes_are_those_requested(shop, log):
     lengths = np.bincount(log["person"])
     assert number(shop, "select count(*) from {users}") == 2000
     assert number(shop, "select count(*) from {items}") == 600
@@ -272,7 +272,7 @@ def test_the_type_of_an_event_follows_from_price_and_the_type_before(log):
     assert set(log["event_type"]) == {"view", "cart", "buy", "comment"}
 
 
-def test_few_users_and_items_work_too(tmp_path):
+def test_tiny_shops_work_too(tmp_path):
     write_tables(tmp_path, num_users=30, num_items=40, events_per_user=5)
     assert number(tmp_path, "select count(*) from {events}") > 60
 

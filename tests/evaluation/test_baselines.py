@@ -44,7 +44,7 @@ def test_item_knn_equals_the_dense_reference(world, settings):
         np.testing.assert_allclose(scores[user], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_only_the_nearest_neighbours_are_kept(world, monkeypatch):
+def test_only_the_most_similar_neighbours_are_kept(world, monkeypatch):
     monkeypatch.setattr(item_knn, "_MAX_NEIGHBOURS", 3)
     fitted = ItemKNN.fit(
         world.events, world.history_ends(BEFORE_VALIDATION), world.num_items, ItemKNNSettings()

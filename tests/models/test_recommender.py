@@ -65,7 +65,7 @@ def test_the_target_and_its_time_are_not_seen(model_and_params):
     )
 
 
-def test_request_time_is_read_where_the_settings_say_so():
+def test_request_time_is_read_where_it_is_set():
     model = RecommenderModel(dataclasses.replace(CONFIG, request_time=True), 20, 2)
     batch, _ = batch_of(SEQUENCES)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]

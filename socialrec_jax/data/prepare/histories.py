@@ -18,8 +18,8 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
 from socialrec_jax.data.prepare import schema
 from socialrec_jax.data.prepare.build import check_has_times, checked_types
-from socialrec_jax.data.prepare.engines import open_engine
 from socialrec_jax.data.prepare.engines.engine import Engine
+from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
 from socialrec_jax.data.prepare.rejects import check_share

@@ -19,7 +19,7 @@ from socialrec_jax.data.prepare.build import (
     replaced_at_end,
     split_events,
 )
-from socialrec_jax.data.prepare.engines import open_engine
+from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.world import World, check_format
 from socialrec_jax.errors import BadData

@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.query import Query, newcomers
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
-from socialrec_jax.inference.engine import Recommendations
+from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_histories
-
-if TYPE_CHECKING:
-    from socialrec_jax.serving.recommender import Recommender
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,30 +53,29 @@ def schema(event_types: list[str]) -> pa.Schema:
 
 
 def recommend(
-    recommender: Recommender, users: Ids | None, options: RecommendOptions
+    engine: Engine, as_of: AsOf, users: Ids | None, options: RecommendOptions
 ) -> Iterator[pa.Table]:
-    """Recommendations of users (ids, all where None) as a stream of tables of one schema.
+    """Recommendations of users (ids, all where None) as of a time, as a stream of tables of one
+    schema.
 
     Users come in their order, best item first. The first table is empty: a stream has a schema
     even for an empty list of users.
     """
-    engine = recommender.engine
     columns = schema(engine.world.event_types)
     allowed = _allowed_items(engine.world, options.allow, options.block)
-    user_ids, query = _query(recommender, users, options.histories)
+    user_ids, query = _query(engine, as_of, users, options.histories)
     parts = engine.recommend(query, k=options.k, repeats=options.repeats, allowed=allowed)
-    user_names = arrow_strings(user_ids)
-    tables = (_table(part, user_names, recommender.item_ids, columns) for part in parts)
+    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
+    tables = (_table(part, *names, columns) for part in parts)
     return itertools.chain([columns.empty_table()], tables)
 
 
 def _query(
-    recommender: Recommender, users: Ids | None, histories: Frame | None
+    engine: Engine, as_of: AsOf, users: Ids | None, histories: Frame | None
 ) -> tuple[Strings, Query]:
     """(ids that the query's users index, query)."""
-    engine = recommender.engine
     if histories is not None:
-        if users is not None or not recommender.as_of.is_now:
+        if users is not None or not as_of.is_now:
             raise UsageError(
                 "--histories goes with neither --users nor --as-of: it brings its own users and "
                 "events"
@@ -87,7 +83,7 @@ def _query(
         user_ids, events = read_histories(histories, engine.world)
         return user_ids, newcomers(events, np.arange(len(user_ids)))
     numbers = _user_numbers(engine.world, users)
-    return engine.world.user_ids, engine.query(numbers, recommender.as_of)
+    return engine.world.user_ids, engine.query(numbers, as_of)
 
 
 def _user_numbers(world: World, users: Ids | None) -> np.ndarray:

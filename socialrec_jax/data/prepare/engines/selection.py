@@ -1,0 +1,14 @@
+"""Which engine prepares Worlds. Another engine gets its line here."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from socialrec_jax.data.prepare.engines.duckdb.engine import open_duckdb
+from socialrec_jax.data.prepare.engines.engine import Engine
+
+
+def open_engine(folder: Path) -> contextlib.AbstractContextManager[Engine]:
+    """The engine that prepares Worlds; it works in `folder` and leaves it as it was."""
+    return open_duckdb(folder)
