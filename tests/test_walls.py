@@ -52,15 +52,7 @@ def room_of(file: Path) -> str:
 
 @functools.cache
 def tree_of(file: Path) -> ast.Module:
-    return WithoutTypeImports().visit(ast.parse(file.read_text()))
-
-
-class WithoutTypeImports(ast.NodeTransformer):
-    """Drops `if TYPE_CHECKING:`, whose imports nobody runs: they name a type and nothing else."""
-
-    def visit_If(self, node: ast.If) -> ast.If | None:
-        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return None if is_for_types else node
+    return ast.parse(file.read_text())
 
 
 @functools.cache
