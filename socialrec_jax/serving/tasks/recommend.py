@@ -67,6 +67,7 @@ def recommend(
     columns = schema(engine.world.event_types)
     allowed = _allowed_items(engine.world, options.allow, options.block)
     user_ids, query = _query(recommender, users, options.histories)
+    # A generator: scores of all users need not fit into memory.
     parts = engine.recommend(query, k=options.k, repeats=options.repeats, allowed=allowed)
     user_names = arrow_strings(user_ids)
     tables = (_table(part, user_names, recommender.item_ids, columns) for part in parts)
@@ -107,6 +108,7 @@ def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.nda
         allowed[find_numbers(world.items.ids, allow, "item")] = True
     if block is not None:
         allowed[find_numbers(world.items.ids, block, "item")] = False
+    # Without any item every user's list would be empty.
     if not allowed.any():
         raise BadData("--allow and --block leave no item to recommend")
     return allowed
