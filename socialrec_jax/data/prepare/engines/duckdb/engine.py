@@ -33,7 +33,7 @@ from socialrec_jax.data.world import Events, Friends, Items
 MEMORY_LIMIT = "2GB"
 # Tables of smaller files are staged in memory: there a statement need not wait for the disk, which
 # is most of the time that a small append takes. They too spill above the limit.
-IN_MEMORY_BYTES = 32 << 20
+IN_MEMORY_BYTES = 4 << 20
 ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
 
 
