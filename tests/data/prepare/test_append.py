@@ -181,7 +181,7 @@ def check_numbers_stay(before: World, after: World, part: Part) -> None:
     assert after.event_types[: len(before.event_types)] == before.event_types
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     generations=st.lists(parts, min_size=2, max_size=4),
     deleted=st.lists(deletions, min_size=4, max_size=4),

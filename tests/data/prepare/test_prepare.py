@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare.engines.duckdb import engine
 from socialrec_jax.data.prepare.histories import raw_events, read_ids
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
@@ -97,6 +98,14 @@ def test_every_kind_of_file_gives_the_same_world(reference, tmp_path, suffix):
     for name, column in flat(reference).items():
         np.testing.assert_array_equal(flat(world)[name], column, err_msg=name)
     assert world.manifest["counts"] == reference.manifest["counts"]
+
+
+def test_large_tables_are_staged_on_disk_and_give_the_same_world(reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "IN_MEMORY_BYTES", 0)
+    world = make(write_tables(tmp_path / "raw", "parquet"), tmp_path / "world")
+    for name, column in flat(reference).items():
+        np.testing.assert_array_equal(flat(world)[name], column, err_msg=name)
+    assert not list(world.path.glob("scratch*"))
 
 
 def test_part_files_are_read_in_the_order_of_their_names(reference, tmp_path):

@@ -33,16 +33,19 @@ from socialrec_jax.data.world import Events, Friends, Items
 MEMORY_LIMIT = "2GB"
 # Tables of smaller files are staged in memory: there a statement need not wait for the disk, which
 # is most of the time that a small append takes. They too spill above the limit.
-IN_MEMORY_BYTES = 32 << 20
+IN_MEMORY_BYTES = 4 << 20
+ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
 
 
 @contextlib.contextmanager
 def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
     database, spill = folder / "scratch.duckdb", folder / "spill"
-    is_small = sum(file.stat().st_size for file in files) < IN_MEMORY_BYTES
-    con = duckdb.connect(":memory:" if is_small else str(database))
+    size = sum(file.stat().st_size for file in files)
+    con = duckdb.connect(":memory:" if size < IN_MEMORY_BYTES else str(database))
     try:
+        if size < ONE_THREAD_BYTES:
+            con.execute("SET threads=1")
         con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
         # ties in time keep the order of the file
         con.execute("SET preserve_insertion_order=true; SET TimeZone='UTC'")
