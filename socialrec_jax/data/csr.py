@@ -27,9 +27,11 @@ def first_at_or_after(
     It is `stop` where all rows are before. Bisects all slices at once, which needs no key column
     of users and times together.
     """
+    # copies, which the loop narrows; the columns may be mapped read-only
     low, high = np.array(starts, np.int64), np.array(stops, np.int64)
     while (searching := low < high).any():
         middle = np.where(searching, (low + high) // 2, 0)
+        # a slice that is done reads row 0 and ignores it
         before = times[middle] < query_times
         low = np.where(searching & before, middle + 1, low)
         high = np.where(searching & ~before, middle, high)

@@ -66,6 +66,7 @@ def is_same(
     manifest = read(path)
     if manifest is None or any(manifest.get(key) != value for key, value in settings.items()):
         return False
+    # cheap first: hashing the files takes as long as reading them
     stored = [(source["name"], source["bytes"]) for source in manifest["sources"]]
     if stored != [(_name(file, root), file.stat().st_size) for file in files]:
         return False
@@ -73,9 +74,10 @@ def is_same(
 
 
 def contents(world: World) -> dict:
-    """Counts of a World's columns, and the range of its times."""
+    """Counts of a World's columns, the names of its attributes, and the range of its times."""
     events, owners = world.events, world.events.owners
     same_user = owners[1:] == owners[:-1]
+    # inside a tie the order is the file's, which an evaluation must know
     tied = same_user & (events.times[1:] == events.times[:-1])
     events_of_item = np.bincount(events.items, minlength=world.num_items)
     counts = {
@@ -90,11 +92,12 @@ def contents(world: World) -> dict:
         "deleted_items": int(world.deleted_items.sum()),
     }
     time_range = {"time_min": int(events.times.min()), "time_max": int(events.times.max())}
-    return {"counts": counts, **time_range}
+    return {"counts": counts, "user_attributes": list(world.attributes), **time_range}
 
 
 def hashed(manifest: dict) -> dict:
     """The manifest with its `hash`."""
     rest = {key: value for key, value in manifest.items() if key != "hash"}
+    # sorted keys, so that the hash does not follow the order in which they were set
     text = json.dumps(rest, sort_keys=True)
     return {**manifest, "hash": hashlib.sha256(text.encode()).hexdigest()}

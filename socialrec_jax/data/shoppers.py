@@ -61,6 +61,7 @@ class Catalogue:
         """One item [n] by its popularity at the time from each range of shelves first..last - 1
         [n].
         """
+        # the sums go on from slice to slice, so one search serves all slices
         slices = slices_of(times)
         low, high = self.mass[slices, self.begins[first]], self.mass[slices, self.begins[last]]
         target = low + rng.random(len(low)) * (high - low)
@@ -86,6 +87,7 @@ class Catalogue:
         """The planted next items [n]: three steps on after buying, else one or two by the kind of
         the item before.
         """
+        # the stride depends on what lies two events back: a first-order model cannot see it
         strides = np.where(bought, 3, 1 + self.kinds[before] % 2)
         projects, steps = np.divmod(self.shelves[items], NUM_KINDS)
         target = projects * NUM_KINDS + (steps + strides) % NUM_KINDS
@@ -140,6 +142,7 @@ class Shoppers:
 
     def shop(self, users: np.ndarray, times: np.ndarray, paused: np.ndarray) -> np.ndarray:
         """The next event's type [n] of each user; the item goes to `taken`."""
+        # one number for both tables of shares, so that a pause changes nothing else
         uniform = self.rng.random(len(users))
         within = np.searchsorted(np.cumsum(SHARES_WITHIN_PROJECT)[:-1], uniform, "right")
         after = np.searchsorted(np.cumsum(SHARES_AFTER_PAUSE)[:-1], uniform, "right")
@@ -198,6 +201,7 @@ class Shoppers:
         if not len(self.friends):
             return np.full(len(users), -1)
         counts = self.offsets[users + 1] - self.offsets[users]
+        # one of the user's friendships at random
         edges = self.offsets[users] + (self.rng.random(len(users)) * counts).astype(np.int64)
         # whoever has no friends gets an edge that `known` refuses
         edges = np.minimum(edges, len(self.friends) - 1)
@@ -226,6 +230,7 @@ def simulate(
     shoppers = Shoppers(rng, catalogue, people, timeline)
     slices = slices_of(timeline.times)
     rows = np.arange(len(slices))
+    # a user's events within one slice are counted from 0
     opens = np.append(True, (np.diff(slices) != 0) | (np.diff(timeline.users) != 0))
     place_in_slice = rows - np.maximum.accumulate(np.where(opens, rows, 0))
     waves = slices * (people.lengths.max() + 1) + place_in_slice

@@ -165,6 +165,7 @@ def _popularity_by_slice(rng: np.random.Generator, shelves: np.ndarray) -> np.nd
     late = rest[: int(LATE_ITEM_SHARE * num_items)]
     popularity[late] = np.quantile(popularity, 0.9)
 
+    # most items have been there from the beginning
     launches = np.zeros(num_items, np.int64)
     launches[late] = HORIZON // SLICE - rng.integers(LAST_LAUNCHES, size=len(late))
     slices = np.arange(HORIZON // SLICE + 2)
@@ -178,6 +179,7 @@ def _people(
 ) -> People:
     num_communities = max(1, num_users // COMMUNITY_SIZE)
     community = np.sort(rng.integers(num_communities, size=num_users))
+    # some projects are more popular than others, in every community
     fame = (1.0 + rng.permutation(num_projects)) ** -0.5
     shared = rng.choice(num_projects, (num_communities, INTERESTS), p=fame / fame.sum())
     own = rng.choice(num_projects, (num_users, INTERESTS), p=fame / fame.sum())
@@ -218,6 +220,7 @@ def _edges(
     real = rng.random(len(src)) >= RANDOM_EDGE_SHARE
     dst = np.where(real, rng.integers(low, high), rng.integers(num_users, size=len(src)))
 
+    # the first of a repeated pair stays, whatever its direction
     key = np.minimum(src, dst) * num_users + np.maximum(src, dst)
     first = np.sort(np.unique(key, return_index=True)[1])
     first = first[src[first] != dst[first]]

@@ -115,6 +115,8 @@ class World:
     event_splits: np.ndarray  # [N] uint8: TRAIN, VALIDATION or TEST, never decreasing within a user
     friends: Friends
     items: Items
+    attributes: dict[str, Strings] = dataclasses.field(default_factory=dict)
+    """What is known of the users by name, each [U]; unknown is the empty string."""
 
     @property
     def num_users(self) -> int:
@@ -146,6 +148,7 @@ class World:
 
         Then every number of that World means the same user, item or event type here.
         """
+        # Worlds made in memory by tests have no ancestors
         known = [self.manifest["hash"], *self.manifest.get("lineage", [])]
         return world_hash in known
 
@@ -159,6 +162,7 @@ class World:
         if as_of.is_now:
             return np.asarray(self.events.offsets[1:])
         if as_of.split is not None:
+            # Splits never decrease within a user, so the visible events come first.
             return self.events.starts + self.events.count_before(self.event_splits < as_of.split)
         return self.events.ends_before(
             np.arange(self.num_users), np.full(self.num_users, as_of.seconds, np.int64)
@@ -206,6 +210,10 @@ class World:
             event_splits=load_column(path / "event_splits"),
             friends=_load(Friends, path / "friends"),
             items=_load(Items, path / "items"),
+            attributes={
+                name: Strings.load(path / "users" / str(number))
+                for number, name in enumerate(manifest.get("user_attributes", []))
+            },
         )
 
     def save(self) -> None:
@@ -214,6 +222,10 @@ class World:
         save_column(self.path / "event_splits", self.event_splits)
         for name in ("events", "friends", "items"):
             _save(getattr(self, name), self.path / name)
+        # names may hold anything, so the files are numbered in the order of the manifest
+        (self.path / "users").mkdir(exist_ok=True)
+        for number, column in enumerate(self.attributes.values()):
+            column.save(self.path / "users" / str(number))
         (self.path / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
 
 

@@ -94,6 +94,7 @@ class Engine:
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
         encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
+        # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
         variables = parallel.replicate({"params": params} | fixed_variables(texts, known))
         return cls(
@@ -206,6 +207,7 @@ class Engine:
             yield self._recommendations(part, ranked, k)
 
     def _recommendations(self, query: Query, ranked: RankedLists, k: int) -> Recommendations:
+        # The ranker orders more candidates than are recommended.
         items = ranked.items[:, :k]
         return Recommendations(
             users=query.users,

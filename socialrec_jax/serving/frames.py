@@ -27,6 +27,7 @@ def find_numbers(column: Strings, ids: Ids, kind: Literal["user", "item"]) -> np
     """The numbers [n] int64 of ids. Raises BadData with one line where some are unknown."""
     names = read_ids(ids, kind) if isinstance(ids, Path) else _texts(ids, kind)
     numbers = column.lookup(names)
+    # Unknown ids are an error, not fewer rows: they are often a wrong column or file.
     unknown = np.flatnonzero(numbers < 0)
     if len(unknown):
         where = f"{ids}: " if isinstance(ids, Path) else ""
@@ -48,6 +49,7 @@ def _texts(ids: Iterable[Any], kind: str) -> list[str]:
 
 def arrow_strings(column: Strings) -> pa.Array:
     """The same column for pyarrow, without a copy of its texts."""
+    # Arrow's layout of large strings is the same; None: no text is missing.
     buffers = [None, pa.py_buffer(column.offsets), pa.py_buffer(column.data)]
     return pa.Array.from_buffers(pa.large_string(), len(column), buffers)
 

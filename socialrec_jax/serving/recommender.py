@@ -40,6 +40,7 @@ class Recommender:
         as_of: what may be seen, see `parse_as_of`. It chooses the model too: as of now, the one
         that learnt from all events. Raises UsageError, InputMissing, BadData or DiskError.
         """
+        # First, because it needs no run: a mistake is named at once.
         time = parse_as_of(as_of)
         return cls(Engine.load(Path(run), time), time)
 
@@ -67,6 +68,7 @@ class Recommender:
 
 def whole_table(parts: Iterator[pa.Table]) -> pa.Table:
     """All parts of a task's stream, of which there is at least one."""
+    # One chunk a column, so that a row is found without a search.
     return pa.concat_tables(parts).combine_chunks()
 
 

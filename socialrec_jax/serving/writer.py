@@ -42,6 +42,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
     try:
         with _exit_on_sigterm(), replacing(path) as temporary:
             rows = write(temporary, iter(tables))
+            # A file without rows is more often a mistake than an answer.
             if not rows:
                 raise UsageError(
                     "nothing to write: no user is given, or no item is left to recommend"
@@ -98,6 +99,7 @@ def _exit_on_sigterm() -> Iterator[None]:
     def leave(*_: object) -> None:
         raise SystemExit(TERMINATED)
 
+    # The former handler comes back, because a library may be used by a program with its own.
     former = signal.signal(signal.SIGTERM, leave)
     try:
         yield

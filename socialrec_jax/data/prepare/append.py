@@ -53,6 +53,7 @@ def append(
     same files as for `prepare`, of which every table may be missing; None: only delete. Deletions
     come first: an id that is deleted and occurs in `source` is a newcomer. Errors as in `prepare`.
     """
+    # opened columns are mapped, so nothing is read before it is merged
     known = World.open(world) if isinstance(world, Path) else world
     if out.resolve() == known.path.resolve():
         raise UsageError(f"{out} is the World to append to: name another folder for the next one")
@@ -82,6 +83,7 @@ class Deletions:
 
 def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Path) -> World:
     config = DataConfig(**known.manifest["data"])
+    # a World is named by its hash, so a checkpoint can find the one that it was trained on
     lineage = [*known.manifest["lineage"], known.manifest["hash"]]
     settings = manifests.settings(config, known.manifest["split"], lineage, deleted.digest)
     files = files_of(tables)
@@ -110,14 +112,13 @@ def _rows_of(known: World, column: Strings, ids: Sequence[str]) -> np.ndarray:
 def _build(
     known: World, tables: Tables, config: DataConfig, deleted: Deletions, folder: Path
 ) -> World:
+    # deletions first: who is deleted and occurs in the new tables is a newcomer
     remaining = _delete(known, deleted)
-    with open_engine(folder) as engine:
+    with open_engine(folder, files_of(tables)) as engine:
         added = read_columns(engine, tables, config, folder)
-        users = merge.numbers_of(remaining.user_ids, added.user_ids)
-        file = "users.parquet"
-        engine.merge_users(known.path / file, users, deleted.users, folder / file)
 
-    merged = _merge(remaining, added, users, config, folder)
+    merged = _merge(remaining, added, config, folder)
+    # counts of rows that were rejected or dropped are those of the new tables alone
     contents = manifests.contents(merged)
     contents["counts"] |= added.counts
     return merged.with_manifest({**merged.manifest, **contents})
@@ -129,25 +130,26 @@ def _delete(known: World, deleted: Deletions) -> World:
         return known
     users = np.isin(np.arange(known.num_users), deleted.users)
     items = np.isin(np.arange(known.num_items), deleted.items)
+    # blank ids cannot be looked up, and no table may hold one
+    blank = [""] * len(deleted.users)
     return dataclasses.replace(
         known,
-        user_ids=known.user_ids.replaced(deleted.users, [""] * len(deleted.users)),
+        user_ids=known.user_ids.replaced(deleted.users, blank),
         events=merge.delete_events(known.events, users, items),
         friends=merge.delete_friends(known.friends, users),
         items=merge.delete_items(known.items, deleted.items),
+        attributes={
+            name: column.replaced(deleted.users, blank) for name, column in known.attributes.items()
+        },
     )
 
 
-def _merge(
-    known: World, added: RawColumns, users: np.ndarray, config: DataConfig, folder: Path
-) -> World:
+def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) -> World:
+    users = merge.numbers_of(known.user_ids, added.user_ids)
     items = merge.numbers_of(known.items.ids, added.items.ids)
-    # newcomers follow in the order of their own counts, which is that of the new tables
-    new_types = [name for name in added.event_types if name not in known.event_types]
-    event_types = checked_types([*known.event_types, *new_types])
-    types = np.array([event_types.index(name) for name in added.event_types], np.int64)
-
     user_ids = merge.extend_ids(known.user_ids, added.user_ids, users)
+
+    event_types, types = _merge_types(known.event_types, added.event_types)
     added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
     events = merge.merge_events(known.events, added_events)
     friends = merge.renumber_friends(added.friends, users, len(user_ids))
@@ -159,4 +161,13 @@ def _merge(
         event_splits=split_events(events, known.manifest["split"], config),
         friends=merge.merge_friends(known.friends, friends),
         items=merge.merge_items(known.items, added.items, items, added.availability_known),
+        attributes=merge.merge_attributes(
+            known.attributes, added.attributes, users, known.num_users
+        ),
     )
+
+
+def _merge_types(known: list[str], added: list[str]) -> tuple[list[str], np.ndarray]:
+    """All event types, and the number among them of each added one."""
+    event_types = checked_types([*known, *(name for name in added if name not in known)])
+    return event_types, np.array([event_types.index(name) for name in added], np.int64)

@@ -33,6 +33,7 @@ class RawColumns:
     events: Events
     friends: Friends
     items: Items
+    attributes: dict[str, Strings]
     availability_known: np.ndarray  # [V] bool, whether the tables say if an item is available
     counts: dict  # of rows that were dropped, rejected or filled in
 
@@ -47,6 +48,7 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
 
     BadData: see docs/data.md.
     """
+    # all four tables are staged, also those without files: later steps need no cases
     staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
     rejected = reject_all(engine, staged, config.max_bad_share, folder / "rejected.parquet")
 
@@ -54,6 +56,7 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     if "events" in tables:
         check_has_times(events_without_time, events_with_time)
 
+    # every id of any table gets a number, so cold users and items exist too
     user_ids, item_ids = engine.number_ids("md5")
     event_types = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
@@ -64,7 +67,16 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
         "events_without_time": events_without_time,
         "rejected": rejected,
     }
-    return RawColumns(user_ids, event_types, events, friends, items, availability_known, counts)
+    return RawColumns(
+        user_ids=user_ids,
+        event_types=event_types,
+        events=events,
+        friends=friends,
+        items=items,
+        attributes=engine.attributes(),
+        availability_known=availability_known,
+        counts=counts,
+    )
 
 
 def check_has_times(without_time: int, with_time: int) -> None:
@@ -98,6 +110,7 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
         return _leave_one_out(events)
 
     shares = np.array([1 - config.test_share - config.validation_share, 1 - config.test_share])
+    # the event at each place opens the next part, with all events of the same second
     places = np.minimum((shares * len(events.times)).astype(np.int64), len(events.times) - 1)
     cuts = np.partition(events.times, places)[places]
     splits = np.searchsorted(cuts, events.times, side="right").astype(np.uint8)
@@ -111,6 +124,7 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
 def _leave_one_out(events: Events) -> np.ndarray:
     splits = np.full(len(events.times), TRAIN, np.uint8)
     ends = events.offsets[1:][np.diff(events.offsets) >= 3]
+    # two events leave nothing to learn from before the validated one
     splits[ends - 1], splits[ends - 2] = TEST, VALIDATION
     return splits
 

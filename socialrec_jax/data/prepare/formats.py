@@ -124,7 +124,8 @@ def _own_names(folder: Path) -> Tables:
     tables: Tables = {}
     for table in TABLES:
         paths = [path for path in sorted(folder.glob(f"{table}*")) if _holds(path, table)]
-        if len(paths) > 1:  # most likely the same rows twice
+        # most likely the same rows twice
+        if len(paths) > 1:
             listed = " and ".join(path.name for path in paths)
             raise BadData(f"{folder}: {listed} are both {table}; keep one of them")
         if paths:
@@ -167,6 +168,7 @@ def _recbole(folder: Path) -> Tables:
 
 def _atomic(path: Path, fields: Sequence[Field]) -> Source:
     """Headers such as `genre:token_seq` say what a column holds; blanks separate sequences."""
+    # the type is behind the last part of a name, as in `user_id:token`
     header = [cell.strip().partition(":") for cell in first_line(path).split("\t")]
     types = {column: kind for column, _, kind in header}
     columns = match(fields, types)
@@ -209,6 +211,7 @@ def _json_files(folder: Path) -> list[Source]:
 
 
 def _first_keys(source: Source) -> list[str]:
+    # a file of another kind is passed over, not refused
     try:
         first = json.loads(first_line(source.path))
     except ValueError:

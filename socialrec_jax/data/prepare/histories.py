@@ -37,8 +37,10 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     in `prepare`.
     """
     sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
+    # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+    files = [source.path for source in sources]
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:
         parts = engine.stage("events", sources)
         check_share(engine, "events", parts, config.max_bad_share)
         check_has_times(*engine.fill_times())
@@ -50,6 +52,7 @@ def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
     type_names = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
 
+    # an unknown type must not drop the event: the item is what counts
     type_of = {name: number for number, name in enumerate(world.event_types)}
     type_numbers = np.array([type_of.get(name, -1) for name in type_names])
     items = world.items.ids.lookup(item_ids)[events.items]
@@ -96,7 +99,7 @@ def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     (source,) = sources_under(path)
     synonyms = schema.USER if kind == "user" else schema.ITEM
     field = schema.Field("id", "id", (*synonyms, "id"))
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), [path]) as engine:
         columns = engine.columns_of(source)
         matched = schema.match([field], columns)
         if not matched:

@@ -20,6 +20,7 @@ TEXTS = ("titles", "descriptions", "tags", "categories")
 
 def numbers_of(known: Strings, ids: Strings) -> np.ndarray:
     """The number [n] int64 of each id: the known one, or the next free ones in the order of ids."""
+    # the ids come in the order of their md5, so newcomers keep that order among themselves
     numbers = known.lookup(ids.tolist())
     is_new = numbers < 0
     numbers[is_new] = len(known) + np.arange(is_new.sum())
@@ -82,6 +83,7 @@ def delete_events(events: Events, users: np.ndarray, items: np.ndarray) -> Event
 def renumber_friends(friends: Friends, users: np.ndarray, num_users: int) -> Friends:
     """The friend graph sorted by the new numbers of both ends; users: new number by old one."""
     owners, ids = users[_owners(friends)], users[friends.ids]
+    # by owner, then friend: the order that bisection below relies on
     order = np.lexsort((ids, owners))
     return Friends(
         offsets=offsets_of(owners[order], num_users),
@@ -173,12 +175,41 @@ def delete_items(items: Items, rows: np.ndarray) -> Items:
     return dataclasses.replace(items, prices=prices, available=available, vectors=vectors, **texts)
 
 
+def merge_attributes(
+    known: dict[str, Strings], added: dict[str, Strings], numbers: np.ndarray, num_known: int
+) -> dict[str, Strings]:
+    """The attributes of all users: the newest that is given, blank where none is.
+
+    numbers [u]: of the added users in the merged World, which has num_known users before them.
+    """
+    # as in SQL, `Region` and `region` are one attribute
+    known_by_plain_name = {name.lower(): name for name in known}
+    added_by_name = {known_by_plain_name.get(name.lower(), name): added[name] for name in added}
+    unknown = Strings.of([""] * num_known)
+    nothing_added = Strings.of([""] * len(numbers))
+    return {
+        name: _merge_attribute(
+            known.get(name, unknown), added_by_name.get(name, nothing_added), numbers
+        )
+        for name in {**known, **added_by_name}
+    }
+
+
+def _merge_attribute(known: Strings, added: Strings, numbers: np.ndarray) -> Strings:
+    # a blank attribute is unknown, and does not replace a known one
+    given = np.flatnonzero((numbers < len(known)) & ~added.blank)
+    given = given[np.argsort(numbers[given])]
+    new_rows = np.flatnonzero(numbers >= len(known))
+    return known.replaced(numbers[given], added[given]).extended(added[new_rows])
+
+
 def _owners(friends: Friends) -> np.ndarray:
     return np.repeat(np.arange(len(friends.offsets) - 1), np.diff(friends.offsets))
 
 
 def _padded_slices(offsets: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Starts and stops of `count` slices: those of the offsets, then empty ones at the end."""
+    # newcomers have no known rows, and their place is behind all others
     padding = np.full(count + 1 - len(offsets), offsets[-1])
     padded = np.concatenate([offsets, padding])
     return padded[:-1], padded[1:]
@@ -196,6 +227,7 @@ def _newest(
     count = max(len(known), int(numbers.max(initial=-1)) + 1)
     merged = np.empty(count, known.dtype)
     merged[: len(known)] = known
+    # a new item has no known value, so what the reader filled in holds
     taken = is_given | (numbers >= len(known))
     merged[numbers[taken]] = added[taken]
     return merged

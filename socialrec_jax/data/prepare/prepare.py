@@ -43,6 +43,7 @@ def prepare(
         if manifests.is_same(out, source, files, settings, described):
             return World.open(out)
 
+        # a run that was trained on the former World cannot go on with another
         if not replace:
             _check_absent(out, source)
         with replaced_at_end(out) as folder:
@@ -60,13 +61,20 @@ def _check_absent(out: Path, source: Path) -> None:
 
 
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
-    with open_engine(folder) as engine:
+    with open_engine(folder, files_of(tables)) as engine:
         columns = read_columns(engine, tables, config, folder)
-        engine.write_users(folder / "users.parquet")
 
     splits = split_events(columns.events, split, config)
-    parts = (columns.user_ids, columns.events, splits, columns.friends, columns.items)
-    world = World(folder, {}, *parts)
+    world = World(
+        path=folder,
+        manifest={},
+        user_ids=columns.user_ids,
+        events=columns.events,
+        event_splits=splits,
+        friends=columns.friends,
+        items=columns.items,
+        attributes=columns.attributes,
+    )
     contents = manifests.contents(world)
     contents["counts"] |= columns.counts
     return world.with_manifest({**contents, "event_types": columns.event_types})

@@ -81,6 +81,7 @@ class Source:
 def source_of(path: Path) -> Source | None:
     """How a file is read by its suffix; None for an unknown suffix."""
     suffix = Path(path.stem).suffix if path.suffix in (".gz", ".zst") else path.suffix
+    # unknown kinds are the caller's to refuse: only it knows if the file was named
     if suffix not in KINDS:
         return None
     if KINDS[suffix] != "text":
@@ -88,6 +89,7 @@ def source_of(path: Path) -> Source | None:
 
     if suffix == ".tsv":
         return Source(path, "text", delimiter="\t")
+    # spreadsheets of many countries write `;` into a .csv
     header = first_line(path)
     return Source(path, "text", delimiter=max(",;\t", key=header.count))
 
@@ -126,6 +128,7 @@ def _is_hidden(path: Path) -> bool:
 def header_of(source: Source) -> list[str]:
     """The column names of a text file. BadData: the file is empty, or names repeat or are blank."""
     names = list(source.names or _first_row(source))
+    # SQL does not tell `User` from `user`
     distinct = {name.lower() for name in names}
     if len(distinct) < len(names) or not all(names):
         listed = ", ".join(names)

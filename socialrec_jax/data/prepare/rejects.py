@@ -36,6 +36,7 @@ def reject_all(
     for table, key in KEYS.items():
         counts[f"repeated_{table}"] = engine.reject_repeats(table, key)
 
+    # a generator: a file is walked for its lines only while they are written
     rejects = (
         reject for table, parts in staged.items() for reject in find_rejects(engine, table, parts)
     )
@@ -45,6 +46,7 @@ def reject_all(
 
 def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share: float) -> int:
     """The number of bad rows of a table; BadData where their share is above max_bad_share."""
+    # what could not be taken apart is in no table, but bad all the same
     bad, rows = engine.count_rows(table)
     unparsed = sum(len(part.unparsed) for part in parts)
     bad, rows = bad + unparsed, rows + unparsed
@@ -114,6 +116,7 @@ def _lines(
             line_of_record[record.number] = record.line
         if record.row in bad_rows:
             line_of_row[record.row] = record.line
+        # the rest of a large file need not be read
         if len(line_of_row) + len(line_of_record) == len(bad_rows) + len(bad_records):
             break
     return line_of_row, line_of_record
@@ -127,6 +130,7 @@ def _walk(part: Part) -> Iterator[_Record]:
     row = part.first_row
     for number, (line, is_blank) in enumerate(records(part.source), 1):
         is_header = has_header and number == 1
+        # DuckDB passes over blank lines of text, and makes a row of a blank JSON line
         is_skipped = is_blank and is_text
         if number in unparsed or is_header or is_skipped:
             yield _Record(number, None, line)

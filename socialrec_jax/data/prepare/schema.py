@@ -30,6 +30,7 @@ DST = (
     *("dst", "target", "targetid", "to", "friend", "friendid"),
     *("contactid", "followee", "trustee", "user2"),
 )
+# `weight` is a rating in some public sets; in a social table it is the edge's own
 VALUE = ("value", "rating", "score", "overall", "stars", "weight")
 TYPE = ("eventtype", "event", "type", "action", "behavior", "behaviour", "behaviortype")
 MAX_EVENT_TYPES = 256  # they are stored as uint8
@@ -80,6 +81,7 @@ def match(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
     by_plain_name: dict[str, str] = {}
     for column in columns:
         plain_name = re.sub(r"[\W_]", "", column.lower())
+        # of `User_ID` and `userid` the first in the file counts
         by_plain_name.setdefault(plain_name, column)
 
     matched = {}

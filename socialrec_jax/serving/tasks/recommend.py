@@ -64,6 +64,7 @@ def recommend(
     columns = schema(engine.world.event_types)
     allowed = _allowed_items(engine.world, options.allow, options.block)
     user_ids, query = _query(engine, as_of, users, options.histories)
+    # A generator: scores of all users need not fit into memory.
     parts = engine.recommend(query, k=options.k, repeats=options.repeats, allowed=allowed)
     names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
     tables = (_table(part, *names, columns) for part in parts)
@@ -103,6 +104,7 @@ def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.nda
         allowed[find_numbers(world.items.ids, allow, "item")] = True
     if block is not None:
         allowed[find_numbers(world.items.ids, block, "item")] = False
+    # Without any item every user's list would be empty.
     if not allowed.any():
         raise BadData("--allow and --block leave no item to recommend")
     return allowed

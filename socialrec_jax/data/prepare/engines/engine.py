@@ -133,14 +133,6 @@ class Engine(Protocol):
         """What is known of every item by number, and whether its availability is said [V] bool."""
         ...
 
-    def write_users(self, path: Path) -> None:
-        """Write the parquet file of users by number: user_id, then the attributes as text."""
-        ...
-
-    def merge_users(self, former: Path, rows: np.ndarray, deleted: np.ndarray, path: Path) -> None:
-        """Write the parquet file `former` with these users added or their attributes renewed.
-
-        rows: the row [U] that each user of this engine has in the new file, at most once each.
-        deleted: rows of `former` that become blank.
-        """
+    def attributes(self) -> dict[str, Strings]:
+        """The attributes of users by name, each in the order of users; unknown is blank."""
         ...

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from socialrec_jax.data.prepare.engines.duckdb.engine import open_duckdb
 from socialrec_jax.data.prepare.engines.engine import Engine
 
 
-def open_engine(folder: Path) -> contextlib.AbstractContextManager[Engine]:
-    """The engine that prepares Worlds; it works in `folder` and leaves it as it was."""
-    return open_duckdb(folder)
+def open_engine(folder: Path, files: Iterable[Path]) -> contextlib.AbstractContextManager[Engine]:
+    """The engine that reads these files; it works in `folder` and leaves it as it was."""
+    return open_duckdb(folder, files)

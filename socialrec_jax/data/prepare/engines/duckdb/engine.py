@@ -31,14 +31,17 @@ from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
+# Tables of smaller files are staged in memory: there a statement need not wait for the disk, which
+# is most of the time that a small append takes. They too spill above the limit.
+IN_MEMORY_BYTES = 32 << 20
 
 
 @contextlib.contextmanager
-def open_duckdb(folder: Path) -> Iterator[DuckDBEngine]:
+def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
-    database = folder / "scratch.duckdb"
-    spill = folder / "spill"
-    con = duckdb.connect(str(database))
+    database, spill = folder / "scratch.duckdb", folder / "spill"
+    is_small = sum(file.stat().st_size for file in files) < IN_MEMORY_BYTES
+    con = duckdb.connect(":memory:" if is_small else str(database))
     try:
         con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
         # ties in time keep the order of the file
@@ -138,9 +141,5 @@ class DuckDBEngine(Engine):
     def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
         return tables.items(self.con, ids)
 
-    def write_users(self, path: Path) -> None:
-        tables.write_users(self.con, self.staged["users"].extras, path)
-
-    def merge_users(self, former: Path, rows: np.ndarray, deleted: np.ndarray, path: Path) -> None:
-        attributes = self.staged["users"].extras
-        tables.merge_users(self.con, attributes, former, rows, deleted, path)
+    def attributes(self) -> dict[str, Strings]:
+        return tables.attributes(self.con, self.staged["users"].extras)

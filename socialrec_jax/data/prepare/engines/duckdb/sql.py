@@ -31,6 +31,7 @@ def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str
     """Columns of a table without NULLs, in row order: the peak of memory is them and one slice."""
     size = count_rows(con, table)
     columns = {column: np.empty(size, kind) for column, kind in types.items()}
+    # the slice ends where its rows do, which the last one shows
     start = 0
     for part in _slices(con, table, ", ".join(types), size):
         end = start
@@ -43,8 +44,8 @@ def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str
 
 def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str) -> Strings:
     """A text column in row order; NULL is the empty string."""
-    selected = f"coalesce({column}, '') AS {column}"
-    parts = [part[column] for part in _slices(con, table, selected, count_rows(con, table))]
+    selected = f"coalesce({column}, '') AS value"
+    parts = [part["value"] for part in _slices(con, table, selected, count_rows(con, table))]
     return Strings.of(np.concatenate(parts).tolist() if parts else [])
 
 

@@ -122,6 +122,7 @@ def _reject_minority(
         WHERE bad IS NULL AND {key} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1
         """
     ).fetchall()
+    # the unit of most rows is right: a stray one would otherwise move an event by centuries
     if len(counts) > 1:
         most_frequent = counts[0][0]
         differs = f"{key} <> {most_frequent}"
@@ -133,6 +134,7 @@ def _match(source: Source, table: str, types: Mapping[str, str]) -> dict[str, st
     fields = TABLES[table]
     columns = schema.match(fields, types)
     known = {*columns, *source.derived}
+    # named together, so that one run says all that is missing
     missing = [field.name for field in fields if field.required and field.name not in known]
     if missing:
         raise BadData(
@@ -216,9 +218,11 @@ def _expressions(
         selected.append(values.value_sql(field.kind, column, sql_type))
         if field.kind == "time":
             selected.append(values.unit_sql(column, sql_type))
+        # a field that the file lacks cannot be bad
         if column != "NULL":
             checks += values.checks_of(field.kind, field.name, column, sql_type)
 
+    # files of one table may differ in their extra columns
     present = [extra for extra in staged.extras if extra in types]
     if staged.table == "items":
         selected.append(values.vector_sql(present))
@@ -258,6 +262,7 @@ def _is_vector(
     if sql_type not in ("VARCHAR", "ARRAY"):
         return bool(values.NUMERIC.match(sql_type.split("[")[0])) and sql_type.endswith("]")
 
+    # text may hold a list of numbers; the first value that is not blank decides
     quoted = name(column)
     with readable(source.path, *FILE_ERRORS):
         first = con.execute(

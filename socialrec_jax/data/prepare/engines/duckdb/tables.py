@@ -7,14 +7,13 @@ peak of memory is the finished column and one slice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import duckdb
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
-from socialrec_jax.data.prepare.engines.duckdb.sql import fetch, fetch_strings, name, text
+from socialrec_jax.data.prepare.engines.duckdb.sql import fetch, fetch_strings, name
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
 
@@ -92,6 +91,7 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
         ORDER BY u.number, e.time, e.row
         """
     )
+    # numbers fit into 32 bits: two billion users or items at most
     kinds = {"user": np.int32, "item": np.int32, "time": np.int64}
     rows = fetch(con, "sorted_events", **kinds, type=np.uint8, value=np.float32)
     offsets = offsets_of(rows["user"], num_users)
@@ -175,76 +175,20 @@ def _vectors(con: duckdb.DuckDBPyConnection, count: int) -> np.ndarray:
     return vectors
 
 
-def write_users(con: duckdb.DuckDBPyConnection, attributes: Sequence[str], path: Path) -> None:
-    """See `Engine.write_users`."""
-    columns = "".join(
-        f", {name('extra ' + attribute)} AS {name(stored)}"
-        for attribute, stored in _stored_names(attributes).items()
-    )
+def attributes(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, Strings]:
+    """See `Engine.attributes`."""
+    if not names:
+        return {}
     con.execute(
-        f"""
-        COPY (
-            SELECT id AS user_id{columns}
-            FROM user_ids LEFT JOIN users ON id = user ORDER BY number
-        ) TO {text(path)} (FORMAT parquet)
+        """
+        CREATE TABLE sorted_users AS
+        SELECT users.* EXCLUDE (row, user, bad, raw) FROM user_ids LEFT JOIN users ON id = user
+        ORDER BY number
         """
     )
-
-
-def merge_users(
-    con: duckdb.DuckDBPyConnection,
-    attributes: Sequence[str],
-    former: Path,
-    rows: np.ndarray,
-    deleted: np.ndarray,
-    path: Path,
-) -> None:
-    """See `Engine.merge_users`; a new attribute that is blank leaves the known one."""
-    # the only known rows that enter the engine: parquet is read and written by nothing else here
-    con.register("new_rows", {"number": np.arange(len(rows)), "row": rows})
-    con.register("deleted_rows", {"row": deleted.astype(np.int64)})
-    # a deleted user has no row on either side of the first join, so the second adds a blank one
-    con.execute(
-        f"""
-        COPY (
-            SELECT coalesce(known.user_id, new.id, '') AS user_id
-                {_merged_attributes(con, attributes, former)}
-            FROM (
-                SELECT * FROM read_parquet({text(former)}, file_row_number=true)
-                    ANTI JOIN deleted_rows ON file_row_number = deleted_rows.row
-            ) AS known
-            FULL OUTER JOIN (
-                SELECT * FROM new_rows JOIN user_ids USING (number)
-                    LEFT JOIN (SELECT * EXCLUDE (row) FROM users) ON id = user
-            ) AS new ON known.file_row_number = new.row
-            FULL OUTER JOIN deleted_rows ON deleted_rows.row = known.file_row_number
-            ORDER BY coalesce(known.file_row_number, new.row, deleted_rows.row)
-        ) TO {text(path)} (FORMAT parquet)
-        """
-    )
-
-
-def _merged_attributes(
-    con: duckdb.DuckDBPyConnection, attributes: Sequence[str], former: Path
-) -> str:
-    """SQL of all attributes: the known columns in their order, then those that are new."""
-    described = con.execute(f"DESCRIBE SELECT * FROM read_parquet({text(former)})").fetchall()
-    names = {column.lower(): column for column, *_ in described if column != "user_id"}
-    values = {key: [f"known.{name(column)}"] for key, column in names.items()}
-    # SQL does not tell `Region` from `region`, so they are one attribute
-    for attribute, stored in _stored_names(attributes).items():
-        key = stored.lower()
-        names.setdefault(key, stored)
-        values.setdefault(key, []).insert(0, f"new.{name('extra ' + attribute)}")
-    return "".join(
-        f", coalesce({', '.join(values[key])}) AS {name(column)}" for key, column in names.items()
-    )
-
-
-def _stored_names(attributes: Sequence[str]) -> dict[str, str]:
-    """Attribute -> its column in the parquet file; `user_id` is the name of the id."""
     return {
-        attribute: "user_id_1" if attribute == "user_id" else attribute for attribute in attributes
+        attribute: fetch_strings(con, "sorted_users", name("extra " + attribute))
+        for attribute in names
     }
 
 

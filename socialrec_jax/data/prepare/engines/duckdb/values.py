@@ -136,6 +136,7 @@ def _id_conditions(column: str, sql_type: str) -> list[tuple[str, str]]:
 def _time_sql(column: str, sql_type: str) -> str:
     if DATED.match(sql_type):
         return f"epoch({column})"
+    # a column of text may hold unix seconds, ISO times, or both
     number = f"try_cast({column} AS DOUBLE)"
     if not STRING.match(sql_type):
         return number
@@ -144,6 +145,7 @@ def _time_sql(column: str, sql_type: str) -> str:
 
 def _text_sql(column: str, sql_type: str, separator: str) -> str:
     """Plain text, or the texts of a list joined by the separator."""
+    # parquet has typed lists, JSON lists come as text
     if sql_type.endswith("[]"):
         return f"array_to_string({column}::VARCHAR[], '{separator}')"
     if sql_type not in ("ARRAY", "MIXED"):
