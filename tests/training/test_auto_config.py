@@ -72,5 +72,5 @@ def test_out_of_range_and_unresolved_settings_are_named():
         check(Config(model=ModelConfig(dropout=0.9)))
     with pytest.raises(TypeError, match="depth"):
         from_json('{"model": {"depth": 3}}')
-    with pytest.raises(ValueError, match="not resolved"):
+    with pytest.raises(ValueError, match="not completed"):
         required(None)

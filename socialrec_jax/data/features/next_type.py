@@ -96,7 +96,9 @@ def _count_features(
     shares = counts / at_least_one
     last_row = np.maximum(history_ends - 1, 0)
     last_type = np.where(length > 0, one_hot[events.types[last_row]], 0)
-    return np.concatenate([np.log1p(counts), shares, last_type, np.log(at_least_one)], axis=1)
+    log_counts = np.log1p(counts)
+    log_length = np.log(at_least_one)
+    return np.concatenate([log_counts, shares, last_type, log_length], axis=1)
 
 
 def _standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -121,8 +123,9 @@ def _fit_weights(x: np.ndarray, types: np.ndarray, num_event_types: int) -> np.n
         cross_entropy = -np.mean(np.log(of_true_type + 1e-12))
         loss = cross_entropy + _L2 / 2 * np.sum(weights**2)
         errors = probabilities - one_hot
-        gradient = x.T @ errors / len(x) + _L2 * weights
-        return float(loss), gradient.reshape(-1)
+        gradient = x.T @ errors / len(x)
+        penalised = gradient + _L2 * weights
+        return float(loss), penalised.reshape(-1)
 
     start = np.zeros(shape[0] * shape[1])
     result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B")
