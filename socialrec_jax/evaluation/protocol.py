@@ -82,15 +82,20 @@ def held_out(world: World, part: int, focus: Sequence[int] = ()) -> EvaluationQu
     evaluated, counts = np.unique(users, return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     query = query_as_of(world, evaluated, as_of)
-    item_counts = np.bincount(events.items[world.event_splits == TRAIN], minlength=world.num_items)
     return EvaluationQueries(
         query=dataclasses.replace(query, request_times=events.times[rows[offsets[:-1]]]),
         seen=events.histories(evaluated, query.history_ends),
         targets=Pairs(offsets, np.asarray(events.items[rows])),
         target_rows=rows,
         dropped=int((~is_new).sum()),
-        item_counts=item_counts,
+        item_counts=_training_counts(world),
     )
+
+
+def _training_counts(world: World) -> np.ndarray:
+    """Training events of each item [V]."""
+    items = world.events.items[world.event_splits == TRAIN]
+    return np.bincount(items, minlength=world.num_items)
 
 
 def _held_out_events(world: World, part: int) -> tuple[np.ndarray, np.ndarray]:

@@ -73,14 +73,17 @@ class Reranker:
         for generated in self.generator.generate(inputs, states, query, seen, allowed, k):
             yield self._sorted(generated)
 
+    def _scores(self, logits: np.ndarray) -> np.ndarray:
+        """What candidates are sorted by [q, C], of logits [q, C, A]."""
+        # The logit of "any of these types" is close to their log-sum-exp.
+        sorted_by = logits[..., self.focus] if self.focus else logits
+        return np.logaddexp.reduce(sorted_by, axis=-1)
+
     def _sorted(self, generated: GeneratedCandidates) -> RankedLists:
         candidates = generated.candidates
         size = self.generator.features.chunk
         logits = map_padded(self._logits, self._shared, candidates, size)
-        # The logit of "any of these types" is close to their log-sum-exp.
-        sorted_by = logits[..., self.focus] if self.focus else logits
-        scores = np.logaddexp.reduce(sorted_by, axis=-1)
-        scores = np.where(candidates.exists, scores, -np.inf)
+        scores = np.where(candidates.exists, self._scores(logits), -np.inf)
         # Stable: among equal scores the earlier source comes first.
         order = np.argsort(-scores, axis=1, kind="stable")
         sorted_logits = np.take_along_axis(logits, order[..., None], 1)
