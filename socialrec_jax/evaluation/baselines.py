@@ -161,8 +161,8 @@ def tune_user_knn(
 
 def popular(events: Events, history_ends: np.ndarray, num_items: int) -> np.ndarray:
     """Visible events of each item [V] float32."""
-    visible = np.arange(len(events.items)) < history_ends[events.owners]
-    counts = np.bincount(events.items[visible], minlength=num_items)
+    visible = events.items[events.visible(history_ends)]
+    counts = np.bincount(visible, minlength=num_items)
     return counts.astype(np.float32)
 
 

@@ -89,6 +89,7 @@ def labels(
 
 def _query_of_target(queries: EvaluationQueries) -> np.ndarray:
     """The query [M] that each target belongs to."""
+    # Targets lie query by query, so their owners are a run of each number.
     targets_per_query = np.diff(queries.targets.offsets)
     return np.repeat(np.arange(len(queries)), targets_per_query)
 

@@ -27,6 +27,7 @@ def per_query(
 
 
 def _metrics_at(k: int, ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
+    # A query without hits is 0 in all of them.
     hits = _sum_by_query(ranks <= k, offsets)
     recall = hits / np.diff(offsets)
     precision = hits / k
@@ -43,6 +44,7 @@ def _metrics_at(k: int, ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.
 
 
 def _ndcg(k: int, ranks: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    # More targets than places cannot all be in the top k.
     num_targets = np.diff(offsets)
     gains = np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
     ideal_gains = _ideal_gains(k)[np.minimum(k, num_targets)]

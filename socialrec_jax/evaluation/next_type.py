@@ -30,14 +30,18 @@ def evaluate(
         is_type = types == number
         # With one class alone there are no pairs to order.
         if is_type.any() and not is_type.all():
-            # Clipped, so that one wrong certainty does not make the loss infinite.
-            probability = np.clip(probabilities[:, number], 1e-7, 1 - 1e-7)
-            results[name] = {
-                "auc": roc_auc(probability, is_type),
-                "log_loss": _log_loss(probability, is_type),
-                "share": float(is_type.mean()),
-            }
+            results[name] = _binary_metrics(probabilities[:, number], is_type)
     return results
+
+
+def _binary_metrics(probability: np.ndarray, is_type: np.ndarray) -> dict[str, float]:
+    # Clipped, so that one wrong certainty does not make the loss infinite.
+    probability = np.clip(probability, 1e-7, 1 - 1e-7)
+    return {
+        "auc": roc_auc(probability, is_type),
+        "log_loss": _log_loss(probability, is_type),
+        "share": float(is_type.mean()),
+    }
 
 
 def _log_loss(probability: np.ndarray, is_type: np.ndarray) -> float:

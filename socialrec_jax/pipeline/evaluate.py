@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
+
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features.next_type import NextTypeRegression
-from socialrec_jax.data.query import query_as_of
+from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics, next_type, protocol, segments
 from socialrec_jax.evaluation.evaluator import evaluate_ranker, evaluate_retriever
@@ -189,8 +191,7 @@ def _next_event_of_part(engine: Engine, regression: NextTypeRegression, split: i
     world = engine.world
     users, rows = next_type.next_type_queries(world, split)
     types = world.events.types[rows]
-    query = query_as_of(world, users, AsOf.before(split))
-    query = engine.with_friends(dataclasses.replace(query, request_times=world.events.times[rows]))
+    query = _query_before_events(engine, users, rows, split)
 
     # Counts alone are the baseline of the model's predictions.
     predictions = {
@@ -201,6 +202,14 @@ def _next_event_of_part(engine: Engine, regression: NextTypeRegression, split: i
         name: next_type.evaluate(probabilities, types, world.event_types)
         for name, probabilities in predictions.items()
     }
+
+
+def _query_before_events(engine: Engine, users: np.ndarray, rows: np.ndarray, split: int) -> Query:
+    """Users [Q] just before the events in rows [Q], the first ones of a held-out part."""
+    query = query_as_of(engine.world, users, AsOf.before(split))
+    # Only models that see the request time read it.
+    request_times = engine.world.events.times[rows]
+    return engine.with_friends(dataclasses.replace(query, request_times=request_times))
 
 
 def _speed(progress: StageProgress) -> dict:

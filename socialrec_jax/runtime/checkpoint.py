@@ -81,6 +81,7 @@ class Checkpoints:
         except OSError as error:
             raise _disk_error(target, error) from error
 
+        # Two stay, so that a damaged newest step has one to fall back on.
         for old in self.steps()[:-2]:
             if old not in keep:
                 self._delete(old)
@@ -97,6 +98,7 @@ class Checkpoints:
                 shutil.rmtree(path)
 
     def _check_space(self, state: object) -> None:
+        # A full disk in the middle of a write leaves files that block later ones.
         self.folder.mkdir(parents=True, exist_ok=True)
         needed = _SPACE_FACTOR * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free

@@ -90,6 +90,7 @@ def across_processes(tree: Tree) -> Tree:
     """
     if jax.process_count() == 1:
         return tree
+    # The mesh of a global array has the devices of all processes.
     mesh = _mesh(jax.devices())
     return jax.tree.map(
         lambda x: multihost_utils.host_local_array_to_global_array(x, mesh, x.sharding.spec), tree
@@ -119,6 +120,7 @@ def of_all_processes(tree: Tree) -> Tree:
     """
     if jax.process_count() == 1:
         return tree
+    # Tiled: the shards are joined along their rows, without a new axis.
     return multihost_utils.process_allgather(across_processes(tree), tiled=True)
 
 
@@ -141,6 +143,7 @@ def split_over_devices(tree: Tree) -> Tree:
 
 def join_devices(tree: Tree) -> Tree:
     """The inverse of split_over_devices, on the host."""
+    # np.asarray waits for the devices, so this is where an asynchronous call ends.
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), tree)
 
 

@@ -97,6 +97,7 @@ def broadcast_from_main(function: Callable[[], Any]) -> Any:
     if client is None:
         return function()
 
+    # All processes count their broadcasts alike, so the number names the same one everywhere.
     key = f"socialrec_jax/{next(_broadcast_numbers)}"
     result = _send(client, key, function) if is_main() else _receive(client, key)
     client.wait_at_barrier(f"{key}/barrier", _TIMEOUT_MS)

@@ -145,10 +145,12 @@ def _delete(known: World, deleted: Deletions) -> World:
 
 
 def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) -> World:
+    # The new columns are numbered among themselves; these are their numbers in the World.
     users = merge.numbers_of(known.user_ids, added.user_ids)
     items = merge.numbers_of(known.items.ids, added.items.ids)
     user_ids = merge.extend_ids(known.user_ids, added.user_ids, users)
 
+    # Events and friends are merged when both sides have the same numbers.
     event_types, types = _merge_types(known.event_types, added.event_types)
     added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
     events = merge.merge_events(known.events, added_events)
@@ -169,5 +171,6 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
 
 def _merge_types(known: list[str], added: list[str]) -> tuple[list[str], np.ndarray]:
     """All event types, and the number among them of each added one."""
+    # Known types keep their numbers, since models have learnt them.
     event_types = checked_types([*known, *(name for name in added if name not in known)])
     return event_types, np.array([event_types.index(name) for name in added], np.int64)

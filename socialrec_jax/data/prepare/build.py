@@ -108,7 +108,10 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
         raise BadData("events: no event is left")
     if split == "leave-one-out":
         return _leave_one_out(events)
+    return _split_by_time(events, config)
 
+
+def _split_by_time(events: Events, config: DataConfig) -> np.ndarray:
     shares = np.array([1 - config.test_share - config.validation_share, 1 - config.test_share])
     # the event at each place opens the next part, with all events of the same second
     places = np.minimum((shares * len(events.times)).astype(np.int64), len(events.times) - 1)
@@ -141,9 +144,11 @@ def check_target(out: Path) -> None:
 def replaced_at_end(out: Path) -> Iterator[Path]:
     """A folder beside `out` that becomes `out` when all went well, and vanishes otherwise."""
     folder, former = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.former")
-    for leftover in (folder, former):  # of a kill
+    # A killed process may have left them.
+    for leftover in (folder, former):
         shutil.rmtree(leftover, ignore_errors=True)
     folder.mkdir(parents=True)
+    # Beside `out`, so that both lie on one file system and a rename is atomic.
     try:
         yield folder
         # renamed away first: a kill in the middle of a removal must not leave half a World

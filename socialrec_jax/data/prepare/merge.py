@@ -53,6 +53,7 @@ def merge_events(known: Events, added: Events) -> Events:
 
     added: numbered as in the merged World, with all its users.
     """
+    # Newcomers have empty slices of known events.
     starts, stops = _padded_slices(known.offsets, added.num_users)
     owners = added.owners
     # behind the known events of the same second
@@ -70,6 +71,7 @@ def merge_events(known: Events, added: Events) -> Events:
 
 def delete_events(events: Events, users: np.ndarray, items: np.ndarray) -> Events:
     """The events of neither these users [U] bool nor these items [V] bool."""
+    # Rows stay in their order, so nothing needs to be sorted.
     keep = ~(users[events.owners] | items[events.items])
     return Events(
         offsets=offsets_of(events.owners[keep], events.num_users),
@@ -123,6 +125,7 @@ def merge_friends(known: Friends, added: Friends) -> Friends:
 def delete_friends(friends: Friends, users: np.ndarray) -> Friends:
     """The friendships that none of these users [U] bool has."""
     owners = _owners(friends)
+    # A friendship goes with either of its two ends.
     keep = ~(users[owners] | users[friends.ids])
     return Friends(
         offsets=offsets_of(owners[keep], len(users)),
@@ -141,6 +144,7 @@ def merge_items(
     the added ones. Of price and availability the newest that is given holds. numbers [n]: of the
     added items in the merged World. BadData: the vectors have another width than the known ones.
     """
+    # Items of events may come before their description does.
     new_rows = np.flatnonzero(numbers >= len(known.ids))
     filled_rows = _rows_that_describe(known, added, numbers)
     filled = numbers[filled_rows]
@@ -167,6 +171,7 @@ def merge_items(
 
 def delete_items(items: Items, rows: np.ndarray) -> Items:
     """The items without id, texts, price and vector in these rows, which rise; none available."""
+    # Nothing of the item may be readable in the files of the next generation.
     blank = [""] * len(rows)
     prices, available = np.array(items.prices), np.array(items.available)
     vectors = np.array(items.vectors)

@@ -102,8 +102,9 @@ def friends(
     con: duckdb.DuckDBPyConnection, num_users: int, direction: str
 ) -> tuple[Friends, dict[str, int]]:
     """See `Engine.friends`."""
+    # Counted before the direction doubles them.
     dropped = _count_dropped_edges(con)
-    # counted before the direction doubles them
+    # A user is no friend of their own, whatever the file says.
     edges = " UNION ALL ".join(
         f"SELECT {way}, weight, time FROM social WHERE src <> dst" for way in _WAYS[direction]
     )
@@ -136,6 +137,7 @@ def _count_dropped_edges(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> tuple[Items, np.ndarray]:
     """See `Engine.items`; a vector that an item lacks is zeros."""
+    # Items that only events name have a row too, with blanks.
     con.execute(
         """
         CREATE TABLE sorted_items AS
@@ -193,6 +195,7 @@ def attributes(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str
 
 
 def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
+    # The id breaks the tie of two equal hashes, so the order is total.
     con.execute(
         f"""
         CREATE TABLE {table} AS
