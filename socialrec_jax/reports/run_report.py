@@ -91,7 +91,7 @@ def _tiles(test: dict, train: dict) -> dict[str, str]:
 
 
 def _curves(lines: list[dict], stage: str | None) -> tuple[figures.Curve, figures.Curve]:
-    """(loss, validation metric) over steps of one stage, or of all lines where no stage is known."""
+    """(loss, validation metric) over steps of one stage, or of all lines without a stage."""
     # Other stages have losses of another scale.
     of_stage = [line for line in lines if stage in (None, line.get("stage"))]
     selected = f"validation_{SELECT_BY}"

@@ -45,8 +45,10 @@ def test_recbole(tmp_path):
     world = world_of(
         tmp_path,
         {
-            "x.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t10\t4.5\t9.0\n",
-            "x.item": 'item_id:token\tname:token_seq\tgenre:token_seq\n10\t"Red" shoe\tA B\n11\tHat\tC\n',
+            "x.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+            "7\t10\t4.5\t9.0\n",
+            "x.item": "item_id:token\tname:token_seq\tgenre:token_seq\n"
+            '10\t"Red" shoe\tA B\n11\tHat\tC\n',
             "x.user": "user_id:token\tage:float\n7\t33\n",
             "x.net": "source_id:token\ttarget_id:token\n7\t8\n",
         },
@@ -93,17 +95,35 @@ def test_movielens_csv(tmp_path):
     [
         (
             {"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1400000000},
-            {"asin": "B1", "title": "Soap", "categories": [["Beauty", "Bath"]], "price": 3.5, "description": "Mild."},
+            {
+                "asin": "B1",
+                "title": "Soap",
+                "categories": [["Beauty", "Bath"]],
+                "price": 3.5,
+                "description": "Mild.",
+            },
             1400000000,
         ),
         (
-            {"user_id": "A1", "asin": "B9", "parent_asin": "B1", "rating": 5.0, "timestamp": 1588687728923},
-            {"parent_asin": "B1", "title": "Soap", "categories": ["Beauty", "Bath"], "price": "from 3.50",
-             "description": ["Mild", "soap"], "main_category": "All Beauty"},
+            {
+                "user_id": "A1",
+                "asin": "B9",
+                "parent_asin": "B1",
+                "rating": 5.0,
+                "timestamp": 1588687728923,
+            },
+            {
+                "parent_asin": "B1",
+                "title": "Soap",
+                "categories": ["Beauty", "Bath"],
+                "price": "from 3.50",
+                "description": ["Mild", "soap"],
+                "main_category": "All Beauty",
+            },
             1588687728,
         ),
     ],
-)  # fmt: skip
+)
 def test_amazon(tmp_path, review, product, seconds):
     other = {
         key: "B2" if value == "B1" else None if key == "price" else value
@@ -124,7 +144,8 @@ def test_hetrec_lastfm(tmp_path):
     world = world_of(
         tmp_path,
         {
-            "user_taggedartists-timestamps.dat": "userID\tartistID\ttagID\ttimestamp\n2\t52\t13\t1238536800000\n",
+            "user_taggedartists-timestamps.dat": "userID\tartistID\ttagID\ttimestamp\n"
+            "2\t52\t13\t1238536800000\n",
             "user_artists.dat": "userID\tartistID\tweight\n2\t51\t13883\n",
             "user_friends.dat": "userID\tfriendID\n2\t275\n275\t2\n",
             "artists.dat": 'id\tname\turl\tpictureURL\n52\tMorcheeba "live"\thttp://x\thttp://y\n',

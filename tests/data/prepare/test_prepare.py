@@ -4,7 +4,6 @@ half-written.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,80 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from socialrec_jax.config import DataConfig
-from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.duckdb import engine
-from socialrec_jax.data.prepare.histories import raw_events, read_ids
-from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, TEST, TRAIN, VALIDATION, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
+from tests.data.prepare.small_tables import flat, make, sequences, write_events, write_tables
 
 SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
-EVENTS = """
-    SELECT 'u' || (hash(range) % 7) AS user, 'i' || (hash(range * 3) % 11) AS item,
-        range // 4 AS timestamp, ['view', 'buy'][1 + (range % 3 = 0)::INT] AS event_type,
-        range % 5 AS value FROM range(100)"""
-SOCIAL = """
-    SELECT 'u' || range AS src, 'u' || (range * range + 1) % 9 AS dst, range AS weight
-    FROM range(9)"""
-ITEMS = """
-    SELECT 'i' || range AS item, 'Löffel, "' || range || '"' AS title, 'a|b' AS tags,
-        range / 2 AS price, range > 3 AS available, '[' || range || ', 0.5]' AS image_vector
-    FROM range(13)"""
-USERS = "SELECT 'u' || range AS user, range % 2 AS region FROM range(8)"
-TABLES = {"events": EVENTS, "social": SOCIAL, "items": ITEMS, "users": USERS}
-
-
-def write_tables(folder: Path, suffix: str = "csv") -> Path:
-    folder.mkdir(parents=True)
-    options = {
-        "parquet": "FORMAT parquet",
-        "csv": "FORMAT csv, HEADER",
-        "tsv": "FORMAT csv, HEADER, DELIMITER '\t'",
-    }
-    form = options.get(suffix.split(".")[0], "FORMAT json")
-    form += {"gz": ", COMPRESSION gzip", "zst": ", COMPRESSION zstd"}.get(suffix.split(".")[-1], "")
-    for table, query in TABLES.items():
-        duckdb.execute(f"COPY ({query}) TO '{folder}/{table}.{suffix}' ({form})")
-    return folder
-
-
-def write_events(folder: Path, rows: list[tuple]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [",".join("" if cell is None else str(cell) for cell in row) for row in rows]
-    (folder / "events.csv").write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
-    return folder
-
-
-def make(source: Path, out: Path, split="leave-one-out", **options) -> World:
-    return prepare(source, out, DataConfig(**options), split)
-
-
-def flat(world: World) -> dict[str, np.ndarray | list[str]]:
-    """Every column of a World by name."""
-    columns: dict = {"user_ids": list(world.user_ids), "splits": world.event_splits}
-    for table in ("events", "friends", "items"):
-        for field in dataclasses.fields(getattr(world, table)):
-            column = getattr(getattr(world, table), field.name)
-            columns[f"{table}.{field.name}"] = (
-                list(column) if isinstance(column, Strings) else column
-            )
-    return columns
-
-
-def sequences(world: World) -> dict[str, list[str]]:
-    bounds = world.events.offsets
-    return {
-        user: [world.items.ids[int(item)] for item in world.events.items[bounds[u] : bounds[u + 1]]]
-        for u, user in enumerate(world.user_ids)
-    }
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory) -> World:
-    folder = tmp_path_factory.mktemp("reference")
-    return make(write_tables(folder / "raw", "parquet"), folder / "world")
 
 
 @pytest.mark.parametrize(
@@ -316,50 +248,6 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     assert (folder / "events.csv").exists()
     with pytest.raises(InputMissing):
         make(tmp_path / "nowhere", tmp_path / "world")
-
-
-def test_histories_of_unseen_users_are_numbered_by_the_world(reference, tmp_path, caplog):
-    rows = [
-        ("new2", "i3", 5, "buy"),
-        ("new1", "i4", 2, "view"),
-        ("new2", "i1", 5, "rent"),
-        ("new2", "zz", 6, "buy"),
-    ]
-    rows += [("new2", "i2", 1, "view"), ("new3", "zz", 1, "buy")]
-    path = tmp_path / "histories.csv"
-    path.write_text(
-        "user,item,ts,event_type\n" + "\n".join(",".join(map(str, row)) for row in rows)
-    )
-    user_ids, events = raw_events(path, reference)
-    assert list(user_ids) == ["new2", "new1", "new3"]
-    assert events.offsets.tolist() == [0, 3, 4, 4]
-    assert [reference.items.ids[int(item)] for item in events.items] == ["i2", "i3", "i1", "i4"]
-    assert events.types.tolist() == [0, 1, 0, 0]
-    assert "2 of 6 events of unknown items dropped" in caplog.text
-    assert "1 of 6 events of unknown type" in caplog.text
-
-
-def test_seen_histories_read_back_as_the_world_has_them(reference, tmp_path):
-    user_ids, events = raw_events(write_tables(tmp_path / "raw", "csv"), reference)
-    for place, user in enumerate(user_ids):
-        u = list(reference.user_ids).index(user)
-        start, end = reference.events.offsets[u : u + 2]
-        for name in ("items", "times", "types", "values"):
-            mine = getattr(events, name)[events.offsets[place] : events.offsets[place + 1]]
-            np.testing.assert_array_equal(mine, getattr(reference.events, name)[start:end])
-
-
-def test_lists_of_ids(tmp_path):
-    (tmp_path / "ids.txt").write_text("a\n\n b \n")
-    (tmp_path / "ids.csv").write_text("Product ID,user\n7,x\n8,y\n")
-    duckdb.execute(f"COPY (SELECT 7 AS item) TO '{tmp_path}/ids.parquet'")
-    assert read_ids(tmp_path / "ids.txt", "user") == ["a", "b"]
-    assert read_ids(tmp_path / "ids.csv", "item") == ["7", "8"]
-    assert read_ids(tmp_path / "ids.parquet", "item") == ["7"]
-    with pytest.raises(BadData, match="no user column"):
-        read_ids(tmp_path / "ids.parquet", "user")
-    with pytest.raises(InputMissing):
-        read_ids(tmp_path / "none.txt", "user")
 
 
 @pytest.mark.parametrize("name", ["beauty_s3rec", "lastfm_s3social"])

@@ -62,8 +62,8 @@ def test_lines_of_bad_rows_in_each_part_of_a_folder(tmp_path):
     folder.mkdir()
     for part in "ab":
         duckdb.execute(
-            "COPY (SELECT 'u' AS user, nullif('i' || range, 'i2') AS item, range AS time FROM range(5)) "
-            f"TO '{folder}/{part}.parquet'"
+            "COPY (SELECT 'u' AS user, nullif('i' || range, 'i2') AS item, range AS time "
+            f"FROM range(5)) TO '{folder}/{part}.parquet'"
         )
     (folder / "c.jsonl").write_text(
         '{"user": 1, "item": 2, "ts": 3}\n\n{"user": 1,\n{"user": [1], "item": 2, "ts": 3}\n'
@@ -172,7 +172,8 @@ def test_an_unreadable_file_is_one_line(tmp_path, name, content, says):
 def test_a_truncated_zstandard_file_is_noticed(tmp_path):
     path = tmp_path / "events.csv.zst"
     duckdb.execute(
-        f"COPY (SELECT range AS user, hash(range) AS item, range AS ts FROM range(99999)) TO '{path}'"
+        "COPY (SELECT range AS user, hash(range) AS item, range AS ts FROM range(99999)) "
+        f"TO '{path}'"
     )
     assert len(read(path)[0]) == 99999
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

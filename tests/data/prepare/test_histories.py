@@ -1,0 +1,55 @@
+"""Histories of users that the World does not know, and lists of ids."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pytest
+
+from socialrec_jax.data.prepare.histories import raw_events, read_ids
+from socialrec_jax.errors import BadData, InputMissing
+from tests.data.prepare.small_tables import write_tables
+
+
+def test_histories_of_unseen_users_are_numbered_by_the_world(reference, tmp_path, caplog):
+    rows = [
+        ("new2", "i3", 5, "buy"),
+        ("new1", "i4", 2, "view"),
+        ("new2", "i1", 5, "rent"),
+        ("new2", "zz", 6, "buy"),
+    ]
+    rows += [("new2", "i2", 1, "view"), ("new3", "zz", 1, "buy")]
+    path = tmp_path / "histories.csv"
+    path.write_text(
+        "user,item,ts,event_type\n" + "\n".join(",".join(map(str, row)) for row in rows)
+    )
+    user_ids, events = raw_events(path, reference)
+    assert list(user_ids) == ["new2", "new1", "new3"]
+    assert events.offsets.tolist() == [0, 3, 4, 4]
+    assert [reference.items.ids[int(item)] for item in events.items] == ["i2", "i3", "i1", "i4"]
+    assert events.types.tolist() == [0, 1, 0, 0]
+    assert "2 of 6 events of unknown items dropped" in caplog.text
+    assert "1 of 6 events of unknown type" in caplog.text
+
+
+def test_seen_histories_read_back_as_the_world_has_them(reference, tmp_path):
+    user_ids, events = raw_events(write_tables(tmp_path / "raw", "csv"), reference)
+    for place, user in enumerate(user_ids):
+        u = list(reference.user_ids).index(user)
+        start, end = reference.events.offsets[u : u + 2]
+        for name in ("items", "times", "types", "values"):
+            mine = getattr(events, name)[events.offsets[place] : events.offsets[place + 1]]
+            np.testing.assert_array_equal(mine, getattr(reference.events, name)[start:end])
+
+
+def test_lists_of_ids(tmp_path):
+    (tmp_path / "ids.txt").write_text("a\n\n b \n")
+    (tmp_path / "ids.csv").write_text("Product ID,user\n7,x\n8,y\n")
+    duckdb.execute(f"COPY (SELECT 7 AS item) TO '{tmp_path}/ids.parquet'")
+    assert read_ids(tmp_path / "ids.txt", "user") == ["a", "b"]
+    assert read_ids(tmp_path / "ids.csv", "item") == ["7", "8"]
+    assert read_ids(tmp_path / "ids.parquet", "item") == ["7"]
+    with pytest.raises(BadData, match="no user column"):
+        read_ids(tmp_path / "ids.parquet", "user")
+    with pytest.raises(InputMissing):
+        read_ids(tmp_path / "none.txt", "user")
