@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, expect_close
 from benchmarks.harness.workloads import CATALOGUES, Catalogue
+from socialrec_jax.models.embedding_tables import in_number_order
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import row_adagrad
@@ -64,8 +65,9 @@ def rows_alone(name: str) -> Work:
 
     # An id may occur several times, and its gradients add up.
     rows, visits = np.unique(ids, return_counts=True)
-    # The shares of all devices, one after the other, are the whole table.
-    updated = np.asarray(state["table"].rows).reshape(-1, workload.width)
+    # The shares of all devices, one after the other, are the whole table in the order of shards.
+    placed = np.asarray(state["table"].rows).reshape(-1, workload.width)
+    updated = in_number_order(placed, len(table))
     moved = updated[rows] - table[rows]
     expected = _first_row_updates(table[rows], visits)
     devices = parallel.num_devices()

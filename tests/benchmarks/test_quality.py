@@ -34,8 +34,8 @@ def test_a_summary_is_mean_deviation_and_values_over_the_seeds():
 
 
 def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
-    monkeypatch.setattr(baselines, "_CHOICES", {})
-    monkeypatch.setattr(baselines, "_NEIGHBOUR_CHOICES", {})
+    monkeypatch.setattr(baselines, "_ITEM_KNN_CHOICES", {})
+    monkeypatch.setattr(baselines, "_USER_KNN_CHOICES", {})
     monkeypatch.setattr(ranker, "steps_for", lambda _: 16)
     counts = {
         "counts": {"users": USERS, "items": 40, "events": len(world.events.items)},
