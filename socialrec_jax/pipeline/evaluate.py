@@ -50,6 +50,10 @@ def _evaluate(
     progress: StageProgress,
     ranker: TrainedRanker | None,
 ) -> dict:
+    # ---- The engine as it serves: the retriever's own results do not depend on the ranker
+    if ranker is not None:
+        engine = engine.with_ranker(ranker.features, ranker.serving)
+
     # ---- Every model on the same queries
     queries = _held_out_queries(engine)
     results, calibration = _all_results(engine, queries, ranker)
@@ -83,7 +87,7 @@ def _held_out_queries(engine: Engine) -> QueriesByPart:
 def _all_results(
     engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
 ) -> tuple[ResultsByPart, dict]:
-    """ResultsByPart of all models, and the ranker's calibration."""
+    """Results of all models, and the ranker's calibration."""
     retriever = _retriever_results(engine, queries)
     ranked, calibration = _ranker_results(engine, queries, ranker)
     baselines = _baseline_results(engine.world, queries, ranker)
@@ -123,13 +127,12 @@ def _retriever_results(engine: Engine, queries: QueriesByPart) -> ResultsByPart:
 def _ranker_results(
     engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
 ) -> tuple[ResultsByPart, dict]:
-    """ResultsByPart, and the calibration on the test part. On the validation part, which the ranker
+    """Results, and the calibration on the test part. On the validation part, which the ranker
     learnt from, its results are those out of fold.
     """
     results: ResultsByPart = {part: {} for part in _PARTS}
     calibration = {}
     if ranker is not None:
-        engine = engine.with_ranker(ranker.features, ranker.serving)
         results["validation"]["ranker"] = ranker.out_of_fold
         if len(queries["test"]):
             result, calibration = evaluate_ranker(engine, queries["test"])

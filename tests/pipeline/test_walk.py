@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.synthetic import write_tables
-from socialrec_jax.data.world import World
+from socialrec_jax.data.world import BEFORE_TEST, TEST, World
+from socialrec_jax.evaluation import next_type
+from socialrec_jax.inference.engine import Engine
 from tests import workers
 
 EVALUATOR = workers.ROOT.parent / "shared" / "tools" / "judge.py"
@@ -110,6 +112,21 @@ def test_a_run_directory_explains_itself(walked):
     assert any("loss" in line for line in steps)
     assert any("validation_ndcg@10" in line for line in steps)
     assert list(run.glob("checkpoints/retriever/*/MANIFEST.json"))
+
+
+def test_the_next_event_is_predicted_by_the_engine_that_serves(walked):
+    """The ranker's counts are part of the prediction, in the report as in a loaded run."""
+    report = json.loads((walked / "run" / "report.json").read_text())
+    engine = Engine.load(walked / "run", BEFORE_TEST)
+    world = engine.world
+    users, event_rows = next_type.next_type_queries(world, TEST)
+    query = engine.query(users, BEFORE_TEST)
+    probabilities = engine.next_actions(engine.states(query), query)
+
+    types = world.events.types[event_rows]
+    expected = next_type.evaluate(probabilities, types, world.event_types)
+    for name, metrics in report["next_event"]["test"]["model"].items():
+        assert metrics == pytest.approx(expected[name], rel=1e-5)
 
 
 @pytest.fixture(scope="module")
