@@ -67,7 +67,7 @@ def _host_work(batches: TrainingBatches, timed: Any, check: Any) -> Work:
         check=check,
         unit="events",
         units_per_call=_events_per_step(batches),
-        padding_share=_padding_share(batches),
+        padding_share=1 - batches.fill_share,
         on_host=True,
     )
 
@@ -93,7 +93,7 @@ def with_step(name: str) -> Work:
         check=lambda carry: _check_steps(*carry, num_calls=len(supply.total.seconds)),
         unit="events",
         units_per_call=_events_per_step(batches),
-        padding_share=_padding_share(batches),
+        padding_share=1 - batches.fill_share,
         dtype=workload.dtype,
         devices=parallel.num_devices(),
         wait_share=supply.wait_share,
@@ -154,8 +154,3 @@ def _with_friends(name: str) -> Sequences:
 
 def _events_per_step(batches: TrainingBatches) -> float:
     return batches.targets_per_epoch / batches.steps_per_epoch
-
-
-def _padding_share(batches: TrainingBatches) -> float:
-    positions = batches.num_rows * batches.row_length
-    return 1 - batches.targets_per_epoch / positions

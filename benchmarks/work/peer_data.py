@@ -18,8 +18,7 @@ def write_sequences(world: World, file: Path) -> None:
     events = world.events
     history_ends, next_ends = world.history_ends(BEFORE_VALIDATION), world.history_ends(BEFORE_TEST)
     num_events = len(events.items)
-    # [E]
-    in_training = np.arange(num_events) < history_ends[events.owners]
+    in_training = events.visible(history_ends)
     first_held_out = events.items[np.minimum(history_ends, num_events - 1)]
     # -1: this user has no validation event.
     held_out = np.where(next_ends > history_ends, first_held_out, -1)

@@ -61,11 +61,10 @@ def sequences(shop: Path, width: int, goal: float) -> dict:
     curve = _Curve(engine_of, world, goal)
     _train(world, config, trainer, batches, curve)
     targets_per_step = batches.targets_per_epoch / batches.steps_per_epoch
-    positions = batches.num_rows * batches.row_length
     return {
         "system": f"socialrec_jax, width {width}",
         **curve.rates(trainer, targets_per_step),
-        "real_positions": batches.targets_per_epoch / positions,
+        "real_positions": batches.fill_share,
         "users_per_second": _users_per_second(curve.engine),
         "validation_ndcg_10": max(point[2] for point in curve.points),
         "curve": curve.points,
