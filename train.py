@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_training(arguments: list[str]) -> None:
+    started_at = time.perf_counter()
+
     # ---- Options: a preset or a file, and the command line over it
     options, config = read_options(arguments)
 
@@ -55,6 +58,7 @@ def run_training(arguments: list[str]) -> None:
     from socialrec_jax.pipeline.run import train
     from socialrec_jax.runtime import processes
     from socialrec_jax.runtime.run import RunDirectory
+    from socialrec_jax.runtime.timeline import timeline
 
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
     processes.initialize()
@@ -62,6 +66,7 @@ def run_training(arguments: list[str]) -> None:
     # ---- Training: pipeline/run.py has the stages in their order
     run = RunDirectory(options.run)
     with processes.held_by_main(run.lock()):
+        timeline.begin(run.timeline if processes.is_main() else None, started_at)
         report = train(run, options.source, config)
         print_summary(run, report)
 

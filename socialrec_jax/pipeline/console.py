@@ -11,6 +11,7 @@ from socialrec_jax.config import Config
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.load import model_for, uses_friends
 from socialrec_jax.models import attention
+from socialrec_jax.reports.stages import TIMELINE_LABELS
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import device_data, local_vocabulary
@@ -83,6 +84,7 @@ def print_summary(run: RunDirectory, report: dict) -> None:
         return  # all have the report, one prints it
     # A fixed width: logs have no terminal to ask for one.
     Console(width=80).print(_accuracy_table(report))
+    Console(width=80).print(_timeline_table(report["timeline"]))
     speed = report["train"]
     print(
         f"trained {speed['steps']} steps in {speed['seconds']:.0f} s, "
@@ -102,3 +104,21 @@ def _accuracy_table(report: dict) -> Table:
     for name, metrics in report["test"].items():
         table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in _METRICS))
     return table
+
+
+def _timeline_table(timeline: dict) -> Table:
+    """Seconds and programs of each stage, and their sums."""
+    table = Table(title="seconds of each stage", box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table.add_column("stage", "sum", no_wrap=True)
+    stages = timeline["stages"]
+    for field, label in TIMELINE_LABELS.items():
+        total = sum(stage[field] for stage in stages)
+        table.add_column(label, _number(total), justify="right", no_wrap=True)
+
+    for stage in stages:
+        table.add_row(stage["stage"], *(_number(stage[field]) for field in TIMELINE_LABELS))
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -22,6 +22,7 @@ from socialrec_jax.reports.run_report import write_report
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.environment import environment
 from socialrec_jax.runtime.run import RunDirectory, write_atomically
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.loop import StageProgress
 
 _PARTS = {"validation": VALIDATION, "test": TEST}
@@ -44,6 +45,7 @@ def evaluate(
     return processes.broadcast_from_main(lambda: _evaluate(run, engine, progress, ranker))
 
 
+@timeline.stage("evaluation")
 def _evaluate(
     run: RunDirectory,
     engine: Engine,
@@ -72,8 +74,21 @@ def _evaluate(
         }
     )
 
-    # ---- The files. The page is made from report.json alone, so it can be made again
+    # ---- The files, before the refit: it may take long
+    return _write(run, report)
+
+
+def complete_report(run: RunDirectory, report: dict) -> dict:
+    """Write the report again when all stages are done. Returns it with their time."""
+    return processes.broadcast_from_main(lambda: _write(run, report))
+
+
+@timeline.stage("report")
+def _write(run: RunDirectory, report: dict) -> dict:
+    """Write report.json and report.html with the time until now; returns the report."""
+    report = report | {"timeline": timeline.to_json()}
     write_atomically(run.report, json.dumps(report, indent=1) + "\n")
+    # The page is made from the files alone, so it can be made again.
     write_report(run.path)
     return report
 
@@ -140,6 +155,7 @@ def _ranker_results(
     return results, calibration
 
 
+@timeline.stage("baselines")
 def _baseline_results(
     world: World, queries: QueriesByPart, ranker: TrainedRanker | None
 ) -> ResultsByPart:

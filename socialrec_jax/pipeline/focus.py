@@ -12,6 +12,7 @@ from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.inference.load import FOCUS, about, focus_of
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches, validation
 from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
 from socialrec_jax.training.retriever import RetrieverTrainer
@@ -26,7 +27,13 @@ def focus_retriever(
     """Fine-tune the retriever from state; without a focus it stays as it is."""
     if not config.train.focus:
         return state, None
+    return _fine_tune(run, world, config, texts, state)
 
+
+@timeline.stage("focus")
+def _fine_tune(
+    run: RunDirectory, world: World, config: Config, texts: np.ndarray, state: TrainState
+) -> tuple[TrainState, StageProgress]:
     batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
     trainer = retriever_trainer(world, config, batches, texts)
     # The averaged parameters are those that were validated, so they are what is fine-tuned.

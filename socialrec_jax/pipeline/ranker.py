@@ -30,6 +30,7 @@ from socialrec_jax.inference.load import (
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training import ranker as ranker_training
 from socialrec_jax.training.loop import fit, whole_calls
 
@@ -49,6 +50,7 @@ class TrainedRanker:
         return serving_member(self.params)
 
 
+@timeline.stage("ranker")
 def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
     """Train the ranker on the validation part, with the candidates of this engine.
 
@@ -73,6 +75,7 @@ def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
     return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
 
 
+@timeline.stage("candidates")
 def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> RankerFeatures:
     """What is counted from the training part, with the item-kNN settings that validate best."""
     folder = features_folder(run, refitted=False)
@@ -88,6 +91,7 @@ def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> Ra
     return RankerFeatures.load(folder)
 
 
+@timeline.stage("candidates")
 def _labelled(
     engine: Engine, generator: CandidateGenerator, queries: EvaluationQueries
 ) -> LabelledCandidates:
@@ -111,6 +115,7 @@ def _labelled(
     return LabelledCandidates(candidates, labels, weights)
 
 
+@timeline.stage("candidates")
 def _batches(
     engine: Engine,
     generator: CandidateGenerator,

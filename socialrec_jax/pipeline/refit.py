@@ -19,6 +19,7 @@ from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, fit, whole_calls
 from socialrec_jax.training.retriever import RetrieverTrainer
@@ -32,6 +33,7 @@ class RetrieverProgress:
     focus: StageProgress | None = None
 
 
+@timeline.stage("refit")
 def refit(
     run: RunDirectory,
     world: World,

@@ -28,12 +28,14 @@ from socialrec_jax.inference.load import (
 )
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import StageProgress, Validate, fit, whole_calls
 from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
 
+@timeline.stage("retriever")
 def train_retriever(
     run: RunDirectory, world: World, config: Config, texts: np.ndarray
 ) -> tuple[TrainState, StageProgress]:
@@ -50,6 +52,7 @@ def train_retriever(
     return fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
 
 
+@timeline.stage("retriever")
 def engine_of(world: World, config: Config, texts: np.ndarray, state: TrainState) -> Engine:
     """An engine with the parameters of a training state."""
     model = model_for(config, world, texts.shape[1])

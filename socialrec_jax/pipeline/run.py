@@ -13,7 +13,7 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import InputMissing
 from socialrec_jax.pipeline.console import describe
-from socialrec_jax.pipeline.evaluate import evaluate
+from socialrec_jax.pipeline.evaluate import complete_report, evaluate
 from socialrec_jax.pipeline.focus import focus_retriever
 from socialrec_jax.pipeline.ranker import train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
@@ -22,6 +22,7 @@ from socialrec_jax.pipeline.settings import check_settings, write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.runtime.timeline import timeline
 
 
 def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
@@ -50,9 +51,11 @@ def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
     if config.train.refit:
         refit(run, world, config, texts, RetrieverProgress(progress, focus_progress), ranker)
 
-    return report
+    # ---- The report once more, with the time of all stages
+    return complete_report(run, report)
 
 
+@timeline.stage("prepare")
 def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tuple[World, Config]:
     """The run's World, and its configuration with every value filled in. Process 0 makes both.
 

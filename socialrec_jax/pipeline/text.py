@@ -33,6 +33,7 @@ from socialrec_jax.inference.text_encoder import (
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory, replacing, write_atomically
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.loop import fit, whole_calls
 from socialrec_jax.training.text import TextTrainer
 
@@ -44,6 +45,7 @@ _TOKENS_PER_STEP = 2048  # over all devices: a small catalogue still takes a tho
 _LEAST_STEPS = 200  # a small catalogue needs them too
 
 
+@timeline.stage("text")
 def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray:
     """Vectors of the items [V, F] float32, from texts and fixed vectors; F = 0 without both.
 

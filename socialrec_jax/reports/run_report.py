@@ -21,6 +21,7 @@ from socialrec_jax.reports.accuracy import (
     next_event_table,
 )
 from socialrec_jax.reports.facts import facts
+from socialrec_jax.reports.stages import stage_bars, timeline_summary
 from socialrec_jax.runtime.run import write_atomically
 
 _CURVE_POINTS = 400  # of the loss curve: more cannot be seen
@@ -59,6 +60,8 @@ def _values(report: dict, metrics: list[dict], config: dict) -> dict[str, object
         "calibration_curve": _calibration_curve(report.get("calibration", {})),
         "next_event": next_event_table(report.get("next_event", {}).get("test", {})),
         "speed": facts({"train": train}),
+        "stage_bars": stage_bars(report.get("timeline", {})),
+        "timeline_summary": timeline_summary(report.get("timeline", {})),
         "data": facts({"data": data, "targets": report.get("targets", {})}),
         "event_types": data.get("event_types", []),
         "configuration": facts({"config": config}),

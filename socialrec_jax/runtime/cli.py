@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from socialrec_jax import errors
+from socialrec_jax.runtime.compilation_cache import use_cache
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 _DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
@@ -56,22 +57,9 @@ def _without_box(message: str) -> str:
 
 
 def prepare_jax(run: Path) -> None:
-    """Set JAX's environment variables; JAX must be imported after this call.
-
-    Compiled programs are kept in RUN/cache/xla, so that resuming and serving start sooner. Nothing
-    is kept where the run is read-only. Variables that the user has set win.
-    """
+    """Set JAX's environment variables for a run; JAX must be imported after this call."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no messages of XLA at its start
-    if _is_writable(run):
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(run.absolute() / "cache" / "xla"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-
-def _is_writable(run: Path) -> bool:
-    if not run.parent.exists():
-        return True  # all folders are made
-    return os.access(run if run.exists() else run.parent, os.W_OK)
+    use_cache(run)
 
 
 def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> None:

@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from socialrec_jax.runtime import processes
+from socialrec_jax.runtime.timeline import timeline
 
 Tree = TypeVar("Tree")
 _AXIS = "devices"
@@ -143,8 +144,13 @@ def split_over_devices(tree: Tree) -> Tree:
 
 def join_devices(tree: Tree) -> Tree:
     """The inverse of split_over_devices, on the host."""
-    # np.asarray waits for the devices, so this is where an asynchronous call ends.
-    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), tree)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), on_host(tree))
+
+
+def on_host(tree: Tree) -> Tree:
+    """The tree as numpy arrays. Waits for the devices: an asynchronous call ends here."""
+    with timeline.waiting():
+        return jax.tree.map(np.asarray, tree)
 
 
 def as_rows(tree: Tree) -> Tree:

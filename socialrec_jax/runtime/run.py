@@ -38,6 +38,10 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.json"
 

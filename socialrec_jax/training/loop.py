@@ -25,6 +25,7 @@ from socialrec_jax.runtime.metric_writer import MetricWriter
 from socialrec_jax.runtime.progress import ProgressBar
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.signals import SignalWatch
+from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.state import TrainState
 
 # The `run` of an evaluator: metrics of the parameters that a state would serve.
@@ -143,7 +144,7 @@ class _Loop:
                 state, losses = call(state, batch)
                 step += t.steps_per_call
                 # Waits for the device, so that the timer measures the call.
-                loss = float(np.mean(np.asarray(losses)))
+                loss = float(np.mean(parallel.on_host(losses)))
                 self._report(step, loss, timer, progress_bar)
                 validating = step % every == 0 or step >= last
                 if validating:
@@ -198,6 +199,7 @@ class _Loop:
     def _save(self, step: int, state: TrainState) -> None:
         progress = dataclasses.asdict(self.progress)
         self.checkpoints.save(step, state, progress, keep={self.progress.best_step})
+        timeline.save()
 
 
 def evaluation_interval(num_steps: int, evaluations: int, steps_per_call: int) -> int:
