@@ -11,6 +11,7 @@ INTERNAL = 70
 DISK = 74
 LOCKED = 75
 INTERRUPTED = 130
+BROKEN_PIPE = 141  # 128 + SIGPIPE: whoever read the output has ended
 TERMINATED = 143
 
 

@@ -178,7 +178,7 @@ def _costs(
 def _num_rows(trainer: RetrieverTrainer, batch: Batch) -> int:
     """Distinct items of the first step: inputs, targets and negatives."""
     counts = jnp.asarray(trainer.running_counts)
-    _, negatives = trainer.randomness(jnp.int32(0), counts)
+    _, negatives = trainer.randomness(jnp.int32(0), counts, trainer.config.seed)
     assert negatives is not None, "tables are trained row by row with sampled negatives alone"
     columns = (batch.items, batch.targets, negatives.ids)
     # An item that occurs several times is one row.

@@ -113,7 +113,7 @@ def reference_loss(trainer: RetrieverTrainer, state: TrainState, batch: Batch) -
 
     def loss(params: dict) -> Array:
         # The same draws as in the timed step: dropout masks and negatives.
-        seed, negatives = reference.randomness(state.step, counts)
+        seed, negatives = reference.randomness(state.step, counts, reference.config.seed)
         vocabulary = local_vocabulary.gather({}, batch, negatives, {})
         bound = reference.model.bind({"params": params})
         dropout_rng = DropoutRng(seed, jnp.asarray(batch.row_ids))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.batch import Candidates
@@ -30,7 +29,7 @@ class OutOfFoldScorer:
         """
         self.candidates = candidates
         self.members = members
-        self.catalogue = jnp.asarray(catalogue)
+        self.catalogue = jax.device_put(catalogue)
         self._scores = jax.jit(functools.partial(_scores, ranker))
         self._project = jax.jit(functools.partial(_project, ranker))
 

@@ -120,7 +120,8 @@ def _counts(world: World) -> dict[str, int]:
 
 def serving_member(params: dict) -> dict:
     """The ranker that learnt from all held-out events, of the ones trained side by side."""
-    return jax.tree.map(lambda leaf: leaf[0], params)
+    # On the host: a slice on devices is a program for each shape.
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], params)
 
 
 def features_folder(run: RunDirectory, refitted: bool) -> Path:

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
@@ -52,8 +51,9 @@ class Reranker:
         self.focus = list(focus)  # a list indexes the last axis
         ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
         # Item vectors are projected once, not for every candidate.
-        project = jax.jit(ranker.bind({"params": params}).project)
-        projected = project(jnp.asarray(generator.catalogue))
+        # The parameters are arguments: as constants they would make a program of their own.
+        project = jax.jit(functools.partial(_project, ranker))
+        projected = project(params, generator.catalogue)
         self._shared = parallel.replicate((params, projected))
         self._logits = parallel.map_devices(functools.partial(_rank_candidates, ranker))
 
@@ -93,6 +93,10 @@ class Reranker:
             probabilities=expit(sorted_logits),
             sources=np.take_along_axis(generated.sources, order, 1),
         )
+
+
+def _project(ranker: Ranker, params: dict, vectors: Array) -> Array:
+    return ranker.bind({"params": params}).project(vectors)
 
 
 def _rank_candidates(

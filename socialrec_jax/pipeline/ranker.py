@@ -50,7 +50,7 @@ class TrainedRanker:
         return serving_member(self.params)
 
 
-@timeline.stage("ranker")
+@timeline.stage("candidates")
 def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
     """Train the ranker on the validation part, with the candidates of this engine.
 
@@ -69,13 +69,13 @@ def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
     batches = _batches(engine, generator, sample, labelled)
 
     # ---- Training: each user is validated by a ranker that did not learn from that user
-    trainer = _trainer(engine, len(sample))
-    evaluator = _evaluator(trainer, sample, labelled)
-    state, _ = fit(run, RANKER, trainer, batches, evaluator.run, about(config, world))
-    return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
+    with timeline.stage("ranker"):
+        trainer = _trainer(engine, len(sample))
+        evaluator = _evaluator(trainer, sample, labelled)
+        state, _ = fit(run, RANKER, trainer, batches, evaluator.run, about(config, world))
+        return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
 
 
-@timeline.stage("candidates")
 def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> RankerFeatures:
     """What is counted from the training part, with the item-kNN settings that validate best."""
     folder = features_folder(run, refitted=False)
@@ -91,7 +91,6 @@ def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> Ra
     return RankerFeatures.load(folder)
 
 
-@timeline.stage("candidates")
 def _labelled(
     engine: Engine, generator: CandidateGenerator, queries: EvaluationQueries
 ) -> LabelledCandidates:
@@ -115,7 +114,6 @@ def _labelled(
     return LabelledCandidates(candidates, labels, weights)
 
 
-@timeline.stage("candidates")
 def _batches(
     engine: Engine,
     generator: CandidateGenerator,

@@ -37,13 +37,8 @@ def stage_bars(timeline: dict) -> list[StageBar]:
 
 def _bar(stage: dict, longest: float) -> StageBar:
     parts = {name: round(100 * stage[field] / longest, 2) for field, name in _PARTS.items()}
-    programs = f"{stage['programs']} programs, {stage['compiled']} not in the cache"
-    return StageBar(
-        stage=stage["stage"],
-        label=f"{stage['seconds']:,.1f} s",
-        parts=parts,
-        programs=programs if stage["programs"] else "",
-    )
+    programs = f"{stage['programs']} programs" if stage["programs"] else ""
+    return StageBar(stage["stage"], f"{stage['seconds']:,.1f} s", parts, programs)
 
 
 def timeline_summary(timeline: dict) -> str:

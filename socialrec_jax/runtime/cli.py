@@ -70,9 +70,13 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        program(arguments)
+        _run(program, arguments)
     except SystemExit:
         raise  # tyro has printed why
+    except BrokenPipeError:
+        # Python would write the rest at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(errors.BROKEN_PIPE)
     except BaseException as error:
         code, line = _exit_code_and_message(error)
         if debug:
@@ -80,6 +84,14 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
         # Ends by a signal (128 and more) are no errors.
         print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
         sys.exit(code)
+
+
+def _run(program: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Run the program, and write all that it printed."""
+    try:
+        program(arguments)
+    finally:
+        sys.stdout.flush()
 
 
 def _exit_code_and_message(error: BaseException) -> tuple[int, str]:

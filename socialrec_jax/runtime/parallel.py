@@ -207,10 +207,20 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
     """K steps in one call: (state, batches [P, K, ...]) -> (state, outputs [K, ...]); the state is
     donated.
 
+    shared: arrays that no step changes; they are an argument of the call, since XLA would fold
+    constants of that size. See `compiled_steps` for the rest.
+    """
+    call = compiled_steps(step, axes)
+    placed = replicate(shared)
+    return lambda state, batches: call(state, placed, batches)
+
+
+def compiled_steps(step: Callable, axes: object = None) -> Callable:
+    """The same for any shared arrays: (state, shared, batches) -> (state, outputs).
+
     step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come
-    from sums over devices. shared: arrays that no step changes; they are an argument of the call,
-    since XLA would fold constants of that size. axes: a prefix of the state, hashable, that is 0
-    where leaves [P, ...] are sharded and None where they are replicated.
+    from sums over devices. shared must be placed by `replicate`. axes: a prefix of the state,
+    hashable, that is 0 where leaves [P, ...] are sharded and None where they are replicated.
     """
 
     def steps(state, shared, batches):
@@ -220,9 +230,7 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
     call = jax.pmap(
         steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0
     )
-    call = _compiled_by_all_first(call)
-    placed = replicate(shared)
-    return lambda state, batches: call(state, placed, batches)
+    return _compiled_by_all_first(call)
 
 
 def _compiled_by_all_first(call: Callable) -> Callable:

@@ -1,5 +1,5 @@
-"""Where the time of a run goes: for each stage the seconds of compiling, of waiting for devices, and
-of work on the host.
+"""Where the time of a run goes: for each stage the seconds of compiling, of waiting for devices,
+and of work on the host.
 
 Time belongs to the innermost stage that was entered. JAX reports when it traces, lowers and
 compiles (`jax.monitoring`). Waits are measured where this package blocks on a result (`waiting`).
@@ -107,7 +107,7 @@ class Timeline:
 
     # ---- Listeners of JAX
 
-    def on_span(self, event: str, start: float, end: float, **_: str | int) -> None:
+    def on_span(self, event: str, start_time: float, end_time: float, **_: str | int) -> None:
         """Add a span of tracing, lowering or compiling."""
         if not event.startswith(_COMPILING):
             return
@@ -117,7 +117,7 @@ class Timeline:
             stage.compiled += 1
         # Another thread's compiling delays nobody.
         if _in_main_thread():
-            stage.compile_seconds += self._seconds_of(start, end)
+            stage.compile_seconds += self._seconds_of(start_time, end_time)
 
     def on_event(self, event: str, **_: str | int) -> None:
         """Note a program that was found in the cache."""

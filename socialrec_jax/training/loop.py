@@ -173,7 +173,7 @@ class _Loop:
             step,
             loss=loss,
             events_per_second=timer.events_per_second,
-            learning_rate=float(np.asarray(self.trainer.schedule(step))),
+            learning_rate=float(self.trainer.schedule(step)),
         )
 
     def _validate(self, step: int, state: TrainState, progress_bar: ProgressBar) -> None:

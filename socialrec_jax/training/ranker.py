@@ -21,7 +21,13 @@ from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import losses
-from socialrec_jax.training.state import TrainState, initial_state, update_state, warmup_cosine
+from socialrec_jax.training.state import (
+    TrainState,
+    WarmupCosine,
+    initial_state,
+    update_state,
+    warmup_cosine,
+)
 
 MEMBERS = 3
 QUERIES_PER_STEP = 256
@@ -109,12 +115,8 @@ class RankerTrainer:
     catalogue: np.ndarray
 
     @property
-    def schedule(self) -> optax.Schedule:
+    def schedule(self) -> WarmupCosine:
         return warmup_cosine(_LEARNING_RATE, self.num_steps, self.config.train.warmup_share)
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return optax.adamw(self.schedule, weight_decay=_WEIGHT_DECAY, mask=_is_decayed)
 
     def init(self, example: LabelledCandidates) -> TrainState:
         """Initial rankers on all local devices; one batch of queries gives the mean and scale of
@@ -122,25 +124,29 @@ class RankerTrainer:
         """
         candidates = example.candidates
 
-        def init_member(key):
-            variables = self.ranker.init(key, candidates, self.catalogue, method=_call_all)
-            return variables["params"]
+        # The data are arguments: a program of other data is the same one.
+        def init_members(key, candidates, catalogue):
+            def init_member(key):
+                return self.ranker.init(key, candidates, catalogue, method=_call_all)["params"]
 
-        # Members start apart.
-        keys = jax.random.split(jax.random.key(self.config.seed), MEMBERS)
-        params = jax.vmap(jax.jit(init_member))(keys)
+            # Members start apart.
+            return jax.vmap(init_member)(jax.random.split(key, MEMBERS))
+
+        key = jax.random.key(self.config.seed)
+        params = parallel.on_host(jax.jit(init_members)(key, candidates, self.catalogue))
         params["standardise"] = _feature_statistics(candidates)
-        return initial_state(params, self.optimizer)
+        return initial_state(params, _adamw(self.schedule))
 
     def compile(self):
         """The call (state, labelled [P, K, Q / P, ...]) -> (state, losses [K] of the ranker that
         serves).
         """
-        return parallel.scan_steps(self._step, self.catalogue)
+        return parallel.scan_steps(self._step, (self.catalogue, self.schedule))
 
     def _step(
-        self, state: TrainState, catalogue: Array, labelled: LabelledCandidates
+        self, state: TrainState, shared: tuple, labelled: LabelledCandidates
     ) -> tuple[TrainState, Array]:
+        catalogue, schedule = shared
         # Parameters have the members as their first axis, weights as their last.
         all_members = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))
 
@@ -157,7 +163,7 @@ class RankerTrainer:
             return gradient / weight.reshape(-1, *(1,) * (gradient.ndim - 1))
 
         gradients = jax.tree.map(by_member, gradients)
-        state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
+        state = update_state(state, gradients, _adamw(schedule), self.config.train.ema_decay)
         losses = sums.total / weight
         return state, losses[0]
 
@@ -177,14 +183,18 @@ class RankerTrainer:
         return Sums(total, calibration.weight)
 
 
-def _feature_statistics(candidates: Candidates) -> dict[str, Array]:
+def _adamw(schedule: WarmupCosine) -> optax.GradientTransformation:
+    return optax.adamw(schedule, weight_decay=_WEIGHT_DECAY, mask=_is_decayed)
+
+
+def _feature_statistics(candidates: Candidates) -> dict[str, np.ndarray]:
     """Mean and deviation of the features of real candidates, the same for all members."""
     exists = np.asarray(candidates.exists)
     features = np.asarray(candidates.features)[exists]
     center = features.mean(0)
     scale = features.std(0) + 1e-3  # a feature may be constant
     copies = (MEMBERS, 1)
-    return {"center": jnp.tile(center, copies), "scale": jnp.tile(scale, copies)}
+    return {"center": np.tile(center, copies), "scale": np.tile(scale, copies)}
 
 
 def _call_all(ranker: Ranker, candidates: Candidates, catalogue: Array) -> Array:

@@ -8,11 +8,13 @@ Tables too big to be touched as a whole lie apart from the other parameters: see
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from socialrec_jax.batch import Batch, Columns, PackedIndices, Sums
 from socialrec_jax.config import Config
@@ -28,6 +30,7 @@ from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.state import (
     STATE_AXES,
     TrainState,
+    WarmupCosine,
     accumulate,
     adam,
     initial_state,
@@ -55,14 +58,10 @@ class RetrieverTrainer:
     tables: tuple[str, ...] | None = None  # names of those trained row by row; by default by size
 
     @property
-    def schedule(self) -> optax.Schedule:
+    def schedule(self) -> WarmupCosine:
         t = self.config.train
         peak = t.learning_rate * (_FINE_TUNING_SHARE if self.start is not None else 1)
         return warmup_cosine(peak, self.horizon or self.num_steps, t.warmup_share)
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return adam(self.schedule)
 
     @property
     def big_tables(self) -> tuple[str, ...]:
@@ -88,23 +87,26 @@ class RetrieverTrainer:
         """
         return negatives.running_counts(self.item_counts)
 
+    @property
+    def _program(self) -> _Program:
+        without_seed = dataclasses.replace(self.config, seed=0)
+        return _Program(without_seed, self.model, self.focus, self.big_tables)
+
     def init(self, example: Batch | PackedIndices) -> TrainState:
         """The state before the first step on all local devices; example is one batch [B, T]."""
         if self.start is not None:
             return self._state_from(self.start)
         key = jax.random.key(self.config.seed)
         batch = _as_batch(example, self.columns)
-        # Big tables are drawn by shards below; one row of each is enough for the other shapes.
-        small = local_vocabulary.resized(self.model, dict.fromkeys(self.big_tables, 1))
-        params: dict = jax.jit(small.init)(key, batch)["params"]
+        params: dict = _compiled_init(self._program)(key, batch)["params"]
         params, _ = split_tables(params, self.big_tables)
-        state = initial_state(params, self.optimizer)
+        state = initial_state(params, adam(self.schedule))
         return state.replace(tables=self._initial_tables(key))
 
     def _state_from(self, start: dict) -> TrainState:
         params, tables = split_tables(start, self.big_tables)
         tables = {name: row_adagrad.of_parameter(table) for name, table in tables.items()}
-        return initial_state(params, self.optimizer).replace(tables=tables)
+        return initial_state(params, adam(self.schedule)).replace(tables=tables)
 
     def _initial_tables(self, key: Array) -> dict[str, row_adagrad.Table]:
         """As the model's own initialisers would make them."""
@@ -121,13 +123,16 @@ class RetrieverTrainer:
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        shared = self.fixed, self.columns, self.running_counts
-        steps = parallel.scan_steps(self._step, shared, STATE_AXES)
+        steps = _compiled_steps(self._program)
+        # All that differs between trainings of one model: they share the program.
+        seed = np.uint32(self.config.seed % 2**32)
+        shared = self.fixed, self.columns, self.running_counts, self.schedule, seed
+        shared = parallel.replicate(shared)
 
         def call(state: TrainState, batches: Batch | PackedIndices):
             # Checkpoints hold tables without an axis of devices; a mapped function needs one.
             state = state.replace(tables=parallel.as_shards(state.tables))
-            state, (losses, lost) = steps(state, batches)
+            state, (losses, lost) = steps(state, shared, batches)
             if state.tables:
                 row_adagrad.warn_of_lost(lost)
             return state.replace(tables=parallel.as_rows(state.tables)), losses
@@ -136,8 +141,8 @@ class RetrieverTrainer:
 
     def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
         """(state, (loss, lost rows)) after one step."""
-        fixed, columns, running_counts = shared
-        dropout_seed, drawn = self.randomness(state.step, running_counts)
+        fixed, columns, running_counts, schedule, seed = shared
+        dropout_seed, drawn = self.randomness(state.step, running_counts, seed)
         batch = _as_batch(given, columns)
         vocabulary = local_vocabulary.gather(state.tables, batch, drawn, fixed)
         local = self._gradients(state.params, vocabulary, dropout_seed)
@@ -147,14 +152,17 @@ class RetrieverTrainer:
         gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
         weight = jnp.maximum(item_loss.weight, 1)  # a step may have no targets in focus
         gradients = jax.tree.map(lambda g: g / weight, gradients)
-        tables = self._updated_tables(state, vocabulary, row_gradients, weight)
-        state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
+        rate = _TABLE_RATE * schedule(state.step)
+        tables = _updated_tables(state, vocabulary, row_gradients, weight, rate)
+        state = update_state(state, gradients, adam(schedule), self.config.train.ema_decay)
         lost = parallel.sum_over_devices(vocabulary.lost)
         return state.replace(tables=tables), (item_loss.mean(), lost)
 
-    def randomness(self, step: Array, running_counts: Array) -> tuple[Array, Negatives | None]:
+    def randomness(
+        self, step: Array, running_counts: Array, seed: Array | int
+    ) -> tuple[Array, Negatives | None]:
         """(seed of the step's dropout, its negatives or None with a full softmax)."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        key = jax.random.fold_in(jax.random.key(seed), step)
         dropout_key, negatives_key = jax.random.split(key)
         num_negatives = self.config.train.negatives
         if not num_negatives:
@@ -178,17 +186,6 @@ class RetrieverTrainer:
         gradient_of = jax.grad(local_loss, has_aux=True)
         parts = self.config.train.accumulation
         return accumulate(gradient_of, (params, vocabulary.rows), vocabulary.batch, parts)
-
-    def _updated_tables(
-        self, state: TrainState, vocabulary: LocalVocabulary, row_gradients: dict, weight: Array
-    ) -> dict[str, row_adagrad.Table]:
-        rate = jnp.asarray(_TABLE_RATE * self.schedule(state.step))
-        return {
-            name: row_adagrad.update_rows(
-                table, vocabulary.lookups[name], row_gradients[name], weight, rate
-            )
-            for name, table in state.tables.items()
-        }
 
     def loss_sums(
         self, model: RecommenderModel, vocabulary: LocalVocabulary, dropout_rng: DropoutRng
@@ -237,6 +234,51 @@ class RetrieverTrainer:
             weights,
             temperature,
         )
+
+
+class _Program(NamedTuple):
+    """What the compiled functions of a training follow from; all else are their arguments.
+
+    Trainings with the same one share what is compiled, as the refit and the evaluated training do.
+    """
+
+    config: Config
+    model: RecommenderModel
+    focus: tuple[int, ...]
+    tables: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled_init(program: _Program) -> Callable:
+    """(key, batch) -> the model's variables."""
+    # Big tables are drawn by shards; one row of each is enough for the other shapes.
+    small = local_vocabulary.resized(program.model, dict.fromkeys(program.tables, 1))
+    return jax.jit(small.init)
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled_steps(program: _Program) -> Callable:
+    """(state, shared, batches) -> (state, outputs)."""
+    config, model, focus, tables = program
+    no_data = np.zeros(0, np.int64)
+    trainer = RetrieverTrainer(config, model, 0, no_data, focus=focus, tables=tables)
+    return parallel.compiled_steps(trainer._step, STATE_AXES)
+
+
+def _updated_tables(
+    state: TrainState,
+    vocabulary: LocalVocabulary,
+    row_gradients: dict,
+    weight: Array,
+    rate: Array,
+) -> dict[str, row_adagrad.Table]:
+    """The tables after one step."""
+    return {
+        name: row_adagrad.update_rows(
+            table, vocabulary.lookups[name], row_gradients[name], weight, rate
+        )
+        for name, table in state.tables.items()
+    }
 
 
 def _as_batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:

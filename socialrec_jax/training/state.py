@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,26 +52,47 @@ STATE_AXES = TrainState(
 )
 
 
-def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> optax.Schedule:
-    """The learning rate of each of num_steps: linear up to the peak, then half a cosine down to
-    zero.
+class WarmupCosine(NamedTuple):
+    """A learning rate: linear from zero up to the peak, then half a cosine down to zero.
+
+    A compiled step gets it as an argument, so that trainings of any length share one program.
     """
+
+    peak: np.float32
+    warmup: np.float32  # steps
+    end: np.float32  # the step at which the rate is zero
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step: a number on the host, an array inside a compiled step."""
+        xp = jnp if isinstance(step, jax.Array) else np
+        progress = (step - self.warmup) / (self.end - self.warmup)
+        cosine = 0.5 * (1 + xp.cos(np.float32(np.pi) * xp.clip(progress, 0, 1)))
+        return self.peak * xp.where(step < self.warmup, step / self.warmup, cosine)
+
+
+def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> WarmupCosine:
+    """The learning rate of each of num_steps."""
     warmup = max(1, int(num_steps * warmup_share))
-    decay = max(num_steps, warmup + 1)  # optax counts the warm-up in
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, decay)
+    end = max(num_steps, warmup + 1)
+    return WarmupCosine(np.float32(peak), np.float32(warmup), np.float32(end))
 
 
-def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
+def adam(schedule: Callable) -> optax.GradientTransformation:
     # The moments' decays are those of SASRec.
     return optax.adam(schedule, b1=0.9, b2=0.98)
 
 
 def initial_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step, on all local devices."""
-    step = jnp.zeros((), jnp.int32)
-    state = TrainState(step, params, params, optimizer.init(params))
+    """The state before the first step, on all local devices.
+
+    The optimiser's state must be zeros at first, as that of Adam is: then nothing compiles for it.
+    """
+    zeros = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params)
+    )
     # By way of the host: params and average must not share buffers that a step donates.
-    state = jax.tree.map(np.asarray, state)
+    params = parallel.on_host(params)
+    state = TrainState(np.zeros((), np.int32), params, params, zeros)
     return parallel.replicate(state)
 
 

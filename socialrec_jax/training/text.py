@@ -6,7 +6,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from socialrec_jax.batch import Sums, TextBatch
 from socialrec_jax.config import Config
@@ -16,6 +15,7 @@ from socialrec_jax.shapes import Array, Floats
 from socialrec_jax.training.losses import next_token
 from socialrec_jax.training.state import (
     TrainState,
+    WarmupCosine,
     adam,
     initial_state,
     update_state,
@@ -37,14 +37,10 @@ class TextTrainer:
     start: dict | None = None
 
     @property
-    def schedule(self) -> optax.Schedule:
+    def schedule(self) -> WarmupCosine:
         t = self.config.train
         share = _RATE_SHARE if self.start is None else _RATE_SHARE_PRETRAINED
         return warmup_cosine(share * t.learning_rate, self.num_steps, t.warmup_share)
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return adam(self.schedule)
 
     def init(self, example: TextBatch) -> TrainState:
         """The state before the first step on all local devices; example is one batch [B, L]."""
@@ -52,14 +48,14 @@ class TextTrainer:
         if params is None:
             key = jax.random.key(self.config.seed)
             params = jax.jit(self.model.init)(key, example.tokens, example.segments)["params"]
-        return initial_state(params, self.optimizer)
+        return initial_state(params, adam(self.schedule))
 
     def compile(self):
         """The call (state, batches [P, K, B, L]) -> (state, losses [K])."""
-        return parallel.scan_steps(self._step)
+        return parallel.scan_steps(self._step, self.schedule)
 
     def _step(
-        self, state: TrainState, _shared, batch: TextBatch
+        self, state: TrainState, schedule: WarmupCosine, batch: TextBatch
     ) -> tuple[TrainState, Floats[Array, ""]]:
         def local_loss(params):
             loss = text_loss(self.model, params, batch)
@@ -70,7 +66,7 @@ class TextTrainer:
         # A device's rows may hold few tokens: divide by the tokens of all devices, once.
         weight = jnp.maximum(loss.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
-        state = update_state(state, gradients, self.optimizer, self.config.train.ema_decay)
+        state = update_state(state, gradients, adam(schedule), self.config.train.ema_decay)
         return state, loss.mean()
 
 
