@@ -15,7 +15,7 @@ from benchmarks.harness.workloads import Sequences
 from benchmarks.work import steps
 from benchmarks.work.padded_batches import padded
 from socialrec_jax.batch import Batch
-from socialrec_jax.runtime import parallel
+from socialrec_jax.runtime import background, parallel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training import device_data, loop
 from socialrec_jax.training.retriever import RetrieverTrainer
@@ -67,7 +67,7 @@ class _Training:
         K = optimisations.steps_per_call
         # (0, 1): this process, of one.
         calls = loop.calls(self.batches, 0, num_steps, K, (0, 1))
-        return parallel.prefetch(calls) if optimisations.prefetch else calls
+        return background.prefetch(calls) if optimisations.prefetch else calls
 
     def work(self, num_steps: int, **how: Any) -> Work:
         """Work of so many steps a call."""

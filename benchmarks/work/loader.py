@@ -14,7 +14,7 @@ from benchmarks.harness.cases import Work, WrongResult
 from benchmarks.harness.workloads import SEQUENCES, Sequences
 from benchmarks.work import steps
 from socialrec_jax.data.batching.training_batches import TrainingBatches
-from socialrec_jax.runtime import parallel
+from socialrec_jax.runtime import background, parallel
 from socialrec_jax.training.device_data import DeviceBatches
 from socialrec_jax.training.state import TrainState
 
@@ -104,7 +104,7 @@ def with_step(name: str) -> Work:
 def _prefetched(batches: TrainingBatches) -> Any:
     """Batches of successive steps without end."""
     calls = (steps.as_call(batches.at(number)) for number in itertools.count())
-    return parallel.prefetch(calls)
+    return background.prefetch(calls)
 
 
 def _check_steps(state: TrainState, losses: Any, num_calls: int) -> None:

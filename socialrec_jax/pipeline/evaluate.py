@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 
 import numpy as np
 
+from socialrec_jax.config import Config
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features.next_type import NextTypeRegression
+from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics, next_type, protocol, segments
@@ -16,7 +20,7 @@ from socialrec_jax.evaluation.evaluator import evaluate_ranker, evaluate_retriev
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.load import RETRIEVER, focus_of
+from socialrec_jax.inference.load import RETRIEVER, features_folder, focus_of
 from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.reports.run_report import write_report
 from socialrec_jax.runtime import processes
@@ -38,11 +42,18 @@ def evaluate(
     engine: Engine,
     progress: StageProgress,
     ranker: TrainedRanker | None,
+    baselines: Callable[[], ResultsByPart] | None = None,
 ) -> dict:
     """Evaluate the retriever, the ranker and the baselines on process 0, and write report.json and
     report.html. Returns the report.
+
+    baselines: what calls `evaluate_baselines`, or waits for it where it was called before.
     """
-    return processes.broadcast_from_main(lambda: _evaluate(run, engine, progress, ranker))
+    if baselines is None:
+        baselines = functools.partial(evaluate_baselines, run, engine.world, engine.config)
+    return processes.broadcast_from_main(
+        lambda: _evaluate(run, engine, progress, ranker, baselines)
+    )
 
 
 @timeline.stage("evaluation")
@@ -51,14 +62,18 @@ def _evaluate(
     engine: Engine,
     progress: StageProgress,
     ranker: TrainedRanker | None,
+    baselines: Callable[[], ResultsByPart],
 ) -> dict:
     # ---- The engine as it serves: the retriever's own results do not depend on the ranker
     if ranker is not None:
         engine = engine.with_ranker(ranker.features, ranker.serving)
 
     # ---- Every model on the same queries
-    queries = _held_out_queries(engine)
-    results, calibration = _all_results(engine, queries, ranker)
+    queries = _held_out_queries(engine.world, engine.config)
+    models, calibration = _model_results(engine, queries, ranker)
+    with timeline.stage("baselines"):
+        # The tables of the report have this order.
+        results = {part: models[part] | of_part for part, of_part in baselines().items()}
 
     # ---- The report; docs/contracts.md says what each key holds
     regression = ranker and ranker.features.next_type
@@ -93,23 +108,18 @@ def _write(run: RunDirectory, report: dict) -> dict:
     return report
 
 
-def _held_out_queries(engine: Engine) -> QueriesByPart:
-    world = engine.world
-    focus = focus_of(engine.config, world)
+def _held_out_queries(world: World, config: Config) -> QueriesByPart:
+    focus = focus_of(config, world)
     return {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
 
 
-def _all_results(
+def _model_results(
     engine: Engine, queries: QueriesByPart, ranker: TrainedRanker | None
 ) -> tuple[ResultsByPart, dict]:
-    """Results of all models, and the ranker's calibration."""
+    """Results of the ranker and the retriever, and the ranker's calibration."""
     retriever = _retriever_results(engine, queries)
     ranked, calibration = _ranker_results(engine, queries, ranker)
-    baselines = _baseline_results(engine.world, queries, ranker)
-
-    # The tables of the report have this order.
-    results = {part: ranked[part] | retriever[part] | baselines[part] for part in _PARTS}
-    return results, calibration
+    return {part: ranked[part] | retriever[part] for part in _PARTS}, calibration
 
 
 def _data_and_settings(engine: Engine, queries: QueriesByPart) -> dict:
@@ -155,19 +165,23 @@ def _ranker_results(
     return results, calibration
 
 
-@timeline.stage("baselines")
-def _baseline_results(
-    world: World, queries: QueriesByPart, ranker: TrainedRanker | None
-) -> ResultsByPart:
+def evaluate_baselines(run: RunDirectory, world: World, config: Config) -> ResultsByPart:
+    """Results of the baselines; they need no trained model."""
+    queries = _held_out_queries(world, config)
     results: ResultsByPart = {part: {} for part in _PARTS}
-    # The ranker's features have a tuned item-kNN, so it need not be tuned again.
-    item_knn = ranker and ranker.features.item_knn
-    baselines = fit_tuned_baselines(world, queries["validation"], item_knn)
-    for name, evaluate_baseline in baselines.items():
+    for name, evaluate_baseline in _tuned_baselines(run, world, queries["validation"]).items():
         for part in _PARTS:
             if len(queries[part]):
                 results[part][name] = evaluate_baseline(queries[part])
     return results
+
+
+def _tuned_baselines(run: RunDirectory, world: World, validation: EvaluationQueries):
+    # The ranker's features have a tuned item-kNN, so it need not be tuned again.
+    folder = features_folder(run, refitted=False)
+    has_features = (folder / "settings.json").exists()
+    item_knn = RankerFeatures.load(folder).item_knn if has_features else None
+    return fit_tuned_baselines(world, validation, item_knn)
 
 
 def _test_details(

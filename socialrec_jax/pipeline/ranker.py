@@ -5,6 +5,8 @@ from them.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -51,10 +53,13 @@ class TrainedRanker:
 
 
 @timeline.stage("candidates")
-def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
+def train_ranker(
+    run: RunDirectory, engine: Engine, count: Callable[[], object] | None = None
+) -> TrainedRanker | None:
     """Train the ranker on the validation part, with the candidates of this engine.
 
-    None when the split left nobody to learn from.
+    count: what calls `count_features`, or waits for it where it was called before. None when the
+    split left nobody to learn from.
     """
     world, config = engine.world, engine.config
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
@@ -62,7 +67,8 @@ def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
         return None
 
     # ---- Data: candidates of validation queries, and what happened to them
-    features = _features(run, world, queries)
+    processes.broadcast_from_main(count or functools.partial(count_features, run, world, config))
+    features = RankerFeatures.load(features_folder(run, refitted=False))
     sample = queries.sample(_RANKER_QUERIES, seed=config.seed)
     generator = engine.candidate_generator(features)
     labelled = _labelled(engine, generator, sample)
@@ -76,19 +82,18 @@ def train_ranker(run: RunDirectory, engine: Engine) -> TrainedRanker | None:
         return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
 
 
-def _features(run: RunDirectory, world: World, queries: EvaluationQueries) -> RankerFeatures:
-    """What is counted from the training part, with the item-kNN settings that validate best."""
+def count_features(run: RunDirectory, world: World, config: Config) -> None:
+    """Write what is counted from the training part, with the item-kNN settings that validate best.
+
+    The counts do not depend on a model. Only process 0 may call it.
+    """
     folder = features_folder(run, refitted=False)
-
-    def count() -> None:
-        # settings.json is written last: with it, the folder is whole.
-        if not (folder / "settings.json").exists():
-            _, settings = tuned_item_knn(world, queries)
-            features = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
-            features.save(folder)
-
-    processes.broadcast_from_main(count)
-    return RankerFeatures.load(folder)
+    queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
+    # settings.json is written last: with it, the folder is whole.
+    if len(queries) and not (folder / "settings.json").exists():
+        _, settings = tuned_item_knn(world, queries)
+        features = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
+        features.save(folder)
 
 
 def _labelled(

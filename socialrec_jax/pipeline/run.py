@@ -13,14 +13,15 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import InputMissing
 from socialrec_jax.pipeline.console import describe
-from socialrec_jax.pipeline.evaluate import complete_report, evaluate
+from socialrec_jax.pipeline.evaluate import complete_report, evaluate, evaluate_baselines
 from socialrec_jax.pipeline.focus import focus_retriever
-from socialrec_jax.pipeline.ranker import train_ranker
+from socialrec_jax.pipeline.ranker import count_features, train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
 from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.settings import check_settings, write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime import processes
+from socialrec_jax.runtime.background import Background
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
 
@@ -36,16 +37,21 @@ def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
     # ---- Product texts: a language model gives each item a vector
     texts = item_features(run, world, config)
 
-    # ---- Retriever: the next item from a user's events and friends
-    state, progress = train_retriever(run, world, config, texts)
-    state, focus_progress = focus_retriever(run, world, config, texts, state)
-    engine = engine_of(world, config, texts, state)
+    with Background() as background:
+        # ---- What no model changes is counted while the devices train
+        counted = background.submit(lambda: count_features(run, world, config))
+        baselines = background.submit(lambda: evaluate_baselines(run, world, config))
 
-    # ---- Ranker: the order of the retriever's and other candidates, from the validation part
-    ranker = train_ranker(run, engine)
+        # ---- Retriever: the next item from a user's events and friends
+        state, progress = train_retriever(run, world, config, texts)
+        state, focus_progress = focus_retriever(run, world, config, texts, state)
+        engine = engine_of(world, config, texts, state)
 
-    # ---- Evaluation: all models and baselines, once on the test part
-    report = evaluate(run, engine, progress, ranker)
+        # ---- Ranker: the order of the retriever's and other candidates, from the validation part
+        ranker = train_ranker(run, engine, counted)
+
+        # ---- Evaluation: all models and baselines, once on the test part
+        report = evaluate(run, engine, progress, ranker, baselines)
 
     # ---- Refit: the models that serve learn from all events
     if config.train.refit:

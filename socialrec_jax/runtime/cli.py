@@ -68,7 +68,6 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     `--debug` among the arguments shows tracebacks.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
     try:
         _run(program, arguments)
     except SystemExit:
@@ -78,12 +77,17 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(errors.BROKEN_PIPE)
     except BaseException as error:
-        code, line = _exit_code_and_message(error)
-        if debug:
+        if "--debug" in arguments:
             traceback.print_exc()
-        # Ends by a signal (128 and more) are no errors.
-        print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
-        sys.exit(code)
+        sys.exit(_print_error(error))
+
+
+def _print_error(error: BaseException) -> int:
+    """Print the line of an error; returns its exit code."""
+    code, line = _exit_code_and_message(error)
+    # Ends by a signal (128 and more) are no errors.
+    print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
+    return code
 
 
 def _run(program: Callable[[list[str]], None], arguments: list[str]) -> None:

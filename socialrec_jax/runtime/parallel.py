@@ -8,10 +8,7 @@ is in this file.
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -44,6 +41,11 @@ def process() -> tuple[int, int]:
 
 def device_kinds() -> list[str]:
     return [device.device_kind for device in jax.devices()]
+
+
+def has_accelerator() -> bool:
+    """Whether the devices are other than the host's own cores."""
+    return jax.local_devices()[0].platform != "cpu"
 
 
 def memory_for_data() -> int:
@@ -269,29 +271,3 @@ def map_shards(function: Callable) -> Callable:
     return jax.pmap(
         function, axis_name=_AXIS, in_axes=(0, None), out_axes=None, devices=jax.local_devices()
     )
-
-
-# ---- Input
-
-
-def prefetch(items: Iterable[Tree], depth: int = 2) -> Generator[Tree]:
-    """The same items in the same order, made by another thread while the devices work.
-
-    depth: items that are made ahead; memory grows with it. An error of items is raised here. When
-    the consumer stops, no further item is made.
-    """
-    iterator = iter(items)
-
-    def next_item() -> list[Tree]:
-        return list(itertools.islice(iterator, 1))  # empty at the end
-
-    # One worker makes the items one after the other, in their order.
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
-    try:
-        waiting = deque(executor.submit(next_item) for _ in range(depth))
-        while item := waiting.popleft().result():
-            waiting.append(executor.submit(next_item))
-            yield from item
-    finally:
-        # Reached also when the consumer stops: the generator is closed.
-        executor.shutdown(cancel_futures=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from socialrec_jax.config import SELECT_BY, Config
 from socialrec_jax.errors import INTERRUPTED, TERMINATED, TrainingDiverged
-from socialrec_jax.runtime import parallel, processes
+from socialrec_jax.runtime import background, parallel, processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.metric_writer import MetricWriter
 from socialrec_jax.runtime.progress import ProgressBar
@@ -140,7 +140,7 @@ class _Loop:
         steps = calls(self.batches, step, last, t.steps_per_call, parallel.process())
         call, timer = self.trainer.compile(), _CallTimer(self.progress)
         with SignalWatch() as signals, ProgressBar(self.stage, last, step) as progress_bar:
-            for batch in parallel.prefetch(steps):
+            for batch in background.prefetch(steps):
                 state, losses = call(state, batch)
                 step += t.steps_per_call
                 # Waits for the device, so that the timer measures the call.

@@ -92,6 +92,12 @@ class RetrieverTrainer:
         without_seed = dataclasses.replace(self.config, seed=0)
         return _Program(without_seed, self.model, self.focus, self.big_tables)
 
+    @property
+    def _shared(self) -> tuple:
+        """All that differs between trainings of one program; no step changes it."""
+        seed = np.uint32(self.config.seed % 2**32)
+        return self.fixed, self.columns, self.running_counts, self.schedule, seed
+
     def init(self, example: Batch | PackedIndices) -> TrainState:
         """The state before the first step on all local devices; example is one batch [B, T]."""
         if self.start is not None:
@@ -123,11 +129,7 @@ class RetrieverTrainer:
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        steps = _compiled_steps(self._program)
-        # All that differs between trainings of one model: they share the program.
-        seed = np.uint32(self.config.seed % 2**32)
-        shared = self.fixed, self.columns, self.running_counts, self.schedule, seed
-        shared = parallel.replicate(shared)
+        steps, shared = _compiled_steps(self._program), parallel.replicate(self._shared)
 
         def call(state: TrainState, batches: Batch | PackedIndices):
             # Checkpoints hold tables without an axis of devices; a mapped function needs one.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from socialrec_jax.runtime import parallel
+from socialrec_jax.runtime import background
 
 
 class Source:
@@ -39,15 +39,15 @@ def prefetch_threads() -> list[threading.Thread]:
 
 
 def test_items_come_in_order_and_to_the_end():
-    assert list(parallel.prefetch(range(10))) == list(range(10))
-    assert list(parallel.prefetch([])) == []
-    assert list(parallel.prefetch([None, 0, []], depth=5)) == [None, 0, []]
+    assert list(background.prefetch(range(10))) == list(range(10))
+    assert list(background.prefetch([])) == []
+    assert list(background.prefetch([None, 0, []], depth=5)) == [None, 0, []]
 
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_no_more_than_depth_items_are_made_ahead(depth):
     source = Source()
-    items = parallel.prefetch(source, depth)
+    items = background.prefetch(source, depth)
     assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
     wait_until_idle(source)
     assert source.made == 4 + depth
@@ -60,7 +60,7 @@ def test_an_error_comes_through_after_what_was_made_before_it():
         yield from (1, 2)
         raise ValueError("no more")
 
-    items = parallel.prefetch(broken())
+    items = background.prefetch(broken())
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(ValueError, match="no more"):
         next(items)
@@ -68,7 +68,7 @@ def test_an_error_comes_through_after_what_was_made_before_it():
 
 def test_nothing_is_made_after_the_consumer_stops():
     source = Source()
-    for number in parallel.prefetch(source):
+    for number in background.prefetch(source):
         if number == 3:
             break
     wait_until_idle(source)
