@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from socialrec_jax.batch import Candidates
+from socialrec_jax.inference.reranker import projection
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.shapes import Array
 
@@ -31,7 +32,7 @@ class OutOfFoldScorer:
         self.members = members
         self.catalogue = jax.device_put(catalogue)
         self._scores = jax.jit(functools.partial(_scores, ranker))
-        self._project = jax.jit(functools.partial(_project, ranker))
+        self._project = projection(ranker.num_event_types, ranker.interactions)
 
     def __call__(self, params: dict) -> np.ndarray:
         """Scores [Q, C] by rankers with params [M, ...]; -inf where there is no candidate."""
@@ -58,7 +59,3 @@ class OutOfFoldScorer:
 def _scores(ranker: Ranker, params: dict, candidates: Candidates, projected: Array) -> Array:
     logits = ranker.bind({"params": params})(candidates, projected)
     return scores(logits, ranker.focus)
-
-
-def _project(ranker: Ranker, params: dict, catalogue: Array) -> Array:
-    return ranker.bind({"params": params}).project(catalogue)

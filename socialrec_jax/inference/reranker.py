@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -51,9 +51,7 @@ class Reranker:
         self.focus = list(focus)  # a list indexes the last axis
         ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
         # Item vectors are projected once, not for every candidate.
-        # The parameters are arguments: as constants they would make a program of their own.
-        project = jax.jit(functools.partial(_project, ranker))
-        projected = project(params, generator.catalogue)
+        projected = projection(num_event_types, ranker.interactions)(params, generator.catalogue)
         self._shared = parallel.replicate((params, projected))
         self._logits = parallel.map_devices(functools.partial(_rank_candidates, ranker))
 
@@ -93,6 +91,12 @@ class Reranker:
             probabilities=expit(sorted_logits),
             sources=np.take_along_axis(generated.sources, order, 1),
         )
+
+
+@functools.lru_cache(maxsize=4)
+def projection(num_event_types: int, interactions: int) -> Callable:
+    """(params, vectors [V, D]) -> [V, I], one program for all rankers of these sizes."""
+    return jax.jit(functools.partial(_project, Ranker(num_event_types, interactions)))
 
 
 def _project(ranker: Ranker, params: dict, vectors: Array) -> Array:

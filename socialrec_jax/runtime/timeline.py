@@ -150,7 +150,7 @@ def _read(file: Path | None) -> dict:
         return empty
     try:
         return empty | json.loads(file.read_text())
-    except ValueError:
+    except (ValueError, TypeError):
         return empty
 
 

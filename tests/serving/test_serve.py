@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import serve
-from socialrec_jax.errors import INPUT_MISSING, USAGE
+from socialrec_jax.errors import BROKEN_PIPE, INPUT_MISSING, USAGE
+from tests.workers import ROOT
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,14 @@ def test_help_names_the_tasks_and_their_options(capsys, arguments):
         serve.main(arguments)
     assert end.value.code == 0
     assert "--run" in capsys.readouterr().out
+
+
+def test_a_closed_pipe_ends_the_program_without_a_word():
+    """As in `serve.py --help | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "serve.py", "--help"]
+    ended = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert ended.returncode == BROKEN_PIPE
+    assert ended.stderr == b""
