@@ -1,20 +1,23 @@
 """Where compiled programs are kept: one folder of the user, which all runs share.
 
 JAX's file cache writes an entry in place. It takes a lock for that only where the folder has a
-greatest size, so there is one here; beyond it, JAX deletes the entries that were not used for the
-longest time. A process that is killed while it writes leaves an entry without its time of use. JAX
-would read that damaged entry in every later run, and could not delete old ones any more. So such
-entries are deleted here first.
+greatest size, so there is one here. JAX then reads the time of use of all entries whenever it
+writes one, so their number is limited, too, when a program starts.
+
+A process that is killed while it writes leaves an entry without its time of use. JAX would read
+that damaged entry in every later run, and fail to delete old ones. So it is deleted as well.
 
 Programs of other devices, processors, versions and flags have other keys: JAX hashes all of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
-_GREATEST_BYTES = 512 << 20  # a run needs 1 to 10 MB; what a full folder costs: docs/results.md
+_GREATEST_BYTES = 1 << 30  # a run on a CPU needs 1.5 MB
+_MOST_ENTRIES = 500  # some twenty kinds of runs; what more would cost: docs/results.md
 _LOCK_SECONDS = 10
 
 # JAX's names.
@@ -36,7 +39,7 @@ def use_cache(run: Path) -> None:
     folder = _choose(run)
     if folder is not None:
         if folder.exists():
-            delete_unfinished(folder)
+            clean(folder)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_GREATEST_BYTES))
 
@@ -64,22 +67,37 @@ def user_folder() -> Path | None:
     return base / "socialrec_jax" / "xla"
 
 
-def delete_unfinished(folder: Path) -> None:
-    """Delete the entries of processes that were killed while they wrote them."""
+def clean(folder: Path) -> None:
+    """Delete the entries of processes that were killed while they wrote them, and the entries that
+    were not used for the longest time.
+    """
     import filelock  # late: --help does without it
 
-    try:
-        # Whoever writes holds the lock, and writes the time of use last.
-        with filelock.FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
-            for entry in folder.glob(f"*{_ENTRY}"):
-                if not _time_of_use(entry).exists():
-                    entry.unlink(missing_ok=True)
-    except filelock.Timeout:
-        return  # another process writes: the next run deletes them
+    lock = filelock.FileLock(folder / _LOCK, timeout=_LOCK_SECONDS)
+    # Whoever writes an entry holds the lock. Where it takes too long, the next program cleans.
+    with contextlib.suppress(filelock.Timeout), lock:
+        _delete_unfinished(folder)
+        for file in _by_use(folder)[:-_MOST_ENTRIES]:
+            _entry_of(file).unlink(missing_ok=True)
+            file.unlink()
 
 
-def _time_of_use(entry: Path) -> Path:
-    return entry.with_name(entry.name.removesuffix(_ENTRY) + _TIME_OF_USE)
+def _delete_unfinished(folder: Path) -> None:
+    # The time of use is written last.
+    whole = {_entry_of(file) for file in _by_use(folder)}
+    for entry in folder.glob(f"*{_ENTRY}"):
+        if entry not in whole:
+            entry.unlink()
+
+
+def _entry_of(time_of_use: Path) -> Path:
+    name = time_of_use.name.removesuffix(_TIME_OF_USE)
+    return time_of_use.with_name(name + _ENTRY)
+
+
+def _by_use(folder: Path) -> list[Path]:
+    """The times of use of all entries, the oldest first."""
+    return sorted(folder.glob(f"*{_TIME_OF_USE}"), key=lambda file: file.stat().st_mtime_ns)
 
 
 def _make(folder: Path) -> bool:

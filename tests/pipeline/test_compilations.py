@@ -4,22 +4,26 @@ matters.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
-from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION
+from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, VALIDATION
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.retriever import training_batches
+from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
+from socialrec_jax.training.device_data import placed
+from socialrec_jax.training.loop import calls
 from tests.worlds import random_world
 
 CONFIG = Config(
     model=ModelConfig(width=16, num_layers=1, history_length=16, dropout=0.0),
-    train=TrainConfig(tokens_per_step=64),
+    train=TrainConfig(tokens_per_step=64, epochs=2),
 )
 COMPILED: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
@@ -47,6 +51,26 @@ def everything(engine: Engine, queries: protocol.EvaluationQueries) -> protocol.
     engine.next_actions(engine.states(query), query)
     list(engine.recommend(engine.query(queries.users), k=3))
     return evaluate_retriever(engine, queries)
+
+
+def train_one_call(world, config: Config, history_ends) -> None:
+    batches = training_batches(world, config, history_ends)
+    trainer = retriever_trainer(world, config, batches, np.zeros((world.num_items, 0), np.float32))
+    trainer, batches = placed(trainer, batches)
+    steps = calls(batches, 0, config.train.steps_per_call, config.train.steps_per_call, (0, 1))
+    trainer.compile()(trainer.init(batches.at(0)), next(steps))
+
+
+def test_trainings_of_one_model_share_their_programs(world):
+    """The refit has other events and another number of steps than the training before it."""
+    before = len(COMPILED)
+    train_one_call(world, CONFIG, world.history_ends(BEFORE_VALIDATION))
+    first = len(COMPILED) - before
+    assert 0 < first <= 4, "two for a random key, the initialisation, and the steps"
+
+    for config in (CONFIG, dataclasses.replace(CONFIG, seed=3)):
+        train_one_call(world, config, world.history_ends(NOW))
+    assert len(COMPILED) - before == first
 
 
 def test_a_second_engine_compiles_nothing(world):

@@ -73,8 +73,39 @@ def test_a_home_that_cannot_be_written(home, tmp_path, capsys):
     assert line.count("\n") == 1
 
 
+def write_entry(folder: Path, name: str, used_at: int) -> None:
+    """An entry as JAX writes it."""
+    (folder / f"{name}-cache").write_bytes(b"program")
+    time_of_use = folder / f"{name}-atime"
+    time_of_use.write_bytes(used_at.to_bytes(8, "little"))
+    os.utime(time_of_use, (used_at, used_at))
+
+
+def entries(folder: Path) -> set[str]:
+    return {path.name.removesuffix("-cache") for path in folder.glob("*-cache")}
+
+
 def test_entries_of_killed_processes_are_deleted(tmp_path):
-    for name in ("whole-cache", "whole-atime", "cut-cache"):
-        (tmp_path / name).write_bytes(b"12345678")
-    compilation_cache.delete_unfinished(tmp_path)
-    assert {path.name for path in tmp_path.glob("*-*")} == {"whole-cache", "whole-atime"}
+    write_entry(tmp_path, "whole", used_at=1)
+    (tmp_path / "cut-cache").write_bytes(b"prog")
+    compilation_cache.clean(tmp_path)
+    assert entries(tmp_path) == {"whole"}
+
+
+def test_the_entries_that_were_used_last_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "_MOST_ENTRIES", 2)
+    for used_at, name in enumerate(["newer", "newest", "oldest"], start=10):
+        write_entry(tmp_path, name, used_at=used_at if name != "oldest" else 1)
+    compilation_cache.clean(tmp_path)
+    assert entries(tmp_path) == {"newer", "newest"}
+    assert len(list(tmp_path.glob("*-atime"))) == 2
+
+
+def test_the_files_are_those_that_jax_writes(home, tmp_path):
+    """So that cleaning finds them."""
+    fresh_python("-c", COMPILING, tmp_path / "run")
+    folder = compilation_cache.user_folder()
+    assert folder is not None
+    assert entries(folder)
+    assert len(entries(folder)) == len(list(folder.glob("*-atime")))
+    assert (folder / compilation_cache._LOCK).exists()
