@@ -17,6 +17,7 @@ from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import BEFORE_TEST, TEST, World
 from socialrec_jax.evaluation import next_type
 from socialrec_jax.inference.engine import Engine
+from socialrec_jax.runtime import parallel
 from tests import workers
 
 EVALUATOR = workers.ROOT.parent / "shared" / "tools" / "judge.py"
@@ -258,7 +259,9 @@ def test_allow_lists_users_and_repeats(walked, tmp_path):
     assert [user for (user,) in rows(f"select user_id from '{out}' where rank = 1")] == users
 
 
-def test_resuming_a_finished_run_trains_nothing_and_reports_the_same(walked):
+def test_resuming_a_finished_run_trains_nothing_and_reports_the_same(walked, monkeypatch):
+    """Also where another thread evaluates the baselines, as beside an accelerator."""
+    monkeypatch.setattr(parallel, "has_accelerator", lambda: True)
     before = json.loads((walked / "run" / "report.json").read_text())
     said = call("train.py", "--run", walked / "run")
     after = json.loads((walked / "run" / "report.json").read_text())
