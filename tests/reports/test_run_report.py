@@ -211,3 +211,36 @@ def test_a_baseline_that_never_hits_gives_no_percentage(tmp_path):
 def test_a_time_beyond_the_calendar_is_shown_as_it_is(tmp_path):
     report = REPORT | {"data": {"time_min": 1_700_000_000_000_000}}
     assert "1,700,000,000,000,000 s" in page_of(tmp_path, report).text
+
+
+def stage_time(stage: str, host: float, compiling: float, device: float) -> dict:
+    return {
+        "stage": stage,
+        "seconds": host + compiling + device,
+        "host_seconds": host,
+        "compile_seconds": compiling,
+        "device_seconds": device,
+        "programs": 3,
+        "compiled": 2,
+    }
+
+
+def test_the_bars_of_stages_are_in_scale(tmp_path):
+    stages = [stage_time("<text>", 1, 2, 5), stage_time("retriever", 8, 4, 20)]
+    page = page_of(tmp_path, REPORT | {"timeline": {"processes": 2, "stages": stages}})
+    widths = [float(width) for width in re.findall(r'style="width: ([\d.]+)%"', page.source)]
+    assert widths == pytest.approx(
+        [100 * seconds / 32 for seconds in (1, 2, 5, 8, 4, 20)], abs=0.01
+    )
+    for expected in (
+        "<text>",
+        "32.0 s",
+        "40 s, in 2 starts",
+        "9 s on the host",
+        "6 programs, 4 of",
+    ):
+        assert expected in page.text, expected
+
+
+def test_a_report_without_timeline_has_no_bars(tmp_path):
+    assert "Where the time went" not in page_of(tmp_path, REPORT).text
