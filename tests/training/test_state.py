@@ -21,11 +21,11 @@ def test_the_learning_rate_is_a_linear_warmup_and_a_cosine(num_steps, warmup_sha
     expected = optax.warmup_cosine_decay_schedule(0.0, 3e-3, warmup, end)
 
     steps = np.linspace(0, num_steps + 5, 30).astype(int)
-    wanted = jax.vmap(expected)(jnp.asarray(steps))
+    expected_rates = jax.vmap(expected)(jnp.asarray(steps))
     on_device = jax.jit(jax.vmap(rate))(jnp.asarray(steps))
     on_host = [rate(int(step)) for step in steps]
-    np.testing.assert_allclose(on_device, wanted, rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(on_host, wanted, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(on_device, expected_rates, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(on_host, expected_rates, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("optimizer_of", [adam, _adamw])
