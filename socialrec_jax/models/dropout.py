@@ -27,6 +27,10 @@ class DropoutRng(struct.PyTreeNode):
     seed: Words[Array, ""]
     rows: Ints[Array, "B"]
 
+    def of_layer(self, layer: int) -> DropoutRng:
+        """The keys of one layer of a stack, whose layers are the same module."""
+        return self.replace(seed=hash32(self.seed ^ np.uint32(layer)))
+
 
 def hash32(x: Words[Array, "*S"]) -> Words[Array, "*S"]:
     """A bijection of 32-bit integers whose output bits flip with probability 1/2 for each input
