@@ -31,7 +31,7 @@ class RMSNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each behind a sigmoid gate of the normed stream."""
+    """Pre-norm attention and feed-forward, each behind a sigmoid gate of the stream."""
 
     def __init__(self, width: int, heads: int, dropout: float, expansion: int = 2):
         super().__init__()
@@ -46,12 +46,10 @@ class Block(nn.Module):
 
     def forward(self, x, bias):
         """x [B, T, D], bias [B, H, T, T] with -inf where nothing may be seen."""
-        normed = self.norms[0](x)
-        attended = self._attend(normed, bias)
-        x = x + torch.sigmoid(self.gates[0](normed)) * self.dropout(attended)
-        normed = self.norms[1](x)
-        transformed = self._transform(normed)
-        return x + torch.sigmoid(self.gates[1](normed)) * self.dropout(transformed)
+        attended = self._attend(self.norms[0](x), bias)
+        x = x + torch.sigmoid(self.gates[0](x)) * self.dropout(attended)
+        transformed = self._transform(self.norms[1](x))
+        return x + torch.sigmoid(self.gates[1](x)) * self.dropout(transformed)
 
     def _attend(self, x, bias):
         B, T, D = x.shape

@@ -27,9 +27,12 @@ class DropoutRng(struct.PyTreeNode):
     seed: Words[Array, ""]
     rows: Ints[Array, "B"]
 
-    def of_layer(self, layer: int) -> DropoutRng:
-        """The keys of one layer of a stack, whose layers are the same module."""
-        return self.replace(seed=hash32(self.seed ^ np.uint32(layer)))
+
+def rng_of_layer(dropout_rng: DropoutRng | None, layer: int) -> DropoutRng | None:
+    """The keys of one layer of a stack, whose layers are the same module."""
+    if dropout_rng is None:
+        return None
+    return dropout_rng.replace(seed=hash32(dropout_rng.seed ^ np.uint32(layer)))
 
 
 def hash32(x: Words[Array, "*S"]) -> Words[Array, "*S"]:

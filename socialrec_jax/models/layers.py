@@ -7,12 +7,14 @@ gradient of a product with a 3-D array, XLA's CPU compiler copies the array tran
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from socialrec_jax.models.attention import AttentionContext, attend
-from socialrec_jax.models.dropout import Dropout, DropoutRng
+from socialrec_jax.models.dropout import Dropout, DropoutRng, rng_of_layer
 from socialrec_jax.models.stack import apply_layers
 from socialrec_jax.shapes import Array, Floats, typed
 
@@ -27,11 +29,15 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        mean_square = jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
-        inverse = jax.lax.rsqrt(mean_square + 1e-6)
         # Tests forbid implicit broadcasting between ranks.
         scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
-        return x.astype(self.dtype) * inverse.astype(self.dtype) * scale.astype(self.dtype)
+        inverse = jax.lax.rsqrt(_mean_square(x)).astype(self.dtype)
+        return x.astype(self.dtype) * inverse * scale.astype(self.dtype)
+
+
+def _mean_square(x: Array) -> jax.Array:
+    """Of each row [..., 1] in float32; a little more than zero."""
+    return jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True) + 1e-6
 
 
 class BiasTable(nn.Module):
@@ -46,26 +52,30 @@ class BiasTable(nn.Module):
 
 
 class Gate(nn.Module):
-    """One factor in 0..1 for each feature of each event: sigmoid(logits + a learned bias)."""
+    """One factor in 0..1 for each feature of each event: sigmoid(rms(x) logits + a learned bias).
+
+    logits: a product of the normed stream. Times the stream's root mean square they are a product
+    of the stream x itself, because the norm's scale is one more factor of the kernel.
+    """
 
     @nn.compact
-    def __call__(self, logits: Array) -> Array:
+    def __call__(self, logits: Array, x: Array) -> Array:
         bias = self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
-        return nn.sigmoid(logits + bias.astype(logits.dtype)[None])
+        rms = jnp.sqrt(_mean_square(x)).astype(logits.dtype)
+        return nn.sigmoid(rms * logits + bias.astype(logits.dtype)[None])
 
 
 class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys, times a gate."""
+    """Multi-head attention with normalised queries and keys, and the logits of its gate."""
 
     num_heads: int
-    dropout: float
     dtype: Dtype = jnp.float32
 
     @nn.compact
     @typed
     def __call__(
-        self, x: Floats[Array, "N D"], context: AttentionContext, dropout_rng: DropoutRng | None
-    ) -> Floats[Array, "N D"]:
+        self, x: Floats[Array, "N D"], context: AttentionContext
+    ) -> tuple[Floats[Array, "N D"], Floats[Array, "N D"]]:
         N, D = x.shape
         B, T = context.segments.shape
         # One product for queries, keys, values and the gate.
@@ -78,34 +88,30 @@ class Attention(nn.Module):
 
         attended = attend(query, key, value, context)
         out = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
-        attended = out(attended.reshape(N, D))
-        return Gate(name="gate")(gate) * Dropout(self.dropout)(attended, dropout_rng)
+        return out(attended.reshape(N, D)), gate
 
 
 class SwiGLU(nn.Module):
-    """The feed-forward of Shazeer 2020, (silu(xW) * xV) U, times a gate."""
+    """The feed-forward of Shazeer 2020, (silu(xW) * xV) U, and the logits of its gate."""
 
-    dropout: float
     expansion: int = 2
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, dropout_rng: DropoutRng | None) -> Array:
+    def __call__(self, x: Array) -> tuple[Array, Array]:
         D = x.shape[-1]
         hidden = self.expansion * D
         # One product for all that is computed from the input.
         widen = nn.Dense(2 * hidden + D, use_bias=False, dtype=self.dtype, name="in")
-        inner_gate, up, gate = jnp.split(widen(x), [hidden, 2 * hidden], -1)
         narrow = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
-        transformed = narrow(nn.silu(inner_gate) * up)
-        return Gate(name="gate")(gate) * Dropout(self.dropout)(transformed, dropout_rng)
+        inner_gate, up, gate = jnp.split(widen(x), [hidden, 2 * hidden], -1)
+        return narrow(nn.silu(inner_gate) * up), gate
 
 
 class GatedBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each multiplied by a sigmoid gate (LiGR, Borisyuk et al.
-    2025).
+    """Pre-norm attention and feed-forward, each multiplied by a sigmoid gate of the stream (LiGR,
+    Borisyuk et al. 2025).
 
-    The gates read the normed stream, so that they are columns of products that are there anyway.
     x: the stream as rows [B T, D].
     """
 
@@ -117,14 +123,29 @@ class GatedBlock(nn.Module):
     def __call__(
         self, x: Array, context: AttentionContext, dropout_rng: DropoutRng | None
     ) -> Array:
-        # Dropout masks go by the modules' names.
-        attention = Attention(self.num_heads, self.dropout, self.dtype, name="attention")
-        normed = RMSNorm(self.dtype, name="attention_norm")(x)
-        x = x + attention(normed, context, dropout_rng)
+        attention = Attention(self.num_heads, self.dtype, name="attention")
+        x = self._add("attention", lambda normed: attention(normed, context), x, dropout_rng)
 
-        feed_forward = SwiGLU(self.dropout, dtype=self.dtype, name="feed_forward")
-        normed = RMSNorm(self.dtype, name="feed_forward_norm")(x)
-        return x + feed_forward(normed, dropout_rng)
+        feed_forward = SwiGLU(dtype=self.dtype, name="feed_forward")
+        return self._add("feed_forward", feed_forward, x, dropout_rng)
+
+    def _add(
+        self,
+        name: str,
+        transform: Callable[[Array], tuple[Array, Array]],
+        x: Array,
+        dropout_rng: DropoutRng | None,
+    ) -> Array:
+        """x plus a gate times what transform makes of the normed stream.
+
+        transform: normed stream -> (its output, logits of the gate).
+        """
+        normed = RMSNorm(self.dtype, name=f"{name}_norm")(x)
+        transformed, logits = transform(normed)
+        gate = Gate(name=f"{name}_gate")(logits, x)
+        # Dropout masks go by the modules' names.
+        dropout = Dropout(self.dropout, name=f"{name}_dropout")
+        return x + gate * dropout(transformed, dropout_rng)
 
 
 class Blocks(nn.Module):
@@ -148,8 +169,7 @@ class Blocks(nn.Module):
 
         params = [self.variables["params"][name] for name in names]
         inputs = [
-            (context, dropout_rng and dropout_rng.of_layer(layer))
-            for layer, context in enumerate(contexts)
+            (context, rng_of_layer(dropout_rng, layer)) for layer, context in enumerate(contexts)
         ]
         block = GatedBlock(*sizes, parent=None)
         return apply_layers(block, params, x, inputs, self.dtype, self.remat)

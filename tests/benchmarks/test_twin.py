@@ -64,8 +64,9 @@ def _copy_block(params: dict, block) -> None:
     for place, gate in enumerate((attention_gate, feed_forward_gate)):
         part = ("attention", "feed_forward")[place]
         _copy(block.norms[place].scale, params[f"{part}_norm"]["scale"])
-        _copy(block.gates[place].weight, gate)
-        _copy(block.gates[place].bias, params[part]["gate"]["bias"])
+        # The gate of the stream itself: the norm's scale is a factor of its kernel.
+        _copy(block.gates[place].weight, gate * params[f"{part}_norm"]["scale"][:, None])
+        _copy(block.gates[place].bias, params[f"{part}_gate"]["bias"])
     _copy(block.qkv.weight, qkv)
     _copy(block.out.weight, attention["out"]["kernel"])
     _copy(block.query_norm.scale, attention["query_norm"]["scale"])

@@ -10,7 +10,7 @@ from jax.extend.core import jaxprs_in_params
 
 from socialrec_jax.models import stack
 from socialrec_jax.models.attention import AttentionContext, RelativeBias
-from socialrec_jax.models.dropout import DropoutRng
+from socialrec_jax.models.dropout import DropoutRng, rng_of_layer
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.layers import Blocks, GatedBlock
 
@@ -149,7 +149,7 @@ def test_layers_drop_independently():
         block = GatedBlock(H, 0.5)
         x, context = stream(), contexts()[0]
         params = block.init(jax.random.key(0), x, context, None)
-        kept = block.apply(params, x, context, DROPOUT_RNG.of_layer(layer))
+        kept = block.apply(params, x, context, rng_of_layer(DROPOUT_RNG, layer))
         without = block.apply(params, x, context, None)
         masks.append(np.asarray(kept - without) > 0)
     agreement = (masks[0] == masks[1]).mean()
