@@ -129,13 +129,17 @@ class GPT2(nn.Module):
         return self.ln_f(rows.astype(jnp.float32)).reshape(x.shape)
 
     def _blocks(self, x: Array, context: AttentionContext) -> Array:
+        # As in `layers.Blocks`.
         if self.is_initializing():
             for block in self.h:
                 x = block(x, context)
             return x
-        params = [self.variables["params"][f"h_{layer}"] for layer in range(self.sizes.n_layer)]
+        layers = range(self.sizes.n_layer)
+        params = [self.variables["params"][f"h_{layer}"] for layer in layers]
+        inputs = [(context,) for _ in layers]
+        # Not a part of this module: its parameters are passed to it.
         block = Block(self.sizes, self.dtype, parent=None)
-        return apply_layers(block, params, x, [(context,)] * len(params), self.dtype)
+        return apply_layers(block, params, x, inputs, self.dtype)
 
     def logits(self, hidden: Array) -> Array:
         """Scores [..., vocabulary] of the next token."""

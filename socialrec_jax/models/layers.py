@@ -32,7 +32,9 @@ class RMSNorm(nn.Module):
         # Tests forbid implicit broadcasting between ranks.
         scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
         inverse = jax.lax.rsqrt(_mean_square(x)).astype(self.dtype)
-        return x.astype(self.dtype) * inverse * scale.astype(self.dtype)
+        # In the blocks' dtype: float32 factors would double what is read and written.
+        normed = x.astype(self.dtype) * inverse
+        return normed * scale.astype(self.dtype)
 
 
 def _mean_square(x: Array) -> jax.Array:
@@ -61,8 +63,9 @@ class Gate(nn.Module):
     @nn.compact
     def __call__(self, logits: Array, x: Array) -> Array:
         bias = self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
+        bias = bias.astype(logits.dtype)
         rms = jnp.sqrt(_mean_square(x)).astype(logits.dtype)
-        return nn.sigmoid(rms * logits + bias.astype(logits.dtype)[None])
+        return nn.sigmoid(rms * logits + bias[None])
 
 
 class Attention(nn.Module):
@@ -162,6 +165,7 @@ class Blocks(nn.Module):
     ) -> Array:
         names = [f"block_{layer}" for layer in range(len(contexts))]
         sizes = self.num_heads, self.dropout, self.dtype
+        # Parameters are made by the blocks, and read by a stack that may be one loop.
         if self.is_initializing():
             for name, context in zip(names, contexts, strict=True):
                 x = GatedBlock(*sizes, name=name)(x, context, dropout_rng)

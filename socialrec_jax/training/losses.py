@@ -9,6 +9,7 @@ products and twice the passes. Fused linear cross-entropy kernels do the same (H
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 Dtype = jnp.dtype | type
 
 _CPU_CHUNK_LOGITS = 1 << 22  # 16 MB: the fastest size on CPUs
-# Of the memory that an accelerator has for data. Logits, exponentials and their copy in the
-# products' precision exist at once, so all of them are a fifth of it at most.
+# Logits' share of the memory that an accelerator has for data. Exponentials and their copy in the
+# products' precision exist beside them, so all of them are a sixth of it at most.
 _CHUNK_MEMORY_SHARE = 1 / 16
 
 
@@ -44,7 +45,8 @@ def full_softmax(
     """
     scaled = users / temperature
     # A cosine is at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
-    return _softmax(scaled, items, targets, weights, _Settings(jnp.dtype(dtype), 1 / temperature))
+    settings = _Settings(jnp.dtype(dtype), bound=1 / temperature)
+    return _softmax(scaled, items, targets, weights, settings)
 
 
 @typed
@@ -59,7 +61,8 @@ def next_token(
 
     dtype: what matrix products take; they add up in float32.
     """
-    return _softmax(hidden, table, targets, weights, _Settings(jnp.dtype(dtype), None))
+    settings = _Settings(jnp.dtype(dtype), bound=None)
+    return _softmax(hidden, table, targets, weights, settings)
 
 
 class _Settings(NamedTuple):
@@ -77,11 +80,17 @@ def chunk_logits(platform: str, memory_for_data: int) -> int:
     """
     if platform == "cpu":
         return _CPU_CHUNK_LOGITS
-    return int(_CHUNK_MEMORY_SHARE * memory_for_data) // np.dtype(np.float32).itemsize
+    memory = int(_CHUNK_MEMORY_SHARE * memory_for_data)
+    return memory // np.dtype(np.float32).itemsize
 
 
-def _logits_of_this_device() -> int:
-    return chunk_logits(jax.default_backend(), parallel.memory_for_data())
+def _chunk_rows(num_rows: int, num_classes: int) -> int:
+    """Rows of one chunk on this device, at least one."""
+    logits = chunk_logits(jax.default_backend(), parallel.memory_for_data())
+    most_rows = max(1, logits // num_classes)
+    # Even chunks, so that the last one is not padded by many rows.
+    num_chunks = math.ceil(num_rows / most_rows)
+    return math.ceil(num_rows / num_chunks)
 
 
 def _softmax(
@@ -105,15 +114,14 @@ def _weighted_logsumexp(
 
 def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, settings: _Settings):
     """The value, and its gradients by rows [N, D], table [V, D] and weights [N]."""
-    N, V, D = len(rows), len(table), rows.shape[1]
-    chunk = max(1, min(N, _logits_of_this_device() // V))  # rows
+    N, D = rows.shape
+    chunk = _chunk_rows(N, len(table))
+    # Cast once, not once a chunk.
     product_table = table.astype(settings.dtype)
 
-    def add_chunk(table_gradient, some):
-        some_rows, some_weights = some
-        logsumexp, rows_gradient, added = _one_chunk(
-            some_rows, some_weights, product_table, settings
-        )
+    def add_chunk(table_gradient, rows_and_weights):
+        result = _one_chunk(*rows_and_weights, product_table, settings)
+        logsumexp, rows_gradient, added = result
         return table_gradient + added, (logsumexp, rows_gradient)
 
     chunks = _chunks(rows, chunk), _chunks(weights, chunk)

@@ -115,7 +115,9 @@ def look_up(table: Table, ids: Ints[Array, "N"]) -> Lookup:
     """The rows of ids, which may repeat and may differ between devices. Inside a step."""
     end = parallel.num_devices() * len(table.rows)  # places in the whole table
     shard_size = end // NUM_SHARDS
-    distinct, places = _distinct(places_of(ids, shard_size), min(len(ids), end), end)
+    num_distinct = min(len(ids), end)
+    distinct, places = _distinct(places_of(ids, shard_size), num_distinct, end)
+    # Unused entries repeat the last row's id.
     numbers = numbers_at(jnp.minimum(distinct, end - 1), shard_size)
     if parallel.num_devices() == 1:
         return _look_up_here(table, distinct, numbers, places)
