@@ -39,7 +39,7 @@ def apply_layers(
 
     def layer(x, params_and_inputs):
         layer_params, layer_inputs = params_and_inputs
-        return module.apply({"params": layer_params}, x, *layer_inputs)
+        return jnp.asarray(module.apply({"params": layer_params}, x, *layer_inputs))
 
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), list(params))
     layers = list(zip(params, inputs, strict=True))

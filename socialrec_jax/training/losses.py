@@ -120,8 +120,9 @@ def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, settings
     product_table = table.astype(settings.dtype)
 
     def add_chunk(table_gradient, rows_and_weights):
-        result = _one_chunk(*rows_and_weights, product_table, settings)
-        logsumexp, rows_gradient, added = result
+        some_rows, some_weights = rows_and_weights
+        some = _one_chunk(some_rows, some_weights, product_table, settings)
+        logsumexp, rows_gradient, added = some
         return table_gradient + added, (logsumexp, rows_gradient)
 
     chunks = _chunks(rows, chunk), _chunks(weights, chunk)

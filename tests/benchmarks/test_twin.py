@@ -111,7 +111,7 @@ def test_the_twin_has_the_same_loss(twin):
     states, unit = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (states, table))
     targets = rng.integers(0, V, 20).astype(np.int32)
     arrays = map(jnp.asarray, (states, unit, targets, np.ones(20, np.float32)))
-    expected = losses.full_softmax(*arrays, 0.07).mean()
+    expected = losses.full_softmax(*arrays, temperature=0.07).mean()
 
     model = twin.Twin(V, D, 2, H, 0.0)
     model.items.weight.data = torch.from_numpy(table)

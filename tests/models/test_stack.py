@@ -149,8 +149,8 @@ def test_layers_drop_independently():
         block = GatedBlock(H, 0.5)
         x, context = stream(), contexts()[0]
         params = block.init(jax.random.key(0), x, context, None)
-        kept = block.apply(params, x, context, rng_of_layer(DROPOUT_RNG, layer))
-        without = block.apply(params, x, context, None)
-        masks.append(np.asarray(kept - without) > 0)
+        dropped = block.apply(params, x, context, rng_of_layer(DROPOUT_RNG, layer))
+        whole = block.apply(params, x, context, None)
+        masks.append(np.asarray(dropped) > np.asarray(whole))
     agreement = (masks[0] == masks[1]).mean()
     assert 0.3 < agreement < 0.9
