@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from jax.experimental import pallas
 from jax.extend.core import jaxprs_in_params
 
 from socialrec_jax.models import stack
@@ -154,3 +156,58 @@ def test_layers_drop_independently():
         masks.append(np.asarray(dropped) > np.asarray(whole))
     agreement = (masks[0] == masks[1]).mean()
     assert 0.3 < agreement < 0.9
+
+
+@pytest.mark.parametrize(("remat", "calls"), [(False, 1), (True, 2)])
+def test_a_loop_computes_attention_kernels_once(remat, calls, monkeypatch):
+    """Unless it computes whole layers again."""
+    monkeypatch.setattr(stack, "MAX_UNROLLED", 1)
+    kernels = {"kernel": jnp.eye(4)}
+
+    def loss(x):
+        inputs = [()] * LAYERS
+        return jnp.sum(stack.apply_layers(FusedTanh(), [kernels] * LAYERS, x, inputs, remat=remat))
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(jnp.ones((4, 4)))
+    assert primitives_in(jaxpr.jaxpr).count("pallas_call") == calls
+
+
+class FusedTanh(nn.Module):
+    """A product, and a kernel with a gradient of its own in place of attention."""
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.zeros, (4, 4))
+        return x + fused_tanh(x @ kernel)
+
+
+def tanh_kernel(x):
+    def kernel(source, target):
+        target[...] = jnp.tanh(source[...])
+
+    return pallas.pallas_call(kernel, jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=True)(x)
+
+
+fused_tanh = jax.custom_vjp(tanh_kernel)
+
+
+def tanh_and_residual(x):
+    y = tanh_kernel(x)
+    return y, y
+
+
+def tanh_gradient(y, gradient):
+    return (gradient * (1 - y**2),)
+
+
+fused_tanh.defvjp(tanh_and_residual, tanh_gradient)
+
+
+def primitives_in(jaxpr) -> list[str]:
+    """Names of all operations, those of loops and checkpoints included."""
+    names = []
+    for equation in jaxpr.eqns:
+        names.append(equation.primitive.name)
+        for inner in jaxprs_in_params(equation.params):
+            names += primitives_in(inner)
+    return names
