@@ -163,7 +163,8 @@ def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict:
 
 def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
     """The tensors of a GPT2LMHeadModel, the inverse of from_hugging_face."""
-    return {_name(path): np.asarray(leaf) for path, leaf in _leaves(params).items()}
+    leaves = _leaves(params)
+    return {_name(path): np.asarray(leaf) for path, leaf in leaves.items()}
 
 
 def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
@@ -183,7 +184,9 @@ def _path(name: str) -> tuple[str, ...]:
     *modules, leaf = name.split(".")
     if modules[0] == "h":
         modules = [f"h_{modules[1]}", *modules[2:]]
-    return *modules, _weight_name(modules[-1]) if leaf == "weight" else leaf
+    if leaf == "weight":
+        leaf = _weight_name(modules[-1])
+    return *modules, leaf
 
 
 def _weight_name(module: str) -> str:
@@ -196,5 +199,7 @@ def _weight_name(module: str) -> str:
 def _name(path: tuple[str, ...]) -> str:
     """The inverse of _path."""
     *modules, leaf = path
-    tensor = ".".join([*modules, "bias" if leaf == "bias" else "weight"])
+    if leaf != "bias":
+        leaf = "weight"
+    tensor = ".".join([*modules, leaf])
     return _PREFIX + tensor.replace("h_", "h.", 1)

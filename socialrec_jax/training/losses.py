@@ -139,7 +139,10 @@ def _one_chunk(rows: Array, weights: Array, table: Array, settings: _Settings):
     dtype, bound = settings
     logits = _product(rows.astype(dtype), table.T)
     # Subtracted before exp, so that nothing overflows; any bound on the logits will do.
-    shift = jnp.max(logits, -1) if bound is None else jnp.full(len(rows), bound)
+    if bound is None:
+        shift = jnp.max(logits, -1)
+    else:
+        shift = jnp.full(len(rows), bound)
     exponentials = jnp.exp(logits - shift[:, None])
     sums = jnp.sum(exponentials, -1)
 
@@ -147,7 +150,8 @@ def _one_chunk(rows: Array, weights: Array, table: Array, settings: _Settings):
     scale = (weights / sums)[:, None]
     exponentials = exponentials.astype(dtype)
     rows_gradient = _product(exponentials, table) * scale
-    table_gradient = _product(exponentials.T, (rows * scale).astype(dtype))
+    scaled_rows = (rows * scale).astype(dtype)
+    table_gradient = _product(exponentials.T, scaled_rows)
     return jnp.log(sums) + shift, rows_gradient, table_gradient
 
 

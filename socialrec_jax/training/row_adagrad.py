@@ -216,7 +216,8 @@ def update_rows(
     # Only these rows are read and written; the table's own buffers are donated to the step.
     rows = jnp.asarray(table.rows).at[owned]
     squares = jnp.asarray(table.squares).at[owned]
-    sums = squares.get(mode="fill", fill_value=0) + jnp.mean(gradients**2, -1)
+    earlier = squares.get(mode="fill", fill_value=0)
+    sums = earlier + jnp.mean(gradients**2, -1)
     step = rate * gradients * jax.lax.rsqrt(sums + _TINY)[:, None]
     return table.replace(
         rows=rows.add(-step, mode="drop", unique_indices=True, indices_are_sorted=True),
