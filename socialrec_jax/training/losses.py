@@ -139,10 +139,7 @@ def _one_chunk(rows: Array, weights: Array, table: Array, settings: _Settings):
     dtype, bound = settings
     logits = _product(rows.astype(dtype), table.T)
     # Subtracted before exp, so that nothing overflows; any bound on the logits will do.
-    if bound is None:
-        shift = jnp.max(logits, -1)
-    else:
-        shift = jnp.full(len(rows), bound)
+    shift = jnp.max(logits, -1) if bound is None else jnp.full(len(rows), bound)
     exponentials = jnp.exp(logits - shift[:, None])
     sums = jnp.sum(exponentials, -1)
 
