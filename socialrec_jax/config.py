@@ -89,7 +89,7 @@ class ModelConfig:
     ] = "sum"
     compute_dtype: Annotated[
         Literal["float32", "bfloat16"],
-        Doc("Arithmetic of the blocks; parameters, logits and sums stay float32."),
+        Doc("Arithmetic of blocks and of products in losses; parameters and sums stay float32."),
     ] = "float32"
     remat: Annotated[
         bool,

@@ -28,6 +28,13 @@ class DropoutRng(struct.PyTreeNode):
     rows: Ints[Array, "B"]
 
 
+def rng_of_layer(dropout_rng: DropoutRng | None, layer: int) -> DropoutRng | None:
+    """The keys of one layer of a stack, whose layers are the same module."""
+    if dropout_rng is None:
+        return None
+    return dropout_rng.replace(seed=hash32(dropout_rng.seed ^ np.uint32(layer)))
+
+
 def hash32(x: Words[Array, "*S"]) -> Words[Array, "*S"]:
     """A bijection of 32-bit integers whose output bits flip with probability 1/2 for each input
     bit; for NumPy and JAX arrays.

@@ -16,6 +16,8 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from socialrec_jax.models.attention import AttentionContext, attend
+from socialrec_jax.models.layers import Dtype
+from socialrec_jax.models.stack import apply_layers
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 _PREFIX = "transformer."  # of tensors in a GPT2LMHeadModel; a GPT2Model has none
@@ -51,6 +53,7 @@ class Attention(nn.Module):
     """Causal multi-head attention within each text."""
 
     num_heads: int
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     @typed
@@ -58,11 +61,11 @@ class Attention(nn.Module):
         N, D = x.shape
         B, L = context.segments.shape
         # c_attn holds all queries, then all keys, then all values.
-        qkv = nn.Dense(3 * D, kernel_init=_INITIAL, name="c_attn")(x)
+        qkv = nn.Dense(3 * D, kernel_init=_INITIAL, dtype=self.dtype, name="c_attn")(x)
         parts = jnp.split(qkv, 3, -1)
         query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in parts)
         attended = attend(query, key, value, context)
-        out = nn.Dense(D, kernel_init=_INITIAL, name="c_proj")
+        out = nn.Dense(D, kernel_init=_INITIAL, dtype=self.dtype, name="c_proj")
         return out(attended.reshape(N, D))
 
 
@@ -70,42 +73,49 @@ class FeedForward(nn.Module):
     """Two layers around GPT-2's tanh approximation of GELU."""
 
     width: int
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        hidden = nn.Dense(self.width, kernel_init=_INITIAL, name="c_fc")(x)
-        hidden = nn.gelu(hidden, approximate=True)
-        return nn.Dense(x.shape[-1], kernel_init=_INITIAL, name="c_proj")(hidden)
+        widen = nn.Dense(self.width, kernel_init=_INITIAL, dtype=self.dtype, name="c_fc")
+        narrow = nn.Dense(x.shape[-1], kernel_init=_INITIAL, dtype=self.dtype, name="c_proj")
+        hidden = nn.gelu(widen(x), approximate=True)
+        return narrow(hidden)
 
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward; x: the stream as rows [B L, D], as in `layers`."""
 
     sizes: GPT2Sizes
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, context: AttentionContext) -> Array:
-        s = self.sizes
-        attention = Attention(s.n_head, name="attn")
-        norm = nn.LayerNorm(s.layer_norm_epsilon, name="ln_1")
+        s, dtype = self.sizes, self.dtype
+        attention = Attention(s.n_head, dtype, name="attn")
+        norm = nn.LayerNorm(s.layer_norm_epsilon, dtype, name="ln_1")
         x = x + attention(norm(x), context)
 
-        feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, name="mlp")
-        norm = nn.LayerNorm(s.layer_norm_epsilon, name="ln_2")
+        feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, dtype, name="mlp")
+        norm = nn.LayerNorm(s.layer_norm_epsilon, dtype, name="ln_2")
         return x + feed_forward(norm(x))
 
 
 class GPT2(nn.Module):
-    """Hidden states of packed texts; `logits` scores the next token with the embedding table."""
+    """Hidden states of packed texts; `logits` scores the next token with the embedding table.
+
+    dtype: arithmetic of the blocks; parameters and hidden states are float32.
+    """
 
     sizes: GPT2Sizes
+    dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
         # Attributes are named as Hugging Face's tensors are.
         s = self.sizes
         self.wte = nn.Embed(s.vocab_size, s.n_embd, embedding_init=_INITIAL)
         self.wpe = nn.Embed(s.n_positions, s.n_embd, embedding_init=_INITIAL)
-        self.h = [Block(s) for _ in range(s.n_layer)]
+        self.h = [Block(s, self.dtype) for _ in range(s.n_layer)]
         self.ln_f = nn.LayerNorm(s.layer_norm_epsilon)
 
     @typed
@@ -114,11 +124,22 @@ class GPT2(nn.Module):
     ) -> Floats[Array, "B L D"]:
         """segments: 1.. number of the text in its row, 0 = padding."""
         x = self.wte(tokens) + self.wpe(positions(segments))
-        shape, context = x.shape, AttentionContext(segments)
-        x = x.reshape(-1, shape[-1])
-        for block in self.h:
-            x = block(x, context)
-        return self.ln_f(x).reshape(shape)
+        rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+        rows = self._blocks(rows, AttentionContext(segments))
+        return self.ln_f(rows.astype(jnp.float32)).reshape(x.shape)
+
+    def _blocks(self, x: Array, context: AttentionContext) -> Array:
+        # As in `layers.Blocks`.
+        if self.is_initializing():
+            for block in self.h:
+                x = block(x, context)
+            return x
+        layers = range(self.sizes.n_layer)
+        params = [self.variables["params"][f"h_{layer}"] for layer in layers]
+        inputs = [(context,) for _ in layers]
+        # Not a part of this module: its parameters are passed to it.
+        block = Block(self.sizes, self.dtype, parent=None)
+        return apply_layers(block, params, x, inputs, self.dtype)
 
     def logits(self, hidden: Array) -> Array:
         """Scores [..., vocabulary] of the next token."""
@@ -142,7 +163,8 @@ def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict:
 
 def to_hugging_face(params: dict) -> dict[str, np.ndarray]:
     """The tensors of a GPT2LMHeadModel, the inverse of from_hugging_face."""
-    return {_name(path): np.asarray(leaf) for path, leaf in _leaves(params).items()}
+    leaves = _leaves(params)
+    return {_name(path): np.asarray(leaf) for path, leaf in leaves.items()}
 
 
 def tensor_shapes(sizes: GPT2Sizes) -> dict[str, tuple[int, ...]]:
@@ -162,7 +184,9 @@ def _path(name: str) -> tuple[str, ...]:
     *modules, leaf = name.split(".")
     if modules[0] == "h":
         modules = [f"h_{modules[1]}", *modules[2:]]
-    return *modules, _weight_name(modules[-1]) if leaf == "weight" else leaf
+    if leaf == "weight":
+        leaf = _weight_name(modules[-1])
+    return *modules, leaf
 
 
 def _weight_name(module: str) -> str:
@@ -175,5 +199,7 @@ def _weight_name(module: str) -> str:
 def _name(path: tuple[str, ...]) -> str:
     """The inverse of _path."""
     *modules, leaf = path
-    tensor = ".".join([*modules, "bias" if leaf == "bias" else "weight"])
+    if leaf != "bias":
+        leaf = "weight"
+    tensor = ".".join([*modules, leaf])
     return _PREFIX + tensor.replace("h_", "h.", 1)

@@ -1,4 +1,4 @@
-"""Parts of the behavior transformer: norms, attention, feed-forward, the gated block.
+"""Parts of the behavior transformer: norms, attention, feed-forward, the gated block, the stack.
 
 Blocks keep their stream as rows [N, D], N = B T, and only attention looks at [B, T, ...]: in the
 gradient of a product with a 3-D array, XLA's CPU compiler copies the array transposed first
@@ -7,31 +7,39 @@ gradient of a product with a 3-D array, XLA's CPU compiler copies the array tran
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from socialrec_jax.models.attention import AttentionContext, attend
-from socialrec_jax.models.dropout import Dropout, DropoutRng
+from socialrec_jax.models.dropout import Dropout, DropoutRng, rng_of_layer
+from socialrec_jax.models.stack import apply_layers
 from socialrec_jax.shapes import Array, Floats, typed
 
 Dtype = jnp.dtype | type
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) times a learned scale, computed in float32."""
+    """x / rms(x) times a learned scale; the mean square is computed in float32."""
 
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x = x.astype(jnp.float32)
-        mean_square = jnp.mean(jnp.square(x), -1, keepdims=True)
-        x = x * jax.lax.rsqrt(mean_square + 1e-6)
         # Tests forbid implicit broadcasting between ranks.
         scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
-        return (x * scale).astype(self.dtype)
+        inverse = jax.lax.rsqrt(_mean_square(x)).astype(self.dtype)
+        # In the blocks' dtype: float32 factors would double what is read and written.
+        normed = x.astype(self.dtype) * inverse
+        return normed * scale.astype(self.dtype)
+
+
+def _mean_square(x: Array) -> jax.Array:
+    """Of each row [..., 1] in float32; a little more than zero."""
+    return jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True) + 1e-6
 
 
 class BiasTable(nn.Module):
@@ -45,45 +53,62 @@ class BiasTable(nn.Module):
         return self.param("table", nn.initializers.zeros, (self.num_buckets, self.num_heads))
 
 
+class Gate(nn.Module):
+    """One factor in 0..1 for each feature of each event: sigmoid(rms(x) logits + a learned bias).
+
+    logits: a product of the normed stream. Times the stream's root mean square they are a product
+    of the stream x itself, because the norm's scale is one more factor of the kernel.
+    """
+
+    @nn.compact
+    def __call__(self, logits: Array, x: Array) -> Array:
+        bias = self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
+        bias = bias.astype(logits.dtype)
+        rms = jnp.sqrt(_mean_square(x)).astype(logits.dtype)
+        return nn.sigmoid(rms * logits + bias[None])
+
+
 class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys."""
+    """Multi-head attention with normalised queries and keys, and the logits of its gate."""
 
     num_heads: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     @typed
-    def __call__(self, x: Floats[Array, "N D"], context: AttentionContext) -> Floats[Array, "N D"]:
+    def __call__(
+        self, x: Floats[Array, "N D"], context: AttentionContext
+    ) -> tuple[Floats[Array, "N D"], Floats[Array, "N D"]]:
         N, D = x.shape
         B, T = context.segments.shape
-        # One product for all three.
-        qkv = nn.Dense(3 * D, use_bias=False, dtype=self.dtype, name="qkv")(x)
-        qkv = qkv.reshape(B, T, 3, self.num_heads, -1)
-        query, key, value = jnp.moveaxis(qkv, 2, 0)
+        # One product for queries, keys, values and the gate.
+        widen = nn.Dense(4 * D, use_bias=False, dtype=self.dtype, name="in")
+        *qkv, gate = jnp.split(widen(x), 4, -1)
+        query, key, value = (part.reshape(B, T, self.num_heads, -1) for part in qkv)
         # Keeps the logits small however large the weights grow (QK-norm).
         query = RMSNorm(self.dtype, name="query_norm")(query)
         key = RMSNorm(self.dtype, name="key_norm")(key)
 
         attended = attend(query, key, value, context)
         out = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
-        return out(attended.reshape(N, D))
+        return out(attended.reshape(N, D)), gate
 
 
 class SwiGLU(nn.Module):
-    """The feed-forward of Shazeer 2020: (silu(xW) * xV) U."""
+    """The feed-forward of Shazeer 2020, (silu(xW) * xV) U, and the logits of its gate."""
 
     expansion: int = 2
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> tuple[Array, Array]:
         D = x.shape[-1]
-        hidden = 2 * self.expansion * D
-        # One product for the gate and for what it lets through.
-        widen = nn.Dense(hidden, use_bias=False, dtype=self.dtype, name="in")
+        hidden = self.expansion * D
+        # One product for all that is computed from the input.
+        widen = nn.Dense(2 * hidden + D, use_bias=False, dtype=self.dtype, name="in")
         narrow = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
-        gate, up = jnp.split(widen(x), 2, -1)
-        return narrow(nn.silu(gate) * up)
+        inner_gate, up, gate = jnp.split(widen(x), [hidden, 2 * hidden], -1)
+        return narrow(nn.silu(inner_gate) * up), gate
 
 
 class GatedBlock(nn.Module):
@@ -101,18 +126,54 @@ class GatedBlock(nn.Module):
     def __call__(
         self, x: Array, context: AttentionContext, dropout_rng: DropoutRng | None
     ) -> Array:
-        # Parameters and dropout masks go by the modules' names and their order here.
         attention = Attention(self.num_heads, self.dtype, name="attention")
-        attended = attention(RMSNorm(self.dtype)(x), context)
-        gate = self._gate("attention_gate", x)
-        x = x + gate * Dropout(self.dropout)(attended, dropout_rng)
+        x = self._add("attention", lambda normed: attention(normed, context), x, dropout_rng)
 
         feed_forward = SwiGLU(dtype=self.dtype, name="feed_forward")
-        transformed = feed_forward(RMSNorm(self.dtype)(x))
-        gate = self._gate("feed_forward_gate", x)
-        return x + gate * Dropout(self.dropout)(transformed, dropout_rng)
+        return self._add("feed_forward", feed_forward, x, dropout_rng)
 
-    def _gate(self, name: str, x: Array) -> Array:
-        """One factor in 0..1 for each feature of each event."""
-        logits = nn.Dense(x.shape[-1], dtype=self.dtype, name=name)(x)
-        return nn.sigmoid(logits)
+    def _add(
+        self,
+        name: str,
+        transform: Callable[[Array], tuple[Array, Array]],
+        x: Array,
+        dropout_rng: DropoutRng | None,
+    ) -> Array:
+        """x plus a gate times what transform makes of the normed stream.
+
+        transform: normed stream -> (its output, logits of the gate).
+        """
+        normed = RMSNorm(self.dtype, name=f"{name}_norm")(x)
+        transformed, logits = transform(normed)
+        gate = Gate(name=f"{name}_gate")(logits, x)
+        # Dropout masks go by the modules' names.
+        dropout = Dropout(self.dropout, name=f"{name}_dropout")
+        return x + gate * dropout(transformed, dropout_rng)
+
+
+class Blocks(nn.Module):
+    """Gated blocks, one for each context; x: the stream as rows [B T, D]."""
+
+    num_heads: int
+    dropout: float
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Array, contexts: list[AttentionContext], dropout_rng: DropoutRng | None
+    ) -> Array:
+        names = [f"block_{layer}" for layer in range(len(contexts))]
+        sizes = self.num_heads, self.dropout, self.dtype
+        # Parameters are made by the blocks, and read by a stack that may be one loop.
+        if self.is_initializing():
+            for name, context in zip(names, contexts, strict=True):
+                x = GatedBlock(*sizes, name=name)(x, context, dropout_rng)
+            return x
+
+        params = [self.variables["params"][name] for name in names]
+        inputs = [
+            (context, rng_of_layer(dropout_rng, layer)) for layer, context in enumerate(contexts)
+        ]
+        block = GatedBlock(*sizes, parent=None)
+        return apply_layers(block, params, x, inputs, self.dtype, self.remat)

@@ -15,7 +15,7 @@ from socialrec_jax.config import ModelConfig
 from socialrec_jax.models.attention import AttentionContext, RelativeBias
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import BiasTable, GatedBlock, RMSNorm
+from socialrec_jax.models.layers import BiasTable, Blocks, RMSNorm
 from socialrec_jax.shapes import Array, Floats, typed
 
 TIME_BUCKETS = 32  # powers of two of seconds: one second to 68 years
@@ -42,10 +42,8 @@ class BehaviorTransformer(nn.Module):
         x = Dropout(dropout)(x, dropout_rng).astype(dtype)
         x = x.reshape(-1, c.width)  # see layers.py
 
-        block = nn.remat(GatedBlock) if c.remat else GatedBlock
-        for layer, context in enumerate(self._contexts(batch)):
-            module = block(c.num_heads, dropout, dtype, name=f"block_{layer}")
-            x = module(x, context, dropout_rng)
+        blocks = Blocks(c.num_heads, dropout, dtype, c.remat, name="blocks")
+        x = blocks(x, self._contexts(batch), dropout_rng)
         states = nn.Dense(c.width, name="state")(RMSNorm()(x))
         return normalise(states).reshape(items.shape)
 

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.config import Config, required
@@ -111,7 +112,8 @@ def _trained(run: RunDirectory, texts: list[str], config: Config) -> TrainedText
         # epoch is short.
         distinct_texts = sorted(set(filter(None, texts)))
         distinct = tokenize(tokenizer, distinct_texts, sizes.n_positions)
-        params = _train(run, config, GPT2(sizes), params, distinct, row_length)
+        model = GPT2(sizes, jnp.dtype(config.model.compute_dtype))
+        params = _train(run, config, model, params, distinct, row_length)
 
     assert params is not None  # `config.check`: without epochs there is a pretrained model
     return TrainedText(sizes, params, tokenizer, tokens, row_length)

@@ -9,17 +9,25 @@ products and twice the passes. Fused linear cross-entropy kernels do the same (H
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from socialrec_jax.batch import Sums
+from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
-# Logits that exist at once: 16 MB, the fastest size on CPUs and enough for accelerators.
-CHUNK_LOGITS = 1 << 22
+Dtype = jnp.dtype | type
+
+_CPU_CHUNK_LOGITS = 1 << 22  # 16 MB: the fastest size on CPUs
+# Logits' share of the memory that an accelerator has for data. Exponentials and their copy in the
+# products' precision exist beside them, so all of them are a sixth of it at most.
+_CHUNK_MEMORY_SHARE = 1 / 16
 
 
 @typed
@@ -29,11 +37,16 @@ def full_softmax(
     targets: Ints[Array, "N"],
     weights: Floats[Array, "N"],
     temperature: float,
+    dtype: Dtype = jnp.float32,
 ) -> Sums:
-    """Cross-entropy of the next item over the whole catalogue; users and items are unit vectors."""
+    """Cross-entropy of the next item over the whole catalogue; users and items are unit vectors.
+
+    dtype: what matrix products take; they add up in float32.
+    """
     scaled = users / temperature
     # A cosine is at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
-    return _softmax(scaled, items, targets, weights, 1 / temperature)
+    settings = _Settings(jnp.dtype(dtype), bound=1 / temperature)
+    return _softmax(scaled, items, targets, weights, settings)
 
 
 @typed
@@ -42,38 +55,74 @@ def next_token(
     table: Floats[Array, "V D"],
     targets: Ints[Array, "N"],
     weights: Floats[Array, "N"],
+    dtype: Dtype = jnp.float32,
 ) -> Sums:
-    """Cross-entropy of the next token over the vocabulary; logits are hidden . table."""
-    return _softmax(hidden, table, targets, weights, None)
+    """Cross-entropy of the next token over the vocabulary; logits are hidden . table.
+
+    dtype: what matrix products take; they add up in float32.
+    """
+    settings = _Settings(jnp.dtype(dtype), bound=None)
+    return _softmax(hidden, table, targets, weights, settings)
+
+
+class _Settings(NamedTuple):
+    """How logits are computed."""
+
+    dtype: jnp.dtype  # what matrix products take
+    bound: float | None  # no logit exceeds it; None: the maximum is computed
+
+
+def chunk_logits(platform: str, memory_for_data: int) -> int:
+    """How many logits exist at once on a platform (cpu, gpu or tpu); memory in bytes.
+
+    A chunk reads the whole table and adds to its whole gradient. On an accelerator chunks must have
+    about a thousand rows, or this traffic takes longer than the products (docs/results.md).
+    """
+    if platform == "cpu":
+        return _CPU_CHUNK_LOGITS
+    memory = int(_CHUNK_MEMORY_SHARE * memory_for_data)
+    return memory // np.dtype(np.float32).itemsize
+
+
+def _chunk_rows(num_rows: int, num_classes: int) -> int:
+    """Rows of one chunk on this device, at least one."""
+    logits = chunk_logits(jax.default_backend(), parallel.memory_for_data())
+    most_rows = max(1, logits // num_classes)
+    # Even chunks, so that the last one is not padded by many rows.
+    num_chunks = math.ceil(num_rows / most_rows)
+    return math.ceil(num_rows / num_chunks)
 
 
 def _softmax(
-    rows: Array, table: Array, targets: Array, weights: Array, bound: float | None
+    rows: Array, table: Array, targets: Array, weights: Array, settings: _Settings
 ) -> Sums:
-    """Cross-entropy of logits rows . table, of which none exceeds bound; None finds the maximum."""
+    """Cross-entropy of logits rows . table."""
     positive = jnp.sum(rows * table[targets], -1)
-    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, bound))
+    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, settings))
     # -log softmax is logsumexp minus the target's logit; both are summed apart.
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _weighted_logsumexp(
-    rows: Array, table: Array, weights: Array, bound: float | None
+    rows: Array, table: Array, weights: Array, settings: _Settings
 ) -> jax.Array:
     """sum_n weights[n] * log sum_v exp(rows[n] . table[v])."""
-    value, _ = _logsumexp_and_gradients(rows, table, weights, bound)
+    value, _ = _logsumexp_and_gradients(rows, table, weights, settings)
     return value
 
 
-def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, bound: float | None):
+def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, settings: _Settings):
     """The value, and its gradients by rows [N, D], table [V, D] and weights [N]."""
-    N, V, D = len(rows), len(table), rows.shape[1]
-    chunk = max(1, min(N, CHUNK_LOGITS // V))  # rows
+    N, D = rows.shape
+    chunk = _chunk_rows(N, len(table))
+    # Cast once, not once a chunk.
+    product_table = table.astype(settings.dtype)
 
-    def add_chunk(table_gradient, some):
-        some_rows, some_weights = some
-        logsumexp, rows_gradient, added = _one_chunk(some_rows, some_weights, table, bound)
+    def add_chunk(table_gradient, rows_and_weights):
+        some_rows, some_weights = rows_and_weights
+        some = _one_chunk(some_rows, some_weights, product_table, settings)
+        logsumexp, rows_gradient, added = some
         return table_gradient + added, (logsumexp, rows_gradient)
 
     chunks = _chunks(rows, chunk), _chunks(weights, chunk)
@@ -85,9 +134,10 @@ def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, bound: f
     return jnp.sum(logsumexp * weights), (rows_gradient, table_gradient, logsumexp)
 
 
-def _one_chunk(rows: Array, weights: Array, table: Array, bound: float | None):
+def _one_chunk(rows: Array, weights: Array, table: Array, settings: _Settings):
     """logsumexp [n] of some rows [n, D], and the gradients by these rows and by the table."""
-    logits = rows @ table.T
+    dtype, bound = settings
+    logits = _product(rows.astype(dtype), table.T)
     # Subtracted before exp, so that nothing overflows; any bound on the logits will do.
     shift = jnp.max(logits, -1) if bound is None else jnp.full(len(rows), bound)
     exponentials = jnp.exp(logits - shift[:, None])
@@ -95,9 +145,16 @@ def _one_chunk(rows: Array, weights: Array, table: Array, bound: float | None):
 
     # softmax * weight is exponentials * scale, without another array of that size.
     scale = (weights / sums)[:, None]
-    rows_gradient = (exponentials @ table) * scale
-    table_gradient = exponentials.T @ (rows * scale)
+    exponentials = exponentials.astype(dtype)
+    rows_gradient = _product(exponentials, table) * scale
+    scaled_rows = (rows * scale).astype(dtype)
+    table_gradient = _product(exponentials.T, scaled_rows)
     return jnp.log(sums) + shift, rows_gradient, table_gradient
+
+
+def _product(a: Array, b: Array) -> jax.Array:
+    """a @ b, added up in float32."""
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
 def _chunks(x: Array, size: int) -> Array:
@@ -107,7 +164,7 @@ def _chunks(x: Array, size: int) -> Array:
     return padded.reshape(-1, size, *x.shape[1:])
 
 
-def _backward(_bound: float | None, gradients: tuple, cotangent: Array) -> tuple:
+def _backward(_settings: _Settings, gradients: tuple, cotangent: Array) -> tuple:
     # The value is one number, so the gradients that are at hand are only scaled.
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
 
@@ -125,21 +182,46 @@ def sampled_softmax(
     log_expected: Floats[Array, "M"],
     weights: Floats[Array, "N"],
     temperature: float,
+    dtype: Dtype = jnp.float32,
 ) -> Sums:
     """Cross-entropy over the target and M shared negatives, an estimate of `full_softmax`.
 
     log_expected is the log of how often each negative is expected among the M: subtracting it
     (logQ, Bengio & Senecal 2008; Yi et al. 2019) makes the sum over negatives an unbiased estimate
     of the sum over the catalogue. A negative that is the target is masked.
+
+    dtype: what matrix products take; they add up in float32.
     """
     scaled = users / temperature
     positive = jnp.sum(scaled * positives, -1)
-    negative = scaled @ negatives.T - log_expected[None]
+    logits = jnp.asarray(_logits(scaled, negatives, jnp.dtype(dtype)))
+    negative = logits - log_expected[None]
     # Each user has the same negatives: one matrix product, and one mask of accidental hits.
     is_target = negative_ids[None] == targets[:, None]
     negative = jnp.where(is_target, -jnp.inf, negative)
     normaliser = jnp.logaddexp(positive, jax.nn.logsumexp(negative, -1))
     return _weighted(normaliser - positive, weights)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _logits(rows: Array, table: Array, dtype: jnp.dtype) -> jax.Array:
+    """rows . table [N, M]; this product and those of its gradient take dtype."""
+    return _product(rows.astype(dtype), table.astype(dtype).T)
+
+
+def _logits_and_operands(rows: Array, table: Array, dtype: jnp.dtype):
+    return _logits(rows, table, dtype), (rows, table)
+
+
+def _logits_gradients(dtype: jnp.dtype, operands: tuple[Array, Array], gradient: Array):
+    rows, table = operands
+    # By itself, JAX multiplies the float32 gradient in float32.
+    gradient = gradient.astype(dtype)
+    rows_gradient = _product(gradient, table.astype(dtype))
+    return rows_gradient, _product(gradient.T, rows.astype(dtype))
+
+
+_logits.defvjp(_logits_and_operands, _logits_gradients)
 
 
 @typed

@@ -224,8 +224,9 @@ class RetrieverTrainer:
         negatives: Negatives | None,
     ) -> Sums:
         temperature = self.config.model.temperature
+        dtype = jnp.dtype(self.model.config.compute_dtype)
         if negatives is None:
-            return losses.full_softmax(users, catalogue, targets, weights, temperature)
+            return losses.full_softmax(users, catalogue, targets, weights, temperature, dtype)
         return losses.sampled_softmax(
             users,
             catalogue[targets],
@@ -235,6 +236,7 @@ class RetrieverTrainer:
             negatives.log_expected,
             weights,
             temperature,
+            dtype,
         )
 
 

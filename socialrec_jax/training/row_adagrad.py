@@ -113,26 +113,52 @@ def _split_over_devices(rows: np.ndarray) -> np.ndarray:
 
 def look_up(table: Table, ids: Ints[Array, "N"]) -> Lookup:
     """The rows of ids, which may repeat and may differ between devices. Inside a step."""
-    owners, share = parallel.num_devices(), len(table.rows)
-    end = owners * share  # places in the whole table
+    end = parallel.num_devices() * len(table.rows)  # places in the whole table
     shard_size = end // NUM_SHARDS
-    distinct, places = _distinct(places_of(ids, shard_size), min(len(ids), end), end)
-    size = message_size(len(ids), owners, share)
+    num_distinct = min(len(ids), end)
+    distinct, places = _distinct(places_of(ids, shard_size), num_distinct, end)
+    # Unused entries repeat the last row's id.
+    numbers = numbers_at(jnp.minimum(distinct, end - 1), shard_size)
+    if parallel.num_devices() == 1:
+        return _look_up_here(table, distinct, numbers, places)
+    return _look_up_at_owners(table, distinct, numbers, places)
+
+
+def _look_up_here(table: Table, distinct: Array, numbers: Array, places: Array) -> Lookup:
+    """The lookup of the only device, which sends no messages."""
+    return Lookup(
+        ids=numbers,
+        places=places,
+        rows=_rows_at(table, distinct),
+        message_places=jnp.arange(len(distinct), dtype=jnp.int32),
+        requested=distinct,
+        lost=jnp.zeros((), jnp.int32),
+    )
+
+
+def _look_up_at_owners(table: Table, distinct: Array, numbers: Array, places: Array) -> Lookup:
+    """The lookup of one of several devices."""
+    owners, share = parallel.num_devices(), len(table.rows)
+    size = message_size(len(places), owners, share)
     message_places, lost = _message_places(distinct, owners, share, size)
 
     message = jnp.full(owners * size, share, jnp.int32)
     message = message.at[message_places].set(distinct % share, mode="drop")
     requested = parallel.all_to_all(message)
-    answers = jnp.asarray(table.rows).at[requested].get(mode="fill", fill_value=0)
-    answers = parallel.all_to_all(answers)
+    answers = parallel.all_to_all(_rows_at(table, requested))
     return Lookup(
-        ids=numbers_at(jnp.minimum(distinct, end - 1), shard_size),
+        ids=numbers,
         places=places,
         rows=answers.at[message_places].get(mode="fill", fill_value=0),
         message_places=message_places,
         requested=requested,
         lost=lost,
     )
+
+
+def _rows_at(table: Table, places: Array) -> jax.Array:
+    """Rows of this device's share; zeros for places past its end."""
+    return jnp.asarray(table.rows).at[places].get(mode="fill", fill_value=0)
 
 
 def _message_places(distinct: Array, owners: int, share: int, size: int) -> tuple[Array, Array]:
@@ -161,7 +187,9 @@ def _distinct(values: Array, size: int, end: int) -> tuple[Array, Array]:
     index = jnp.cumsum(is_first) - 1
     distinct = jnp.full(size, end, ordered.dtype)
     distinct = distinct.at[index].set(ordered, indices_are_sorted=True)
-    places = jnp.searchsorted(distinct, values)
+    # A loop is faster on a CPU; an accelerator would start a kernel for each of its iterations.
+    method = "scan" if jax.default_backend() == "cpu" else "scan_unrolled"
+    places = jnp.searchsorted(distinct, values, method=method)
     return distinct, places.astype(jnp.int32)
 
 
@@ -182,6 +210,25 @@ def update_rows(
 
     Rows whose gradient is zero do not change. Inside a step.
     """
+    owned, gradients = _gradients_of_owned(table, lookup, gradients)
+    gradients = gradients / weight
+
+    # Only these rows are read and written; the table's own buffers are donated to the step.
+    rows = jnp.asarray(table.rows).at[owned]
+    squares = jnp.asarray(table.squares).at[owned]
+    earlier = squares.get(mode="fill", fill_value=0)
+    sums = earlier + jnp.mean(gradients**2, -1)
+    step = rate * gradients * jax.lax.rsqrt(sums + _TINY)[:, None]
+    return table.replace(
+        rows=rows.add(-step, mode="drop", unique_indices=True, indices_are_sorted=True),
+        squares=squares.set(sums, mode="drop", unique_indices=True, indices_are_sorted=True),
+    )
+
+
+def _gradients_of_owned(table: Table, lookup: Lookup, gradients: Array) -> tuple[Array, Array]:
+    """(sorted distinct rows of this device's share, their gradients, summed over devices)."""
+    if parallel.num_devices() == 1:
+        return lookup.requested, gradients
     share, width = table.rows.shape
     message = jnp.zeros((len(lookup.requested), width))
     message = message.at[lookup.message_places].set(gradients, mode="drop")
@@ -189,17 +236,7 @@ def update_rows(
 
     # Several devices may have requested one row: add up their gradients.
     owned, index = _distinct(lookup.requested, len(lookup.requested), share)
-    gradients = jax.ops.segment_sum(received, index, len(owned)) / weight
-
-    # Only these rows are read and written; the table's own buffers are donated to the step.
-    rows = jnp.asarray(table.rows).at[owned]
-    squares = jnp.asarray(table.squares).at[owned]
-    sums = squares.get(mode="fill", fill_value=0) + jnp.mean(gradients**2, -1)
-    step = rate * gradients * jax.lax.rsqrt(sums + _TINY)[:, None]
-    return table.replace(
-        rows=rows.add(-step, mode="drop", unique_indices=True, indices_are_sorted=True),
-        squares=squares.set(sums, mode="drop", unique_indices=True, indices_are_sorted=True),
-    )
+    return owned, jax.ops.segment_sum(received, index, len(owned))
 
 
 def warn_of_lost(lost: Ints[Array, "K"]) -> None:

@@ -80,4 +80,4 @@ def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:
     weights = has_next.astype(jnp.float32)
     table = params["wte"]["embedding"]
     hidden = hidden.reshape(-1, hidden.shape[-1])
-    return next_token(hidden, table, targets.reshape(-1), weights.reshape(-1))
+    return next_token(hidden, table, targets.reshape(-1), weights.reshape(-1), model.dtype)

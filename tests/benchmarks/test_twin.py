@@ -50,23 +50,28 @@ def _batch() -> Batch:
     )
 
 
-def _copy(parameter, value, shape=None) -> None:
+def _copy(parameter, value) -> None:
     """A value of Flax, kernels as [in, out], into a parameter of torch, kernels as [out, in]."""
-    value = np.asarray(value).reshape(shape or np.shape(value))
+    value = np.asarray(value)
     parameter.data = torch.from_numpy(np.array(value.T if value.ndim == 2 else value))
 
 
 def _copy_block(params: dict, block) -> None:
     attention, feed_forward = params["attention"], params["feed_forward"]
-    for place, gate_name in enumerate(("attention_gate", "feed_forward_gate")):
-        _copy(block.norms[place].scale, params[f"RMSNorm_{place}"]["scale"])
-        _copy(block.gates[place].weight, params[gate_name]["kernel"])
-        _copy(block.gates[place].bias, params[gate_name]["bias"])
-    _copy(block.qkv.weight, attention["qkv"]["kernel"], (D, 3 * D))
-    _copy(block.out.weight, attention["out"]["kernel"], (D, D))
+    # The gates' columns come last.
+    qkv, attention_gate = np.split(attention["in"]["kernel"], [3 * D], 1)
+    widen, feed_forward_gate = np.split(feed_forward["in"]["kernel"], [4 * D], 1)
+    for place, gate in enumerate((attention_gate, feed_forward_gate)):
+        part = ("attention", "feed_forward")[place]
+        _copy(block.norms[place].scale, params[f"{part}_norm"]["scale"])
+        # The gate of the stream itself: the norm's scale is a factor of its kernel.
+        _copy(block.gates[place].weight, gate * params[f"{part}_norm"]["scale"][:, None])
+        _copy(block.gates[place].bias, params[f"{part}_gate"]["bias"])
+    _copy(block.qkv.weight, qkv)
+    _copy(block.out.weight, attention["out"]["kernel"])
     _copy(block.query_norm.scale, attention["query_norm"]["scale"])
     _copy(block.key_norm.scale, attention["key_norm"]["scale"])
-    _copy(block.widen.weight, feed_forward["in"]["kernel"])
+    _copy(block.widen.weight, widen)
     _copy(block.narrow.weight, feed_forward["out"]["kernel"])
 
 
@@ -74,7 +79,7 @@ def _copy_model(params: dict, model) -> None:
     behavior = params["behavior"]
     model.items.weight.data = torch.from_numpy(np.array(params["items"]["ids"]))
     for layer, block in enumerate(model.blocks):
-        _copy_block(behavior[f"block_{layer}"], block)
+        _copy_block(behavior["blocks"][f"block_{layer}"], block)
     for name in ("time_bias", "position_bias"):
         getattr(model, name).weight.data = torch.from_numpy(np.array(behavior[name]["table"]))
     _copy(model.norm.scale, behavior["RMSNorm_0"]["scale"])
@@ -106,7 +111,7 @@ def test_the_twin_has_the_same_loss(twin):
     states, unit = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (states, table))
     targets = rng.integers(0, V, 20).astype(np.int32)
     arrays = map(jnp.asarray, (states, unit, targets, np.ones(20, np.float32)))
-    expected = losses.full_softmax(*arrays, 0.07).mean()
+    expected = losses.full_softmax(*arrays, temperature=0.07).mean()
 
     model = twin.Twin(V, D, 2, H, 0.0)
     model.items.weight.data = torch.from_numpy(table)

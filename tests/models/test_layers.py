@@ -6,6 +6,7 @@ import numpy as np
 
 from socialrec_jax.models.dropout import Dropout, DropoutRng, hash32
 from socialrec_jax.models.items import normalise
+from socialrec_jax.models.layers import Gate, RMSNorm
 
 
 def dropped(seed: int, rows, shape=(64, 32, 16), rate=0.3):
@@ -48,3 +49,23 @@ def test_zero_has_a_finite_direction():
     assert np.isfinite(gradient).all()
     small = normalise(jnp.full((1, 8), 1e-3))
     np.testing.assert_allclose(np.linalg.norm(small, axis=-1), 1, rtol=1e-5)
+
+
+def test_a_gate_reads_the_stream_itself():
+    """Its logits come from the normed stream, whose root mean square they get back."""
+    rng = np.random.default_rng(0)
+    stream, kernel = rng.normal(0, 3, (10, 16)), rng.normal(size=(16, 16))
+    scale, bias = rng.normal(1, 0.2, 16), rng.normal(size=16)
+    normed = RMSNorm().apply({"params": {"scale": scale}}, jnp.asarray(stream, jnp.float32))
+    gate = Gate().apply({"params": {"bias": bias}}, normed @ kernel, jnp.asarray(stream))
+    expected = jax.nn.sigmoid(stream @ (scale[:, None] * kernel) + bias[None])
+    np.testing.assert_allclose(gate, expected, atol=1e-5)
+
+
+def test_norms_in_half_precision_add_up_in_float32():
+    """512 squares added up in bfloat16 would lose most of them."""
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 100, (4, 512)), jnp.bfloat16)
+    params = {"params": {"scale": jnp.ones(512)}}
+    half, whole = (RMSNorm(dtype).apply(params, x) for dtype in (jnp.bfloat16, jnp.float32))
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(half, np.float32), whole, rtol=2e-2)

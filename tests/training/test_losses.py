@@ -30,7 +30,7 @@ def dense(users, items, targets, weights):
 
 @pytest.mark.parametrize("chunk_logits", [1, 200, 1 << 22])
 def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_logits, monkeypatch):
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk_logits)
+    monkeypatch.setattr(losses, "chunk_logits", lambda platform, memory: chunk_logits)
     users, items, targets, weights = problem
     with jax.checking_leaks():
         chunked = jax.value_and_grad(
@@ -43,6 +43,57 @@ def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_log
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), chunked, reference
     )
+
+
+def test_half_precision_products_have_the_same_losses_and_gradients(problem):
+    users, items, targets, weights = problem
+    log_expected = jnp.zeros(len(items))
+
+    def full(users, items, dtype):
+        return losses.full_softmax(users, items, targets, weights, TEMPERATURE, dtype).total
+
+    def sampled(users, items, dtype):
+        ids = jnp.arange(len(items))
+        rows = items[targets], items, targets, ids, log_expected, weights
+        return losses.sampled_softmax(users, *rows, TEMPERATURE, dtype).total
+
+    def tokens(users, items, dtype):
+        return losses.next_token(users, 5 * items, targets, weights, dtype).total
+
+    for loss in (full, sampled, tokens):
+        value_and_gradients = jax.value_and_grad(loss, argnums=(0, 1))
+        exact, gradients = value_and_gradients(users, items, jnp.float32)
+        rounded, rounded_gradients = value_and_gradients(users, items, jnp.bfloat16)
+        assert rounded.dtype == jnp.float32
+        np.testing.assert_allclose(rounded, exact, rtol=1e-2)
+        for one, other in zip(rounded_gradients, gradients, strict=True):
+            assert np.linalg.norm(one - other) < 0.02 * np.linalg.norm(other)
+
+
+def test_no_product_of_half_precision_takes_float32(problem):
+    """Also those of the gradients: otherwise they would run at a fraction of the speed."""
+    users, items, targets, weights = problem
+    rows = items[targets], items, targets, jnp.arange(len(items)), jnp.zeros(len(items)), weights
+
+    def total(users, items):
+        full = losses.full_softmax(users, items, targets, weights, TEMPERATURE, jnp.bfloat16)
+        sampled = losses.sampled_softmax(users, *rows, TEMPERATURE, jnp.bfloat16)
+        return full.total + sampled.total
+
+    text = jax.jit(jax.grad(total, argnums=(0, 1))).lower(users, items).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 5
+    for line in products:
+        operands = line.split(" : (")[1].split(") -> ")[0]
+        assert "f32" not in operands.replace("bf16", ""), line
+
+
+def test_an_accelerator_computes_more_logits_at_once_within_its_memory():
+    memory = 20 << 30
+    on_gpu = losses.chunk_logits("gpu", memory)
+    assert losses.chunk_logits("cpu", memory) < on_gpu
+    assert 3 * 4 * on_gpu < memory / 4, "logits, exponentials and a copy"
+    assert on_gpu > 1000 * 200_000, "a thousand rows of a large catalogue"
 
 
 def test_full_softmax_never_holds_tokens_times_catalogue():
