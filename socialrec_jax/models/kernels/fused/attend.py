@@ -38,14 +38,18 @@ def attend(
     """See `attention.attend`. interpret: run the kernels' source on any device, for tests."""
     T, K = query.shape[1], query.shape[3]
     padding = -T % _BLOCK
-    head_dim = max(pl.next_power_of_2(K), _MIN_HEAD_DIM)
-    widths = ((0, 0), (0, padding), (0, 0), (0, head_dim - K))
-    query, key, value = (jnp.pad(part, widths) for part in (query, key, value))
-
+    query, key, value = (_pad(part, padding) for part in (query, key, value))
     packing = _packing(jnp.asarray(segments), bias, padding)
     inputs = Inputs(query, key, value, packing, _tables(bias))
     attended = cast(jax.Array, _attend(inputs, K**-0.5, interpret))
     return attended[:, :T, :, :K]
+
+
+def _pad(part: Array, padding: int) -> jax.Array:
+    """[B, T, H, K] with padding after the row, and zeros after each head."""
+    K = part.shape[3]
+    head_dim = max(pl.next_power_of_2(K), _MIN_HEAD_DIM)
+    return jnp.pad(part, ((0, 0), (0, padding), (0, 0), (0, head_dim - K)))
 
 
 def _packing(segments: jax.Array, bias: RelativeBias | None, padding: int) -> Packing:

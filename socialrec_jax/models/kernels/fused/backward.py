@@ -77,10 +77,16 @@ def query_and_table_gradients(
     kernel = functools.partial(_query_kernel, scale=scale)
     launch = grid.call(kernel, "fused_attention_queries", (specs, saved_specs), outputs, interpret)
     query, *table_sums = launch(inputs, saved)
-    if inputs.tables is None:
-        return query, None
-    # To the base of 2, as the tables are.
-    return query, Tables(*(jnp.sum(sums, axis=(0, 2)) / LOG2_E for sums in table_sums))
+    return query, _sum_over_programs(table_sums)
+
+
+def _sum_over_programs(sums: list[jax.Array]) -> Tables | None:
+    """Gradients of the tables [H, R] from those of each program [B, H, blocks, R]."""
+    if not sums:
+        return None
+    time, position = (jnp.sum(of_table, axis=(0, 2)) for of_table in sums)
+    # The tables that kernels read are to the base of 2.
+    return Tables(time / LOG2_E, position / LOG2_E)
 
 
 def _query_kernel(
@@ -140,25 +146,29 @@ def _add_to_buckets(
     """sums [queries, R] with the gradients of the pairs of each bucket, table by table."""
     if inputs.tables is None:
         return sums
-    distances = Tables(time=pairs.seconds, position=pairs.steps)
-    return tuple(
-        _add_to_table(of_table, gradients, bucket_of(distance, table), pairs.visible)
-        for of_table, distance, table in zip(sums, distances, inputs.tables, strict=True)
+    time_sums, position_sums = sums
+    time_buckets = bucket_of(pairs.seconds, inputs.tables.time)
+    position_buckets = bucket_of(pairs.steps, inputs.tables.position)
+    return (
+        _add_to_table(time_sums, gradients, time_buckets, pairs.visible),
+        _add_to_table(position_sums, gradients, position_buckets, pairs.visible),
     )
 
 
 def _add_to_table(
     sums: jax.Array, gradients: jax.Array, buckets: jax.Array, visible: jax.Array
 ) -> jax.Array:
-    """One comparison a bucket, for the buckets that the block holds."""
+    """One comparison a bucket, for the buckets that the block's visible pairs have."""
     num_buckets = sums.shape[1]
     numbers = jnp.arange(num_buckets, dtype=jnp.int32)[None, :]
+    # A block holds few of the buckets: windows are short, or their ages alike.
     lowest = jnp.min(jnp.where(visible, buckets, num_buckets - 1))
     highest = jnp.max(jnp.where(visible, buckets, 0))
 
     def add_bucket(bucket: jax.Array, sums: jax.Array) -> jax.Array:
-        of_bucket = jnp.sum(jnp.where(buckets == bucket, gradients, 0.0), axis=1)
-        return sums + jnp.where(numbers == bucket, of_bucket[:, None], 0.0)
+        in_bucket = jnp.where(buckets == bucket, gradients, 0.0)
+        of_queries = jnp.sum(in_bucket, axis=1)
+        return sums + jnp.where(numbers == bucket, of_queries[:, None], 0.0)
 
     return lax.fori_loop(lowest, highest + 1, add_bucket, sums)
 
@@ -206,16 +216,32 @@ def _add_queries(
 
     Pairs are [keys, queries] here, so that the last products take their left side as it is.
     """
-    inputs = program.inputs
+    inputs, saved = program.inputs, program.saved
     start = block * KEY_SIZES.queries
     span = pl.ds(start, KEY_SIZES.queries)
+    query = inputs.query[span, :]
+    of_queries = Saved(*(ref[span] for ref in saved))
+
     queries = load_queries(inputs.packing, start, KEY_SIZES.queries).as_row()
-    query, gradient = inputs.query[span, :], program.saved.gradient[span, :]
+    pairs = pairs_of(queries, program.positions)
+    logits = _logits(inputs.key, query, pairs, program)
+    return _add_pairs(gradients, logits, query, inputs.value, of_queries)
 
-    logits = _logits(inputs.key, query, pairs_of(queries, program.positions), program)
-    weights = jnp.exp2(logits - program.saved.log_sums[span][None, :])
-    weight_gradients = product_with_transposed(inputs.value, gradient)
-    logit_gradients = weights * (weight_gradients - program.saved.output_products[span][None, :])
 
-    key = gradients[0] + product(logit_gradients.astype(query.dtype), query)
-    return key, gradients[1] + product(weights.astype(gradient.dtype), gradient)
+def _add_pairs(
+    gradients: tuple[jax.Array, jax.Array],
+    logits: jax.Array,
+    query: jax.Array,
+    value: jax.Array,
+    saved: Saved,
+) -> tuple[jax.Array, jax.Array]:
+    """logits: [keys, queries]; saved: of these queries."""
+    weights = jnp.exp2(logits - saved.log_sums[None, :])
+    weight_gradients = product_with_transposed(value, saved.gradient)
+    logit_gradients = weights * (weight_gradients - saved.output_products[None, :])
+
+    key_gradient, value_gradient = gradients
+    # Products take the inputs' precision, as in the reference.
+    key_gradient += product(logit_gradients.astype(query.dtype), query)
+    value_gradient += product(weights.astype(value.dtype), saved.gradient)
+    return key_gradient, value_gradient

@@ -50,36 +50,63 @@ class Grid:
 
     def block(self) -> pl.BlockSpec:
         """The program's block of [B, T, H, K]."""
+
+        def index(program: Any, head: Any, row: Any) -> tuple:
+            return row, self._block(program), head, 0
+
         shape = (None, self.size, None, self.K)
-        return pl.BlockSpec(shape, lambda i, h, b: (b, self._block(i), h, 0))
+        return pl.BlockSpec(shape, index)
 
     def whole(self) -> pl.BlockSpec:
         """All positions of [B, T, H, K]."""
-        return pl.BlockSpec((None, self.T, None, self.K), lambda i, h, b: (b, 0, h, 0))
+
+        def index(program: Any, head: Any, row: Any) -> tuple:
+            return row, 0, head, 0
+
+        shape = (None, self.T, None, self.K)
+        return pl.BlockSpec(shape, index)
 
     def block_of_sums(self) -> pl.BlockSpec:
         """The program's block of [B, H, T]."""
-        return pl.BlockSpec((None, None, self.size), lambda i, h, b: (b, h, self._block(i)))
+
+        def index(program: Any, head: Any, row: Any) -> tuple:
+            return row, head, self._block(program)
+
+        return pl.BlockSpec((None, None, self.size), index)
 
     def whole_of_sums(self) -> pl.BlockSpec:
         """All positions of [B, H, T]."""
-        return pl.BlockSpec((None, None, self.T), lambda i, h, b: (b, h, 0))
+
+        def index(program: Any, head: Any, row: Any) -> tuple:
+            return row, head, 0
+
+        return pl.BlockSpec((None, None, self.T), index)
 
     def inputs(self, like: Inputs, query: pl.BlockSpec, key: pl.BlockSpec) -> Inputs:
         """Specs of the inputs; values are read as keys are."""
-        row = pl.BlockSpec((None, self.T), lambda i, h, b: (b, 0))
-        packing = Packing(*[row] * len(Packing._fields))
+
+        def index(program: Any, head: Any, row: Any) -> tuple:
+            return row, 0
+
+        # All positions of each column [B, T].
+        column = pl.BlockSpec((None, self.T), index)
+        packing = Packing(column, column, column, column, column)
         tables = jax.tree.map(_row_of_head, like.tables)
         return Inputs(query, key, key, packing, tables)
 
     def table_sums(self, tables: Any) -> list[Output]:
         """One float32 vector of each table's length from each program."""
-        return [self._vector_of_program(table.shape[1]) for table in jax.tree.leaves(tables)]
+        lengths = [table.shape[1] for table in jax.tree.leaves(tables)]
+        return [self._vector_of_program(length) for length in lengths]
 
     def _vector_of_program(self, length: int) -> Output:
+        def index(program: Any, head: Any, row: Any) -> tuple:
+            return row, head, program, 0
+
         num_blocks, H, B = self.shape
-        shape = jax.ShapeDtypeStruct((B, H, num_blocks, length), jnp.float32)
-        return Output(shape, pl.BlockSpec((None, None, None, length), lambda i, h, b: (b, h, i, 0)))
+        shape = (B, H, num_blocks, length)
+        spec = pl.BlockSpec((None, None, None, length), index)
+        return Output(jax.ShapeDtypeStruct(shape, jnp.float32), spec)
 
     def _block(self, program: Any) -> Any:
         """The block of a program."""
@@ -88,8 +115,14 @@ class Grid:
 
 def _row_of_head(table: jax.Array) -> pl.BlockSpec:
     """The head's row of a table [H, R]."""
-    return pl.BlockSpec((None, table.shape[1]), lambda i, h, b: (h, 0))
+
+    def index(program: Any, head: Any, row: Any) -> tuple:
+        return head, 0
+
+    return pl.BlockSpec((None, table.shape[1]), index)
 
 
 def like(array: jax.Array, spec: pl.BlockSpec) -> Output:
-    return Output(jax.ShapeDtypeStruct(array.shape, array.dtype), spec)
+    """An output of the shape and type of an array."""
+    shape = jax.ShapeDtypeStruct(array.shape, array.dtype)
+    return Output(shape, spec)
