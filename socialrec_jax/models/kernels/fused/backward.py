@@ -219,29 +219,27 @@ def _add_queries(
     inputs, saved = program.inputs, program.saved
     start = block * KEY_SIZES.queries
     span = pl.ds(start, KEY_SIZES.queries)
-    query = inputs.query[span, :]
-    of_queries = Saved(*(ref[span] for ref in saved))
+    query, gradient = inputs.query[span, :], saved.gradient[span, :]
 
     queries = load_queries(inputs.packing, start, KEY_SIZES.queries).as_row()
-    pairs = pairs_of(queries, program.positions)
-    logits = _logits(inputs.key, query, pairs, program)
-    return _add_pairs(gradients, logits, query, inputs.value, of_queries)
+    logits = _logits(inputs.key, query, pairs_of(queries, program.positions), program)
+    # What is needed later is read later: registers are scarce.
+    weights = jnp.exp2(logits - saved.log_sums[span][None, :])
+    weight_gradients = product_with_transposed(inputs.value, gradient)
+    logit_gradients = weights * (weight_gradients - saved.output_products[span][None, :])
+    return _add_products(gradients, weights, logit_gradients, query, gradient)
 
 
-def _add_pairs(
+def _add_products(
     gradients: tuple[jax.Array, jax.Array],
-    logits: jax.Array,
+    weights: jax.Array,
+    logit_gradients: jax.Array,
     query: jax.Array,
-    value: jax.Array,
-    saved: Saved,
+    output_gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """logits: [keys, queries]; saved: of these queries."""
-    weights = jnp.exp2(logits - saved.log_sums[None, :])
-    weight_gradients = product_with_transposed(value, saved.gradient)
-    logit_gradients = weights * (weight_gradients - saved.output_products[None, :])
-
-    key_gradient, value_gradient = gradients
+    """Gradients of keys and values with ds q and p do, see the module's docstring."""
+    key, value = gradients
     # Products take the inputs' precision, as in the reference.
-    key_gradient += product(logit_gradients.astype(query.dtype), query)
-    value_gradient += product(weights.astype(value.dtype), saved.gradient)
-    return key_gradient, value_gradient
+    value += product(weights.astype(output_gradient.dtype), output_gradient)
+    key += product(logit_gradients.astype(query.dtype), query)
+    return key, value
