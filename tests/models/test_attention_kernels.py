@@ -146,6 +146,8 @@ def test_the_kernels_buckets_are_log_buckets(num_buckets):
     np.testing.assert_array_equal(bucket_of(distances, table), log_buckets(distances, num_buckets))
 
 
+# JAX from 0.11 on says so of the backend that the fused kernel is written for.
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 @pytest.mark.parametrize(
     ("implementation", "platform", "dtype", "biased", "kernels"),
     [
