@@ -19,9 +19,9 @@ import optax
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, WrongResult, expect_close
 from benchmarks.work.steps import FLOAT32_TOLERANCE, descend
-from socialrec_jax.models.attention import log_buckets
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
+from socialrec_jax.models.kernels.relative_bias import log_buckets
 from socialrec_jax.shapes import Array
 from socialrec_jax.training.losses import full_softmax
 

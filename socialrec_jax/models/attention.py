@@ -1,36 +1,34 @@
 """Attention over packed rows: the one function that both transformers call.
 
     out_t = sum_s softmax_s(q_t . k_s / sqrt(K) + bias_ts) v_s,   s <= t in the same segment
-    bias_ts = time_table[bucket(seconds between t and s)] + position_table[bucket(t - s)]
 
 Models pass segments, times and tables, never an array of all pairs: an implementation decides
-itself what it holds in memory. The reference below materialises everything and is the fastest on
-CPUs. Fused kernels for accelerators belong behind `choose_implementation`;
-tests/models/test_attention.py compares each with the reference.
+itself what it holds in memory. Each is a file in `kernels/`, and tests/models/test_attention.py
+compares it with the reference.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
+from socialrec_jax.models.kernels import cudnn, reference
+from socialrec_jax.models.kernels.relative_bias import (
+    RelativeBias,
+    look_up_rows,
+    look_up_rows_on_accelerators,
+)
+from socialrec_jax.shapes import Array, Floats, Ints, typed
 
-
-class RelativeBias(struct.PyTreeNode):
-    """What one layer adds to its logits, from the seconds and the events between query and key.
-
-    Tables hold a learned bias for each logarithmic bucket and head (HSTU, Zhai et al. 2024, eq. 3).
-    """
-
-    query_times: Ints[Array, "B T"]  # seconds
-    key_times: Ints[Array, "B T"]  # seconds
-    time_table: Floats[Array, "R H"]
-    position_table: Floats[Array, "J H"]
+# The fused kernels keep blocks of whole heads in a processor's own memory.
+_MAX_HEAD_BYTES = 256
+# NVIDIA's GPUs from Ampere on. Older ones have no bfloat16 and less memory a processor.
+_MIN_COMPUTE_CAPABILITY = 8.0
 
 
 class AttentionContext(struct.PyTreeNode):
@@ -38,19 +36,25 @@ class AttentionContext(struct.PyTreeNode):
 
     A query attends to the keys of its own segment that are not later. Padding (segment 0) attends
     to padding, so that its softmax is finite. Windows are contiguous, so the columns of a row count
-    events.
+    events, and the positions of a segment stand side by side.
     """
 
     segments: Ints[Array, "B T"]
     bias: RelativeBias | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Implementation:
-    """A way to compute attention: (query, key, value, context) -> output, as `attend`."""
+class Implementation(NamedTuple):
+    """A way to compute attention: (query, key, value, segments, bias) -> output, as `attend`."""
 
     name: str
-    attend: Callable[[Array, Array, Array, AttentionContext], Array]
+    attend: Callable[[Array, Array, Array, Array, RelativeBias | None], jax.Array]
+
+
+class Choice(NamedTuple):
+    """An implementation, and why it is not a faster one of the platform's; empty if it is."""
+
+    implementation: Implementation
+    reason: str = ""
 
 
 @typed
@@ -64,85 +68,93 @@ def attend(
 
     Products take the inputs' precision and add up in float32; logits, bias and softmax are float32.
     """
-    implementation = choose_implementation(jax.default_backend(), query.shape)
-    return implementation.attend(query, key, value, context)
+    has_bias = context.bias is not None
+    choice = choose_implementation(current_platform(), value.dtype.name, query.shape, has_bias)
+    return choice.implementation.attend(query, key, value, context.segments, context.bias)
 
 
-def choose_implementation(platform: str, shape: tuple[int, ...]) -> Implementation:
-    """The implementation for queries of shape [B, T, H, K] on a platform (cpu, gpu or tpu).
+def describe(dtype: str, shape: tuple[int, ...], has_bias: bool) -> str:
+    """The implementation that this process uses for such queries: a line for people."""
+    platform = current_platform()
+    implementation, reason = choose_implementation(platform, dtype, shape, has_bias)
+    line = f"{implementation.name} on {platform}"
+    return f"{line}: {reason}" if reason else line
 
-    The only one so far is the reference.
-    """
-    del platform, shape
-    return REFERENCE
 
-
-def describe() -> str:
-    """The implementation that this process uses: a line for people."""
+def current_platform() -> str:
+    """cpu, tpu, cuda (an NVIDIA GPU that the fused kernels are for) or gpu (another one)."""
     platform = jax.default_backend()
-    return f"{choose_implementation(platform, ()).name} on {platform}"
+    if platform != "gpu":
+        return platform
+    # On AMD's GPUs this is a name, such as gfx90a.
+    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    is_number = capability.replace(".", "", 1).isdigit()
+    return "cuda" if is_number and float(capability) >= _MIN_COMPUTE_CAPABILITY else "gpu"
 
 
-def _attend_reference(
-    query: Array, key: Array, value: Array, context: AttentionContext
+def choose_implementation(
+    platform: str, dtype: str, shape: tuple[int, ...], has_bias: bool
+) -> Choice:
+    """The fastest implementation for queries [B, T, H, K] of a type, with or without a bias.
+
+    platform: see `current_platform`.
+    """
+    if platform == "cuda":
+        return _choose_on_cuda(dtype, shape, has_bias)
+    if platform == "tpu":
+        if has_bias:
+            return Choice(ACCELERATOR_REFERENCE, "splash attention takes no bias")
+        return Choice(SPLASH)
+    if platform == "gpu":
+        return Choice(ACCELERATOR_REFERENCE, "no fused kernel for this GPU")
+    return Choice(REFERENCE)
+
+
+def _choose_on_cuda(dtype: str, shape: tuple[int, ...], has_bias: bool) -> Choice:
+    no_cudnn = (
+        "cuDNN would compute the bias as an array" if has_bias else cudnn.why_not(dtype, shape)
+    )
+    if not no_cudnn:
+        return Choice(CUDNN)
+    head_bytes = shape[3] * jnp.dtype(dtype).itemsize
+    if head_bytes > _MAX_HEAD_BYTES:
+        too_wide = f"a head has {head_bytes} bytes, the fused kernel takes {_MAX_HEAD_BYTES}"
+        return Choice(ACCELERATOR_REFERENCE, f"{no_cudnn}, and {too_wide}")
+    return Choice(FUSED, "" if has_bias else no_cudnn)
+
+
+def _attend_fused(
+    query: Array, key: Array, value: Array, segments: Array, bias: RelativeBias | None
 ) -> jax.Array:
-    """Holds all logits [B, H, T, T], and the bias beside them."""
-    # Scaling the queries, not the logits, costs T * K instead of T * T products.
-    scaled = query * query.shape[-1] ** -0.5
-    logits = jnp.einsum("BTHK,BSHK->BHTS", scaled, key, preferred_element_type=jnp.float32)
-    if context.bias is not None:
-        logits = logits + bias_array(context.bias)
+    # Pallas costs half a second to import, and CPUs do not need it.
+    from socialrec_jax.models.kernels import fused
 
-    visible = causal_mask(context.segments)[:, None]
-    # Finite: a row that is masked as a whole would become NaN.
-    logits = jnp.where(visible, logits, -1e30)
-    weights = jax.nn.softmax(logits, axis=-1)
-    return jnp.einsum("BHTS,BSHK->BTHK", weights.astype(value.dtype), value)
+    return fused.attend(query, key, value, segments, bias)
 
 
-REFERENCE = Implementation("reference, jnp", _attend_reference)
+def _attend_splash(
+    query: Array, key: Array, value: Array, segments: Array, bias: RelativeBias | None
+) -> jax.Array:
+    from socialrec_jax.models.kernels import splash
+
+    assert bias is None
+    return splash.attend(query, key, value, segments)
 
 
-@typed
-def causal_mask(segments: Ints[Array, "B T"]) -> Bools[Array, "B T T"]:
-    """True where query t (second axis) attends to key s (third axis)."""
-    T = segments.shape[1]
-    not_later = jnp.tril(jnp.ones((T, T), bool))
-    same_segment = segments[:, :, None] == segments[:, None, :]
-    return same_segment & not_later[None]
+def _attend_cudnn(
+    query: Array, key: Array, value: Array, segments: Array, bias: RelativeBias | None
+) -> jax.Array:
+    assert bias is None
+    return cudnn.attend(query, key, value, segments)
 
 
-@typed
-def bias_array(bias: RelativeBias) -> Floats[Array, "B H T T"]:
-    """The bias of each head, query and key.
-
-    A plain lookup: on a CPU it is nine times as fast, gradient included, as a product with one-hot
-    rows (docs/results.md).
-    """
-    seconds = bias.query_times[:, :, None] - bias.key_times[:, None, :]
-    by_time = _look_up(bias.time_table, seconds)
-
-    # Positions are the same in every row: one lookup of [1, T, T].
-    column = jnp.arange(seconds.shape[1], dtype=jnp.int32)
-    steps = column[:, None] - column[None, :]
-    by_position = _look_up(bias.position_table, steps[None])
-    return by_time + by_position
-
-
-def _look_up(table: Array, distance: Array) -> jax.Array:
-    """The table's rows for distances [B, T, S], heads first [B, H, T, S]."""
-    buckets = log_buckets(distance, len(table))
-    rows = jnp.asarray(table)[buckets]
-    return jnp.moveaxis(rows, -1, 1)
-
-
-@typed
-def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*S"]:
-    """The logarithmic bucket of a distance: 0, 1, 2-3, 4-7, ...; below 0 counts as 0.
-
-    Small distances are distinguished finely and large ones coarsely.
-    """
-    distance = jnp.maximum(distance, 0).astype(jnp.int32)
-    # The number of bits: the logarithm without floating point.
-    bits = 32 - jax.lax.clz(distance)
-    return jnp.minimum(bits, num_buckets - 1)
+REFERENCE = Implementation(
+    "reference, jnp", functools.partial(reference.attend, look_up=look_up_rows)
+)
+ACCELERATOR_REFERENCE = Implementation(
+    "reference, jnp, tables' gradient by one-hot products",
+    functools.partial(reference.attend, look_up=look_up_rows_on_accelerators),
+)
+CUDNN = Implementation("cuDNN", _attend_cudnn)
+FUSED = Implementation("fused kernel, Triton", _attend_fused)
+SPLASH = Implementation("splash attention", _attend_splash)

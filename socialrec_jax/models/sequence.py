@@ -11,10 +11,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from socialrec_jax.batch import Batch
-from socialrec_jax.config import ModelConfig
-from socialrec_jax.models.attention import AttentionContext, RelativeBias
+from socialrec_jax.config import ModelConfig, required
+from socialrec_jax.models import attention
+from socialrec_jax.models.attention import AttentionContext
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
+from socialrec_jax.models.kernels.relative_bias import RelativeBias
 from socialrec_jax.models.layers import BiasTable, Blocks, RMSNorm
 from socialrec_jax.shapes import Array, Floats, typed
 
@@ -64,3 +66,10 @@ class BehaviorTransformer(nn.Module):
             )
             contexts.append(AttentionContext(batch.segments, bias))
         return contexts
+
+
+def describe_attention(config: ModelConfig) -> str:
+    """How this process computes the model's attention: a line for people."""
+    head_width = config.width // config.num_heads
+    shape = (1, required(config.history_length), config.num_heads, head_width)
+    return attention.describe(config.compute_dtype, shape, has_bias=True)

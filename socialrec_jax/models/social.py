@@ -20,9 +20,9 @@ import numpy as np
 from flax import linen as nn
 
 from socialrec_jax.batch import FriendTrees
-from socialrec_jax.models.attention import log_buckets
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
+from socialrec_jax.models.kernels.relative_bias import log_buckets
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 AGE_BUCKETS = 32  # powers of two of seconds

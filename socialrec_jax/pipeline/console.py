@@ -10,7 +10,7 @@ from rich.table import Table
 from socialrec_jax.config import Config
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.load import model_for, uses_friends
-from socialrec_jax.models import attention
+from socialrec_jax.models.sequence import describe_attention
 from socialrec_jax.reports.stages import TIMELINE_LABELS
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory
@@ -30,7 +30,7 @@ def describe(world: World, config: Config) -> None:
         "friends": _friends(world, config),
         "model": _model(config),
         "devices": f"{parallel.num_devices()} x {parallel.device_kinds()[0]}",
-        "attention": attention.describe(),
+        "attention": describe_attention(config.model),
         "events": device_data.describe(len(world.events.items)),
         "tables": local_vocabulary.describe(model, num_negatives),
     }

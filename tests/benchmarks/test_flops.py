@@ -24,7 +24,7 @@ def counted(function, *arguments) -> float:
 
 
 def test_pairs_are_those_of_the_mask():
-    from socialrec_jax.models.attention import causal_mask
+    from socialrec_jax.models.kernels.reference import causal_mask
 
     segments = np.array([[1, 1, 1, 2, 2, 0], [1, 2, 3, 4, 4, 4]])
     real = np.asarray(causal_mask(segments)) & (segments > 0)[:, :, None]

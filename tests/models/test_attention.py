@@ -1,28 +1,61 @@
-"""Attention equals slow loops in double precision, with its gradients, on packed rows with padding
-and bias tables; and it lowers for accelerators without one.
+"""Every implementation of attention equals slow loops in double precision, and JAX's own attention
+in its gradients, on packed rows with padding and bias tables.
+
+Kernels for accelerators run in interpret mode, and cuDNN's call by XLA. Random rows and lowering
+for accelerators: test_attention_kernels.py.
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax.models import attention
 from socialrec_jax.models.attention import (
+    ACCELERATOR_REFERENCE,
     REFERENCE,
     AttentionContext,
-    RelativeBias,
     attend,
-    causal_mask,
-    choose_implementation,
+)
+from socialrec_jax.models.kernels import cudnn, fused, splash
+from socialrec_jax.models.kernels.reference import causal_mask
+from socialrec_jax.models.kernels.relative_bias import (
+    RelativeBias,
+    bias_array,
     log_buckets,
+    look_up_rows,
 )
 
 B, T, H, K = 2, 16, 2, 8
 SEGMENTS = np.array([[1] * 7 + [2] * 5 + [3] * 4, [1] * 10 + [2] * 3 + [0] * 3], np.int32)
-IMPLEMENTATIONS = [REFERENCE]
+
+# Functions of (query, key, value, segments, bias).
+WITH_BIAS = {
+    "reference": REFERENCE.attend,
+    "one-hot products": ACCELERATOR_REFERENCE.attend,
+    "fused": functools.partial(fused.attend, interpret=True),
+}
+# Functions of (query, key, value, segments).
+WITHOUT_BIAS = {
+    "cudnn": functools.partial(cudnn.attend, implementation="xla"),
+    "splash": functools.partial(splash.attend, interpret=True),
+}
+CASES = [(name, True) for name in WITH_BIAS] + [
+    (name, False) for name in (*WITH_BIAS, *WITHOUT_BIAS)
+]
+each_implementation = pytest.mark.parametrize(("implementation", "biased"), CASES)
+
+
+def attend_by(implementation: str, query, key, value, context: AttentionContext) -> jax.Array:
+    """What `attend` computes, by a named implementation."""
+    if implementation in WITH_BIAS:
+        function = WITH_BIAS[implementation]
+        return function(query, key, value, context.segments, context.bias)
+    assert context.bias is None
+    return WITHOUT_BIAS[implementation](query, key, value, context.segments)
 
 
 def bias_of(rng: np.random.Generator, time_buckets=32, position_buckets=16) -> RelativeBias:
@@ -77,27 +110,26 @@ def bias_by_loop(bias: RelativeBias, b: int, t: int, s: int, h: int) -> float:
     return float(bias.time_table[time_bucket, h]) + float(bias.position_table[position_bucket, h])
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda i: i.name)
-@pytest.mark.parametrize("biased", [True, False])
-def test_it_equals_loops(inputs, biased, implementation):
+@each_implementation
+def test_it_equals_loops(inputs, implementation, biased):
     *parts, context = inputs
     context = context if biased else without_bias(context)
-    out = implementation.attend(*parts, context)
+    out = attend_by(implementation, *parts, context)
     np.testing.assert_allclose(out, attend_by_loops(*parts, context), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("biased", [True, False])
-def test_gradients_equal_those_of_jax_own_attention(inputs, biased):
+@each_implementation
+def test_gradients_equal_those_of_jax_own_attention(inputs, implementation, biased):
     """Of queries, keys and values, and of the bias of each pair of events."""
     *parts, context = inputs
     mask = causal_mask(context.segments)[:, None]
 
     def seam(query, key, value, bias):
         own = context.replace(bias=bias) if biased else without_bias(context)
-        return jnp.sum(jnp.sin(attend(query, key, value, own)))
+        return jnp.sum(jnp.sin(attend_by(implementation, query, key, value, own)))
 
     def dense(query, key, value, bias):
-        array = attention.bias_array(bias) if biased else None
+        array = bias_array(bias, look_up_rows) if biased else None
         out = jax.nn.dot_product_attention(query, key, value, bias=array, mask=mask)
         return jnp.sum(jnp.sin(out))
 
@@ -148,13 +180,22 @@ def test_packed_windows_do_not_see_each_other(inputs):
     np.testing.assert_allclose(packed, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_padding_is_finite_and_changes_nothing(inputs):
+@each_implementation
+def test_padding_is_finite_and_changes_nothing(inputs, implementation, biased):
     *parts, context = inputs
+    context = context if biased else without_bias(context)
     is_padding = (SEGMENTS == 0)[..., None, None]
     changed = [jnp.where(is_padding, 7.0, part) for part in parts]
-    found, expected = attend(*changed, context), attend(*parts, context)
-    assert np.isfinite(found).all()
-    np.testing.assert_array_equal(np.where(is_padding, 0, found), np.where(is_padding, 0, expected))
+
+    def loss(*parts):
+        out = attend_by(implementation, *parts, context)
+        return jnp.sum(jnp.sin(out)), jnp.where(is_padding, 0, out)
+
+    differentiate = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    (total, visible), gradients = differentiate(*changed)
+    assert all(np.isfinite(leaf).all() for leaf in (total, *gradients))
+    (_, expected), _ = differentiate(*parts)
+    np.testing.assert_array_equal(visible, expected)
 
 
 def test_half_precision_rounds_inputs_and_outputs_only(inputs):
@@ -188,23 +229,3 @@ def test_the_mask_of_a_packed_row():
 def test_log_buckets(distance, bucket):
     assert int(log_buckets(jnp.array(distance), 10)) == bucket
     assert bucket_by_loop(distance, 10) == bucket
-
-
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_it_lowers_for_accelerators_without_one(inputs, platform, dtype):
-    *parts, context = inputs
-    parts = [part.astype(dtype) for part in parts]
-
-    def loss(query, key, value, time_table):
-        bias = context.bias.replace(time_table=time_table)
-        return jnp.sum(attend(query, key, value, context.replace(bias=bias)).astype(jnp.float32))
-
-    step = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))
-    traced = step.trace(*parts, context.bias.time_table)
-    assert "dot_general" in traced.lower(lowering_platforms=(platform,)).as_text()
-
-
-def test_a_run_says_which_implementation_it_uses():
-    assert choose_implementation("cpu", (B, T, H, K)) is REFERENCE
-    assert attention.describe() == "reference, jnp on cpu"

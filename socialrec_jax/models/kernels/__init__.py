@@ -1,0 +1,1 @@
+"""Implementations of attention, one file each; `models/attention.py` chooses among them."""
