@@ -88,20 +88,18 @@ def _maxima_and_sums(blocks: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     This is the running sum of an online softmax (Milakov and Gimelshein 2018).
     """
-
-    def add(one: tuple, other: tuple) -> tuple[jax.Array, jax.Array]:
-        (first, first_sum), (second, second_sum) = one, other
-        greatest, least = jnp.maximum(first, second), jnp.minimum(first, second)
-        # Equal maxima need no factor. Two infinite ones have no difference.
-        factor = jnp.where(greatest == least, 1.0, jnp.exp(least - greatest))
-        first_is_greatest = first >= second
-        total = jnp.where(
-            first_is_greatest,
-            first_sum + second_sum * factor,
-            first_sum * factor + second_sum,
-        )
-        return greatest, total
-
     start = (jnp.float32(-jnp.inf), jnp.float32(0))
-    maxima, sums = jax.lax.reduce((blocks, jnp.ones_like(blocks)), start, add, (2,))
+    maxima, sums = jax.lax.reduce((blocks, jnp.ones_like(blocks)), start, _add_scaled, (2,))
     return maxima, sums
+
+
+def _add_scaled(one: tuple, other: tuple) -> tuple[jax.Array, jax.Array]:
+    """The sum of two sums of exponentials, each given as (m, sum / exp(m))."""
+    (first, first_sum), (second, second_sum) = one, other
+    greatest, least = jnp.maximum(first, second), jnp.minimum(first, second)
+    # Equal maxima need no factor. Two infinite ones have no difference.
+    factor = jnp.where(greatest == least, 1.0, jnp.exp(least - greatest))
+    first_is_greatest = first >= second
+    first_sum = jnp.where(first_is_greatest, first_sum, first_sum * factor)
+    second_sum = jnp.where(first_is_greatest, second_sum * factor, second_sum)
+    return greatest, first_sum + second_sum

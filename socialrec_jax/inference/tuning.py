@@ -24,6 +24,9 @@ class SearchTuning:
 # 32 queries of a million items. Larger chunks are slower there.
 CPU_CHUNK_BYTES = 1 << 27
 
+# Fewer than 2^31 scores, so that 32 bits number them.
+_MOST_CHUNK_BYTES = (1 << 33) - 4
+
 # XLA computes a reduction of pairs one number at a time on a CPU, so two readings are faster there.
 _CPU = SearchTuning(CPU_CHUNK_BYTES, least_blocks=32, one_pass=False)
 
@@ -34,7 +37,8 @@ def search_tuning() -> SearchTuning:
         return _CPU
     # A chunk reads the whole catalogue and starts a dozen kernels, so a large one is fast. Scores
     # may take an eighth of the memory, and twice that where XLA copies them.
-    return SearchTuning(parallel.memory_for_data() // 2, least_blocks=4, one_pass=True)
+    chunk_bytes = min(parallel.memory_for_data() // 2, _MOST_CHUNK_BYTES)
+    return SearchTuning(chunk_bytes, least_blocks=4, one_pass=True)
 
 
 def exact_precision() -> jax.lax.Precision | jax.lax.DotAlgorithmPreset:
