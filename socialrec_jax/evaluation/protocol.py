@@ -17,6 +17,7 @@ from socialrec_jax.data.csr import Pairs, ranges
 from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_TEST, NOW, TRAIN, VALIDATION, World
 from socialrec_jax.evaluation import metrics
+from socialrec_jax.inference.chunks import Rows
 from socialrec_jax.inference.index import Index, dense_index, shared_index
 from socialrec_jax.runtime import parallel
 
@@ -133,7 +134,7 @@ class EvaluationResult:
 
 
 def evaluate(
-    index: Index, shared, query_vectors: np.ndarray, queries: EvaluationQueries
+    index: Index, shared, query_vectors: Rows, queries: EvaluationQueries
 ) -> EvaluationResult:
     """Rank every target of queries; query_vectors [Q, ...] and shared are what index scores
     with.
@@ -147,13 +148,21 @@ def evaluate_scorer(
     scores: Callable[[EvaluationQueries], np.ndarray], queries: EvaluationQueries, num_items: int
 ) -> EvaluationResult:
     """Rank by scores(some queries [q]) -> [q, V], chunk by chunk."""
-    index, k = dense_index(num_items), min(max(CUTOFFS), num_items)
-    parts = []
-    for begin in range(0, len(queries), index.queries_per_call):
-        part = queries.part(np.arange(begin, min(begin + index.queries_per_call, len(queries))))
-        parts.append(index.ranks(None, scores(part), part.seen, part.targets, k))
-    ranks, top = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return evaluation_result(ranks, top, queries, num_items)
+    return evaluate(dense_index(num_items), None, _ScoresOnDemand(scores, queries), queries)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ScoresOnDemand:
+    """The scores [Q, V] of queries; a slice of them is computed when it is read."""
+
+    scores: Callable[[EvaluationQueries], np.ndarray]
+    queries: EvaluationQueries
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.scores(self.queries.part(np.arange(len(self))[rows]))
 
 
 def evaluate_popularity(popularity: np.ndarray, queries: EvaluationQueries) -> EvaluationResult:

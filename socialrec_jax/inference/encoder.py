@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
-from socialrec_jax.batch import Batch
+from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.batching.layout import gather_rows, pack_windows
 from socialrec_jax.data.query import Query
+from socialrec_jax.inference.chunks import in_flight
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
@@ -81,15 +83,12 @@ class Encoder:
     ) -> None:
         """Join friends into states [Q, D] of the queries `known`, in chunks of one size."""
         size = self.trees_per_call
-        for begin in range(0, len(known), size):
-            rows = known[begin : begin + size]
-            # The last chunk is padded with user -1: one size compiles.
-            padded = np.pad(rows, (0, size - len(rows)), constant_values=-1)
-            users = np.where(padded < 0, -1, query.users[padded])
-            trees = friend_sampler.sample(users, query.query_times[padded])
-            parts = parallel.split_over_devices((states[padded], trees))
-            joined = parallel.join_devices(self._join_friends(variables, parts))
-            states[rows] = joined[: len(rows)]
+        chunks = [known[begin : begin + size] for begin in range(0, len(known), size)]
+        parts = (_with_trees(states, rows, size, query, friend_sampler) for rows in chunks)
+        # Another thread samples trees while the devices work.
+        calls = (self._join_friends(variables, part) for part in parallel.prefetch(parts))
+        for rows, joined in zip(chunks, in_flight(calls), strict=True):
+            states[rows] = parallel.join_devices(joined)[: len(rows)]
 
     def _encode_histories(self, variables: dict, query: Query, first_time: int) -> np.ndarray:
         """States [S, D] of queries with at least one visible event each."""
@@ -104,16 +103,31 @@ class Encoder:
         if last_times is None:
             last_times = events.times[ends - 1]
         request_times.reshape(-1)[last] = last_times
-        states = []
         row_ids = np.arange(self.rows_per_call)
-        for begin in range(0, len(layout.segments), self.rows_per_call):
-            batch = gather_rows(events, layout, begin, row_ids, first_time, request_times)
-            states.append(self._encode_rows(variables, batch))
-        return np.concatenate(states).reshape(-1, self.model.config.width)[last]
+        batches = (
+            gather_rows(events, layout, begin, row_ids, first_time, request_times)
+            for begin in range(0, len(layout.segments), self.rows_per_call)
+        )
+        states = np.concatenate(list(self._encode_rows(variables, batches)))
+        return states.reshape(-1, self.model.config.width)[last]
 
-    def _encode_rows(self, variables: dict, batch: Batch) -> np.ndarray:
-        parts = parallel.split_over_devices(batch)
-        return parallel.join_devices(self._encode(variables, parts))
+    def _encode_rows(self, variables: dict, batches: Iterator[Batch]) -> Iterator[np.ndarray]:
+        """States [rows, T, D] of each batch; another thread makes the batches."""
+        parts = map(parallel.split_over_devices, batches)
+        calls = (self._encode(variables, part) for part in parallel.prefetch(parts))
+        yield from map(parallel.join_devices, in_flight(calls))
+
+
+def _with_trees(
+    states: np.ndarray, rows: np.ndarray, size: int, query: Query, sampler: FriendSampler
+) -> tuple[np.ndarray, FriendTrees]:
+    """(states [P, q, D], their friends' trees) of the queries `rows`, padded to `size`."""
+    # One size compiles. The last chunk repeats its last query, with a user who has no friends.
+    padding = size - len(rows)
+    padded = np.pad(rows, (0, padding), mode="edge")
+    users = np.pad(query.users[rows], (0, padding), constant_values=-1)
+    trees = sampler.sample(users, query.query_times[padded])
+    return parallel.split_over_devices((states[padded], trees))
 
 
 # The compiled functions have names of their own, which a profile shows.

@@ -20,15 +20,10 @@ from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator
+from socialrec_jax.inference.chunks import bucket
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.explain import similar_recent_items
-from socialrec_jax.inference.index import (
-    Index,
-    TopItems,
-    bucket,
-    fits_whole,
-    retrieval_index,
-)
+from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import focus_of, load_run
 from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables

@@ -1,8 +1,8 @@
 """Exact search over the whole catalogue: top-k for serving, ranks of held-out items for evaluation.
 
 Both read the same masked scores, so that serving gives what evaluation measures. Queries go through
-in chunks of a fixed shape. A user's seen items arrive as (row, item) pairs, padded to a power of
-two so that few shapes compile.
+in chunks of a fixed shape, and nothing is waited for between chunks. A user's seen items arrive as
+(row, item) pairs, padded to a power of two so that few shapes compile.
 
 Two layouts give the same answers. Whole: every device holds the catalogue and scores its share of
 the queries, and devices send nothing. Sharded: every device holds a run of the items and scores all
@@ -12,8 +12,8 @@ as much on each device; they differ in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -22,15 +22,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.inference.topk import top_k
+from socialrec_jax.inference.chunks import Chunk, Rows, chunks_of, in_flight
+from socialrec_jax.inference.scores import Score, with_fallback
+from socialrec_jax.inference.topk import top_k, top_k_and_log_total
+from socialrec_jax.inference.tuning import (
+    CPU_CHUNK_BYTES,
+    SearchTuning,
+    search_tuning,
+)
 from socialrec_jax.runtime import parallel
-
-# Scores on a device at once: 128 MB, three times. A chunk reads the catalogue once, so a large
-# chunk is fast.
-_SCORES_AT_ONCE = 1 << 25
 
 # Of the catalogue on each device: 4 million items x 64.
 _WHOLE_BYTES = 1 << 30
+
+# Queries of a chunk on each device.
+_LEAST_QUERIES, _MOST_QUERIES = 8, 1024
 
 # The rank of a target that cannot be ranked.
 UNRANKED = np.iinfo(np.int32).max
@@ -54,24 +60,30 @@ def fits_whole(num_items: int, width: int) -> bool:
 
 
 class Index:
-    """Scores the catalogue for queries of any kind.
+    """Scores the catalogue for queries [q, ...] of any kind.
 
-    `score(shared, queries [q, ...]) -> [q, V]` runs on a device. shared: what it needs besides the
-    queries (item vectors, say), laid out by `place`. sharded: each device gets its run of the
-    items; then every leaf of shared has one row an item, and score sees these items alone.
+    shared: what the score needs besides the queries (item vectors, say), laid out by `place`.
+    sharded: each device gets its run of the items; then every leaf of shared has one row an item,
+    and the score sees these items alone.
 
     Among equal scores the item with the lower number comes first, in both layouts.
     """
 
-    def __init__(self, score: Callable, num_items: int, sharded: bool = False):
+    def __init__(
+        self,
+        score: Score,
+        num_items: int,
+        sharded: bool = False,
+        tuning: SearchTuning | None = None,
+    ):
+        """tuning: that of this process's devices by default."""
         self.num_items, self.sharded = num_items, sharded
-        self._score = score
+        self._score, self._tuning = score, tuning or search_tuning()
         P = parallel.num_local_devices()
         self._query_parts = 1 if sharded else P
         self._item_shards = P if sharded else 1
         self._items_per_shard = -(-num_items // self._item_shards)
-        exponent = np.clip(np.log2(_SCORES_AT_ONCE / self._items_per_shard), 3, 10)
-        self.queries_per_part = int(2 ** exponent.astype(int))
+        self.queries_per_part = _queries_per_part(self._tuning, self._items_per_shard)
 
     @property
     def queries_per_call(self) -> int:
@@ -90,13 +102,16 @@ class Index:
         """
         blocked = np.zeros(self.num_items, bool) if allowed is None else ~allowed
         placed = (shared, self.place(blocked))
-        search = self._top(k)
-        for size, part, (seen_part,) in self._chunks(queries, seen):
-            results = parallel.join_devices(search(placed, (part, *seen_part)))
-            yield TopItems(*(leaf[:size] for leaf in results))
+        search = self._compiled_top(k)
+        calls = (
+            (chunk.size, search(placed, (chunk.queries, *chunk.seen)))
+            for chunk in self._chunks(queries, seen)
+        )
+        for size, results in in_flight(calls):
+            yield TopItems(*(leaf[:size] for leaf in parallel.join_devices(results)))
 
     def ranks(
-        self, shared, queries: np.ndarray, seen: Pairs, targets: Pairs, k: int
+        self, shared, queries: Rows, seen: Pairs, targets: Pairs, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """(rank of each target [M], top items [Q, k]).
 
@@ -105,43 +120,51 @@ class Index:
         UNRANKED.
         """
         ranks, tops = [], []
-        rank_targets = self._ranks(k)
-        for size, part, (seen_part, target_part) in self._chunks(queries, seen, targets):
-            rank, top, real = rank_targets(shared, (part, *seen_part, *target_part))
+        rank_targets = self._compiled_ranks(k)
+        calls = (
+            (chunk.size, rank_targets(shared, (chunk.queries, *chunk.seen, *chunk.targets)))
+            for chunk in self._chunks(queries, seen, targets)
+        )
+        for size, (rank, top, is_real) in in_flight(calls):
             # Targets were padded; those of padding are dropped.
-            ranks.append(np.asarray(rank)[np.asarray(real)])
+            ranks.append(np.asarray(rank)[np.asarray(is_real)])
             tops.append(parallel.join_devices(top)[:size])
         return np.concatenate(ranks), np.concatenate(tops)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - one program a k, as long as the index lives
-    def _top(self, k: int) -> Callable:
-        def top(shared, chunk):
-            shared, blocked = shared
-            queries, seen_rows, seen_items = chunk
-            scores = self._score(shared, queries)
-            scores = self._masked(scores, seen_rows, seen_items)
-            scores = jnp.where(blocked[None], -jnp.inf, scores)
-            best, items = self._best(scores, k)
-            # From it follow probabilities: exp(score - log total).
-            log_totals = jax.nn.logsumexp(scores, axis=-1)
-            return items, best, self._reduce_shards(log_totals, jax.nn.logsumexp)
-
-        return self._on_devices(top)
+    def _compiled_top(self, k: int) -> Callable:
+        return self._on_devices(functools.partial(self.top_of_chunk, k))
 
     @functools.lru_cache(maxsize=8)  # noqa: B019
-    def _ranks(self, k: int) -> Callable:
-        def ranks(shared, chunk):
-            queries, seen_rows, seen_items, rows, items = chunk
-            scores = self._score(shared, queries)
-            scores = self._masked(scores, seen_rows, seen_items)
-            # A model that gives no numbers must not win: what is not a number ranks before targets.
-            scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
-            last = len(scores) - 1
-            ranks = self._ranks_of(scores, jnp.minimum(rows, last), items)
-            _, top_items = self._best(scores, k)
-            return ranks, top_items, rows <= last
+    def _compiled_ranks(self, k: int) -> Callable:
+        return self._on_devices(functools.partial(self.ranks_of_chunk, k))
 
-        return self._on_devices(ranks)
+    def top_of_chunk(self, k: int, shared: tuple, chunk: tuple) -> tuple[jax.Array, ...]:
+        """The program of `top` on one device: items [q, k], scores [q, k], log totals [q]."""
+        shared, blocked = shared
+        scores = self._scores(shared, *chunk)
+        scores = jnp.where(blocked[None], -jnp.inf, scores)
+        best, items, log_totals = top_k_and_log_total(
+            scores,
+            min(k, self._items_per_shard),
+            self._tuning.least_blocks,
+            self._tuning.one_pass,
+        )
+        best, items = self._join_shards(best, items, k)
+        # From it follow probabilities: exp(score - log total).
+        return items, best, self._reduce_shards(log_totals, jax.nn.logsumexp)
+
+    def ranks_of_chunk(self, k: int, shared, chunk: tuple) -> tuple[jax.Array, ...]:
+        """The program of `ranks` on one device: ranks [m], top items [q, k], real targets [m]."""
+        queries, seen_rows, seen_items, rows, items = chunk
+        scores = self._scores(shared, queries, seen_rows, seen_items)
+        # A model that gives no numbers must not win: what is not a number ranks before targets.
+        scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
+        last = len(scores) - 1
+        ranks = self._ranks_of(scores, jnp.minimum(rows, last), items)
+        best, top_items = top_k(scores, min(k, self._items_per_shard), self._tuning.least_blocks)
+        _, top_items = self._join_shards(best, top_items, k)
+        return ranks, top_items, rows <= last
 
     def _ranks_of(self, scores: jax.Array, rows: jax.Array, items: jax.Array) -> jax.Array:
         """The rank [m] of each (row, item) pair among scores [q, items of this shard]."""
@@ -164,13 +187,19 @@ class Index:
         )
         return lambda shared, chunk: call(shared, jax.tree.map(lambda x: x[0], chunk))
 
-    def _masked(self, scores: jax.Array, rows: jax.Array, items: jax.Array) -> jax.Array:
-        """scores [q, items of this shard] with -inf at the pairs (rows, items).
+    def _scores(
+        self, shared, queries: jax.Array, seen_rows: jax.Array, seen_items: jax.Array
+    ) -> jax.Array:
+        """The scores [q, items of this shard] with -inf at the pairs of seen items.
 
         The last shard is filled up to the length of the others; what does not exist is -inf too.
         """
-        # Padding and items of other shards lie outside, where "drop" ignores them.
-        scores = scores.at[rows, self._columns(items)].set(-jnp.inf, mode="drop")
+        scores = self._score.products(shared, queries)
+        # Nothing else reads the products, so XLA masks them in place. Padding and items of other
+        # shards lie outside, where "drop" ignores them.
+        scores = scores.at[seen_rows, self._columns(seen_items)].set(-jnp.inf, mode="drop")
+        if self._score.addend is not None:
+            scores = scores + self._score.addend(shared, queries)
         if self._items_per_shard * self._item_shards == self.num_items:
             return scores
         items_of_shard = self._first_item() + jnp.arange(self._items_per_shard)
@@ -187,12 +216,10 @@ class Index:
         """The number of this shard's first item."""
         return parallel.device_number() * self._items_per_shard if self.sharded else 0
 
-    def _best(self, scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-        """The k best scores and their items [q, k] of the catalogue.
-
-        scores [q, items of this shard].
-        """
-        best, items = top_k(scores, min(k, self._items_per_shard))
+    def _join_shards(
+        self, best: jax.Array, items: jax.Array, k: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """The k best scores and their items [q, k] of the catalogue, given those of this shard."""
         if not self.sharded:
             return best, items
         # Devices are in the order of their items, and top_k takes the earlier of equals: so equals
@@ -208,65 +235,15 @@ class Index:
             return x
         return reduce(parallel.gather_over_devices(x[None]), axis=0)
 
-    def _chunks(self, queries: np.ndarray, *groups: Pairs):
-        """Successive chunks of queries.
-
-        Each is (real queries, queries [parts, q, ...], pairs of each group as rows and items
-        [parts, n]).
-        """
-        P = self._query_parts
-        q = min(self.queries_per_part, bucket(len(queries), P) // P)
-        shape = queries.shape[1:]
-        for begin in range(0, len(queries), q * P):
-            end = min(begin + q * P, len(queries))
-            # The last chunk is padded with zeros: every chunk runs the same program.
-            padded = np.zeros((q * P, *shape), queries.dtype)
-            padded[: end - begin] = queries[begin:end]
-            bounds = np.minimum(begin + q * np.arange(P + 1), end)
-            pairs = [_pad_pairs(_split(group, bounds), q) for group in groups]
-            yield end - begin, padded.reshape(P, q, *shape), pairs
+    def _chunks(self, queries: Rows, seen: Pairs, targets: Pairs | None = None) -> Iterator[Chunk]:
+        return chunks_of(queries, seen, targets, self.queries_per_part, self._query_parts)
 
 
-def bucket(count: int, devices: int) -> int:
-    """The least number >= count that is a power of two on each device: few shapes compile."""
-    return devices << max(0, -(-count // devices) - 1).bit_length()
-
-
-def _split(pairs: Pairs, bounds: np.ndarray) -> list[Pairs]:
-    """The pairs of the queries between each two bounds."""
-    return [pairs.part(begin, end) for begin, end in itertools.pairwise(bounds)]
-
-
-def _pad_pairs(parts: list[Pairs], pad_row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and items [P, n] of each device's pairs.
-
-    Padding points at pad_row, one past the last query.
-    """
-    size = bucket(max(len(part.items) for part in parts), 1)
-    rows = np.full((len(parts), size), pad_row, np.int32)
-    items = np.zeros((len(parts), size), np.int32)
-    for device, part in enumerate(parts):
-        count = len(part.items)
-        lengths = np.diff(part.offsets)
-        rows[device, :count] = np.repeat(np.arange(len(lengths)), lengths)
-        items[device, :count] = part.items
-    return rows, items
-
-
-def with_fallback(temperature: float) -> Callable:
-    """The retriever's score: cosine / temperature, or popularity for users without history.
-
-    shared is (catalogue [V, D], fallback [V]), queries are user states [q, D]. A state of zeros is
-    a user without history, who gets the fallback's scores.
-    """
-
-    def score(shared, users):
-        catalogue, fallback = shared
-        cosines = (users / temperature) @ catalogue.T
-        unknown = jnp.all(users == 0, axis=-1, keepdims=True)
-        return cosines + jnp.where(unknown, fallback[None], 0)
-
-    return score
+def _queries_per_part(tuning: SearchTuning, num_items: int) -> int:
+    """A power of two whose scores [q, V] fit into the bytes of a chunk, within limits."""
+    fitting = max(1, tuning.chunk_bytes // (4 * num_items))
+    power_of_two = 1 << (fitting.bit_length() - 1)
+    return min(max(power_of_two, _LEAST_QUERIES), _MOST_QUERIES)
 
 
 @functools.lru_cache(maxsize=4)
@@ -279,13 +256,17 @@ def retrieval_index(temperature: float, num_items: int, sharded: bool = False) -
 def shared_index(num_items: int) -> Index:
     """An index of one list of scores [V] for every query."""
 
-    def score(scores, queries):
+    def broadcast(scores: jax.Array, queries: jax.Array) -> jax.Array:
         return jnp.broadcast_to(scores[None], (len(queries), num_items))
 
-    return Index(score, num_items)
+    return Index(Score(broadcast), num_items)
 
 
 @functools.lru_cache(maxsize=4)
 def dense_index(num_items: int) -> Index:
-    """An index of queries that are scores already [q, V], as the baselines give them."""
-    return Index(lambda _, scores: scores, num_items)
+    """An index of queries that are scores already [q, V], as the baselines give them.
+
+    The host makes these scores and sends them, so their chunks are no larger than on a CPU.
+    """
+    tuning = dataclasses.replace(search_tuning(), chunk_bytes=CPU_CHUNK_BYTES)
+    return Index(Score(lambda _, scores: scores), num_items, tuning=tuning)

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.data.batching.layout import PackedLayout, pack_windows
-from socialrec_jax.data.csr import ranges
 from socialrec_jax.data.text.text_batches import cut_texts
 from socialrec_jax.data.text.tokenizer import Texts, tokenize
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
 from socialrec_jax.errors import InputMissing
+from socialrec_jax.inference.chunks import bucket, in_flight
 from socialrec_jax.inference.pretrained import load_pretrained
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.runtime import parallel
@@ -95,65 +97,107 @@ def pool(
 ) -> np.ndarray:
     """The weighted mean [V, D] float32 of the final states of each text's tokens.
 
-    token_weights [vocabulary]: see `inverse_document_frequencies`. A token of all
-    texts tells none of them apart. Zeros where there is no text.
+    token_weights [vocabulary]: see `inverse_document_frequencies`. A token of all texts tells none
+    of them apart. Zeros where there is no text. The devices pool, and send one vector a text.
     """
     vectors = np.zeros((len(texts.lengths), model.sizes.n_embd), np.float32)
     known = np.flatnonzero(texts.lengths)
     if not len(known):
         return vectors
     layout, last = pack_windows(texts.offsets[known], texts.lengths[known], row_length)
-    # Texts in the order of their places in the rows, so that those of a chunk are a run.
+    # Texts in the order of their places in the rows, so that those of a device are a run.
     order = np.argsort(last)
-    known, ends = known[order], last[order] + 1
-    for first, states in _states_of_rows(model.sizes, params, texts, layout):
-        stop = first + len(states)
-        part = slice(*np.searchsorted(ends, [first + 1, stop + 1]))
-        means = _weighted_means(states, ends[part] - first, texts, known[part], token_weights)
-        vectors[known[part]] = means
+    places = _TextPlaces.of(layout, last[order], _rows_per_call(row_length))
+    shared = parallel.replicate((params, token_weights))
+    means = _means_of_chunks(model.sizes, shared, texts, layout, places)
+    vectors[known[order]] = np.concatenate(list(means))
     return vectors
 
 
-def _states_of_rows(
-    sizes: GPT2Sizes, params: dict, texts: Texts, layout: PackedLayout
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(first place, states [n, D]) of successive chunks of packed rows, whose places count on."""
-    token_states = _token_states(sizes)
-    params = parallel.replicate(params)
-    num_rows, row_length = layout.segments.shape
-    rows = _rows_per_call(row_length)
-    for begin in range(0, num_rows, rows):
-        batch = parallel.split_over_devices(cut_texts(texts, layout, begin, rows))
-        states = parallel.join_devices(token_states(params, batch))
-        yield begin * row_length, states.reshape(rows * row_length, -1)
+@dataclasses.dataclass(frozen=True)
+class _TextPlaces:
+    """Where texts [n] lie in packed rows, in the order of their places."""
+
+    rows: np.ndarray  # [n] of the layout
+    segments: np.ndarray  # [n] 1.. in their row
+    rows_per_call: int
+    bounds: np.ndarray  # the texts of each device lie between two bounds, call after call
+
+    @classmethod
+    def of(cls, layout: PackedLayout, last: np.ndarray, rows_per_call: int) -> _TextPlaces:
+        """last: the flat position [n] of each text's last token, ascending."""
+        num_rows, row_length = layout.segments.shape
+        devices = parallel.num_local_devices()
+        num_parts = -(-num_rows // rows_per_call) * devices
+        first_rows = rows_per_call // devices * np.arange(num_parts + 1)
+        rows = last // row_length
+        segments = layout.segments.reshape(-1)[last]
+        return cls(rows, segments, rows_per_call, np.searchsorted(rows, first_rows))
+
+    @property
+    def most_texts(self) -> int:
+        """The largest number of texts of one device in one call, as a power of two."""
+        return bucket(int(np.diff(self.bounds).max()), 1)
+
+    def of_call(self, call: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(row, segment, exists) [P, most_texts] of each device's texts; rows count from its first.
+
+        Padding points at the first text of the first row.
+        """
+        devices = parallel.num_local_devices()
+        bounds = self.bounds[call * devices : (call + 1) * devices + 1]
+        exists = np.arange(self.most_texts)[None] < np.diff(bounds)[:, None]
+        rows, segments = np.zeros(exists.shape, np.int32), np.ones(exists.shape, np.int32)
+        texts = slice(bounds[0], bounds[-1])
+        rows[exists] = self.rows[texts] % (self.rows_per_call // devices)
+        segments[exists] = self.segments[texts]
+        return rows, segments, exists
 
 
-def _weighted_means(
-    states: np.ndarray,
-    ends: np.ndarray,
-    texts: Texts,
-    chosen: np.ndarray,
-    token_weights: np.ndarray,
-) -> np.ndarray:
-    """Means [n, D] of the chosen texts [n], whose tokens end before the rows `ends` of states."""
-    lengths = texts.lengths[chosen]
-    places = ranges(ends - lengths, lengths)
-    tokens = texts.tokens[ranges(texts.offsets[chosen], lengths)]
-    weights = token_weights[tokens][:, None]
-    starts = np.cumsum(lengths) - lengths
-    sums = np.add.reduceat(states[places] * weights, starts)
-    return sums / np.add.reduceat(weights, starts)
+def _means_of_chunks(
+    sizes: GPT2Sizes, shared: tuple, texts: Texts, layout: PackedLayout, places: _TextPlaces
+) -> Iterator[np.ndarray]:
+    """The means [n, D] of the texts of successive chunks of rows, in the order of their places."""
+    pooled = _pooled_states(sizes, bucket(int(places.segments.max()), 1))
+    size = places.rows_per_call
+
+    def calls() -> Iterator[tuple]:
+        for call, begin in enumerate(range(0, len(layout.segments), size)):
+            batch = parallel.split_over_devices(cut_texts(texts, layout, begin, size))
+            rows, segments, exists = places.of_call(call)
+            yield pooled(shared, (batch, rows, segments)), exists
+
+    for means, exists in in_flight(calls()):
+        yield np.asarray(means)[exists]
 
 
 @functools.lru_cache(maxsize=2)
-def _token_states(sizes: GPT2Sizes) -> Callable:
-    """The compiled model, the same one for every call."""
+def _pooled_states(sizes: GPT2Sizes, segments_per_row: int) -> Callable:
+    """The compiled model with the pooling of its states, the same one for every call."""
     model = GPT2(sizes)
 
-    def token_states(params, batch):
-        return model.bind({"params": params})(batch.tokens, batch.segments)
+    def pooled_states(shared: tuple, part: tuple) -> jax.Array:
+        params, token_weights = shared
+        batch, rows, segments = part
+        states = model.bind({"params": params})(batch.tokens, batch.segments)
+        weights = token_weights[batch.tokens]
+        means = _segment_means(states, weights, batch.segments, segments_per_row)
+        return means[rows, segments - 1]
 
-    return parallel.map_devices(token_states)
+    return parallel.map_devices(pooled_states)
+
+
+def _segment_means(
+    states: jax.Array, weights: jax.Array, segments: jax.Array, num_segments: int
+) -> jax.Array:
+    """Weighted means [R, num_segments, D] of states [R, T, D], by segments [R, T] from 1 on."""
+    numbers = jnp.arange(1, num_segments + 1)[None, :, None]
+    is_of_segment = segments[:, None, :] == numbers
+    weights = jnp.where(is_of_segment, weights[:, None, :], 0)
+    # A product, though most weights are 0: a sum by scatter has no fixed order on GPUs.
+    sums = jnp.einsum("rst,rtd->rsd", weights, states, precision="highest")
+    totals = weights.sum(axis=-1, keepdims=True)
+    return sums / jnp.where(totals > 0, totals, 1)
 
 
 def _rows_per_call(row_length: int) -> int:

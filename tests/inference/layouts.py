@@ -32,7 +32,8 @@ def search(integers: bool, sharded: bool) -> dict[str, np.ndarray]:
     ties.
     """
     from socialrec_jax.data.csr import Pairs
-    from socialrec_jax.inference.index import Index, with_fallback
+    from socialrec_jax.inference.index import Index
+    from socialrec_jax.inference.scores import with_fallback
 
     rng = np.random.default_rng(0)
     draw = (

@@ -1,11 +1,15 @@
 """Top-k is exact, ranks count ties against us, masks hold, and chunks change nothing."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.inference import index as index_module
-from socialrec_jax.inference.index import UNRANKED, Index, dense_index, with_fallback
+from socialrec_jax.inference.index import UNRANKED, Index, dense_index
+from socialrec_jax.inference.scores import Score, with_fallback
+from socialrec_jax.inference.tuning import SearchTuning
 from socialrec_jax.runtime import parallel
 
 
@@ -15,12 +19,26 @@ def pairs(lists):
     return Pairs(np.concatenate([[0], np.cumsum(lengths)]), np.array(flat, np.int32))
 
 
-@pytest.fixture(params=[1 << 24, 1 << 8], ids=["one chunk", "many chunks"])
-def scored(request, monkeypatch):
-    monkeypatch.setattr(index_module, "_SCORES_AT_ONCE", request.param)
+ITEMS = 200
+# All queries at once, or 8 of them.
+TUNINGS = {
+    "one chunk": SearchTuning(1 << 26, least_blocks=32, one_pass=False),
+    "many chunks": SearchTuning(1 << 13, least_blocks=32, one_pass=False),
+    "many chunks as on an accelerator": SearchTuning(1 << 13, least_blocks=1, one_pass=True),
+}
+
+
+@pytest.fixture(params=TUNINGS)
+def index(request):
+    """An index of queries that are scores already."""
+    return Index(Score(lambda _, scores: scores), ITEMS, tuning=TUNINGS[request.param])
+
+
+@pytest.fixture
+def scored():
     rng = np.random.default_rng(0)
-    scores = rng.integers(0, 12, (37, 30)).astype(np.float32)  # integers: plenty of ties
-    seen = [list(rng.permutation(30)[: rng.integers(0, 9)]) for _ in range(37)]
+    scores = rng.integers(0, 12, (37, ITEMS)).astype(np.float32)  # integers: plenty of ties
+    seen = [list(rng.permutation(ITEMS)[: rng.integers(0, 90)]) for _ in range(37)]
     return scores, seen
 
 
@@ -31,9 +49,9 @@ def masked(scores, seen):
     return scores
 
 
-def test_top_is_exact(scored):
+def test_top_is_exact(index, scored):
     scores, seen = scored
-    parts = list(dense_index(30).top(parallel.replicate(0.0), scores, pairs(seen), 5))
+    parts = list(index.top(parallel.replicate(0.0), scores, pairs(seen), 5))
     best = np.concatenate([part[1] for part in parts])
     items = np.concatenate([part[0] for part in parts])
     expected = masked(scores, seen)
@@ -43,23 +61,19 @@ def test_top_is_exact(scored):
     np.testing.assert_allclose(total, np.log(np.exp(expected).sum(1)), rtol=1e-5)
 
 
-def test_top_among_allowed_items_only(scored):
+def test_top_among_allowed_items_only(index, scored):
     scores, seen = scored
-    allowed = np.zeros(30, bool)
+    allowed = np.zeros(ITEMS, bool)
     allowed[[3, 4, 5]] = True
-    for items, best, _ in dense_index(30).top(
-        parallel.replicate(0.0), scores, pairs(seen), 5, allowed
-    ):
+    for items, best, _ in index.top(parallel.replicate(0.0), scores, pairs(seen), 5, allowed):
         assert set(items[np.isfinite(best)]) <= {3, 4, 5}
 
 
-def test_ranks_count_ties_against_us(scored):
+def test_ranks_count_ties_against_us(index, scored):
     scores, seen = scored
     rng = np.random.default_rng(1)
-    targets = [list(rng.permutation(30)[: rng.integers(1, 4)]) for _ in range(37)]
-    ranks, top = dense_index(30).ranks(
-        parallel.replicate(0.0), scores, pairs(seen), pairs(targets), 3
-    )
+    targets = [list(rng.permutation(ITEMS)[: rng.integers(1, 4)]) for _ in range(37)]
+    ranks, top = index.ranks(parallel.replicate(0.0), scores, pairs(seen), pairs(targets), 3)
     expected, at = masked(scores, seen), 0
     for row, items in enumerate(targets):
         for item in items:
@@ -87,6 +101,37 @@ def test_a_user_without_history_gets_the_fallback():
     )
     assert items[0].tolist() == [1, 3, 2, 0]
     assert items[1, 0] == 2
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_search_lowers_for_accelerators(platform, monkeypatch):
+    monkeypatch.setattr(parallel, "have_bfloat16_tensor_cores", lambda: platform == "cuda")
+    tuning = SearchTuning(1 << 30, least_blocks=4, one_pass=True)
+    score = with_fallback(0.1)
+    program = functools.partial(Index(score, 20_000, tuning=tuning).top_of_chunk, 100)
+
+    catalogue, fallback, blocked = np.zeros((20_000, 64), np.float32), *np.zeros((2, 20_000))
+    shared = ((catalogue, fallback.astype(np.float32)), blocked.astype(bool))
+    chunk = (np.zeros((256, 64), np.float32), *np.zeros((2, 4096), np.int32))
+    lowered = jax.jit(program).trace(shared, chunk).lower(lowering_platforms=(platform,))
+
+    # No rounding of the factors to TF32 or to a single bfloat16.
+    exact = (
+        "num_primitive_operations = 6" if platform == "cuda" else "precision = [HIGHEST, HIGHEST]"
+    )
+    (product,) = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
+    assert exact in product
+
+
+def test_searches_with_other_seen_items_share_a_program():
+    index = Index(Score(lambda _, scores: scores), ITEMS, tuning=TUNINGS["many chunks"])
+    scores = np.zeros((37, ITEMS), np.float32)
+    # The last chunk is short, and the second has most seen items.
+    seen = pairs([[1] * (90 if row == 9 else row % 5) for row in range(37)])
+    chunks = list(index._chunks(scores, seen))
+    shapes = {tuple(leaf.shape for leaf in jax.tree.leaves(chunk[1:])) for chunk in chunks}
+    assert len(chunks) == 5
+    assert len(shapes) == 1
 
 
 def test_history_is_what_lies_before_the_query(world):

@@ -6,11 +6,14 @@ import itertools
 
 import jax
 import numpy as np
+import pytest
 
+from socialrec_jax.data.batching.layout import pack_windows
 from socialrec_jax.data.text.tokenizer import Texts
 from socialrec_jax.inference import text_encoder
 from socialrec_jax.inference.text_encoder import inverse_document_frequencies, pool
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
+from socialrec_jax.runtime import parallel
 
 
 def test_pooling_is_the_weighted_mean_over_the_text_alone(monkeypatch):
@@ -40,3 +43,24 @@ def test_a_token_of_no_text_weighs_as_if_one_had_it():
     weights = inverse_document_frequencies(texts, 6)
     expected = np.log([3, 3, 3, 3, 3 / 2, 3])
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_each_text_is_found_in_the_rows_of_its_device(devices, monkeypatch):
+    monkeypatch.setattr(parallel, "num_local_devices", lambda: devices)
+    lengths = np.random.default_rng(0).integers(1, 9, 50)
+    starts = np.cumsum(lengths) - lengths
+    layout, last = pack_windows(starts, lengths, 8)
+    order = np.argsort(last)
+    places = text_encoder._TextPlaces.of(layout, last[order], rows_per_call=8)
+
+    first_tokens = []
+    for call, begin in enumerate(range(0, len(layout.segments), 8)):
+        for device in range(devices):
+            rows, segments, exists = (leaf[device] for leaf in places.of_call(call))
+            first_row = begin + device * 8 // devices
+            for row, segment in zip(rows[exists], segments[exists], strict=True):
+                assert row < 8 // devices
+                is_of_text = layout.segments[first_row + row] == segment
+                first_tokens.append(layout.sources[first_row + row][is_of_text].min())
+    np.testing.assert_array_equal(first_tokens, starts[order])

@@ -11,9 +11,10 @@ from jax.experimental import pallas
 from jax.extend.core import jaxprs_in_params
 
 from socialrec_jax.models import stack
-from socialrec_jax.models.attention import AttentionContext, RelativeBias
+from socialrec_jax.models.attention import AttentionContext
 from socialrec_jax.models.dropout import DropoutRng, rng_of_layer
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
+from socialrec_jax.models.kernels.relative_bias import RelativeBias
 from socialrec_jax.models.layers import Blocks, GatedBlock
 
 B, T, D, H, LAYERS = 3, 8, 16, 2, 3

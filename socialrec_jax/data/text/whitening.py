@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from socialrec_jax.shapes import Array, Bools, Floats, typed
 
+_ROWS_AT_ONCE = 8192  # of vectors in float64; bounds memory
 _FLAT = 1e-6  # a direction with less than this share of the greatest variance is left out
 
 
@@ -18,6 +20,10 @@ class Whitening:
 
     Neighbours by raw vectors are ruled by the few directions that all of them share. It is fitted
     once and kept, so that new vectors come into the space of the old ones.
+
+    The entry of largest absolute value of each direction is positive. An eigenvector's sign is
+    arbitrary: vectors that differ in their last digit could turn it, and a model that is trained on
+    the white vectors would start from another space.
     """
 
     mean: np.ndarray  # [D] float64
@@ -27,17 +33,15 @@ class Whitening:
     @classmethod
     def fit(cls, vectors: np.ndarray, width: int) -> Whitening:
         """The first F = min(width, D) components of vectors [n, D]; scales of 0 for n = 0."""
-        rows = np.asarray(vectors, np.float64)
-        D = rows.shape[1]
+        D = vectors.shape[1]
         width = min(width, D)
-        if not len(rows):
+        if not len(vectors):
             return cls(np.zeros(D), np.zeros((D, width)), np.zeros(width))
-        mean = rows.mean(0)
-        centred = rows - mean
-        covariance = centred.T @ centred / len(rows)
+        mean, covariance = _mean_and_covariance(vectors)
         variances, directions = np.linalg.eigh(covariance)
         # The greatest come last.
         variances, directions = variances[::-1][:width], directions[:, ::-1][:, :width]
+        directions = _with_canonical_signs(directions)
         least = max(_FLAT * variances.max(initial=0), np.finfo(np.float64).tiny)
         varies = variances > least
         scales = np.where(varies, 1 / np.sqrt(np.where(varies, variances, 1)), 0)
@@ -45,9 +49,10 @@ class Whitening:
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """White vectors [n, F] float32 of vectors [n, D]."""
-        centred = np.asarray(vectors, np.float64) - self.mean
-        white = (centred @ self.directions) * self.scales
-        return white.astype(np.float32)
+        white = np.zeros((len(vectors), len(self.scales)), np.float32)
+        for part, rows in _chunks(vectors):
+            white[part] = ((rows - self.mean) @ self.directions) * self.scales
+        return white
 
     def save(self, file: Path) -> None:
         """Write to file (.npz)."""
@@ -57,6 +62,38 @@ class Whitening:
     def load(cls, file: Path) -> Whitening:
         with np.load(file) as columns:
             return cls(**columns)
+
+
+def _chunks(vectors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """(which rows, these rows in float64) of successive chunks of vectors [n, D]."""
+    for begin in range(0, len(vectors), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        yield part, np.asarray(vectors[part], np.float64)
+
+
+def _mean_and_covariance(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and covariance [D, D] float64 of vectors [n, D], n > 0."""
+    n, D = vectors.shape
+    total = np.zeros(D)
+    for _, rows in _chunks(vectors):
+        total += rows.sum(axis=0)
+    mean = total / n
+
+    # Products of centred rows: those of the rows themselves would cancel.
+    products = np.zeros((D, D))
+    for _, rows in _chunks(vectors):
+        centred = rows - mean
+        products += centred.T @ centred
+    return mean, products / n
+
+
+def _with_canonical_signs(directions: np.ndarray) -> np.ndarray:
+    """Directions [D, F], each turned so that its entry of largest absolute value is positive."""
+    if not directions.size:
+        return directions
+    largest = np.abs(directions).argmax(axis=0)
+    entries = np.take_along_axis(directions, largest[None], axis=0)
+    return directions * np.where(entries < 0, -1.0, 1.0)
 
 
 @typed

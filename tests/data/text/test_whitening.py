@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from socialrec_jax.data.text import whitening
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
 
 
@@ -49,5 +50,25 @@ def test_what_has_no_variance_is_zeros():
     none, every = np.zeros(4, bool), np.ones(4, bool)
     same = np.ones((4, 3), np.float32)
     for vectors, known in ((same, none), (same, every), (same[:, :0], every)):
-        whitening = Whitening.fit(vectors[known], 2)
-        assert not whiten_known(whitening, vectors, known).any()
+        fitted = Whitening.fit(vectors[known], 2)
+        assert not whiten_known(fitted, vectors, known).any()
+
+
+def test_a_last_digit_turns_no_direction():
+    vectors = vectors_of()
+    nearly = np.nextafter(vectors, np.float32(np.inf))
+    directions = Whitening.fit(vectors, 6).directions
+    np.testing.assert_allclose(Whitening.fit(nearly, 6).directions, directions, atol=1e-3)
+    largest = np.abs(directions).argmax(axis=0)
+    assert (directions[largest, np.arange(6)] > 0).all()
+
+
+def test_chunks_of_rows_change_nothing(monkeypatch):
+    vectors = vectors_of()
+    whole = Whitening.fit(vectors, 6)
+    expected = whole.apply(vectors)
+    monkeypatch.setattr(whitening, "_ROWS_AT_ONCE", 64)
+    parts = Whitening.fit(vectors, 6)
+    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
+    np.testing.assert_allclose(parts.scales, whole.scales, rtol=1e-9)
+    np.testing.assert_allclose(parts.apply(vectors), expected, atol=1e-5)

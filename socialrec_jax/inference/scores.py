@@ -1,0 +1,43 @@
+"""How queries score the catalogue, on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from socialrec_jax.inference.tuning import exact_precision
+
+
+class Score(NamedTuple):
+    """How queries of one kind score the catalogue; both functions run on a device.
+
+    The scores [q, V] are products(shared, queries) + addend(shared, queries). The products are
+    written to memory, where seen items are masked. The addend is computed wherever scores are read,
+    so it is never written.
+    """
+
+    products: Callable  # -> [q, V]
+    addend: Callable | None = None  # -> [q, V] or what broadcasts to it
+
+
+def with_fallback(temperature: float) -> Score:
+    """The retriever's score: cosine / temperature, or popularity for users without history.
+
+    shared is (catalogue [V, D], fallback [V]), queries are user states [q, D]. A state of zeros is
+    a user without history, who gets the fallback's scores.
+    """
+    precision = exact_precision()
+
+    def products(shared: tuple, users: jax.Array) -> jax.Array:
+        catalogue, _ = shared
+        return jnp.matmul(users / temperature, catalogue.T, precision=precision)
+
+    def addend(shared: tuple, users: jax.Array) -> jax.Array:
+        _, fallback = shared
+        unknown = jnp.all(users == 0, axis=-1, keepdims=True)
+        return jnp.where(unknown, fallback[None], 0)
+
+    return Score(products, addend)
