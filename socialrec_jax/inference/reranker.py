@@ -12,11 +12,11 @@ import numpy as np
 from scipy.special import expit
 
 from socialrec_jax.batch import Candidates
-from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.query import Query
 from socialrec_jax.inference.candidates import (
     CandidateGenerator,
+    CandidateRequest,
     GeneratedCandidates,
+    chunk_size,
     map_padded,
 )
 from socialrec_jax.models.ranker import Ranker
@@ -57,20 +57,9 @@ class Reranker:
         self._shared = parallel.replicate((params, projected))
         self._logits = parallel.map_devices(functools.partial(_rank_candidates, ranker))
 
-    def lists(
-        self,
-        inputs,
-        states: np.ndarray,
-        query: Query,
-        seen: Pairs,
-        allowed: np.ndarray | None = None,
-        k: int = 0,
-    ) -> Iterator[RankedLists]:
-        """Candidates of queries [Q] in order, in chunks that together cover all.
-
-        For the arguments see `CandidateGenerator.generate`.
-        """
-        for generated in self.generator.generate(inputs, states, query, seen, allowed, k):
+    def lists(self, request: CandidateRequest) -> Iterator[RankedLists]:
+        """The candidates of a request in order, in chunks that cover all its queries."""
+        for generated in self.generator.generate(request):
             yield self._sorted(generated)
 
     def _scores(self, logits: np.ndarray) -> np.ndarray:
@@ -81,7 +70,7 @@ class Reranker:
 
     def _sorted(self, generated: GeneratedCandidates) -> RankedLists:
         candidates = generated.candidates
-        size = self.generator.features.chunk
+        size = chunk_size(candidates.items.shape[1])
         logits = map_padded(self._logits, self._shared, candidates, size)
         scores = np.where(candidates.exists, self._scores(logits), -np.inf)
         # Stable: among equal scores the earlier source comes first.

@@ -9,7 +9,7 @@ import pytest
 
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.features import friend_events, ranker_features, tfidf
+from socialrec_jax.data.features import friend_events, tfidf
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
@@ -123,7 +123,7 @@ def test_item_and_history_features_equal_loops(tmp_path):
     history_ends, query = world.history_ends(BEFORE_VALIDATION), query_of(world)
     fitted = RankerFeatures.fit(world, history_ends, SETTINGS)
     features = all_features(fitted, query)
-    together = fitted.item_knn.scores(query.events, query.users, query.history_ends)
+    together = fitted.item_knn.scores(query).toarray()
     visible = [
         i
         for u in range(USERS)
@@ -173,9 +173,6 @@ def test_features_follow_the_candidates(tmp_path):
             name, np.take_along_axis(whole, candidates, 1)
         )
         np.testing.assert_allclose(features[..., n], given, rtol=1e-6, atol=1e-6, err_msg=name)
-    part = query.part(slice(7, 12))
-    alone = fitted.compute(fitted.look_up(part), candidates[7:12], retrieval[7:12], text[7:12])
-    np.testing.assert_allclose(alone, features[7:12], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("delay", "is_seen"), [(-1, True), (0, False), (1, False)])
@@ -290,10 +287,3 @@ def test_proposals_are_the_top_of_their_features(tmp_path):
             np.testing.assert_allclose(
                 np.sort(row[items[items >= 0]])[::-1], best[np.isfinite(best)], err_msg=name
             )
-
-
-def test_chunks_shrink_with_the_catalogue(world, monkeypatch):
-    fitted = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), SETTINGS)
-    assert fitted.chunk == 512
-    monkeypatch.setattr(ranker_features, "_MAX_DENSE_CELLS", 3 * ITEMS)
-    assert fitted.chunk == 3
