@@ -51,7 +51,7 @@ def tune_item_knn(
         before = best
         tried = [dataclasses.replace(best_settings, **{name: choice}) for choice in choices[1:]]
         for settings in tried:
-            if name == "history_decay":  # the pairs are the same
+            if name == "history_decay":  # no pair is counted by it
                 candidate = dataclasses.replace(before, history_decay=settings.history_decay)
             else:
                 candidate = ItemKNN.fit(events, history_ends, num_items, settings)
@@ -97,7 +97,7 @@ class UserKNN:
 
     @property
     def num_items(self) -> int:
-        return self.histories.shape[1]
+        return len(self.users_of_items.indptr) - 1
 
     def scores(self, query: Query) -> sparse.csr_array:
         """Scores [q, V] float32 of queries [q]; no entry is a score of 0."""

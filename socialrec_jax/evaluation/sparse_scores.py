@@ -73,9 +73,9 @@ def _evaluate(
 
 def ranks_by_scores(scores: sparse.csr_array, queries: EvaluationQueries, k: int) -> RanksAndTop:
     """(rank [M] of each target, best items [Q, k]) by scores [Q, V] that are not negative."""
-    num_items = scores.shape[1]
+    num_items = len(queries.item_counts)
     seen, targets = queries.seen, queries.targets
-    scores = _without(seen, scores)
+    scores = _without(seen, scores, num_items)
     at = positions(targets, entries_of(scores), num_items)
     own = values_at(scores.data, at)
 
@@ -89,9 +89,9 @@ def ranks_by_scores(scores: sparse.csr_array, queries: EvaluationQueries, k: int
     return _unranked_if_seen(ranks, queries, num_items), _filled(top, seen, num_items)
 
 
-def _without(seen: Pairs, scores: sparse.csr_array) -> sparse.csr_array:
+def _without(seen: Pairs, scores: sparse.csr_array, num_items: int) -> sparse.csr_array:
     """Scores with 0 for what a query has seen."""
-    is_seen = positions(entries_of(scores), seen, scores.shape[1]) >= 0
+    is_seen = positions(entries_of(scores), seen, num_items) >= 0
     data = np.where(is_seen, 0, scores.data)
     return sparse.csr_array((data, scores.indices, scores.indptr), scores.shape)
 

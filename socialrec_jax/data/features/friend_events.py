@@ -90,20 +90,16 @@ def friends_had(histories: Pairs, friend_events: FriendEvents, num_items: int) -
     friend_events = friend_events.last_of_each_item(num_items)
     keys = friend_events.queries * num_items + friend_events.items
     entries, entry_of_event = np.unique(keys, return_inverse=True)
-
-    def sums(values: np.ndarray) -> np.ndarray:
-        # Added one after another, friend by friend, whoever else is in the chunk.
-        return np.bincount(entry_of_event, values, len(entries)).astype(np.float32)
+    offsets = offsets_of(entries // num_items, len(friend_events.num_friends))
+    items = (entries % num_items).astype(np.int32)
 
     weights = friend_events.weights
     similarity = _similarity(histories, friend_events, num_items)
-    offsets = offsets_of(entries // num_items, len(friend_events.num_friends))
-    return FriendScores(
-        entries=Pairs(offsets, (entries % num_items).astype(np.int32)),
-        number=sums(weights),
-        recency=sums(weights / (1 + friend_events.ages / 10)),
-        similarity=sums(weights * similarity),
-    )
+    values = (weights, weights / (1 + friend_events.ages / 10), weights * similarity)
+    # Added one after another, friend by friend, whoever else is in the chunk.
+    sums = [np.bincount(entry_of_event, value, len(entries)) for value in values]
+    number, recency, of_similar = (total.astype(np.float32) for total in sums)
+    return FriendScores(Pairs(offsets, items), number, recency, of_similar)
 
 
 def _similarity(histories: Pairs, friend_events: FriendEvents, num_items: int) -> np.ndarray:

@@ -121,9 +121,13 @@ class _VisibleEvents:
         exists &= self.items[others] != self.items[places][:, None]
 
         offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))])
-        of_pair = np.broadcast_to(weights, exists.shape)[exists]
-        entries = (of_pair, self.items[others[exists]], offsets)
+        entries = (_for_each(weights, exists), self.items[others[exists]], offsets)
         return sparse.csr_array(entries, (len(places), len(self.offsets) - 1))
+
+
+def _for_each(weights: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """Weights [m] of columns at all places of exists [n, m], row by row."""
+    return np.broadcast_to(weights, exists.shape)[exists]
 
 
 def _blocks_of_items(offsets: np.ndarray) -> Iterator[tuple[int, int]]:

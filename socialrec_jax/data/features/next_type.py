@@ -113,8 +113,7 @@ def _type_counts(
     running = np.zeros((len(types) + 1, num_event_types), np.int32)
     np.cumsum(is_type, axis=0, out=running[1:])
     begins = (np.cumsum(lengths) - lengths)[number]
-    ends = begins + history_ends - starts[number]
-    return running[ends] - running[begins]
+    return running[begins + history_ends - starts[number]] - running[begins]
 
 
 def _standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -158,16 +159,17 @@ class RankerFeatures:
         caller multiplies on devices.
         """
         history_length = np.log1p(query_features.history_lengths)
+        popularity = self.item_popularity[candidates]
         columns = [
             *self._item_knn_features(query_features, candidates),
             *self._friend_features(query_features, candidates),
             *self._term_features(query_features, candidates),
-            *np.moveaxis(self.item_popularity[candidates], -1, 0),
+            *np.moveaxis(popularity, -1, 0),
             _for_each_candidate(history_length, candidates),
             retriever_log_probability,
             text_similarity,
         ]
-        return np.stack(columns, axis=-1).astype(np.float32)
+        return _stacked(columns, candidates.shape)
 
     def _item_knn_features(
         self, query_features: QueryFeatures, candidates: np.ndarray
@@ -181,9 +183,7 @@ class RankerFeatures:
     def _friend_features(
         self, query_features: QueryFeatures, candidates: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """Friends with the item, their recency, their similarity, number of friends: [q, C]
-        each.
-        """
+        """Columns [q, C]: friends with the item, recency, similarity, number of friends."""
         num_friends = _for_each_candidate(np.log1p(query_features.num_friends), candidates)
         scores = query_features.friend_scores
         if scores is None:
@@ -243,6 +243,14 @@ def _popularity_columns(events: Events, history_ends: np.ndarray, num_items: int
     recent = recent_popularity(events, history_ends, num_items)
     columns = [np.log1p(counts), recent, recent - log_share]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _stacked(columns: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Columns [q, C] side by side: [q, C, S] float32."""
+    features = np.empty((*shape, len(columns)), np.float32)
+    for number, column in enumerate(columns):
+        features[..., number] = column
+    return features
 
 
 def _for_each_candidate(values: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sparse
@@ -24,6 +26,13 @@ def entries_of(matrix: sparse.csr_array) -> Pairs:
     return Pairs(matrix.indptr, matrix.indices)
 
 
+def num_columns(matrix: sparse.csr_array) -> int:
+    """The width of a matrix."""
+    # The type checker takes the shape for optional.
+    _, columns = cast("tuple[int, int]", matrix.shape)
+    return columns
+
+
 def positions(pairs: Pairs, among: Pairs, num_items: int) -> np.ndarray:
     """Where the item of each pair [n] lies in the same query's row of `among`; -1 where it is not.
 
@@ -38,13 +47,11 @@ def positions(pairs: Pairs, among: Pairs, num_items: int) -> np.ndarray:
     result = np.empty(len(pairs.items), np.int32)
 
     # Plain integers: slicing with them is faster.
-    bounds = pairs.offsets.tolist()
-    among_bounds = among.offsets.tolist()
-    for query in range(len(bounds) - 1):
-        begin, end = bounds[query : query + 2]
-        among_begin, among_end = among_bounds[query : query + 2]
-        items = among.items[among_begin:among_end]
-        position_of_item[items] = numbers[among_begin:among_end]
+    bounds = itertools.pairwise(pairs.offsets.tolist())
+    among_bounds = itertools.pairwise(among.offsets.tolist())
+    for (begin, end), (first, last) in zip(bounds, among_bounds, strict=True):
+        items = among.items[first:last]
+        position_of_item[items] = numbers[first:last]
         result[begin:end] = position_of_item[pairs.items[begin:end]]
         position_of_item[items] = -1
     return result

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.features.sparse_rows import entries_of, positions, values_at
+from socialrec_jax.data.features.sparse_rows import entries_of, num_columns, positions, values_at
 from socialrec_jax.data.world import Items
 
 _MAX_TERMS_PER_ITEM = 32  # the rarest ones: long descriptions add little
@@ -132,20 +132,25 @@ def similarities(
     profiles, each [q, V]: weights of the items in a user's history. terms [V, W]: tf-idf of the
     items. Similarity counts the terms that profile and candidate share.
     """
-    terms_of_candidates = terms[candidates.reshape(-1)]
-    lengths = np.diff(terms_of_candidates.indptr)
-    candidate_of_term = np.repeat(np.arange(candidates.size), lengths)
+    of_candidates = sparse.csr_array(terms[candidates.reshape(-1)])
+    return [
+        _shared_terms(sparse.csr_array(profile @ terms), of_candidates, candidates.shape)
+        for profile in profiles
+    ]
 
+
+def _shared_terms(
+    weights: sparse.csr_array, of_candidates: sparse.csr_array, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Inner products [q, C] of the weights of terms [q, W] and the terms of candidates [q C, W]."""
+    num_queries, num_candidates = shape
+    bounds = of_candidates.indptr
     # The terms of all candidates of a query, one candidate after another.
-    first_candidates = np.arange(len(candidates) + 1) * candidates.shape[1]
-    offsets = terms_of_candidates.indptr[first_candidates]
-    pairs = Pairs(offsets, terms_of_candidates.indices)
+    first_candidates = np.arange(num_queries + 1) * num_candidates
+    pairs = Pairs(bounds[first_candidates], of_candidates.indices)
+    at = positions(pairs, entries_of(weights), num_columns(weights))
+    products = of_candidates.data * values_at(weights.data, at)
 
-    results = []
-    for profile in profiles:
-        weights = sparse.csr_array(profile @ terms)
-        at = positions(pairs, entries_of(weights), terms.shape[1])
-        products = terms_of_candidates.data * values_at(weights.data, at)
-        sums = np.bincount(candidate_of_term, products, candidates.size)
-        results.append(sums.reshape(candidates.shape).astype(np.float32))
-    return results
+    candidate_of_term = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    sums = np.bincount(candidate_of_term, products, len(bounds) - 1)
+    return sums.reshape(shape).astype(np.float32)
