@@ -181,6 +181,8 @@ def map_padded(function: Callable, shared, rows, size: int):
     q, size = len(jax.tree.leaves(rows)[0]), -(-size // P) * P
 
     def pad(leaf: np.ndarray) -> np.ndarray:
+        if size == q:
+            return leaf
         return np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1))
 
     parts = parallel.split_over_devices(jax.tree.map(pad, rows))

@@ -79,21 +79,27 @@ def top_k_sparse(matrix: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarr
 
 
 def rows_of_similar_length(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """All rows, some at a time: at most `budget` cells when padded to the longest, or one row."""
+    """All rows, some at a time: at most `budget` cells when padded to the longest, or one row.
+
+    A row of a group is at least half as long as the longest, so little is padding.
+    """
     longest_first = np.argsort(-lengths, kind="stable")
+    shorter = -lengths[longest_first]
     done = 0
     while done < len(lengths):
-        longest = max(int(lengths[longest_first[done]]), 1)
-        size = max(budget // longest, 1)
-        yield np.sort(longest_first[done : done + size])
-        done += size
+        longest = int(-shorter[done])
+        half_as_long = np.searchsorted(shorter, -longest / 2, side="right")
+        end = min(int(half_as_long), done + max(budget // max(longest, 1), 1))
+        yield np.sort(longest_first[done:end])
+        done = end
 
 
 def _top_k(matrix: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
     keys = _sort_keys(matrix, k)
     # Selecting before sorting: rows are much longer than k.
-    smallest = np.partition(keys, k - 1, axis=1)[:, :k]
-    keys = np.sort(smallest, axis=1)
+    if keys.shape[1] > k:
+        keys.partition(k - 1, axis=1)
+    keys = np.sort(keys[:, :k], axis=1)
 
     columns = keys & _COLUMN_BITS
     value_bits = (columns - keys) >> 32
