@@ -20,6 +20,7 @@ from socialrec_jax.evaluation.evaluator import evaluate_ranker
 from socialrec_jax.inference import candidates as candidates_module
 from socialrec_jax.inference.candidates import POPULAR, SOURCES, CandidateRequest
 from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.index import TopItems
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
@@ -215,6 +216,27 @@ def test_chunks_and_other_queries_change_nothing(served, monkeypatch):
     monkeypatch.setattr(candidates_module, "_QUERIES_AT_ONCE", 7)
     for a, b in zip(dataclasses.astuple(whole), dataclasses.astuple(lists(served)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 1), (10,), (1,) * 10, (4, 0, 6)])
+def test_results_of_the_search_are_joined_and_cut_to_one_size(sizes):
+    rng = np.random.default_rng(0)
+    whole = TopItems(rng.integers(0, 9, (10, 4)), rng.random((10, 4)), rng.random(10))
+    ends = np.cumsum(sizes).tolist()
+    parts = [
+        TopItems(*(column[end - size : end] for column in whole))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    chunks = list(candidates_module._in_chunks(iter(parts), 4))
+    assert [len(chunk.items) for chunk in chunks] == [4, 4, 2]
+    for column, expected in zip(zip(*chunks, strict=True), whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate(column), expected)
+
+
+def test_long_lists_come_in_smaller_chunks():
+    assert candidates_module.chunk_size(220) == 512
+    assert candidates_module.chunk_size(1 << 18) == 4
+    assert candidates_module.chunk_size(1 << 30) == 1
 
 
 @pytest.mark.parametrize("part", [VALIDATION, TEST])
