@@ -38,23 +38,26 @@ def positions(pairs: Pairs, among: Pairs, num_items: int) -> np.ndarray:
 
     They are positions in among.items; of an item that occurs several times, one of them.
 
-    One array over the catalogue serves all queries in turn: it is written and cleared at the items
-    of the query alone. So the cost follows the pairs, never queries x items. It is the sparse
-    accumulator of Gilbert, Moler and Schreiber (1992).
+    One array over the catalogue serves all queries in turn, and is written at their items alone. So
+    the cost follows the pairs, never queries x items. It is the sparse accumulator of Gilbert, Moler
+    and Schreiber (1992).
     """
     position_of_item = np.full(num_items, -1, np.int32)
     numbers = np.arange(len(among.items), dtype=np.int32)
-    result = np.empty(len(pairs.items), np.int32)
+    written = np.empty(len(pairs.items), np.int32)
+    # numpy indexes fastest with integers of this type.
+    items = pairs.items.astype(np.intp)
+    among_items = among.items.astype(np.intp)
 
-    # Plain integers: slicing with them is faster.
     bounds = itertools.pairwise(pairs.offsets.tolist())
     among_bounds = itertools.pairwise(among.offsets.tolist())
     for (begin, end), (first, last) in zip(bounds, among_bounds, strict=True):
-        items = among.items[first:last]
-        position_of_item[items] = numbers[first:last]
-        result[begin:end] = position_of_item[pairs.items[begin:end]]
-        position_of_item[items] = -1
-    return result
+        position_of_item[among_items[first:last]] = numbers[first:last]
+        written[begin:end] = position_of_item[items[begin:end]]
+
+    # What an earlier query has written lies before the query's own row.
+    first_of_row = np.repeat(among.offsets[:-1], np.diff(pairs.offsets))
+    return np.where(written >= first_of_row, written, -1)
 
 
 def values_at(values: np.ndarray, at: np.ndarray) -> np.ndarray:
