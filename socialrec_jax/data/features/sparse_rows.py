@@ -39,8 +39,8 @@ def positions(pairs: Pairs, among: Pairs, num_items: int) -> np.ndarray:
     They are positions in among.items; of an item that occurs several times, one of them.
 
     One array over the catalogue serves all queries in turn, and is written at their items alone. So
-    the cost follows the pairs, never queries x items. It is the sparse accumulator of Gilbert, Moler
-    and Schreiber (1992).
+    the cost follows the pairs, never queries x items. It is the sparse accumulator of Gilbert,
+    Moler and Schreiber (1992).
     """
     position_of_item = np.full(num_items, -1, np.int32)
     numbers = np.arange(len(among.items), dtype=np.int32)
