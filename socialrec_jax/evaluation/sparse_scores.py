@@ -74,19 +74,27 @@ def _evaluate(
 def ranks_by_scores(scores: sparse.csr_array, queries: EvaluationQueries, k: int) -> RanksAndTop:
     """(rank [M] of each target, best items [Q, k]) by scores [Q, V] that are not negative."""
     num_items = len(queries.item_counts)
-    seen, targets = queries.seen, queries.targets
-    scores = _without(seen, scores, num_items)
-    at = positions(targets, entries_of(scores), num_items)
+    scores = _without(queries.seen, scores, num_items)
+    ranks = _ranks_of_targets(scores, queries, num_items)
+    top, _ = top_k_sparse(scores, k)
+    filled = _filled(top, queries.seen, num_items)
+    return _unranked_if_seen(ranks, queries, num_items), filled
+
+
+def _ranks_of_targets(
+    scores: sparse.csr_array, queries: EvaluationQueries, num_items: int
+) -> np.ndarray:
+    """Rank [M] of each target by scores [Q, V] of unseen items."""
+    entries, rows = entries_of(scores), _rows(queries.targets)
+    at = positions(queries.targets, entries, num_items)
     own = values_at(scores.data, at)
 
-    entry_rows = _rows(entries_of(scores))
-    counted = _at_least(entry_rows, order_bits(scores.data), _rows(targets), order_bits(own))
     # A target without a score ties with all others that have none.
-    unseen = num_items - _distinct(seen, num_items)
-    ranks = np.where(own > 0, counted, unseen[_rows(targets)])
-
-    top, _ = top_k_sparse(scores, k)
-    return _unranked_if_seen(ranks, queries, num_items), _filled(top, seen, num_items)
+    ranks = num_items - _distinct(queries.seen, num_items)[rows]
+    scored = own > 0
+    bits, own_bits = order_bits(scores.data), order_bits(own[scored])
+    ranks[scored] = _at_least(_rows(entries), bits, rows[scored], own_bits)
+    return ranks
 
 
 def _without(seen: Pairs, scores: sparse.csr_array, num_items: int) -> sparse.csr_array:
@@ -109,7 +117,12 @@ def _at_least(
 
     Values are integers, 0 to 2^31 - 1.
     """
-    keys = np.sort((rows << 31) + values)
+    # Only what can be counted is sorted: few values are as large as the least of their row's.
+    num_rows = 1 + max(rows.max(initial=0), at_rows.max(initial=0))
+    least = np.full(num_rows, 1 << 31)
+    np.minimum.at(least, at_rows, at_values)
+    counted = values >= least[rows]
+    keys = np.sort((rows[counted] << 31) + values[counted])
     begins = np.searchsorted(keys, (at_rows << 31) + at_values)
     ends = np.searchsorted(keys, (at_rows + 1) << 31)
     return ends - begins
