@@ -49,15 +49,18 @@ def positions(pairs: Pairs, among: Pairs, num_items: int) -> np.ndarray:
     items = pairs.items.astype(np.intp)
     among_items = among.items.astype(np.intp)
 
-    bounds = itertools.pairwise(pairs.offsets.tolist())
-    among_bounds = itertools.pairwise(among.offsets.tolist())
-    for (begin, end), (first, last) in zip(bounds, among_bounds, strict=True):
-        position_of_item[among_items[first:last]] = numbers[first:last]
-        written[begin:end] = position_of_item[items[begin:end]]
+    for own, others in zip(_rows(pairs), _rows(among), strict=True):
+        position_of_item[among_items[others]] = numbers[others]
+        written[own] = position_of_item[items[own]]
 
     # What an earlier query has written lies before the query's own row.
     first_of_row = np.repeat(among.offsets[:-1], np.diff(pairs.offsets))
     return np.where(written >= first_of_row, written, -1)
+
+
+def _rows(pairs: Pairs) -> Iterator[slice]:
+    """Where the pairs of each query lie."""
+    return itertools.starmap(slice, itertools.pairwise(pairs.offsets.tolist()))
 
 
 def values_at(values: np.ndarray, at: np.ndarray) -> np.ndarray:
