@@ -7,17 +7,17 @@ model's are, so that a model that wins has won against a baseline at its best.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.sparse as sparse
 
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.csr import ranges
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.recent_items import top_k_sparse
+from socialrec_jax.data.features.sparse_rows import rows_of_similar_length, top_k_sparse
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events, World
 
@@ -35,6 +35,7 @@ _USER_KNN_CHOICES = {
     "friend_weight": (0.0, 0.01, 0.05, 0.2),
 }
 _HALF_LIVES = (0.05, 0.01, 0.2)  # of recent popularity, as shares of the time span
+_SIMILARITIES_AT_ONCE = 1 << 22  # between users: bounds memory
 
 
 def tune_item_knn(
@@ -47,9 +48,13 @@ def tune_item_knn(
 
     for name, choices in _ITEM_KNN_CHOICES.items():
         # All choices of one setting are tried with the others as they were before it.
+        before = best
         tried = [dataclasses.replace(best_settings, **{name: choice}) for choice in choices[1:]]
         for settings in tried:
-            candidate = ItemKNN.fit(events, history_ends, num_items, settings)
+            if name == "history_decay":  # no pair is counted by it
+                candidate = dataclasses.replace(before, history_decay=settings.history_decay)
+            else:
+                candidate = ItemKNN.fit(events, history_ends, num_items, settings)
             value = validate(candidate)
             if value > best_value:
                 best_settings, best, best_value = settings, candidate, value
@@ -74,7 +79,7 @@ class UserKNN:
     """
 
     histories: sparse.csr_array  # [U, V] rows of length 1
-    num_items: int
+    users_of_items: sparse.csr_array  # [V, U] the same by item
     friend_sampler: FriendSampler | None
     settings: UserKNNSettings
 
@@ -82,55 +87,72 @@ class UserKNN:
     def fit(cls, world: World, history_ends: np.ndarray) -> UserKNN:
         """Count the rows before history_ends [U]."""
         users = np.arange(world.num_users)
-        histories = _histories(world.events, users, history_ends, world.num_items)
+        pairs = world.events.histories(users, history_ends)
+        histories = _unit_rows(pairs, world.num_items)
         friend_sampler = None  # friends are no part of it where the World has none
         if len(world.friends.ids):
             friend_sampler = FriendSampler(world.events, world.friends, history_ends)
-        return cls(histories, world.num_items, friend_sampler, UserKNNSettings())
+        users_of_items = sparse.csr_array(histories.T)
+        return cls(histories, users_of_items, friend_sampler, UserKNNSettings())
 
-    def scores(self, query: Query) -> np.ndarray:
-        """Scores [q, V] float32 of queries."""
+    @property
+    def num_items(self) -> int:
+        return len(self.users_of_items.indptr) - 1
+
+    def scores(self, query: Query) -> sparse.csr_array:
+        """Scores [q, V] float32 of queries [q]; no entry is a score of 0."""
         # What the nearest users had, weighted by their similarity.
-        scores = self._nearest(query) @ self.histories
-        scores = sparse.csr_array(scores).toarray()
-
+        scores = sparse.csr_array(self._nearest(query) @ self.histories)
         s = self.settings
-        if self.friend_sampler and (s.similarity_weight or s.friend_weight):
-            friend_events = FriendEvents.before(self.friend_sampler, query.users, query.query_times)
-            histories = query.events.histories(query.users, query.history_ends)
-            friends, _, similar = friends_had(histories, friend_events, self.num_items)
-            scores = scores + s.friend_weight * friends + s.similarity_weight * similar
-        return scores
+        if self.friend_sampler is None or not (s.similarity_weight or s.friend_weight):
+            return scores
+
+        friend_events = FriendEvents.before(query, self.friend_sampler)
+        histories = query.events.histories(query.users, query.history_ends)
+        friends = friends_had(histories, friend_events, self.num_items)
+        weighted = s.friend_weight * friends.number + s.similarity_weight * friends.similarity
+        return sparse.csr_array(scores + friends.matrix(weighted, self.num_items))
 
     def _nearest(self, query: Query) -> sparse.csr_array:
         """Cosines [q, U] with the nearest users, 0 with all others."""
-        users = query.users
-        shape = len(users), len(self.histories.indptr) - 1
-        own = _histories(query.events, users, query.history_ends, self.num_items)
-        similarity = sparse.csr_array(own @ self.histories.T)
+        pairs = query.events.histories(query.users, query.history_ends)
+        own = _unit_rows(pairs, self.num_items)
+        k = min(self.settings.neighbours, len(self.histories.indptr) - 1)
+        neighbours = np.empty((len(query), k), np.int32)
+        values = np.empty((len(query), k), np.float32)
+        for rows in self._rows_of_similar_cost(own):
+            similar = self._similar_users(own[rows], query.users[rows])
+            neighbours[rows], values[rows] = top_k_sparse(similar, k)
 
+        exists = neighbours >= 0  # users with few similar ones have less than k
+        offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))])
+        shape = (len(query), len(self.histories.indptr) - 1)
+        return sparse.csr_array((values[exists], neighbours[exists], offsets), shape)
+
+    def _rows_of_similar_cost(self, own: sparse.csr_array) -> Iterator[np.ndarray]:
+        """All rows of own histories [q, V], some at a time, so that what they share with other
+        users fits in memory.
+        """
+        num_users = np.diff(self.users_of_items.indptr)  # of each item
+        running = np.concatenate([[0], np.cumsum(num_users[own.indices])])
+        cost = running[own.indptr[1:]] - running[own.indptr[:-1]]
+        return rows_of_similar_length(cost, _SIMILARITIES_AT_ONCE)
+
+    def _similar_users(self, own: sparse.csr_array, users: np.ndarray) -> sparse.csr_array:
+        """Cosines [q, U] of own histories [q, V] of users [q] with those of all others."""
+        similarity = sparse.csr_array(own @ self.users_of_items)
         # Nobody is a neighbour of themselves.
         user_of_value = np.repeat(users, np.diff(similarity.indptr))
         similarity.data[similarity.indices == user_of_value] = 0
-
-        k = min(self.settings.neighbours, shape[1])
-        neighbours, values = top_k_sparse(similarity, k)
-        exists = neighbours >= 0  # users with few similar ones have less than k
-        rows = np.repeat(np.arange(len(users)), np.sum(exists, axis=1))
-        nearest = (values[exists], (rows, neighbours[exists]))
-        return sparse.csr_array(nearest, shape)
+        return similarity
 
 
-def _histories(
-    events: Events, users: np.ndarray, history_ends: np.ndarray, num_items: int
-) -> sparse.csr_array:
-    """Items that users had before history_ends [q], as rows [q, V] of length 1."""
-    lengths = history_ends - events.offsets[users]
-    items = events.items[ranges(events.offsets[users], lengths)]
-    rows = np.repeat(np.arange(len(users)), lengths)
-
-    ones = np.ones(len(items), np.float32)
-    had = sparse.csr_array((ones, (rows, items)), (len(users), num_items))
+def _unit_rows(histories: Pairs, num_items: int) -> sparse.csr_array:
+    """The items that users [q] had, as rows [q, V] of length 1."""
+    ones = np.ones(len(histories.items), np.float32)
+    shape = (len(histories.offsets) - 1, num_items)
+    had = sparse.csr_array((ones, histories.items, histories.offsets), shape)
+    had.sum_duplicates()
     had.data[:] = 1  # an item that a user had twice was added up
 
     items_per_user = np.maximum(np.diff(had.indptr), 1)

@@ -14,6 +14,7 @@ import numpy as np
 from socialrec_jax.evaluation import calibration, candidate_lists, protocol
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
+from socialrec_jax.inference.candidates import CandidateRequest
 from socialrec_jax.inference.engine import Engine
 
 _CALIBRATION_QUERIES = 20_000  # whose candidates make the reliability curves
@@ -69,11 +70,12 @@ def evaluate_ranker(
     """
     world = engine.world
     query = engine.with_friends(queries.query)
-    states, inputs = engine.states(query), engine.index_inputs(query.as_of)
+    inputs = engine.index_inputs(query.as_of)
+    request = CandidateRequest(inputs, engine.states(query), query, queries.seen)
     ranks, top_items, predictions = [], [], []
     done = 0
 
-    for lists in engine.ranked(inputs, states, query, queries.seen):
+    for lists in engine.ranked(request):
         chunk = queries.part(np.arange(done, done + len(lists.items)))
         done += len(chunk)
         ranks.append(candidate_lists.ranks_in_lists(lists.items, lists.scores, chunk))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy.sparse as sparse
 
 from socialrec_jax.config import SELECT_BY
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import baselines
-from socialrec_jax.evaluation.protocol import (
-    EvaluationQueries,
-    EvaluationResult,
-    evaluate_popularity,
-    evaluate_scorer,
-)
+from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
+from socialrec_jax.evaluation.sparse_scores import evaluate_popularity, evaluate_sparse
 
 Evaluate = Callable[[EvaluationQueries], EvaluationResult]
 _TUNING_QUERIES = 5000  # validation users on whom settings are tried: there are a dozen
@@ -77,17 +75,15 @@ def _by_popularity(popularity: np.ndarray) -> Evaluate:
 
 
 def _by_item_knn(world: World, item_knn: ItemKNN) -> Evaluate:
-    return _by_scores(
-        lambda q: item_knn.scores(world.events, q.users, q.query.history_ends), world.num_items
-    )
+    return _by_scores(item_knn.scores, world.num_items)
 
 
 def _by_user_knn(world: World, user_knn: baselines.UserKNN) -> Evaluate:
-    return _by_scores(lambda q: user_knn.scores(q.query), world.num_items)
+    return _by_scores(user_knn.scores, world.num_items)
 
 
-def _by_scores(scores: Callable[[EvaluationQueries], np.ndarray], num_items: int) -> Evaluate:
-    return lambda queries: evaluate_scorer(scores, queries, num_items)
+def _by_scores(scores: Callable[[Query], sparse.csr_array], num_items: int) -> Evaluate:
+    return lambda queries: evaluate_sparse(lambda part: scores(part.query), queries, num_items)
 
 
 def _value(evaluate: Evaluate, sample: EvaluationQueries) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from socialrec_jax.batch import Candidates
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.ranker_features import QueryFeatures, RankerFeatures
+from socialrec_jax.data.features.sparse_rows import pairs_of, positions
 from socialrec_jax.data.query import Query
 from socialrec_jax.inference.index import Index, TopItems
 from socialrec_jax.models.ranker import measure
@@ -23,6 +25,25 @@ POPULAR = SOURCES.index("popular")  # for users without history
 
 # The length of each list. An item keeps the first source that proposes it.
 PER_LIST = {"history": 100, "bought together": 60, "friends": 40, "trending": 20}
+
+# Features and ranks are computed for so many queries at a time, or fewer if lists are long.
+_QUERIES_AT_ONCE = 512
+_CANDIDATES_AT_ONCE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateRequest:
+    """Queries [Q] that need candidates.
+
+    inputs: what the index scores with, see `Engine.index_inputs`.
+    """
+
+    inputs: Any
+    states: np.ndarray  # [Q, D] of the retriever
+    query: Query
+    seen: Pairs  # items that are no candidates
+    allowed: np.ndarray | None = None  # [V] bool: only these items are candidates
+    k: int = 0  # at least so many candidates each, where there are as many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,50 +78,32 @@ class CandidateGenerator:
         self.catalogue = np.asarray(catalogue)
         self._vectors = parallel.replicate((self.catalogue, texts))
 
-    def generate(
-        self,
-        inputs,
-        states: np.ndarray,
-        query: Query,
-        seen: Pairs,
-        allowed: np.ndarray | None = None,
-        k: int = 0,
-    ) -> Iterator[GeneratedCandidates]:
-        """Candidates of queries [Q] with retriever states [Q, D], in chunks that cover all.
-
-        inputs: what the index scores with, see `Engine.index_inputs`. seen items are no candidates,
-        nor those where allowed [V] is False. At least k items each, where there are as many.
-        """
-        retrieved = min(max(PER_LIST["history"], k), self.index.num_items)
-        lengths = PER_LIST | {"history": retrieved}
+    def generate(self, request: CandidateRequest) -> Iterator[GeneratedCandidates]:
+        """The candidates of a request, in chunks that cover all its queries in order."""
+        lengths = self._list_lengths(request)
+        size = chunk_size(sum(lengths.values()))
+        found = self.index.top(
+            request.inputs, request.states, request.seen, lengths["history"], request.allowed
+        )
         begin = 0
-        for top in self.index.top(inputs, states, seen, retrieved, allowed):
-            # The features' tables are dense, so their chunks may be smaller than the search's.
-            for part in self._parts(top):
-                rows = slice(begin, begin + len(part.items))
-                seen_part = seen.part(rows.start, rows.stop)
-                begin = rows.stop
-                yield self._join(states[rows], part, query.part(rows), seen_part, allowed, lengths)
+        for top in _in_chunks(found, size):
+            end = begin + len(top.items)
+            yield self._join(_part(request, begin, end), top, lengths)
+            begin = end
 
-    def _parts(self, top: TopItems) -> Iterator[TopItems]:
-        size = self.features.chunk
-        for begin in range(0, len(top.items), size):
-            yield TopItems(*(column[begin : begin + size] for column in top))
+    def _list_lengths(self, request: CandidateRequest) -> dict[str, int]:
+        retrieved = max(PER_LIST["history"], request.k)
+        return PER_LIST | {"history": min(retrieved, self.index.num_items)}
 
     def _join(
-        self,
-        states: np.ndarray,
-        top: TopItems,
-        query: Query,
-        seen: Pairs,
-        allowed: np.ndarray | None,
-        lengths: dict[str, int],
+        self, request: CandidateRequest, top: TopItems, lengths: dict[str, int]
     ) -> GeneratedCandidates:
         """The union of what the index finds and what the features propose."""
-        query_features = self.features.look_up(query)
+        states = request.states
+        query_features = self.features.look_up(request.query)
         retrieved = np.where(np.isfinite(top.scores), top.items, -1)
         lists = {"history": retrieved} | self.features.proposals(query_features, lengths)
-        items, sources = _union(lists, seen, len(self.texts), allowed, sum(lengths.values()))
+        items, sources = _union(lists, request, len(self.texts), sum(lengths.values()))
         # For a state of zeros the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.where(unknown & (sources == 0), POPULAR, sources)
@@ -120,10 +123,46 @@ class CandidateGenerator:
         items = np.maximum(items, 0)
         profiles = np.asarray(query_features.history @ self.texts, np.float32)
         rows = (states, profiles, items)
-        cosine, text = map_padded(_measures(), self._vectors, rows, self.features.chunk)
+        cosine, text = map_padded(_measures(), self._vectors, rows, chunk_size(items.shape[1]))
         log_probability = cosine / self.temperature - log_totals[:, None]
         features = self.features.compute(query_features, items, log_probability, text)
         return Candidates(states=states, items=items, exists=exists, features=features)
+
+
+def chunk_size(num_candidates: int) -> int:
+    """How many queries with so many candidates each are computed at a time."""
+    return int(np.clip(_CANDIDATES_AT_ONCE // num_candidates, 1, _QUERIES_AT_ONCE))
+
+
+def _in_chunks(parts: Iterator[TopItems], size: int) -> Iterator[TopItems]:
+    """The same queries in order, `size` at a time: the index has a chunk size of its own."""
+    waiting: TopItems | None = None
+    for part in parts:
+        waiting = part if waiting is None else _concatenate_tops(waiting, part)
+        while len(waiting.items) >= size:
+            yield _rows_of_top(waiting, slice(size))
+            waiting = _rows_of_top(waiting, slice(size, None))
+    if waiting is not None and len(waiting.items):
+        yield waiting
+
+
+def _concatenate_tops(first: TopItems, second: TopItems) -> TopItems:
+    columns = zip(first, second, strict=True)
+    return TopItems(*(np.concatenate(pair) for pair in columns))
+
+
+def _rows_of_top(top: TopItems, rows: slice) -> TopItems:
+    return TopItems(*(column[rows] for column in top))
+
+
+def _part(request: CandidateRequest, begin: int, end: int) -> CandidateRequest:
+    """The queries begin..end - 1 of a request."""
+    return dataclasses.replace(
+        request,
+        states=request.states[begin:end],
+        query=request.query.part(slice(begin, end)),
+        seen=request.seen.part(begin, end),
+    )
 
 
 @functools.cache
@@ -142,6 +181,8 @@ def map_padded(function: Callable, shared, rows, size: int):
     q, size = len(jax.tree.leaves(rows)[0]), -(-size // P) * P
 
     def pad(leaf: np.ndarray) -> np.ndarray:
+        if size == q:
+            return leaf
         return np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1))
 
     parts = parallel.split_over_devices(jax.tree.map(pad, rows))
@@ -150,22 +191,19 @@ def map_padded(function: Callable, shared, rows, size: int):
 
 
 def _union(
-    lists: dict[str, np.ndarray],
-    seen: Pairs,
-    num_items: int,
-    allowed: np.ndarray | None,
-    width: int,
+    lists: dict[str, np.ndarray], request: CandidateRequest, num_items: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(items [q, width] or -1, sources [q, width]) of all lists, every item once.
 
-    Without seen items, and without those where allowed [V] is False.
+    Without what the request has seen, and without what it does not allow.
     """
     proposed, sources = _concatenate(lists)
     # Lists may be short (-1), and name the same items.
     keep = _first_of_each_item(proposed) & (proposed >= 0)
-    keep &= ~_among(proposed, seen, num_items)
-    if allowed is not None:
-        keep &= allowed[proposed]
+    position_in_seen = positions(pairs_of(proposed), request.seen, num_items)
+    keep &= position_in_seen.reshape(proposed.shape) < 0
+    if request.allowed is not None:
+        keep &= request.allowed[proposed]
     return _move_to_front(keep, proposed, sources, width)
 
 
@@ -185,14 +223,6 @@ def _first_of_each_item(items: np.ndarray) -> np.ndarray:
     first = np.empty(items.shape, bool)
     np.put_along_axis(first, order, first_in_order, 1)
     return first
-
-
-def _among(items: np.ndarray, pairs: Pairs, num_items: int) -> np.ndarray:
-    """Which items [q, n] are among the pairs of their row."""
-    q = len(items)
-    keys = np.arange(q)[:, None] * num_items + items
-    pair_rows = np.repeat(np.arange(q), np.diff(pairs.offsets))
-    return np.isin(keys, pair_rows * num_items + pairs.items)
 
 
 def _move_to_front(

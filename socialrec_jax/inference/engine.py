@@ -13,13 +13,12 @@ from scipy.special import softmax
 from socialrec_jax.config import Config
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator
+from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator, CandidateRequest
 from socialrec_jax.inference.chunks import bucket
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.explain import similar_recent_items
@@ -193,10 +192,10 @@ class Engine:
     ) -> Iterator[Recommendations]:
         starts = query.events.offsets[query.users]
         seen = query.events.histories(query.users, starts if repeats else query.history_ends)
-        states = self.states(query)
+        request = CandidateRequest(inputs, self.states(query), query, seen, allowed, k)
         # Lists come in chunks of the ranker's or the index's size.
         done = 0
-        for ranked in self.ranked(inputs, states, query, seen, allowed, k):
+        for ranked in self.ranked(request):
             part = query.part(slice(done, done + len(ranked.items)))
             done += len(part)
             yield self._recommendations(part, ranked, k)
@@ -213,25 +212,15 @@ class Engine:
             reasons=similar_recent_items(np.asarray(self.catalogue), query, items),
         )
 
-    def ranked(
-        self,
-        inputs,
-        states: np.ndarray,
-        query: Query,
-        seen: Pairs,
-        allowed: np.ndarray | None = None,
-        k: int = 0,
-    ) -> Iterator[RankedLists]:
-        """Candidates in order for queries [Q] with states [Q, D], in chunks.
-
-        inputs: see `index_inputs`. seen items are left out, and items where allowed [V] is False.
-        At least k candidates each, where there are as many.
-        """
+    def ranked(self, request: CandidateRequest) -> Iterator[RankedLists]:
+        """Candidates in order for the queries of a request, in chunks."""
         if self.reranker is not None:
-            yield from self.reranker.lists(inputs, states, query, seen, allowed, k)
+            yield from self.reranker.lists(request)
             return
+        states = request.states
+        found = self.index.top(request.inputs, states, request.seen, request.k, request.allowed)
         done = 0
-        for top in self.index.top(inputs, states, seen, k, allowed):
+        for top in found:
             part = states[done : done + len(top.items)]
             done += len(part)
             yield self._retrieved(part, top)
@@ -258,7 +247,7 @@ class Engine:
             return modelled
         # The small term keeps the logarithm finite.
         regression = self.reranker.generator.features.next_type
-        counted = regression.probabilities(query.events, query.users, query.history_ends)
+        counted = regression.probabilities(query)
         return softmax((np.log(modelled + 1e-12) + np.log(counted + 1e-12)) / 2, axis=-1)
 
     def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -11,14 +11,14 @@ import numpy as np
 from scipy.special import expit
 
 from socialrec_jax.batch import Candidates
-from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.query import Query
 from socialrec_jax.inference.candidates import (
     CandidateGenerator,
+    CandidateRequest,
     GeneratedCandidates,
+    chunk_size,
     map_padded,
 )
-from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
 
@@ -48,46 +48,29 @@ class Reranker:
     ):
         """focus: event types that candidates are sorted by; all when empty."""
         self.generator = generator
-        self.focus = list(focus)  # a list indexes the last axis
-        ranker = Ranker(num_event_types, interactions=params["user"]["kernel"].shape[-1])
+        interactions = params["user"]["kernel"].shape[-1]
+        ranker = Ranker(num_event_types, interactions, focus)
         # Item vectors are projected once, not for every candidate.
         projected = projection(num_event_types, ranker.interactions)(params, generator.catalogue)
         self._shared = parallel.replicate((params, projected))
-        self._logits = parallel.map_devices(functools.partial(_rank_candidates, ranker))
+        self._rank = parallel.map_devices(functools.partial(_rank_candidates, ranker))
 
-    def lists(
-        self,
-        inputs,
-        states: np.ndarray,
-        query: Query,
-        seen: Pairs,
-        allowed: np.ndarray | None = None,
-        k: int = 0,
-    ) -> Iterator[RankedLists]:
-        """Candidates of queries [Q] in order, in chunks that together cover all.
-
-        For the arguments see `CandidateGenerator.generate`.
-        """
-        for generated in self.generator.generate(inputs, states, query, seen, allowed, k):
+    def lists(self, request: CandidateRequest) -> Iterator[RankedLists]:
+        """The candidates of a request in order, in chunks that cover all its queries."""
+        for generated in self.generator.generate(request):
             yield self._sorted(generated)
-
-    def _scores(self, logits: np.ndarray) -> np.ndarray:
-        """What candidates are sorted by [q, C], of logits [q, C, A]."""
-        # The logit of "any of these types" is close to their log-sum-exp.
-        sorted_by = logits[..., self.focus] if self.focus else logits
-        return np.logaddexp.reduce(sorted_by, axis=-1)
 
     def _sorted(self, generated: GeneratedCandidates) -> RankedLists:
         candidates = generated.candidates
-        size = self.generator.features.chunk
-        logits = map_padded(self._logits, self._shared, candidates, size)
-        scores = np.where(candidates.exists, self._scores(logits), -np.inf)
+        size = chunk_size(candidates.items.shape[1])
+        values, logits = map_padded(self._rank, self._shared, candidates, size)
+        values = np.where(candidates.exists, values, -np.inf)
         # Stable: among equal scores the earlier source comes first.
-        order = np.argsort(-scores, axis=1, kind="stable")
+        order = np.argsort(-values, axis=1, kind="stable")
         sorted_logits = np.take_along_axis(logits, order[..., None], 1)
         return RankedLists(
             items=np.take_along_axis(candidates.items, order, 1),
-            scores=np.take_along_axis(scores, order, 1),
+            scores=np.take_along_axis(values, order, 1),
             probabilities=expit(sorted_logits),
             sources=np.take_along_axis(generated.sources, order, 1),
         )
@@ -105,6 +88,8 @@ def _project(ranker: Ranker, params: dict, vectors: Array) -> Array:
 
 def _rank_candidates(
     ranker: Ranker, shared: tuple[dict, jax.Array], candidates: Candidates
-) -> Array:
+) -> tuple[Array, Array]:
+    """(what candidates are sorted by [q, C], logits [q, C, A])."""
     params, projected = shared
-    return ranker.bind({"params": params})(candidates, projected)
+    logits = ranker.bind({"params": params})(candidates, projected)
+    return scores(logits, ranker.focus), logits

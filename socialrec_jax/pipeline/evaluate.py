@@ -229,7 +229,7 @@ def _next_event_of_part(engine: Engine, regression: NextTypeRegression, split: i
     # Counts alone are the baseline of the model's predictions.
     predictions = {
         "model": engine.next_actions(engine.states(query), query),
-        "regression on counts": regression.probabilities(world.events, users, rows),
+        "regression on counts": regression.probabilities(query),
     }
     return {
         name: next_type.evaluate(probabilities, types, world.event_types)

@@ -20,7 +20,7 @@ from socialrec_jax.evaluation.evaluator import RankerEvaluator
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import tuned_item_knn
-from socialrec_jax.inference.candidates import CandidateGenerator
+from socialrec_jax.inference.candidates import CandidateGenerator, CandidateRequest
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import (
     RANKER,
@@ -103,8 +103,9 @@ def _labelled(
     # Candidates as serving would find them before the validation part.
     world = engine.world
     query = engine.with_friends(queries.query)
-    states, inputs = engine.states(query), engine.index_inputs(query.as_of)
-    chunks = [p.candidates for p in generator.generate(inputs, states, query, queries.seen)]
+    inputs = engine.index_inputs(query.as_of)
+    request = CandidateRequest(inputs, engine.states(query), query, queries.seen)
+    chunks = [part.candidates for part in generator.generate(request)]
     candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
 
     # An item that was no candidate is no label: the ranker can only sort what it gets.

@@ -8,8 +8,10 @@ import pytest
 from socialrec_jax.data.features import item_knn
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
+from socialrec_jax.data.query import query_as_of
 from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION
 from socialrec_jax.evaluation import baselines, protocol
+from socialrec_jax.evaluation.sparse_scores import evaluate_sparse
 from tests.worlds import cyclic_world, events_of
 
 
@@ -27,14 +29,19 @@ def dense_cosine(events, history_ends, num_items, s: ItemKNNSettings):
     return scale[:, None] * together * scale[None]
 
 
+@pytest.mark.parametrize("in_blocks", [False, True])
 @pytest.mark.parametrize("settings", [ItemKNNSettings(), ItemKNNSettings(2, 0.5, 0.3, 0.4, 0.6)])
-def test_item_knn_equals_the_dense_reference(world, settings):
+def test_item_knn_equals_the_dense_reference(world, monkeypatch, settings, in_blocks):
+    if in_blocks:
+        monkeypatch.setattr(item_knn, "_EVENTS_AT_ONCE", 20)
+        monkeypatch.setattr(item_knn, "_ITEMS_AT_ONCE", 7)
     history_ends = world.history_ends(BEFORE_VALIDATION)
     fitted = ItemKNN.fit(world.events, history_ends, world.num_items, settings)
     dense = dense_cosine(world.events, history_ends, world.num_items, settings)
     np.testing.assert_allclose(fitted.similarity.toarray(), dense, rtol=1e-5, atol=1e-7)
     users = np.arange(world.num_users)
-    scores = fitted.scores(world.events, users, history_ends)
+    query = query_as_of(world, users, BEFORE_VALIDATION)
+    scores = fitted.scores(query).toarray()
     for user in users:
         recent = world.events.items[world.events.offsets[user] : history_ends[user]][::-1]
         expected = sum(
@@ -87,8 +94,8 @@ def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
     )
 
     def value(cosine):
-        scores = lambda q: cosine.scores(world.events, q.users, q.query.history_ends)  # noqa: E731
-        return protocol.evaluate_scorer(scores, queries, world.num_items).metrics["ndcg@10"]
+        scores = lambda part: cosine.scores(part.query)  # noqa: E731
+        return evaluate_sparse(scores, queries, world.num_items).metrics["ndcg@10"]
 
     tuned, settings = baselines.tune_item_knn(world.events, history_ends, world.num_items, value)
     assert value(tuned) > value(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION
+from socialrec_jax.evaluation import baselines as baselines_module
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
@@ -31,7 +32,7 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
         UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION)), settings=settings
     )
     query = dataclasses.replace(query_of(world, TEST), friend_sampler=fitted.friend_sampler)
-    scores = fitted.scores(query)
+    scores = fitted.scores(query).toarray()
     kept = unit_histories(world, world.history_ends(BEFORE_VALIDATION))
     cosines = unit_histories(world, query.history_ends) @ kept.T
     np.fill_diagonal(cosines, 0)
@@ -44,6 +45,15 @@ def test_scores_equal_the_dense_definition(tmp_path, settings, repeats):
     expected += settings.friend_weight * np.expm1(friends["friends with the item"])
     expected += settings.similarity_weight * friends["similar friends with the item"]
     np.testing.assert_allclose(scores[clear], expected[clear], rtol=1e-4, atol=1e-5)
+
+
+def test_a_bound_of_memory_changes_nothing(tmp_path, monkeypatch):
+    world = shop(tmp_path)
+    fitted = UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION))
+    query = query_of(world, TEST)
+    whole = fitted.scores(query).toarray()
+    monkeypatch.setattr(baselines_module, "_SIMILARITIES_AT_ONCE", 100)
+    np.testing.assert_array_equal(fitted.scores(query).toarray(), whole)
 
 
 def test_tuning_keeps_what_validates_best(tmp_path):

@@ -10,7 +10,6 @@ import pytest
 
 from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.features import ranker_features
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import NAMES, RankerFeatures
@@ -19,8 +18,9 @@ from socialrec_jax.data.world import BEFORE_VALIDATION, NO_TIME, TEST, VALIDATIO
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.evaluator import evaluate_ranker
 from socialrec_jax.inference import candidates as candidates_module
-from socialrec_jax.inference.candidates import POPULAR, SOURCES
+from socialrec_jax.inference.candidates import POPULAR, SOURCES, CandidateRequest
 from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.index import TopItems
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.inference.reranker import RankedLists
 from socialrec_jax.models.ranker import Ranker
@@ -88,10 +88,14 @@ def query_parts(engine: Engine, part: int = VALIDATION):
     return engine.states(query), query, seen
 
 
-def generate(engine: Engine, generator=None, part: int = VALIDATION, **options):
-    generator = generator or engine.reranker.generator
+def request_of(engine: Engine, part: int = VALIDATION, **options) -> CandidateRequest:
     inputs = engine.index_inputs(AsOf.before(part))
-    return list(generator.generate(inputs, *query_parts(engine, part), **options))
+    return CandidateRequest(inputs, *query_parts(engine, part), **options)
+
+
+def generate(engine: Engine, generator=None, **options):
+    generator = generator or engine.reranker.generator
+    return list(generator.generate(request_of(engine, **options)))
 
 
 def joined(parts) -> tuple[np.ndarray, ...]:
@@ -104,8 +108,7 @@ def joined(parts) -> tuple[np.ndarray, ...]:
 
 
 def lists(engine: Engine, part: int = VALIDATION, **options) -> RankedLists:
-    inputs = engine.index_inputs(AsOf.before(part))
-    parts = list(engine.reranker.lists(inputs, *query_parts(engine, part), **options))
+    parts = list(engine.reranker.lists(request_of(engine, part, **options)))
     return RankedLists(
         *(np.concatenate(c) for c in zip(*(dataclasses.astuple(p) for p in parts), strict=True))
     )
@@ -210,9 +213,30 @@ def test_users_without_history_get_popular_items(served):
 
 def test_chunks_and_other_queries_change_nothing(served, monkeypatch):
     whole = lists(served)
-    monkeypatch.setattr(ranker_features, "_MAX_DENSE_CELLS", 7 * ITEMS)
+    monkeypatch.setattr(candidates_module, "_QUERIES_AT_ONCE", 7)
     for a, b in zip(dataclasses.astuple(whole), dataclasses.astuple(lists(served)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 1), (10,), (1,) * 10, (4, 0, 6)])
+def test_results_of_the_search_are_joined_and_cut_to_one_size(sizes):
+    rng = np.random.default_rng(0)
+    whole = TopItems(rng.integers(0, 9, (10, 4)), rng.random((10, 4)), rng.random(10))
+    ends = np.cumsum(sizes).tolist()
+    parts = [
+        TopItems(*(column[end - size : end] for column in whole))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    chunks = list(candidates_module._in_chunks(iter(parts), 4))
+    assert [len(chunk.items) for chunk in chunks] == [4, 4, 2]
+    for column, expected in zip(zip(*chunks, strict=True), whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate(column), expected)
+
+
+def test_long_lists_come_in_smaller_chunks():
+    assert candidates_module.chunk_size(220) == 512
+    assert candidates_module.chunk_size(1 << 18) == 4
+    assert candidates_module.chunk_size(1 << 30) == 1
 
 
 @pytest.mark.parametrize("part", [VALIDATION, TEST])

@@ -8,7 +8,9 @@ import numpy as np
 import scipy.sparse as sparse
 
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.csr import Pairs, ranges
+from socialrec_jax.data.csr import Pairs, offsets_of, ranges
+from socialrec_jax.data.features.sparse_rows import positions
+from socialrec_jax.data.query import Query
 
 # Of each query: the newest friendships, and the newest events of each friend.
 _MAX_FRIENDS = 50
@@ -27,19 +29,17 @@ class FriendEvents:
     ages: np.ndarray  # [n] later events of the same friend: 0 is the latest
 
     @classmethod
-    def before(
-        cls, sampler: FriendSampler, users: np.ndarray, query_times: np.ndarray
-    ) -> FriendEvents:
-        """Events of the friends of users [q] strictly before query_times [q] (unix seconds).
+    def before(cls, query: Query, sampler: FriendSampler) -> FriendEvents:
+        """Events of the friends of users [q] strictly before the query times [q].
 
         At most the newest 50 friendships of a user, and the newest 100 events of a friend.
         """
-        first, known = sampler.known_friends(users, query_times)
+        first, known = sampler.known_friends(query.users, query.query_times)
         counts = np.minimum(known, _MAX_FRIENDS)
         edges = ranges(first + known - counts, counts)
-        queries = np.repeat(np.arange(len(users)), counts)
+        queries = np.repeat(np.arange(len(query)), counts)
         friends, weights = sampler.friends_at(edges)
-        starts, history_ends = sampler.visible_history(friends, query_times[queries])
+        starts, history_ends = sampler.visible_history(friends, query.query_times[queries])
         lengths = np.minimum(history_ends - starts, _MAX_EVENTS)
         rows = ranges(history_ends - lengths, lengths)
         return cls(
@@ -66,36 +66,60 @@ class FriendEvents:
         )
 
 
-def friends_had(histories: Pairs, friend_events: FriendEvents, num_items: int) -> np.ndarray:
-    """Features [3, q, V] float32 of each item: the weighted number of friends who had it, the same
-    discounted by age, and the same weighted by how similar those friends are to the user.
+@dataclasses.dataclass(frozen=True)
+class FriendScores:
+    """What the friends of q queries had, as three sparse matrices [q, V] of the same entries."""
+
+    entries: Pairs  # the items of each query, ascending
+    number: np.ndarray  # [n] float32: weighted number of friends who had the item
+    recency: np.ndarray  # [n] float32: the same discounted by age
+    similarity: np.ndarray  # [n] float32: the same weighted by how similar the friends are
+
+    def matrix(self, values: np.ndarray, num_items: int) -> sparse.csr_array:
+        """Values [n] of the entries as a sparse matrix [q, V]."""
+        offsets, items = self.entries.offsets, self.entries.items
+        return sparse.csr_array((values, items, offsets), (len(offsets) - 1, num_items))
+
+
+def friends_had(histories: Pairs, friend_events: FriendEvents, num_items: int) -> FriendScores:
+    """Scores of the items that friends of queries [q] had.
 
     Similarity is the cosine between the sets of items that the user (histories) and the friend had.
     A friend who had an item several times counts once, with the age of the last time.
     """
     friend_events = friend_events.last_of_each_item(num_items)
+    keys = friend_events.queries * num_items + friend_events.items
+    entries, entry_of_event = np.unique(keys, return_inverse=True)
+    offsets = offsets_of(entries // num_items, len(friend_events.num_friends))
+    items = (entries % num_items).astype(np.int32)
+
     weights = friend_events.weights
-    values = (
-        weights,
-        weights / (1 + friend_events.ages / 10),
-        weights * _similarity(histories, friend_events, num_items),
-    )
-    shape = (len(histories.offsets) - 1, num_items)
-    places = (friend_events.queries, friend_events.items)
-    features = [sparse.csr_array((v, places), shape, dtype=np.float32) for v in values]
-    return np.stack([feature.toarray() for feature in features])
+    similarity = _similarity(histories, friend_events, num_items)
+    values = (weights, weights / (1 + friend_events.ages / 10), weights * similarity)
+    # Added one after another, friend by friend, whoever else is in the chunk.
+    sums = [np.bincount(entry_of_event, value, len(entries)) for value in values]
+    number, recency, of_similar = (total.astype(np.float32) for total in sums)
+    return FriendScores(Pairs(offsets, items), number, recency, of_similar)
 
 
 def _similarity(histories: Pairs, friend_events: FriendEvents, num_items: int) -> np.ndarray:
     """Cosine [n] between the items of each event's friend and those of the user."""
-    lengths = np.diff(histories.offsets)
-    had = np.zeros((len(lengths), num_items), bool)
-    had[np.repeat(np.arange(len(lengths)), lengths), histories.items] = True
+    num_queries = len(histories.offsets) - 1
+    offsets = offsets_of(friend_events.queries, num_queries)
+    in_history = positions(Pairs(offsets, friend_events.items), histories, num_items) >= 0
 
-    edges, queries = friend_events.edges, friend_events.queries
+    edges = friend_events.edges
     num_edges = int(edges.max(initial=-1)) + 1
-    shared = np.bincount(edges, had[queries, friend_events.items], num_edges)
+    shared = np.bincount(edges, in_history, num_edges)
     friend_size = np.bincount(edges, minlength=num_edges)
-    user_size = had.sum(axis=1)
+    user_size = _distinct_items(histories, num_items)
     of_friend = shared / np.sqrt(np.maximum(friend_size, 1))
-    return of_friend[edges] / np.sqrt(np.maximum(user_size, 1))[queries]
+    return of_friend[edges] / np.sqrt(np.maximum(user_size, 1))[friend_events.queries]
+
+
+def _distinct_items(histories: Pairs, num_items: int) -> np.ndarray:
+    """How many different items each query [q] has."""
+    lengths = np.diff(histories.offsets)
+    queries = np.repeat(np.arange(len(lengths)), lengths)
+    keys = np.unique(queries * num_items + histories.items)
+    return np.bincount(keys // num_items, minlength=len(lengths))

@@ -11,10 +11,17 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse as sparse
 
+from socialrec_jax.data.csr import offsets_of
 from socialrec_jax.data.features.recent_items import recent_items
+from socialrec_jax.data.features.sparse_rows import top_k_sparse
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events
 
 _MAX_NEIGHBOURS = 200  # per item, so that the similarities of a large catalogue fit in memory
+
+# Pairs are counted for a run of items at a time, which bounds the memory.
+_ITEMS_AT_ONCE = 1 << 14
+_EVENTS_AT_ONCE = 1 << 17  # 2.6 million pairs in a window of 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,71 +51,99 @@ class ItemKNN:
         cls, events: Events, history_ends: np.ndarray, num_items: int, settings: ItemKNNSettings
     ) -> ItemKNN:
         """Count the events before rows history_ends [U]."""
-        visible = events.visible(history_ends)
-        pairs = _co_occurrence(events, visible, num_items, settings)
+        visible = _VisibleEvents.of(events, history_ends, num_items)
+        blocks = [
+            _nearest_neighbours(visible.similarity(first, last, settings))
+            for first, last in _blocks_of_items(visible.offsets)
+        ]
+        similarity = sparse.vstack(blocks, format="csr")
+        return cls(sparse.csr_array(similarity), settings.history_decay)
 
-        counts = np.bincount(events.items[visible], minlength=num_items)
-        counts = np.maximum(counts, 1)  # of an item without events there are no pairs either
-        damped = (counts**-settings.damping).astype(np.float32)
-        scale = sparse.diags_array(damped)
-        similarity = sparse.csr_array(scale @ pairs @ scale)
-        return cls(_nearest_neighbours(similarity), settings.history_decay)
-
-    def scores(self, events: Events, users: np.ndarray, history_ends: np.ndarray) -> np.ndarray:
-        """Scores [q, V] float32 of users [q] with the events before rows history_ends [q]."""
-        return self.rows(events, users, history_ends).toarray()
-
-    def rows(self, events: Events, users: np.ndarray, history_ends: np.ndarray) -> sparse.csr_array:
-        """The same scores as a sparse matrix."""
+    def scores(self, query: Query) -> sparse.csr_array:
+        """Scores [q, V] float32 of queries [q]; no entry is a score of 0."""
         num_items = len(self.similarity.indptr) - 1
-        recent = recent_items(events, users, history_ends, num_items, self.history_decay)
+        recent = recent_items(query, num_items, self.history_decay)
         return sparse.csr_array(recent @ self.similarity)
 
 
-def _co_occurrence(
-    events: Events, visible: np.ndarray, num_items: int, settings: ItemKNNSettings
-) -> sparse.csr_array:
-    """Decayed counts [V, V] of pairs, the earlier item as row; the opposite order is added with
-    its weight.
-    """
-    total = sparse.csr_array((num_items, num_items), dtype=np.float32)
-    for distance, (first, second) in _pairs(events, visible, settings.window):
-        weight = settings.distance_decay ** (distance - 1)
-        weights = np.full(len(first), weight, np.float32)
-        total = total + sparse.csr_array((weights, (first, second)), total.shape)
-    total = sparse.csr_array(total + settings.reverse * total.T)
+@dataclasses.dataclass(frozen=True)
+class _VisibleEvents:
+    """The visible events of all users, oldest first, and where the events of each item are."""
 
-    # An item is not its own neighbour.
-    total.setdiag(0)
-    total.eliminate_zeros()
-    return total
+    items: np.ndarray  # [n]
+    owners: np.ndarray  # [n]
+    by_item: np.ndarray  # [n] places of the events, those of item 0 first
+    offsets: np.ndarray  # [V + 1] item v owns by_item[offsets[v] : offsets[v + 1]]
+
+    @classmethod
+    def of(cls, events: Events, history_ends: np.ndarray, num_items: int) -> _VisibleEvents:
+        rows = np.flatnonzero(events.visible(history_ends))
+        items = events.items[rows]
+        by_item = np.argsort(items, kind="stable")
+        offsets = offsets_of(items, num_items)
+        return cls(items, events.owners[rows], by_item, offsets)
+
+    def similarity(self, first: int, last: int, settings: ItemKNNSettings) -> sparse.csr_array:
+        """Similarity [last - first, V] float32 of the items first..last - 1 to all items."""
+        pairs = self._pairs(first, last, settings)
+        counts = np.maximum(np.diff(self.offsets), 1)  # without events there are no pairs either
+        damped = counts**-settings.damping
+
+        lengths = np.diff(pairs.indptr)
+        of_row = np.repeat(damped[first:last], lengths)
+        similarity = of_row * pairs.data * damped[pairs.indices]
+        entries = (similarity.astype(np.float32), pairs.indices, pairs.indptr)
+        return sparse.csr_array(entries, pairs.shape)
+
+    def _pairs(self, first: int, last: int, settings: ItemKNNSettings) -> sparse.csr_array:
+        """Decayed counts [last - first, V] of pairs with the items first..last - 1."""
+        offsets = self.offsets[first : last + 1]
+        places = self.by_item[offsets[0] : offsets[-1]]
+        around = self._items_around(places, settings)
+
+        # Row i adds up what is around the events of item i.
+        num_events = len(places)
+        events_of_item = (np.ones(num_events), np.arange(num_events), offsets - offsets[0])
+        sums = sparse.csr_array(events_of_item, (last - first, num_events))
+        return sparse.csr_array(sums @ around)
+
+    def _items_around(self, places: np.ndarray, settings: ItemKNNSettings) -> sparse.csr_array:
+        """Weights [n, V] of the other items within the window around events at places [n]."""
+        distances = np.arange(1, settings.window + 1)
+        later = settings.distance_decay ** (distances - 1.0)
+        weights = np.concatenate([later, settings.reverse * later])
+        others = places[:, None] + np.concatenate([distances, -distances])
+
+        exists = (others >= 0) & (others < len(self.items))
+        others = np.where(exists, others, 0)
+        # An item is not its own neighbour.
+        exists &= self.owners[others] == self.owners[places][:, None]
+        exists &= self.items[others] != self.items[places][:, None]
+
+        offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))])
+        entries = (_for_each(weights, exists), self.items[others[exists]], offsets)
+        return sparse.csr_array(entries, (len(places), len(self.offsets) - 1))
 
 
-def _pairs(
-    events: Events, visible: np.ndarray, window: int
-) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """For each distance 1..window: (earlier items, later items) of visible events of one user."""
-    rows = np.flatnonzero(visible)
-    owners = events.owners[rows]
-    items = events.items[rows]
-    longest = min(window, len(rows) - 1)
-    for distance in range(1, longest + 1):
-        earlier = items[:-distance]
-        later = items[distance:]
-        same_user = owners[distance:] == owners[:-distance]
-        yield distance, (earlier[same_user], later[same_user])
+def _for_each(weights: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """Weights [m] of columns at all places of exists [n, m], row by row."""
+    return np.broadcast_to(weights, exists.shape)[exists]
+
+
+def _blocks_of_items(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first, exclusive last) of runs of items, so that the pairs of a run fit in memory."""
+    num_items = len(offsets) - 1
+    first = 0
+    while first < num_items:
+        events_end = np.searchsorted(offsets, offsets[first] + _EVENTS_AT_ONCE, side="right")
+        last = int(np.clip(events_end - 1, first + 1, first + _ITEMS_AT_ONCE))
+        yield first, min(last, num_items)
+        first = last
 
 
 def _nearest_neighbours(similarity: sparse.csr_array) -> sparse.csr_array:
     """The matrix with only the _MAX_NEIGHBOURS largest entries of each row."""
-    entries = similarity.tocoo()
-    rows, columns = entries.coords
-    by_row_then_value = np.lexsort((np.negative(entries.data), rows))
-
-    sorted_rows = rows[by_row_then_value]
-    first_of_row = np.searchsorted(sorted_rows, np.arange(len(similarity.indptr)))
-    position_in_row = np.arange(len(rows)) - first_of_row[sorted_rows]
-    selected = by_row_then_value[position_in_row < _MAX_NEIGHBOURS]
-
-    coordinates = (rows[selected], columns[selected])
-    return sparse.csr_array((entries.data[selected], coordinates), similarity.shape)
+    columns, values = top_k_sparse(similarity, _MAX_NEIGHBOURS)
+    exists = columns >= 0
+    offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))])
+    return sparse.csr_array((values[exists], columns[exists], offsets), similarity.shape)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
+from socialrec_jax.data.csr import ranges
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events
 
 _MAX_EXAMPLES = 100_000
@@ -52,12 +54,10 @@ class NextTypeRegression:
         weights = np.zeros((num_features + 1, num_event_types))
         return cls(center, scale, weights)
 
-    def probabilities(
-        self, events: Events, users: np.ndarray, history_ends: np.ndarray
-    ) -> np.ndarray:
-        """[Q, A] that the next event of users [Q] has each type, after rows before history_ends."""
+    def probabilities(self, query: Query) -> np.ndarray:
+        """[Q, A] that the next event of queries [Q] has each type."""
         num_event_types = self.weights.shape[1]
-        x = _count_features(events, users, history_ends, num_event_types)
+        x = _count_features(query.events, query.users, query.history_ends, num_event_types)
         standardised = _standardise(x, self.center, self.scale)
         return softmax(standardised @ self.weights, axis=1)
 
@@ -86,10 +86,7 @@ def _count_features(
 ) -> np.ndarray:
     """[Q, 3 A + 1]: log counts of each type, their shares, the last type, the log length."""
     one_hot = np.eye(num_event_types, dtype=np.int32)
-    # Differences of running counts are the counts of any slice.
-    running = np.zeros((len(events.types) + 1, num_event_types), np.int32)
-    np.cumsum(one_hot[events.types], axis=0, out=running[1:])
-    counts = running[history_ends] - running[events.offsets[users]]
+    counts = _type_counts(events, users, history_ends, num_event_types)
 
     length = counts.sum(1, keepdims=True)
     at_least_one = np.maximum(length, 1)
@@ -99,6 +96,24 @@ def _count_features(
     log_counts = np.log1p(counts)
     log_length = np.log(at_least_one)
     return np.concatenate([log_counts, shares, last_type, log_length], axis=1)
+
+
+def _type_counts(
+    events: Events, users: np.ndarray, history_ends: np.ndarray, num_event_types: int
+) -> np.ndarray:
+    """Events [Q, A] of each type of users [Q] before rows history_ends [Q]."""
+    # The events of these users alone; a user may occur in many queries.
+    distinct, number = np.unique(users, return_inverse=True)
+    starts = events.offsets[distinct]
+    lengths = events.offsets[distinct + 1] - starts
+    types = events.types[ranges(starts, lengths)]
+
+    # Differences of running counts are the counts of any slice.
+    is_type = types[:, None] == np.arange(num_event_types)
+    running = np.zeros((len(types) + 1, num_event_types), np.int32)
+    np.cumsum(is_type, axis=0, out=running[1:])
+    begins = (np.cumsum(lengths) - lengths)[number]
+    return running[begins + history_ends - starts[number]] - running[begins]
 
 
 def _standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:

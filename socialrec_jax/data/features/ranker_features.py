@@ -11,17 +11,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sparse
 
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features import tfidf
-from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
+from socialrec_jax.data.features.friend_events import FriendEvents, FriendScores, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.next_type import NextTypeRegression
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.recent_items import recent_items, top_k_sparse
+from socialrec_jax.data.features.recent_items import recent_items
+from socialrec_jax.data.features.sparse_rows import (
+    entries_of,
+    pairs_of,
+    positions,
+    top_k_sparse,
+    values_at,
+)
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events, World
 
@@ -44,18 +53,17 @@ NAMES = (
     "text similarity to recent items",
 )
 _HISTORY_DECAY = 0.8  # weight of a recent item per event that came after it
-_MAX_DENSE_CELLS = 1 << 23  # queries x catalogue that are dense at a time: 32 MB of float32
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryFeatures:
-    """What one chunk of q queries says about the whole catalogue [V].
+    """What one chunk of q queries says about items, as sparse rows over the catalogue [q, V].
 
     Candidates are proposed from it, and their features are read from it.
     """
 
     item_knn_scores: sparse.csr_array  # [q, V]
-    friend_scores: np.ndarray | None  # [3, q, V], see `friends_had`; None: no friend graph
+    friend_scores: FriendScores | None  # None: no friend graph
     num_friends: np.ndarray  # [q]
     history: sparse.csr_array  # [q, V] weights of recent items, smaller for older ones
     last_item: sparse.csr_array  # [q, V] one at the last item
@@ -89,11 +97,6 @@ class RankerFeatures:
         )
 
     @property
-    def chunk(self) -> int:
-        """How many queries to look up at a time, so that dense rows fit in memory."""
-        return int(np.clip(_MAX_DENSE_CELLS // self.num_items, 1, 512))
-
-    @property
     def num_items(self) -> int:
         return len(self.item_popularity)
 
@@ -104,22 +107,21 @@ class RankerFeatures:
 
     def look_up(self, query: Query) -> QueryFeatures:
         """The part that does not depend on which candidates are chosen."""
-        events, users, history_ends = query.events, query.users, query.history_ends
         num_friends, friend_scores = self._look_up_friends(query)
         return QueryFeatures(
-            item_knn_scores=self.item_knn.rows(events, users, history_ends),
+            item_knn_scores=self.item_knn.scores(query),
             friend_scores=friend_scores,
             num_friends=num_friends,
-            history=recent_items(events, users, history_ends, self.num_items, _HISTORY_DECAY),
-            last_item=recent_items(events, users, history_ends, self.num_items, 0.0),
-            history_lengths=history_ends - events.offsets[users],
+            history=recent_items(query, self.num_items, _HISTORY_DECAY),
+            last_item=recent_items(query, self.num_items, _HISTORY_DECAY, num_events=1),
+            history_lengths=query.history_ends - query.events.offsets[query.users],
         )
 
-    def _look_up_friends(self, query: Query) -> tuple[np.ndarray, np.ndarray | None]:
-        """(number of friends [q], friend scores [3, q, V] or None)."""
+    def _look_up_friends(self, query: Query) -> tuple[np.ndarray, FriendScores | None]:
+        """(number of friends [q], what they had)."""
         if query.friend_sampler is None:
-            return np.zeros(len(query.users)), None
-        friend_events = FriendEvents.before(query.friend_sampler, query.users, query.query_times)
+            return np.zeros(len(query)), None
+        friend_events = FriendEvents.before(query, query.friend_sampler)
         histories = query.events.histories(query.users, query.history_ends)
         friend_scores = friends_had(histories, friend_events, self.num_items)
         return friend_events.num_friends, friend_scores
@@ -134,8 +136,9 @@ class RankerFeatures:
         neighbours, _ = top_k_sparse(query_features.item_knn_scores, per_list["bought together"])
         lists = {"bought together": neighbours}
 
-        if query_features.friend_scores is not None:
-            recency = sparse.csr_array(query_features.friend_scores[1])
+        friend_scores = query_features.friend_scores
+        if friend_scores is not None:
+            recency = friend_scores.matrix(friend_scores.recency, self.num_items)
             lists["friends"], _ = top_k_sparse(recency, per_list["friends"])
 
         trending = self._trending[: per_list["trending"]]
@@ -156,26 +159,54 @@ class RankerFeatures:
         caller multiplies on devices.
         """
         history_length = np.log1p(query_features.history_lengths)
+        popularity = self.item_popularity[candidates]
         columns = [
-            *_item_knn_features(query_features, candidates),
-            *_friend_features(query_features, candidates),
+            *self._item_knn_features(query_features, candidates),
+            *self._friend_features(query_features, candidates),
             *self._term_features(query_features, candidates),
-            *np.moveaxis(self.item_popularity[candidates], -1, 0),
+            *np.moveaxis(popularity, -1, 0),
             _for_each_candidate(history_length, candidates),
             retriever_log_probability,
             text_similarity,
         ]
-        return np.stack(columns, axis=-1).astype(np.float32)
+        return _stacked(columns, candidates.shape)
+
+    def _item_knn_features(
+        self, query_features: QueryFeatures, candidates: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Log of the item-kNN score, and whether there is one: [q, C] each."""
+        scores = query_features.item_knn_scores
+        at = self._positions(candidates, entries_of(scores))
+        of_candidates = values_at(scores.data, at)
+        return np.log(of_candidates + 1e-4), of_candidates > 0
+
+    def _friend_features(
+        self, query_features: QueryFeatures, candidates: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Columns [q, C]: friends with the item, recency, similarity, number of friends."""
+        num_friends = _for_each_candidate(np.log1p(query_features.num_friends), candidates)
+        scores = query_features.friend_scores
+        if scores is None:
+            none = np.zeros(candidates.shape, np.float32)
+            return none, none, none, num_friends
+        at = self._positions(candidates, scores.entries)
+        number = values_at(scores.number, at)
+        recency = values_at(scores.recency, at)
+        similarity = values_at(scores.similarity, at)
+        return np.log1p(number), recency, similarity, num_friends
+
+    def _positions(self, candidates: np.ndarray, among: Pairs) -> np.ndarray:
+        """Where candidates [q, C] lie among the items of their query, -1 where they do not."""
+        return positions(pairs_of(candidates), among, self.num_items).reshape(candidates.shape)
 
     def _term_features(
         self, query_features: QueryFeatures, candidates: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """Similarity of candidates [q, C] to the history: labels, words, words of the last item."""
-        return (
-            tfidf.similarity(query_features.history, self.labels, candidates),
-            tfidf.similarity(query_features.history, self.words, candidates),
-            tfidf.similarity(query_features.last_item, self.words, candidates),
-        )
+        history, last_item = query_features.history, query_features.last_item
+        (labels,) = tfidf.similarities([history], self.labels, candidates)
+        words, words_of_last = tfidf.similarities([history, last_item], self.words, candidates)
+        return labels, words, words_of_last
 
     def save(self, folder: Path) -> None:
         """Write to folder; `settings.json` comes last, so that a folder with one is complete."""
@@ -214,25 +245,12 @@ def _popularity_columns(events: Events, history_ends: np.ndarray, num_items: int
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _item_knn_features(
-    query_features: QueryFeatures, candidates: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Log of the item-kNN score, and whether there is one: [q, C] each."""
-    scores = np.take_along_axis(query_features.item_knn_scores.toarray(), candidates, 1)
-    return np.log(scores + 1e-4), scores > 0
-
-
-def _friend_features(
-    query_features: QueryFeatures, candidates: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Friends with the item, their recency, their similarity, number of friends: [q, C] each."""
-    number = _for_each_candidate(np.log1p(query_features.num_friends), candidates)
-    if query_features.friend_scores is None:
-        none = np.zeros(candidates.shape, np.float32)
-        return none, none, none, number
-    scores = np.take_along_axis(query_features.friend_scores, candidates[None], 2)
-    friends, recency, similarity = scores
-    return np.log1p(friends), recency, similarity, number
+def _stacked(columns: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Columns [q, C] side by side: [q, C, S] float32."""
+    features = np.empty((*shape, len(columns)), np.float32)
+    for number, column in enumerate(columns):
+        features[..., number] = column
+    return features
 
 
 def _for_each_candidate(values: np.ndarray, candidates: np.ndarray) -> np.ndarray:

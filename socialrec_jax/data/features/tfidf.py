@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import scipy.sparse as sparse
 
+from socialrec_jax.data.csr import Pairs
+from socialrec_jax.data.features.sparse_rows import entries_of, num_columns, positions, values_at
 from socialrec_jax.data.world import Items
 
 _MAX_TERMS_PER_ITEM = 32  # the rarest ones: long descriptions add little
@@ -122,29 +124,33 @@ def _normalised_rows(matrix: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array(scale @ matrix)
 
 
-def similarity(
-    profiles: sparse.csr_array, terms: sparse.csr_array, candidates: np.ndarray
-) -> np.ndarray:
-    """Similarity [q, C] float32 of users and their candidates [q, C] through the terms they share.
+def similarities(
+    profiles: Sequence[sparse.csr_array], terms: sparse.csr_array, candidates: np.ndarray
+) -> list[np.ndarray]:
+    """Similarity [q, C] float32 of each profile of q users with their candidates [q, C].
 
-    profiles [q, V]: weights of the items in a user's history. terms [V, W]: tf-idf of the items.
+    profiles, each [q, V]: weights of the items in a user's history. terms [V, W]: tf-idf of the
+    items. Similarity counts the terms that profile and candidate share.
     """
-    # Dense rows of the profiles, so that the terms of a candidate can be looked up by number.
-    term_weights = sparse.csr_array(profiles @ terms).toarray()
-    of_candidates = terms[candidates.reshape(-1)]
-    terms_per_candidate = np.diff(of_candidates.indptr)
-
-    num_candidates = candidates.shape[1]
-    query_of_candidate = np.arange(candidates.size) // num_candidates
-    query = np.repeat(query_of_candidate, terms_per_candidate)
-    products = of_candidates.data * term_weights[query, of_candidates.indices]
-    sums = _segment_sums(products, of_candidates.indptr)
-    return sums.reshape(candidates.shape).astype(np.float32)
+    of_candidates = sparse.csr_array(terms[candidates.reshape(-1)])
+    return [
+        _shared_terms(sparse.csr_array(profile @ terms), of_candidates, candidates.shape)
+        for profile in profiles
+    ]
 
 
-def _segment_sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """The sum of values[bounds[i]:bounds[i + 1]] for each i; empty segments are zero."""
-    # In double precision, because two large running sums are subtracted.
-    sums = np.cumsum(values, dtype=np.float64)
-    running = np.concatenate([[0.0], sums])
-    return running[bounds[1:]] - running[bounds[:-1]]
+def _shared_terms(
+    weights: sparse.csr_array, of_candidates: sparse.csr_array, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Inner products [q, C] of the weights of terms [q, W] and the terms of candidates [q C, W]."""
+    num_queries, num_candidates = shape
+    bounds = of_candidates.indptr
+    # The terms of all candidates of a query, one candidate after another.
+    first_candidates = np.arange(num_queries + 1) * num_candidates
+    pairs = Pairs(bounds[first_candidates], of_candidates.indices)
+    at = positions(pairs, entries_of(weights), num_columns(weights))
+    products = of_candidates.data * values_at(weights.data, at)
+
+    candidate_of_term = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    sums = np.bincount(candidate_of_term, products, len(bounds) - 1)
+    return sums.reshape(shape).astype(np.float32)

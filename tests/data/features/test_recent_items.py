@@ -1,12 +1,12 @@
-"""`recent_items` equals a loop over histories, and `top_k_sparse` equals a stable sort."""
+"""`recent_items` equals a loop over histories."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.sparse as sparse
 
-from socialrec_jax.data.features.recent_items import RECENT_EVENTS, recent_items, top_k_sparse
+from socialrec_jax.data.features.recent_items import RECENT_EVENTS, recent_items
+from socialrec_jax.data.query import Query
 from tests.worlds import events_of
 
 
@@ -21,42 +21,14 @@ def test_recent_items_decay_with_every_event_before_the_end(decay):
         history = events.items[events.offsets[user] : end][::-1][:RECENT_EVENTS]
         for age, item in enumerate(history):
             expected[row, item] += decay**age
-    found = recent_items(events, users, history_ends, 7, decay)
+    query = Query(events, users, history_ends, query_times=np.zeros(len(users), np.int64))
+    found = recent_items(query, 7, decay)
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
     assert found.dtype == np.float32
 
 
-def rows_of(kind: str, rng) -> np.ndarray:
-    values = rng.normal(size=(30, 40)) if kind == "distinct" else rng.integers(-1, 3, (30, 40))
-    dense = np.where(rng.random((30, 40)) < 0.4, values, 0).astype(np.float32)
-    dense[3], dense[4] = 0, -1
-    return dense
-
-
-@pytest.mark.parametrize("kind", ["distinct", "many equal"])
-@pytest.mark.parametrize("k", [1, 3, 20, 50])
-def test_top_k_equals_a_stable_sort(kind, k):
-    dense = rows_of(kind, np.random.default_rng(k))
-    columns, values = top_k_sparse(sparse.csr_array(dense), k)
-    assert columns.shape == values.shape == (30, k)
-    for row, column, value in zip(dense, columns, values, strict=True):
-        order = [c for c in np.argsort(-row, kind="stable")[:k] if row[c] > 0]
-        np.testing.assert_array_equal(column, order + [-1] * (k - len(order)))
-        np.testing.assert_array_equal(value[: len(order)], row[order])
-        assert (value[len(order) :] == 0).all()
-
-
-def test_top_k_of_a_row_does_not_depend_on_other_rows():
-    dense = rows_of("many equal", np.random.default_rng(0))
-    columns, _ = top_k_sparse(sparse.csr_array(dense), 5)
-    for number, row in enumerate(dense):
-        np.testing.assert_array_equal(
-            top_k_sparse(sparse.csr_array(row[None]), 5)[0][0], columns[number]
-        )
-
-
-@pytest.mark.parametrize("shape", [(0, 5), (4, 0), (4, 5)])
-def test_top_k_of_empty_matrices(shape):
-    columns, values = top_k_sparse(sparse.csr_array(shape, dtype=np.float32), 3)
-    np.testing.assert_array_equal(columns, np.full((shape[0], 3), -1))
-    np.testing.assert_array_equal(values, np.zeros((shape[0], 3)))
+def test_only_so_many_events_count_as_are_wanted():
+    events = events_of([[3, 1, 3, 2], [5], []])
+    query = Query(events, np.arange(3), events.offsets[1:], query_times=np.zeros(3, np.int64))
+    last = recent_items(query, 7, 0.8, num_events=1).toarray()
+    np.testing.assert_array_equal(last, np.eye(7)[[2, 5, 0]] * [[1], [1], [0]])

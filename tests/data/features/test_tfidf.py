@@ -86,7 +86,7 @@ def test_similarity_is_the_dense_product():
     )
     candidates = rng.integers(0, 40, (9, 7))
     dense = (profiles @ terms @ terms.T).toarray()
-    found = tfidf.similarity(profiles, terms, candidates)
+    (found,) = tfidf.similarities([profiles], terms, candidates)
     np.testing.assert_allclose(
         found, np.take_along_axis(dense, candidates, 1), rtol=1e-5, atol=1e-6
     )
@@ -126,7 +126,8 @@ def test_titles_without_words_are_harmless(world, titles):
     words = tfidf.word_matrix(items_of(world, titles))
     profiles = sparse.csr_array(np.ones((2, world.num_items), np.float32))
     assert words.shape[0] == world.num_items
-    assert (tfidf.similarity(profiles, words, np.array([[0, 1, 2], [3, 3, 3]])) == 0).all()
+    (found,) = tfidf.similarities([profiles], words, np.array([[0, 1, 2], [3, 3, 3]]))
+    assert (found == 0).all()
 
 
 def test_descriptions_count_as_titles_do(world):
