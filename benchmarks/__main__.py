@@ -21,6 +21,7 @@ from tyro.conf import (
     OmitArgPrefixes,
     OmitSubcommandPrefixes,
     Positional,
+    UseAppendAction,
     arg,
     subcommand,
 )
@@ -99,9 +100,9 @@ class Report:
     reference_device: str | None = None
     """The device that others are compared with, or a part of its name; the first file's by
     default."""
-    price: tuple[str, ...] = ()
-    """Prices of an hour, for the cost of a million units: "NAME=2.5" for each device or part of
-    its name."""
+    price: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=PRICE")] = ()
+    """Price of an hour of a device, by its name or a part of it, for the cost of a billion units;
+    may be given several times."""
     debug: bool = False
     """Show the traceback of an error."""
 

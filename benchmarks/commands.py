@@ -104,6 +104,7 @@ def compare(old_file: Path, new_file: Path, gate: bool) -> int:
 def report(options: Report) -> int:
     """Write the page of some result files; returns the exit code."""
     # It imports Jinja2 and matplotlib, which the other commands need not wait for.
+    from benchmarks.output.hardware_comparison import device_names
     from benchmarks.output.report import page
     from socialrec_jax.runtime.run import write_atomically
 
@@ -112,11 +113,23 @@ def report(options: Report) -> int:
             "name at least one result file: python -m benchmarks report FILE... --out PAGE.html"
         )
     results = {file: schema.read(file) for file in options.files}
-    prices = _prices(options.price)
+    reference = _one_device(options.reference_device, device_names(results.values()))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.out, page(results, prices, options.reference_device))
+    write_atomically(options.out, page(results, _prices(options.price), reference))
     _print_json(benchmark="report", file=str(options.out))
     return 0
+
+
+def _one_device(name: str | None, devices: list[str]) -> str | None:
+    """The device with this in its name."""
+    if name is None:
+        return None
+    matching = [device for device in devices if name.lower() in device.lower()]
+    if len(matching) != 1:
+        raise UsageError(
+            f"--reference-device {name} names {len(matching)} of the devices: {'; '.join(devices)}"
+        )
+    return matching[0]
 
 
 def _prices(options: tuple[str, ...]) -> dict[str, float]:
