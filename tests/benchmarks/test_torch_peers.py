@@ -102,6 +102,8 @@ def has_compiler() -> bool:
     return True
 
 
+# torch.compile uses torch.jit itself.
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler on a CPU")
 def test_the_compiled_twin_learns_what_the_eager_one_does(script, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
