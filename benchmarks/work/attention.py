@@ -12,13 +12,7 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, expect_close
 from benchmarks.harness.workloads import ATTENTION_SHAPES, AttentionShape
-from socialrec_jax.models.attention import (
-    AttentionContext,
-    RelativeBias,
-    attend,
-    bias_array,
-    causal_mask,
-)
+from socialrec_jax.models.attention import AttentionContext, RelativeBias, attend
 from socialrec_jax.models.sequence import POSITION_BUCKETS, TIME_BUCKETS
 from socialrec_jax.shapes import Array
 
@@ -163,9 +157,26 @@ def _at_events(result: Any, segments: np.ndarray) -> Any:
 
 
 def _textbook(query: Array, key: Array, value: Array, context: AttentionContext) -> Array:
-    """All logits at once, masked, softmax, mean of the values."""
-    assert context.bias is not None
+    """All logits at once, masked, softmax, mean of the values.
+
+    It shares nothing with the product, not even the buckets.
+    """
+    bias, segments = context.bias, jnp.asarray(context.segments)
+    assert bias is not None
     logits = jnp.einsum("BTHK,BSHK->BHTS", query, key) / query.shape[-1] ** 0.5
-    logits = logits + bias_array(context.bias)
-    logits = jnp.where(causal_mask(context.segments)[:, None], logits, -1e30)
+    seconds = bias.query_times[:, :, None] - bias.key_times[:, None, :]
+    column = jnp.arange(segments.shape[1])
+    steps = (column[:, None] - column[None, :])[None]
+    logits += _textbook_bias(bias.time_table, seconds)
+    logits += _textbook_bias(bias.position_table, steps)
+    is_visible = (segments[:, :, None] == segments[:, None, :]) & (steps >= 0)
+    logits = jnp.where(is_visible[:, None], logits, -1e30)
     return jnp.einsum("BHTS,BSHK->BTHK", jax.nn.softmax(logits), value)
+
+
+def _textbook_bias(table: Array, distance: Array) -> Array:
+    """[B, H, T, S] of distances [B, T, S]; bucket n begins at 2^(n - 1)."""
+    bounds = 2 ** jnp.arange(len(table) - 1, dtype=jnp.int32)
+    # Below zero counts as zero.
+    buckets = jnp.searchsorted(bounds, distance, side="right")
+    return jnp.moveaxis(jnp.asarray(table)[buckets], -1, 1)
