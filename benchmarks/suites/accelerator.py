@@ -8,6 +8,7 @@ The last two are whole runs of `train.py`, on --data or on a made-up shop of Bea
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -67,13 +68,17 @@ _FBGEMM = Reference(
 
 
 def cases(tiny: bool, data: Path | None = None) -> list[Case]:
-    return [
+    all_cases = [
         *_model_cases(tiny),
         *_search_cases(tiny),
         *_attention_cases(tiny),
         _update_case(tiny),
         *_program_cases(tiny, data),
     ]
+    if not tiny:
+        return all_cases
+    # Published figures are of full sizes.
+    return [dataclasses.replace(case, references=()) for case in all_cases]
 
 
 def _model_cases(tiny: bool) -> list[Case]:

@@ -118,7 +118,9 @@ def test_a_program_that_fails_says_why(tmp_path, monkeypatch):
 
 
 def test_published_figures_are_named_and_no_measurement():
-    references = [reference for case in CASES for reference in case.references]
+    assert not any(case.references for case in CASES), "a twin for CPUs is another size"
+    full_size = accelerator.cases(tiny=False)
+    references = [reference for case in full_size for reference in case.references]
     assert references
     for reference in references:
         assert reference.hardware
