@@ -201,10 +201,12 @@ def train(model: Twin, data: Sequences, a: Namespace) -> dict[str, object]:
     forward = torch.compile(model) if a.compile else model
 
     def step(columns: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        items, times, following, is_real = (column.to(a.device) for column in columns)
+        # Indices from the host: those of a mask on the device would have to be waited for.
+        real = columns[-1].flatten().nonzero()[:, 0].to(a.device)
+        items, times, following = (column.to(a.device) for column in columns[:-1])
         with mixed_precision(a.device, bool(a.bf16)):
-            states = forward(items, times)
-            loss = loss_of(model, states[is_real], following[is_real])
+            states = forward(items, times).flatten(0, 1)
+            loss = loss_of(model, states[real], following.flatten()[real])
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
