@@ -126,13 +126,13 @@ def _measure(suite: str, group: list[Case], effort: Effort, ceiling: Peaks) -> I
     """Rows of a group, in the order of its cases."""
     known: dict[Case, Row] = {}
     prepared: list[_PreparedCase] = []
-    for case in group:
-        result = _prepare(suite, case)
-        if isinstance(result, Row):
-            known[case] = result
-        else:
-            prepared.append(result)
     try:
+        for case in group:
+            result = _prepare(suite, case)
+            if isinstance(result, Row):
+                known[case] = result
+            else:
+                prepared.append(result)
         known |= _time(suite, prepared, effort, ceiling)
     finally:
         for one in prepared:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.harness import hardware, runner
 from benchmarks.harness.budget import BudgetOver, time_limit
 from benchmarks.harness.schema import NOT_REACHED, OK, read
-from tests.benchmarks.test_runner import CEILING, QUICK, case
+from tests.benchmarks.test_runner import CEILING, QUICK, case, failing
 
 
 @pytest.fixture(autouse=True)
@@ -35,22 +35,28 @@ def test_nothing_is_interrupted_afterwards():
 
 
 def test_cases_that_are_not_reached_are_rows(tmp_path):
-    cases = [case("quick"), case("slow", sleep=10), case("later")]
+    cases = [case("quick"), failing(BudgetOver(), "slow"), case("later")]
     shown = []
-    results = runner.run_suite("s", cases, QUICK, tmp_path, budget_seconds=3, show=shown.append)
+    results = runner.run_suite("s", cases, QUICK, tmp_path, 300, show=shown.append)
     assert [row.status for row in results.rows] == [OK, NOT_REACHED, NOT_REACHED]
     assert [row.case for row in shown] == ["quick"], "a row is shown as soon as it is known"
-    assert "3 seconds" in results.rows[1].reason
+    assert "300 seconds" in results.rows[1].reason
     assert read(tmp_path / "s.jsonl").rows == results.rows
 
 
 def test_what_is_prepared_is_closed_when_the_time_is_over(tmp_path):
     closed = []
-    slow = case("slow", sleep=10, close=lambda: closed.append(True))
-    quick = case("quick", close=lambda: closed.append(True))
-    grouped = [dataclasses.replace(one, group="g") for one in (quick, slow)]
-    runner.run_suite("s", grouped, QUICK, tmp_path, budget_seconds=2)
-    assert closed, "the first case of the group was ready"
+    ready = case("ready", close=lambda: closed.append(True))
+    grouped = [dataclasses.replace(one, group="g") for one in (ready, failing(BudgetOver()))]
+    runner.run_suite("s", grouped, QUICK, tmp_path)
+    assert closed == [True]
+
+
+def test_the_time_of_a_suite_is_its_budget(tmp_path):
+    start = time.perf_counter()
+    (row,) = runner.run_suite("s", [case("slow", sleep=60)], QUICK, tmp_path, 0.5).rows
+    assert row.status == NOT_REACHED
+    assert time.perf_counter() - start < 30
 
 
 def test_a_single_call_is_neither_warmed_up_nor_repeated(tmp_path):
