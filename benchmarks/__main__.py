@@ -21,12 +21,15 @@ from tyro.conf import (
     OmitArgPrefixes,
     OmitSubcommandPrefixes,
     Positional,
+    UseAppendAction,
     arg,
     subcommand,
 )
 
 from benchmarks.suites import STUDIES, Study, TimedSuite
 from socialrec_jax.runtime import cli
+
+PeerTask = Literal["sequences", "text", "graph", "search"]
 
 # JAX is imported by the commands, so that `--help` need not wait for it.
 
@@ -45,10 +48,13 @@ class Run:
     """The presets' twins for CPUs."""
     seconds: float = 4.0
     """Time for each case, after its least rounds."""
+    budget: float = 300.0
+    """Seconds for the whole suite, but for quality and peers: cases that they do not reach are
+    listed as such."""
     price_per_hour: float | None = None
     """Of all devices together: adds the cost of a million units."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
-    """quality, peers: raw tables; without them the embedded sample shop."""
+    """quality, peers, accelerator: raw tables; without them a made-up shop."""
     split: Literal["leave-one-out", "time"] = "leave-one-out"
     """quality, peers: how the held-out events are chosen."""
     preset: Literal["tiny", "base", "large"] | None = None
@@ -59,7 +65,7 @@ class Run:
     """quality: parts of the suite; all of them by default."""
     peers_python: Annotated[Path, arg(metavar="FILE")] = Path(".venv-peers/bin/python")
     """peers: the Python of the environment in which they are installed."""
-    tasks: tuple[Literal["sequences", "text", "graph"], ...] = ("sequences", "text", "graph")
+    tasks: tuple[PeerTask, ...] = ("sequences", "text", "graph", "search")
     """peers: what is compared."""
     epochs: int = 30
     """peers: of RecTools and RecBole at most."""
@@ -91,8 +97,12 @@ class Report:
     """Result files."""
     out: Annotated[Path, arg(metavar="FILE.html")]
     """The page."""
-    price_per_hour: float | None = None
-    """Of all devices together: adds the cost of a million units."""
+    reference_device: str | None = None
+    """The device that others are compared with, or a part of its name; the first file's by
+    default."""
+    price: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=PRICE")] = ()
+    """Price of an hour of a device, by its name or a part of it, for the cost of a billion units;
+    may be given several times."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -126,7 +136,7 @@ def _run(command: Run | Compare | Report) -> int:
     if isinstance(command, Compare):
         return commands.compare(command.a, command.b, command.gate)
     if isinstance(command, Report):
-        return commands.report(command.files, command.out, command.price_per_hour)
+        return commands.report(command)
     if command.suite in STUDIES:
         from benchmarks import studies
 

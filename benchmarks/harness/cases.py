@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.harness.schema import Reference
+
 
 class WrongResult(Exception):
     """The timed code computes something else than its reference."""
@@ -24,13 +26,14 @@ class NotRun(Exception):
 class Work:
     """Ready to be timed: `call(carry)` returns the next carry.
 
-    check(carry) gets what the last call returned, and raises WrongResult. FLOPs and bytes are
-    closed forms of one call, see `flops`; None where there is no closed form.
+    check(carry) gets what the last call returned, and raises WrongResult; it may say what it
+    compared. FLOPs and bytes are closed forms of one call, see `flops`; None where there is no
+    closed form.
     """
 
     call: Callable[[Any], Any]
     carry: Any
-    check: Callable[[Any], None]
+    check: Callable[[Any], str | None]
     unit: str
     units_per_call: float
     padding_share: float | None = None
@@ -60,11 +63,19 @@ class Case:
     preset: str
     prepare: Callable[[], Work]
     group: str = ""
+    # Figures of others, shown beside the case.
+    references: tuple[Reference, ...] = ()
+    # The work is a whole program: one call is measured, and none warms up.
+    single_call: bool = False
 
 
-def expect_close(name: str, actual: Any, expected: Any, tolerance: float) -> None:
-    """Raise WrongResult unless all leaves agree, relative to the largest expected value of each."""
+def expect_close(name: str, actual: Any, expected: Any, tolerance: float) -> str:
+    """A sentence about the largest relative error of all leaves, see `relative_error`.
+
+    Raises WrongResult where one is above the tolerance.
+    """
     leaves = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    largest = 0.0
     for actual_leaf, expected_leaf in leaves:
         error = relative_error(actual_leaf, expected_leaf)
         # Written so that an error that is not a number is an error too.
@@ -73,6 +84,8 @@ def expect_close(name: str, actual: Any, expected: Any, tolerance: float) -> Non
                 f"{name} differs from the reference by {error:.2g} of its size,"
                 f" {tolerance:.2g} is allowed"
             )
+        largest = max(largest, error)
+    return f"{name}: {largest:.1e} of its size from the reference"
 
 
 def relative_error(actual: Any, expected: Any) -> float:

@@ -2,7 +2,8 @@
 measured.
 
 A case that does not fit into memory, computes something else than its reference or is faster than
-the hardware allows is a row that says so; the others go on.
+the hardware allows is a row that says so; the others go on. So is a case that the suite's time did
+not reach.
 """
 
 from __future__ import annotations
@@ -13,32 +14,18 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from benchmarks.harness import hardware, statistics
-from benchmarks.harness.cases import Case, NotRun, Work, WrongResult
+from benchmarks.harness import hardware, rows
+from benchmarks.harness.budget import BudgetOver, time_limit
+from benchmarks.harness.cases import Case, Work
 from benchmarks.harness.memory import PeakMemory
 from benchmarks.harness.roofline import against_ceiling
-from benchmarks.harness.schema import (
-    FAILED,
-    NOT_RUN,
-    OK,
-    OUT_OF_MEMORY,
-    WRONG,
-    Peaks,
-    Results,
-    Row,
-    Run,
-    Writer,
-)
+from benchmarks.harness.schema import NOT_REACHED, Peaks, Results, Row, Run, Writer
 from benchmarks.harness.timing import Compilations, TimedCase, compilations, time_in_turn
 from socialrec_jax.runtime.environment import environment
-
-# How accelerators report it, and how CPUs do.
-_OUT_OF_MEMORY_MESSAGES = ("RESOURCE_EXHAUSTED", "Out of memory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,18 +50,50 @@ class _PreparedCase:
     memory: PeakMemory
 
 
-def run_suite(suite: str, cases: Sequence[Case], effort: Effort, out: Path) -> Results:
-    """Measure all cases into out/SUITE.jsonl; what an interrupt leaves there is whole lines."""
+def run_suite(
+    suite: str,
+    cases: Sequence[Case],
+    effort: Effort,
+    out: Path,
+    budget_seconds: float = 300.0,
+    show: Callable[[Row], None] = lambda row: None,
+) -> Results:
+    """Measure the cases into out/SUITE.jsonl, in their order; what an interrupt leaves there is
+    whole lines.
+
+    show: is called with each row as soon as it is known.
+    """
     ceiling = hardware.peaks()
     run = _describe_run(suite, cases, effort, ceiling)
-    writer = Writer(out / f"{suite}.jsonl", run)
-    rows = []
-    for group in _groups(cases):
-        for row in _measure(suite, group, effort, ceiling):
+    file = out / f"{suite}.jsonl"
+    writer, measured = Writer(file, run), []
+    try:
+        with time_limit(budget_seconds):
+            for group in _groups(cases):
+                for row in _measure(suite, group, effort, ceiling):
+                    measured.append(row)
+                    writer.write(row)
+                    show(row)
+    except BudgetOver:
+        measured += _not_reached(suite, cases, measured, budget_seconds)
+        # The interrupt may have come while a line was written.
+        writer = Writer(file, run)
+        for row in measured:
             writer.write(row)
-            rows.append(row)
-            print(f"{row.case} [{row.preset}]: {row.reason or row.status}", file=sys.stderr)
-    return Results(run, rows)
+    return Results(run, measured)
+
+
+def _not_reached(
+    suite: str, cases: Sequence[Case], measured: list[Row], budget_seconds: float
+) -> list[Row]:
+    """A row for each case that has none yet."""
+    done = {(row.case, row.preset) for row in measured}
+    reason = f"the {budget_seconds:,.0f} seconds of the suite were over"
+    return [
+        rows.row_without_figures(suite, case, NOT_REACHED, reason)
+        for case in cases
+        if (case.name, case.preset) not in done
+    ]
 
 
 def _describe_run(suite: str, cases: Sequence[Case], effort: Effort, ceiling: Peaks) -> Run:
@@ -105,16 +124,16 @@ def _groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
 
 def _measure(suite: str, group: list[Case], effort: Effort, ceiling: Peaks) -> Iterator[Row]:
     """Rows of a group, in the order of its cases."""
-    rows: dict[Case, Row] = {}
+    known: dict[Case, Row] = {}
     prepared: list[_PreparedCase] = []
-    for case in group:
-        result = _prepare(suite, case)
-        if isinstance(result, Row):
-            rows[case] = result
-        else:
-            prepared.append(result)
     try:
-        rows |= _time(suite, prepared, effort, ceiling)
+        for case in group:
+            result = _prepare(suite, case)
+            if isinstance(result, Row):
+                known[case] = result
+            else:
+                prepared.append(result)
+        known |= _time(suite, prepared, effort, ceiling)
     finally:
         for one in prepared:
             one.work.close()
@@ -122,7 +141,7 @@ def _measure(suite: str, group: list[Case], effort: Effort, ceiling: Peaks) -> I
     prepared.clear()
     gc.collect()
     for case in group:
-        yield rows[case]
+        yield known[case]
 
 
 def _prepare(suite: str, case: Case) -> _PreparedCase | Row:
@@ -131,10 +150,11 @@ def _prepare(suite: str, case: Case) -> _PreparedCase | Row:
         with compilations() as compiled:
             work = case.prepare()
             timed = TimedCase(work.call, work.carry)
-            timed.warm_up()
+            if not case.single_call:
+                timed.warm_up()
         return _PreparedCase(case, work, timed, compiled, memory)
     except Exception as error:
-        return _failure(suite, case, error)
+        return rows.failed_row(suite, case, error)
 
 
 def _time(
@@ -143,90 +163,47 @@ def _time(
     """A row for each prepared case."""
     if not prepared:
         return {}
+    effort = _effort_for(prepared, effort)
     budget = effort.seconds_per_case * len(prepared)
     timed = [one.timed for one in prepared]
     try:
         with compilations() as recompiled:
             calibration = time_in_turn(timed, effort.min_rounds, effort.max_rounds, budget)
     except Exception as error:
-        return {one.case: _failure(suite, one.case, error) for one in prepared}
-    rows = {}
+        return {one.case: rows.failed_row(suite, one.case, error) for one in prepared}
+    timed_rows = {}
     for one in prepared:
         row = _row(suite, one, calibration, recompiled.count)
         row = against_ceiling(row, one.work, ceiling)
-        rows[one.case] = _checked(one, row)
-    return rows
+        timed_rows[one.case] = _checked(one, row)
+    return timed_rows
 
 
 def _row(
     suite: str, one: _PreparedCase, calibration_seconds: list[float], recompilations: int
 ) -> Row:
-    """What was measured, not yet checked."""
-    work, compiled = one.work, one.compiled
     # Work in another process counts its own memory.
-    peak_memory = work.peak_memory or one.memory.read
-    return Row(
-        suite=suite,
-        case=one.case.name,
-        preset=one.case.preset,
-        status=OK,
-        unit=work.unit,
-        units_per_call=work.units_per_call,
-        padding_share=work.padding_share,
-        devices=work.devices,
-        calibration_seconds=calibration_seconds,
-        wait_share=work.wait_share() if work.wait_share else None,
-        trace_seconds=compiled.trace_seconds,
-        lower_seconds=compiled.lower_seconds,
-        compile_seconds=compiled.compile_seconds,
-        compilations=compiled.count,
-        recompilations=recompilations,
-        peak_memory_bytes=peak_memory(),
-        flops=work.flops,
-        bytes=work.bytes,
-        network_bytes=work.network_bytes,
-        **_seconds(one.timed.seconds, work.units_per_call),
+    peak_memory = one.work.peak_memory or one.memory.read
+    row = rows.measured_row(
+        suite, one.case, one.work, one.timed.seconds, one.compiled, peak_memory()
+    )
+    return dataclasses.replace(
+        row, calibration_seconds=calibration_seconds, recompilations=recompilations
     )
 
 
-def _seconds(seconds: list[float], units_per_call: float) -> dict[str, Any]:
-    """The fields of a row that follow from the seconds of its rounds."""
-    p10, p50, p90, p99 = statistics.quantiles(seconds)
-    spread = statistics.spread(seconds)
-    return {
-        "seconds": seconds,
-        "p10": p10,
-        "p50": p50,
-        "p90": p90,
-        "p99": p99,
-        "spread": spread,
-        "noisy": spread > statistics.NOISY,
-        "units_per_second": units_per_call / p50,
-    }
+def _effort_for(prepared: list[_PreparedCase], effort: Effort) -> Effort:
+    """One round where a case of the group is a single call."""
+    if any(one.case.single_call for one in prepared):
+        return dataclasses.replace(effort, min_rounds=1, max_rounds=1)
+    return effort
 
 
 def _checked(one: _PreparedCase, row: Row) -> Row:
     """The row, or what its check says."""
     try:
-        one.work.check(one.timed.carry)
-        return row
+        checked = one.work.check(one.timed.carry)
+        return dataclasses.replace(row, checked=checked or "")
     except Exception as error:
-        failure = _failure(row.suite, one.case, error)
+        failure = rows.failed_row(row.suite, one.case, error)
         return dataclasses.replace(row, status=failure.status, reason=failure.reason)
-
-
-def _failure(suite: str, case: Case, error: Exception) -> Row:
-    """The row of a case that ended with an exception."""
-    status, reason = _status_of(error)
-    return Row(suite=suite, case=case.name, preset=case.preset, status=status, reason=reason)
-
-
-def _status_of(error: Exception) -> tuple[str, str]:
-    """(status, reason) of an exception."""
-    if isinstance(error, NotRun):
-        return NOT_RUN, str(error)
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    no_memory = any(message in str(error) for message in _OUT_OF_MEMORY_MESSAGES)
-    if no_memory or isinstance(error, MemoryError):
-        return OUT_OF_MEMORY, reason
-    return WRONG if isinstance(error, WrongResult) else FAILED, reason

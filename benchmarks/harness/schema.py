@@ -14,15 +14,18 @@ from typing import Any
 
 from socialrec_jax.errors import BadData, InputMissing
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+# Version 3 adds what may be absent: `checked`, `references` and the status NOT_REACHED.
+_READABLE_VERSIONS = (2, 3)
 
 OK = "ok"
 OUT_OF_MEMORY = "out of memory"
 NOT_RUN = "not run"
+NOT_REACHED = "not reached"  # the suite's time was over before
 WRONG = "wrong"
 IMPOSSIBLE = "impossible"
 FAILED = "failed"
-STATUSES = (OK, OUT_OF_MEMORY, NOT_RUN, WRONG, IMPOSSIBLE, FAILED)
+STATUSES = (OK, OUT_OF_MEMORY, NOT_RUN, NOT_REACHED, WRONG, IMPOSSIBLE, FAILED)
 
 BOUNDS = ("compute", "memory", "launch", "input", "network", "host", "n/a")
 
@@ -40,6 +43,18 @@ class Peaks:
 
     def flops(self, dtype: str) -> float | None:
         return self.bfloat16 if dtype == "bfloat16" else self.float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A figure that others published: a goal to look at, never a measurement of this project."""
+
+    name: str  # who or what
+    figure: float
+    unit: str  # TFLOP/s, or units a second: tokens/s, ids/s, ...
+    hardware: str
+    source: str
+    remark: str = ""  # what differs from the case beside it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +108,8 @@ class Row:
     bandwidth_share: float | None = None
     network_share: float | None = None
     bound_by: str = "n/a"  # one of BOUNDS
+    checked: str = ""  # what the result was compared with, at which shape, and how close it was
+    references: list[dict] = dataclasses.field(default_factory=list)  # fields of Reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +182,15 @@ def validate(kind: type, values: dict, path: Path) -> None:
         _validate_field(fields[name], values, expected, path)
     if kind is Row:
         _validate_words(values, path)
+        for reference in values.get("references", []):
+            validate(Reference, reference, path)
 
 
 def _validate_version(version: object, path: Path) -> None:
-    if version != SCHEMA_VERSION:
+    if version not in _READABLE_VERSIONS:
+        readable = " and ".join(map(str, _READABLE_VERSIONS))
         raise BadData(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION};"
+            f"{path} has schema version {version}, this program reads {readable};"
             " measure again, or read it with the commit that wrote it"
         )
 

@@ -117,6 +117,18 @@ class Catalogue:
 
 
 @dataclasses.dataclass(frozen=True)
+class AttentionShape:
+    """Packed rows of events, and the heads that attend over them."""
+
+    name: str
+    rows: int
+    length: int
+    heads: int
+    head_width: int
+    dtype: Literal["float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
 class FriendGraph:
     name: str
     nodes: int
@@ -153,9 +165,26 @@ _CATALOGUES = (
     Catalogue("catalogue-10k", 10_000, 64, 256),
     Catalogue("catalogue-1m", 1_000_000, 64, 256),
     Catalogue("catalogue-10m", 10_000_000, 64, 256),
+    # So many users that several chunks are under way.
+    Catalogue("catalogue-1m-many-users", 1_000_000, 64, 8192),
     Catalogue("catalogue-10k-tiny", 1000, 32, 64, 1024),
     Catalogue("catalogue-1m-tiny", 10_000, 32, 64, 1024),
     Catalogue("catalogue-10m-tiny", 100_000, 32, 64, 1024),
+    Catalogue("catalogue-1m-many-users-tiny", 10_000, 32, 256, 1024),
+)
+# Tables that are trained row by row: ten of 1.68M rows of width 128 side by side, the shape that
+# FBGEMM publishes; 2,048 users who look up 20 rows of each table.
+_TABLES = (
+    Catalogue("rows-16.8m", 16_800_000, 128, 0, 409_600),
+    Catalogue("rows-16.8m-tiny", 16_800, 32, 0, 4096),
+)
+_ATTENTION_SHAPES = (
+    AttentionShape("64x512x8x64-bf16", 64, 512, 8, 64, "bfloat16"),
+    AttentionShape("256x128x4x64-bf16", 256, 128, 4, 64, "bfloat16"),
+    AttentionShape("128x200x1x64-f32", 128, 200, 1, 64, "float32"),
+    AttentionShape("64x512x8x64-bf16-tiny", 4, 64, 2, 16, "bfloat16"),
+    AttentionShape("256x128x4x64-bf16-tiny", 4, 32, 2, 16, "bfloat16"),
+    AttentionShape("128x200x1x64-f32-tiny", 4, 40, 1, 16, "float32"),
 )
 _GRAPHS = (
     FriendGraph("gcn-1m-10m", 1_000_000, 10_000_000, 64),
@@ -165,8 +194,35 @@ _GRAPHS = (
 SEQUENCES = {workload.name: workload for workload in _SEQUENCES}
 TEXTS = {workload.name: workload for workload in _TEXTS}
 CATALOGUES = {workload.name: workload for workload in _CATALOGUES}
+TABLES = {workload.name: workload for workload in _TABLES}
+ATTENTION_SHAPES = {workload.name: workload for workload in _ATTENTION_SHAPES}
 GRAPHS = {workload.name: workload for workload in _GRAPHS}
 TINY = "-tiny"
+
+
+# A shape up to so many positions times layers is its own reference.
+_SMALL = 2048
+_FEW_USERS, _FEW_ITEMS, _FEW_NEGATIVES, _FEW_ROWS = 400, 2000, 256, 4
+
+
+def reduced(workload: Sequences | Texts, least_rows: int = 1) -> Sequences | Texts:
+    """The shape at which results are compared with a reference: one layer, a few rows.
+
+    Width, heads, row length and precision stay, and with them the kernels. At full size a
+    reference takes as long to compile as the case itself. A small workload is returned as it is.
+    """
+    if workload.rows * workload.row_length * workload.layers <= _SMALL:
+        return workload
+    if isinstance(workload, Texts):
+        return dataclasses.replace(workload, rows=least_rows, layers=1)
+    return dataclasses.replace(
+        workload,
+        users=min(workload.users, _FEW_USERS),
+        items=min(workload.items, _FEW_ITEMS),
+        negatives=min(workload.negatives, _FEW_NEGATIVES),
+        rows=max(_FEW_ROWS, least_rows),
+        layers=1,
+    )
 
 
 def sized(names: tuple[str, ...], tiny: bool) -> list[str]:

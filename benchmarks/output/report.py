@@ -1,5 +1,5 @@
-"""One self-contained page about any number of result files: what bounds each case, how it scales,
-how long it takes.
+"""One self-contained page about any number of result files: first the devices side by side, then
+for each file what bounds each case, how it scales, how long it takes.
 
 Style and drawing are those of the report of a run. The page asks the network for nothing and runs
 no script.
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from benchmarks.harness.schema import NOT_RUN, OK, Peaks, Results, Row
-from benchmarks.output import plots
+from benchmarks.harness.schema import NOT_REACHED, NOT_RUN, OK, Peaks, Results
+from benchmarks.output import hardware_comparison, plots
 from benchmarks.output.speedups import COMPARED_SUITES, by_preset, speedup_table
-from benchmarks.output.tables import UNKNOWN, Table, milliseconds, suite_table
+from benchmarks.output.tables import UNKNOWN, Table, suite_table
 from socialrec_jax.reports.html import stylesheet
 
 _SCALED_CASE = re.compile(r"(strong|weak) \d+")
@@ -31,75 +32,55 @@ class _Section:
     details: dict[str, str]
     table: Table
     speedups: Table | None
+    checks: Table | None
     figures: list[Markup]
 
 
-def page(files: dict[Path, Results], price_per_hour: float | None = None) -> str:
-    """The HTML of these results; cases that failed are rows that say so."""
+def page(
+    files: dict[Path, Results],
+    prices: Mapping[str, float] | None = None,
+    reference_device: str | None = None,
+) -> str:
+    """The HTML of these results; cases that failed are rows that say so.
+
+    prices: of an hour, by a device's name or a part of it. reference_device: the one that others
+    are compared with, one of `hardware_comparison.device_names`; the first by default.
+    """
     environment = Environment(
         loader=PackageLoader("benchmarks.output"), autoescape=True, trim_blocks=True
     )
     # The style sheet and the figures are made here, so they are trusted; all else is escaped.
     environment.globals["style"] = Markup(stylesheet())
     return environment.get_template("report.html").render(
-        devices=_devices(files),
+        comparison=hardware_comparison.comparison(files.values(), reference_device, prices or {}),
         tiles=_tiles(files),
-        shared_tables=_shared_tables(files),
-        sections=[_section(file, results, price_per_hour) for file, results in files.items()],
+        sections=[_section(file, results) for file, results in files.items()],
     )
 
 
-def _devices(files: dict[Path, Results]) -> list[str]:
-    devices = set()
-    for results in files.values():
-        devices.update(results.run.environment["devices"])
-    return sorted(devices)
-
-
 def _tiles(files: dict[Path, Results]) -> dict[str, int]:
-    """The figures of the headline."""
+    """How much lies below."""
     rows = [row for results in files.values() for row in results.rows]
-    failed = [row for row in rows if row.status not in (OK, NOT_RUN)]
+    failed = [row for row in rows if row.status not in (OK, NOT_RUN, NOT_REACHED)]
     return {"result files": len(files), "cases": len(rows), "cases that are not ok": len(failed)}
 
 
-def _shared_tables(files: dict[Path, Results]) -> list[Table]:
-    """For each suite that several files have: the medians of the cases that they share."""
-    suites: dict[str, dict[str, Results]] = {}
-    for file, results in files.items():
-        suites.setdefault(results.run.suite, {})[_name(file, results)] = results
-    # A suite with one file has an empty table.
-    tables = [_shared_table(named) for named in suites.values()]
-    return [table for table in tables if table.rows]
-
-
-def _shared_table(named: dict[str, Results]) -> Table:
-    """Cases of at least two of these results, by name of the file."""
-    columns = [results.by_case() for results in named.values()]
-    all_keys = dict.fromkeys(key for column in columns for key in column)
-    rows = []
-    for key in all_keys:
-        if sum(key in column for column in columns) > 1:
-            medians = [_median(column.get(key)) for column in columns]
-            rows.append([*key, *medians])
-    return Table(["case", "preset", *named], rows)
-
-
-def _median(row: Row | None) -> str:
-    if row is None or row.p50 is None:
-        return UNKNOWN
-    return f"{milliseconds(row.p50)} ({milliseconds(row.p10)}-{milliseconds(row.p90)})"
-
-
-def _section(file: Path, results: Results, price_per_hour: float | None) -> _Section:
+def _section(file: Path, results: Results) -> _Section:
     compared = results.run.suite in COMPARED_SUITES
     return _Section(
         title=_name(file, results),
         details=_details(results),
-        table=suite_table(results, price_per_hour),
+        table=suite_table(results),
         speedups=speedup_table(results.rows) if compared else None,
+        checks=_checks(results),
         figures=[Markup(figure) for figure in _figures(results)],
     )
+
+
+def _checks(results: Results) -> Table | None:
+    """What each result was compared with, where the file says so."""
+    rows = [[row.case, row.preset, row.checked] for row in results.rows if row.checked]
+    return Table(["case", "preset", "compared"], rows) if rows else None
 
 
 def _name(file: Path, results: Results) -> str:

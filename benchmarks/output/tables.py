@@ -54,8 +54,6 @@ def _suite_row(row: Row, price_per_hour: float | None) -> list[str]:
 
 def _measured(row: Row) -> list[str]:
     """The cells between the preset and the cost."""
-    # All that comes before the first call is compilation for whoever waits.
-    compiling = (row.trace_seconds, row.lower_seconds, row.compile_seconds)
     return [
         milliseconds(row.p50),
         f"{milliseconds(row.p10)}-{milliseconds(row.p90)}",
@@ -65,9 +63,31 @@ def _measured(row: Row) -> list[str]:
         share(row.bandwidth_share),
         share(row.network_share),
         row.bound_by,
-        f"{sum(seconds or 0 for seconds in compiling):.1f}",
+        f"{compile_seconds(row):.1f}",
         f"{row.peak_memory_bytes / 1e6:,.0f}" if row.peak_memory_bytes else UNKNOWN,
     ]
+
+
+def compile_seconds(row: Row) -> float:
+    """All that comes before the first call is compilation for whoever waits."""
+    parts = (row.trace_seconds, row.lower_seconds, row.compile_seconds)
+    return sum(seconds or 0 for seconds in parts)
+
+
+def row_line(row: Row) -> str:
+    """A line about one row, for those who wait."""
+    name = f"{row.case} [{row.preset}]"
+    if row.p50 is None:
+        return f"{name}: {row.status}, {row.reason}"
+    parts = [f"{milliseconds(row.p50)} ms", f"{row.units_per_second or 0:,.0f} {row.unit}/s"]
+    if row.mfu is not None:
+        parts.append(f"MFU {share(row.mfu)}")
+    if row.bandwidth_share is not None:
+        parts.append(f"{share(row.bandwidth_share)} of the bandwidth")
+    parts.append(f"compiled in {compile_seconds(row):.1f} s")
+    if row.status != OK:
+        parts.append(f"{row.status}: {row.reason}")
+    return f"{name}: {', '.join(parts)}"
 
 
 def remark(row: Row) -> str:

@@ -46,6 +46,20 @@ class Sequences:
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
 
+def use_best_settings(device: str, threads: int) -> None:
+    """Products of float32 in TF32 on a GPU, as JAX has them by default; so many threads on a
+    CPU.
+    """
+    torch.set_num_threads(threads)
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
+def mixed_precision(device: str, is_on: bool) -> torch.autocast:
+    """Products in bfloat16, sums and parameters in float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=is_on)
+
+
 class Clock:
     """Wall and CPU seconds of the blocks that it is around."""
 

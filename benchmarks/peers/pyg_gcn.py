@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import Clock, arguments, finish
+from common import Clock, arguments, finish, use_best_settings
 from torch_geometric.nn import GCNConv
 
 _VISITS = 4  # two layers visit each edge, forward and backward
@@ -14,7 +14,7 @@ _VISITS = 4  # two layers visit each edge, forward and backward
 
 def main() -> None:
     a = arguments(__doc__, graph="", width=64, repeats=5, threads=2)
-    torch.set_num_threads(a.threads)
+    use_best_settings(a.device, a.threads)
     torch.manual_seed(0)
     edge_index, weights, num_nodes = read_graph(a.graph, a.device)
     features = torch.randn(num_nodes, a.width, device=a.device, requires_grad=True)

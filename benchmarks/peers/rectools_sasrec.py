@@ -10,8 +10,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
-from common import Sequences, Stopping, arguments, finish, train_to_best
+from common import Sequences, Stopping, arguments, finish, train_to_best, use_best_settings
 from pytorch_lightning import Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
@@ -26,6 +25,7 @@ def quiet_trainer(device: str) -> Trainer:
     return Trainer(
         accelerator=_ACCELERATORS[device],
         devices=1,
+        precision="bf16-mixed" if device == "cuda" else "32-true",
         max_epochs=1,
         min_epochs=1,
         logger=False,
@@ -88,7 +88,7 @@ def main() -> None:
         patience=3,
     )
     # One thread is the fastest here: most products are of a matrix with a vector.
-    torch.set_num_threads(a.threads)
+    use_best_settings(a.device, a.threads)
     data = Sequences.read(a.data)
     dataset = dataset_of(data)
     model = model_of(a)

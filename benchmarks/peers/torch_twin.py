@@ -2,23 +2,25 @@
 a user.
 
 Same sizes, same softmax (over all items with `--negatives 0`), same optimiser; no packing, no
-compiled loop. A test compares its states and losses with those of the JAX model.
+compiled loop. `--compile 1` compiles the model by `torch.compile`, `--bf16 1` multiplies in
+bfloat16. A test compares its states and losses with those of the JAX model.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from common import Clock, Sequences, arguments, finish
+from common import Clock, Sequences, arguments, finish, mixed_precision, use_best_settings
 from torch import nn
 from torch.nn import functional
 
 TIME_BUCKETS, POSITION_BUCKETS = 32, 16
 TEMPERATURE = 0.07
-_WARM_UP = 2  # steps
+_WARM_UP = 3  # steps
 
 
 class RMSNorm(nn.Module):
@@ -155,17 +157,14 @@ def padded(data: Sequences, users: np.ndarray, length: int) -> tuple[torch.Tenso
     """(items, times, targets, which are real) [B, T]: the last T + 1 events of each user, padded at
     the right.
     """
-    shape = (len(users), length + 1)
-    items, times = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    is_real = np.zeros(shape, bool)
-    for row, user in enumerate(users):
-        end = data.offsets[user + 1]
-        begin = max(data.offsets[user], end - length - 1)
-        count = end - begin
-        items[row, :count] = data.items[begin:end]
-        times[row, :count] = data.times[begin:end]
-        # A user with a short history has padding at the end of the row.
-        is_real[row, :count] = True
+    ends = data.offsets[users + 1]
+    begins = np.maximum(data.offsets[users], ends - length - 1)
+    events = begins[:, None] + np.arange(length + 1)
+    # A user with a short history has padding at the end of the row.
+    is_real = events < ends[:, None]
+    events = np.where(is_real, events, 0)
+    items = np.where(is_real, data.items[events], 0).astype(np.int64)
+    times = np.where(is_real, data.times[events], 0).astype(np.int64)
     columns = (items[:, :-1], times[:, :-1], items[:, 1:], is_real[:, 1:])
     return tuple(torch.from_numpy(column) for column in columns)
 
@@ -183,45 +182,62 @@ def main() -> None:
         batch=128,
         steps=20,
         threads=2,
+        bf16=0,
+        compile=0,
     )
-    torch.set_num_threads(a.threads)
+    use_best_settings(a.device, a.threads)
     torch.manual_seed(0)
     data = Sequences.read(a.data)
     model = Twin(data.num_items, a.width, a.layers, a.heads, a.dropout).to(a.device)
     figures = train(model, data, a)
-    finish(a.device, system="PyTorch twin", **figures)
+    ways = [" compiled" if a.compile else " eager", " bf16" if a.bf16 else ""]
+    finish(a.device, system="PyTorch twin" + "".join(ways), **figures)
 
 
 def train(model: Twin, data: Sequences, a: Namespace) -> dict[str, object]:
     """The figures of all steps but the warm-up."""
-    rng = np.random.default_rng(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3, betas=(0.9, 0.98), fused=True)
     loss_of = Loss.of(data, a.negatives, a.device)
-    # A user with one event has no target.
-    learnable = np.flatnonzero(np.diff(data.offsets) > 1)
-    clock, targets, losses = Clock(a.device), 0, []
-    for step in range(a.steps + _WARM_UP):
-        if step == _WARM_UP:
-            clock, targets = Clock(a.device), 0
-        with clock:
-            users = rng.choice(learnable, a.batch, replace=False)
-            batch = [column.to(a.device) for column in padded(data, users, a.length)]
-            items, times, following, is_real = batch
-            states = model(items, times)
-            loss = loss_of(model, states[is_real], following[is_real])
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        targets += int(is_real.sum())
-        losses.append(loss.item())
+    forward = torch.compile(model) if a.compile else model
+
+    def step(columns: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        # Indices from the host: those of a mask on the device would have to be waited for.
+        real = columns[-1].flatten().nonzero()[:, 0].to(a.device)
+        items, times, following = (column.to(a.device) for column in columns[:-1])
+        with mixed_precision(a.device, bool(a.bf16)):
+            states = forward(items, times).flatten(0, 1)
+            loss = loss_of(model, states[real], following.flatten()[real])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    batches = batches_of(data, a)
+    losses, targets = [step(next(batches)) for _ in range(_WARM_UP)], 0
+    # Nothing of the device is read between the steps.
+    with Clock(a.device) as clock:
+        for _ in range(a.steps):
+            columns = next(batches)
+            targets += int(columns[-1].sum())
+            losses.append(step(columns))
     # With padding.
     positions = a.steps * a.batch * a.length
     return {
         "trained_targets_per_second": targets / clock.wall,
         "trained_targets_per_cpu_second": targets / clock.cpu,
         "real_positions": targets / positions,
-        "losses": losses,
+        "losses": [loss.item() for loss in losses],
     }
+
+
+def batches_of(data: Sequences, a: Namespace) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Padded rows of users who are drawn at random, without end."""
+    rng = np.random.default_rng(0)
+    # A user with one event has no target.
+    learnable = np.flatnonzero(np.diff(data.offsets) > 1)
+    while True:
+        users = rng.choice(learnable, a.batch, replace=False)
+        yield padded(data, users, a.length)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ A further suite is a file here and a name in the list.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TimedSuite = Literal[
     "smoke",
+    "accelerator",
     "train",
     "serve",
     "input",
@@ -31,7 +33,11 @@ Study = Literal["quality", "peers"]
 STUDIES: tuple[str, ...] = get_args(Study)
 
 
-def cases_of(suite: str, tiny: bool) -> list[Case]:
-    """The cases of a timed suite; tiny: the presets' twins for CPUs."""
+def cases_of(suite: str, tiny: bool, data: Path | None = None) -> list[Case]:
+    """The cases of a timed suite, the most valuable first.
+
+    tiny: the presets' twins for CPUs; data: raw tables, for the suite that trains on them.
+    """
     # Imported late: a suite imports JAX, and `--help` need not wait for it.
-    return importlib.import_module(f"benchmarks.suites.{suite}").cases(tiny)
+    cases = importlib.import_module(f"benchmarks.suites.{suite}").cases
+    return cases(tiny, data) if suite == "accelerator" else cases(tiny)

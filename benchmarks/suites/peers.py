@@ -2,11 +2,12 @@
 
     python3.11 -m venv .venv-peers && .venv-peers/bin/pip install -r requirements-peers.txt
     python -m benchmarks run --suite peers --data DIR --out OUT
-        [--tasks sequences text graph] [--epochs 30] [--device cpu|cuda]
+        [--tasks sequences text graph search] [--epochs 30] [--device cpu|cuda]
 
-Three tasks: next items from sequences (RecTools' and RecBole's SASRec, and our model in plain
-PyTorch), product text (transformers' GPT-2 in PyTorch), friends (PyTorch Geometric's GCN). Every
-system is a process of its own.
+Four tasks: next items from sequences (RecTools' and RecBole's SASRec, and our model in plain
+PyTorch, eager and compiled), product text (transformers' GPT-2 in PyTorch), friends (PyTorch
+Geometric's GCN), exact search (a product and `topk` in PyTorch). Every system is a process of its
+own, at its best settings: on a GPU all of them multiply in bfloat16 or TF32, but for exact search.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.workloads import CATALOGUES
 from benchmarks.work.ablations import behavior_alone
 from benchmarks.work.peer_data import write_graph, write_sequences, write_tokens
 from socialrec_jax.config import required
@@ -28,8 +30,13 @@ from socialrec_jax.data.world import World
 SCRIPTS = Path(__file__).parents[1] / "peers"
 # glibc's allocator as it suits PyTorch on a CPU: its default halves the speed of a large softmax.
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
-# 1,024 tokens a step.
+# 1,024 tokens a step on a CPU; GPT-2 small, 8,192 tokens a step, on a GPU.
 _TEXT = {"width": 256, "layers": 4, "heads": 4, "vocabulary": 8192, "batch": 8, "steps": 16}
+_GPT2_SMALL = _TEXT | {"width": 768, "layers": 12, "heads": 12, "vocabulary": 50257}
+_TEXTS = {"cpu": (_TEXT, 128), "cuda": (_GPT2_SMALL, 1024)}  # and tokens of a row
+# Names of workloads, whose sizes PyTorch gets too.
+_CATALOGUES = {"cpu": "catalogue-1m", "cuda": "catalogue-1m-many-users"}
+_K, _SEARCHES = 100, 5
 # (nodes, edges); the first is of the size of Ciao's graph of friends.
 _GRAPHS = {"gcn-7k-220k": (7_375, 223_562), "gcn-1m-10m": (1_000_000, 10_000_000)}
 _MANY_EDGES = 1_000_000
@@ -75,7 +82,11 @@ def sequences(world: World, setting: Setting) -> Iterator[Row]:
     yield run_socialrec(setting, "sequences", shop=setting.shop, width=64, goal=goal)
     yield run_peer(setting, "recbole_sasrec.py", data=file, epochs=setting.epochs, goal=goal)
     for width in (64, 128):
-        yield run_peer(setting, "torch_twin.py", data=file, **twin_options(world, width))
+        options = twin_options(world, width)
+        # On a CPU JAX multiplies in float32 as well.
+        options["bf16"] = int(setting.device == "cuda")
+        for is_compiled in (0, 1):
+            yield run_peer(setting, "torch_twin.py", data=file, **options, compile=is_compiled)
     yield run_socialrec(setting, "sequences", shop=setting.shop, width=128, goal=goal)
 
 
@@ -94,13 +105,15 @@ def twin_options(world: World, width: int) -> dict[str, float]:
 
 
 def text(world: World, setting: Setting) -> Iterator[Row]:
-    """GPT-2 at width 256, 4 layers, rows of 128 tokens without padding."""
+    """GPT-2 on full rows of tokens: width 256 and 4 layers on a CPU, GPT-2 small on a GPU."""
     del world
+    sizes, row_length = _TEXTS[setting.device]
     file = setting.folder / "tokens.npy"
-    write_tokens(file, _TEXT["vocabulary"])
-    yield run_peer(setting, "torch_gpt2.py", tokens=file, **_TEXT)
-    yield run_socialrec(setting, "text", tokens=file, **_TEXT)
-    yield run_peer(setting, "torch_gpt2.py", tokens=file, **_TEXT, bf16=1)
+    write_tokens(file, sizes["vocabulary"], row_length)
+    yield run_peer(setting, "torch_gpt2.py", tokens=file, **sizes)
+    yield run_socialrec(setting, "text", tokens=file, **sizes)
+    for is_compiled in (0, 1):
+        yield run_peer(setting, "torch_gpt2.py", tokens=file, **sizes, bf16=1, compile=is_compiled)
 
 
 def graph(world: World, setting: Setting) -> Iterator[Row]:
@@ -117,7 +130,19 @@ def graph(world: World, setting: Setting) -> Iterator[Row]:
         yield {"workload": name} | socialrec
 
 
-TASKS = {"sequences": sequences, "text": text, "graph": graph}
+def search(world: World, setting: Setting) -> Iterator[Row]:
+    """The top 100 of a catalogue of a million items for each user."""
+    del world
+    name = _CATALOGUES[setting.device]
+    sizes = CATALOGUES[name]
+    options = {"items": sizes.items, "width": sizes.width, "users": sizes.queries}
+    options |= {"k": _K, "repeats": _SEARCHES}
+    yield {"workload": name} | run_peer(setting, "torch_search.py", **options)
+    socialrec = run_socialrec(setting, "search", catalogue=name, k=_K, repeats=_SEARCHES)
+    yield {"workload": name} | socialrec
+
+
+TASKS = {"sequences": sequences, "text": text, "graph": graph, "search": search}
 
 
 def run_peer(setting: Setting, script: str, **options: object) -> Row:

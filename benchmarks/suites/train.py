@@ -19,19 +19,21 @@ _BY_ROWS = Optimisations(packed=True, sampled=True, steps_per_call=4, tables=("i
 
 
 def cases(tiny: bool) -> list[Case]:
-    sequences = workloads.sized(("sasrec-ml1m", "beauty-packed", "dlrmv4-mini"), tiny)
+    large, *smaller = workloads.sized(("dlrmv4-mini", "sasrec-ml1m", "beauty-packed"), tiny)
     text, graph = workloads.sized(("gpt2-small", "gcn-1m-10m"), tiny)
     (catalogue,) = workloads.sized(("catalogue-1m",), tiny)
     # Beauty is the workload with a graph of friends.
-    beauty = sequences[1]
+    beauty = smaller[-1]
     return [
-        *(Case("behavior", name, partial(behavior, name)) for name in sequences),
-        *(Case("step", name, partial(step, name)) for name in sequences),
-        Case("step with friends", beauty, partial(step, beauty, friends=10)),
-        Case("social", graph, partial(convolution, graph)),
+        Case("behavior", large, partial(behavior, large)),
+        Case("step", large, partial(step, large)),
         Case("text", text, partial(text_step, text)),
-        Case("ranker", catalogue, partial(rankers.learning, catalogue)),
+        *(Case("step", name, partial(step, name)) for name in smaller),
+        *(Case("behavior", name, partial(behavior, name)) for name in smaller),
+        Case("step with friends", beauty, partial(step, beauty, friends=10)),
         *_embedding_cases(tiny),
+        Case("ranker", catalogue, partial(rankers.learning, catalogue)),
+        Case("social", graph, partial(convolution, graph)),
     ]
 
 

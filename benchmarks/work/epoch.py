@@ -14,6 +14,7 @@ from benchmarks.harness.cases import Work, WrongResult
 from benchmarks.harness.workloads import Sequences
 from benchmarks.work import steps
 from benchmarks.work.padded_batches import padded
+from benchmarks.work.reduced_checks import checked_at_reduced_shape
 from socialrec_jax.batch import Batch
 from socialrec_jax.runtime import background, parallel
 from socialrec_jax.shapes import Array
@@ -55,7 +56,7 @@ class _Training:
     call: Callable
     state: TrainState
     example: Batch
-    reference_loss: Array
+    reference_loss: Array | None
     costs: _Costs
 
     @property
@@ -99,7 +100,14 @@ def single_calls(workload: Sequences, optimisations: Optimisations) -> Work:
     A call makes its batches, sends them and learns them, one after the other. The prefetch thread
     must be off: it would make batches while another case is timed.
     """
-    training = _prepare(workload, optimisations)
+
+    def make(workload: Sequences, has_reference: bool) -> Work:
+        return _single_calls(_prepare(workload, optimisations, has_reference), optimisations)
+
+    return checked_at_reduced_shape(workload, make)
+
+
+def _single_calls(training: _Training, optimisations: Optimisations) -> Work:
     supply = training.supply(optimisations, _UNLIMITED)
     state, losses = training.call(training.state, next(supply))
     # The loss of the first step of the first call, before any parameter has changed.
@@ -118,7 +126,15 @@ def stretches(workload: Sequences, optimisations: Optimisations, num_steps: int)
 
     The prefetch thread, where it is on, starts and ends with its stretch.
     """
-    training = _prepare(workload, optimisations)
+
+    def make(workload: Sequences, has_reference: bool) -> Work:
+        training = _prepare(workload, optimisations, has_reference)
+        return _stretches(training, optimisations, num_steps)
+
+    return checked_at_reduced_shape(workload, make)
+
+
+def _stretches(training: _Training, optimisations: Optimisations, num_steps: int) -> Work:
     first_losses: list[np.ndarray] = []
 
     def call(carry):
@@ -130,17 +146,17 @@ def stretches(workload: Sequences, optimisations: Optimisations, num_steps: int)
             first_losses.append(losses[:1])
         return state, stretch + 1, losses
 
-    def check(carry) -> None:
+    def check(carry) -> str:
         state, num_stretches, losses = carry
-        expected, dtype = training.reference_loss, training.workload.dtype
-        steps.expect_loss(first_losses[0], expected, losses, dtype)
         if int(state.step) != num_stretches * num_steps:
             raise WrongResult(f"{num_stretches} stretches made {int(state.step)} steps")
+        expected, dtype = training.reference_loss, training.workload.dtype
+        return steps.expect_loss(first_losses[0], expected, losses, dtype)
 
     return training.work(num_steps, call=call, carry=(training.state, 0, None), check=check)
 
 
-def _prepare(workload: Sequences, optimisations: Optimisations) -> _Training:
+def _prepare(workload: Sequences, optimisations: Optimisations, has_reference: bool) -> _Training:
     workload = optimisations.apply(workload)
     source = workload.batches()
     # Padded or packed, an epoch has the same windows and the same number of steps.
@@ -150,7 +166,7 @@ def _prepare(workload: Sequences, optimisations: Optimisations) -> _Training:
     # The batch that the reference and the first timed step have in common.
     example = batches.at(0)
     state = trainer.init(example)
-    reference_loss = steps.reference_loss(trainer, state, example)
+    reference_loss = steps.reference_loss(trainer, state, example) if has_reference else None
     costs = _costs(workload, trainer, state, example)
     # On the device, batches are cut there, and the host sends indices.
     if optimisations.on_device:

@@ -32,9 +32,9 @@ def write_sequences(world: World, file: Path) -> None:
     )
 
 
-def write_tokens(file: Path, vocabulary: int) -> None:
-    """64 rows of 128 random tokens."""
-    tokens = np.random.default_rng(0).integers(0, vocabulary, (64, 128))
+def write_tokens(file: Path, vocabulary: int, row_length: int) -> None:
+    """64 rows of random tokens."""
+    tokens = np.random.default_rng(0).integers(0, vocabulary, (64, row_length))
     np.save(file, tokens.astype(np.int32))
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.harness.memory import peak_resident_bytes
 from benchmarks.work.ablations import behavior_alone
 from benchmarks.work.peer_graph import graph
+from benchmarks.work.search import search as exact_search
 from socialrec_jax.batch import TextBatch
 from socialrec_jax.config import Config, base
 from socialrec_jax.data.batching.training_batches import TrainingBatches
@@ -191,11 +192,28 @@ def _text_calls(rows: np.ndarray, batch: int, steps: int) -> list[TextBatch]:
     return [TextBatch(tokens=call, segments=np.ones_like(call)) for call in calls]
 
 
+def search(catalogue: str, k: int, repeats: int) -> dict:
+    """The best items of random users by the index that serves; the first search compiles."""
+    work = exact_search(catalogue, k)
+    lists = work.call(work.carry)
+    work.check(lists)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        # The lists come to the host, so each search is waited for.
+        work.call(work.carry)
+    seconds = (time.perf_counter() - start) / repeats
+    return {
+        "system": "socialrec_jax",
+        "users_per_second": {"float32": work.units_per_call / seconds},
+    }
+
+
 _TEXT_OPTIONS = dict.fromkeys(("width", "layers", "heads", "vocabulary", "batch", "steps"), int)
 _TASKS = {
     sequences: {"shop": Path, "width": int, "goal": float},
     text: {"tokens": Path, **_TEXT_OPTIONS},
     graph: {"file": Path, "width": int, "repeats": int},
+    search: {"catalogue": str, "k": int, "repeats": int},
 }
 
 

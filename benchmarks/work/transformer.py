@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work
-from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES
+from benchmarks.harness.workloads import EVENT_TYPES, SEQUENCES, Sequences
+from benchmarks.work.reduced_checks import checked_at_reduced_shape
 from benchmarks.work.steps import descend, num_events, training_work
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import ModelConfig
@@ -22,7 +23,10 @@ from socialrec_jax.shapes import Array
 
 def behavior(name: str) -> Work:
     """Forward and backward pass of the transformer on item vectors that are drawn at random."""
-    workload = SEQUENCES[name]
+    return checked_at_reduced_shape(SEQUENCES[name], _behavior)
+
+
+def _behavior(workload: Sequences, has_reference: bool) -> Work:
     config, width = workload.config().model, workload.width
     batch = jax.device_put(workload.batches().at(0))
     # Vectors of about unit length, as the model's own item vectors are.
@@ -30,7 +34,7 @@ def behavior(name: str) -> Work:
 
     model = BehaviorTransformer(config, EVENT_TYPES)
     params = jax.jit(model.init)(jax.random.key(0), batch, items)["params"]
-    expected = _reference_loss(config, params, batch, items)
+    expected = _reference_loss(config, params, batch, items) if has_reference else None
     call = descend(_loss_of(config, batch))
     carry = call(params, batch, items)
 

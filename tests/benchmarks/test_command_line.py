@@ -73,6 +73,26 @@ def test_compare_and_report_end_with_json(file, tmp_path, capsys):
     assert "<h1>Benchmarks</h1>" in out.read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--reference-device", "no such card"), "a <processor>, 2 cores"),
+        (("--price", "card"), "H100"),
+        (("--price", "card=cheap"), "cheap"),
+    ],
+)
+def test_a_device_or_price_that_cannot_be_read_is_a_usage_error(options, named, file, capsys):
+    assert exit_code("report", file, "--out", file.with_suffix(".html"), *options) == 64
+    assert named in capsys.readouterr().err
+
+
+def test_prices_may_be_given_several_times(file, capsys):
+    out = file.with_suffix(".html")
+    prices = ("--price", "another=1", "--price", "processor=3.6")
+    assert exit_code("report", file, "--out", out, *prices) == 0
+    assert "3.6 an hour" in out.read_text()
+
+
 def test_a_count_that_grew_fails_the_gate(file, tmp_path, capsys):
     grown = tmp_path / "grown.jsonl"
     grown.write_text(file.read_text().replace('"compilations": 3', '"compilations": 4'))

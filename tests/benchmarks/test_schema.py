@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.schema import OK, Row, Run, Writer, read
+from benchmarks.harness.schema import OK, Reference, Row, Run, Writer, read
 from socialrec_jax.errors import BadData, InputMissing
 
 RUN = Run(
@@ -74,8 +74,22 @@ def test_a_field_that_is_missing_is_named(file):
 
 
 def test_another_schema_version_is_named(file):
-    file.write_text(file.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    file.write_text(file.read_text().replace('"schema_version": 3', '"schema_version": 99'))
     with pytest.raises(BadData, match="99"):
+        read(file)
+
+
+def test_published_figures_are_fields_of_their_own(file):
+    published = dataclasses.asdict(Reference("n", 1.0, "tokens/s", "a card", "a paper"))
+    lines = file.read_text().splitlines()
+    row = json.loads(lines[1])
+    file.write_text("\n".join([lines[0], json.dumps(row | {"references": [published]})]) + "\n")
+    assert read(file).rows[0].references == [published]
+
+    without_source = {name: value for name, value in published.items() if name != "source"}
+    torn = json.dumps(row | {"references": [without_source]})
+    file.write_text("\n".join([lines[0], torn, lines[2]]) + "\n")
+    with pytest.raises(BadData, match="source"):
         read(file)
 
 
