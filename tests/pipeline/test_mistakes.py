@@ -13,7 +13,10 @@ import pytest
 from socialrec_jax.data.synthetic import write_tables
 from tests.workers import call, fresh_python
 
-TINY = ("--preset", "tiny", "--train.epochs", "1", "--train.evaluations", "1")
+TINY = (
+    *("--preset", "tiny", "--model.width", "16", "--model.num-layers", "1"),
+    *("--train.epochs", "1", "--train.evaluations", "1"),
+)
 
 
 def fails(code: int, *arguments) -> str:
