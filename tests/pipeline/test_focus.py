@@ -25,7 +25,7 @@ from socialrec_jax.runtime.run import RunDirectory
 
 
 @pytest.fixture(scope="module")
-def focused(tmp_path_factory) -> tuple[RunDirectory, World]:
+def focused(tmp_path_factory, short_ranker_training) -> tuple[RunDirectory, World]:
     """A small finished run on what is bought, without texts and friends."""
     folder = tmp_path_factory.mktemp("focus")
     write_tables(folder / "shop", num_users=300, num_items=100, events_per_user=12, seed=2)

@@ -40,7 +40,7 @@ def shop(folder: Path, header: str, *lines: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, short_ranker_training):
     folder = tmp_path_factory.mktemp("mistakes")
     write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
     for table in ("items", "social"):  # a run without texts and friends is sooner there
