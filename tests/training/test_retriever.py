@@ -25,7 +25,7 @@ def trained(world, negatives: int, steps: int = 400, **settings):
     config = Config(
         model=ModelConfig(width=32, history_length=8, dropout=0.1, **settings),
         train=TrainConfig(
-            tokens_per_step=512, learning_rate=1e-2, negatives=negatives, ema_decay=0.9
+            tokens_per_step=256, learning_rate=1e-2, negatives=negatives, ema_decay=0.9
         ),
     )
     batches, model = (
