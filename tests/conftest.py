@@ -83,7 +83,7 @@ def pytest_sessionfinish(session):
 def compile_time(request):
     """Most programs of tests run for milliseconds, and optimising them takes seconds.
 
-    Files marked `optimized` run theirs for longer than it takes to optimise them.
+    The programs of files marked `optimized` run for longer than it takes to optimise them.
     """
     is_optimized = request.node.get_closest_marker("optimized") is not None
     jax.config.update("jax_disable_most_optimizations", not is_optimized)
