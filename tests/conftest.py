@@ -2,7 +2,7 @@
 sees one CPU device.
 
 Programs that one test process compiles serve all others through one cache. The cache is deleted at
-the end of the session.
+the end of the session. XLA optimises only the programs of test files that run them for long.
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Without optimisation, XLA's fusion emitters give LLVM far more code to compile than those before.
+# Test processes fill the cores, so a program is not split to be compiled by several threads.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
+)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
@@ -68,6 +77,16 @@ def pytest_sessionfinish(session):
     known = json.loads(_DURATIONS_FILE.read_text()) | measured
     existing = {file: known[file] for file in sorted(known) if (_ROOT / file).exists()}
     _DURATIONS_FILE.write_text(json.dumps(existing, indent=1) + "\n")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_time(request):
+    """Most programs of tests run for milliseconds, and optimising them takes seconds.
+
+    The programs of files marked `optimized` run for longer than it takes to optimise them.
+    """
+    is_optimized = request.node.get_closest_marker("optimized") is not None
+    jax.config.update("jax_disable_most_optimizations", not is_optimized)
 
 
 @pytest.fixture

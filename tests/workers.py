@@ -93,7 +93,8 @@ class Process:
         receiver, sender = _CONTEXT.Pipe(duplex=False)
         errors, self._errors = tempfile.mkstemp(prefix="errors-")
         os.close(errors)
-        arguments = (sender, self._errors, words, devices, environment)
+        settings = _jax_settings(devices, environment)
+        arguments = (sender, self._errors, words, settings, environment)
         self._process = _CONTEXT.Process(target=_child, args=arguments, daemon=True)
         self._process.start()
         sender.close()
@@ -120,17 +121,30 @@ class Process:
         return Ended(self._process.exitcode or 0, output, errors)
 
 
+def _jax_settings(devices: int, environment: dict[str, str]) -> dict[str, int | bool]:
+    """JAX's settings in a new process. It has imported JAX already, which reads variables once."""
+    return {
+        "jax_num_cpu_devices": devices,
+        "jax_log_compiles": environment.get("JAX_LOG_COMPILES") == "1",
+        # Programs are compiled as in the process that starts this one.
+        "jax_disable_most_optimizations": jax.config.read("jax_disable_most_optimizations"),
+    }
+
+
 def _child(
-    output: Connection, errors: str, words: list[str], devices: int, environment: dict[str, str]
+    output: Connection,
+    errors: str,
+    words: list[str],
+    settings: dict[str, int | bool],
+    environment: dict[str, str],
 ) -> None:
     """The forked process: redirect the standard streams, then do as `python WORDS` would."""
     os.dup2(output.fileno(), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND), 2)
     os.environ.update(environment)
     os.chdir(ROOT)
-    if environment.get("JAX_LOG_COMPILES") == "1":
-        jax.config.update("jax_log_compiles", True)
-    jax.config.update("jax_num_cpu_devices", devices)
+    for name, value in settings.items():
+        jax.config.update(name, value)
 
     option, *rest = words
     if option == "-m":

@@ -23,7 +23,7 @@ def untrained_engine(folder, **settings):
     """(World, Engine, params) of a model with random parameters."""
     world = random_world(folder)
     config = Config(
-        model=ModelConfig(width=16, num_heads=2, history_length=16, dropout=0.3, **settings)
+        model=ModelConfig(width=16, num_layers=1, history_length=16, dropout=0.3, **settings)
     )
     model = RecommenderModel(config.model, world.num_items, 2)
     batch = TrainingBatches(
@@ -50,7 +50,8 @@ def test_training_equals_serving(tmp_path, request_time):
     )
     batch = batches.at(0)
     owners = world.events.owners[batches.indices(0).sources]
-    trained = np.asarray(engine.model.bind({"params": params}).encode_users(batch))
+    encode = jax.jit(lambda batch: engine.model.bind({"params": params}).encode_users(batch))
+    trained = np.asarray(encode(batch))
     on = batch.segments > 0
     rows = [
         start + list(world.events.items[start:end]).index(item)

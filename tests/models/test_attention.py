@@ -91,7 +91,7 @@ def bucket_by_loop(distance: int, num_buckets: int) -> int:
 def attend_by_loops(query, key, value, context: AttentionContext) -> np.ndarray:
     """One query, head and key at a time, in double precision."""
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
-    segments, bias = np.asarray(context.segments), context.bias
+    segments, bias = jax.tree.map(np.asarray, (context.segments, context.bias))
     out = np.zeros_like(value)
     for b, t, h in np.ndindex(B, T, H):
         keys = [s for s in range(t + 1) if segments[b, s] == segments[b, t]]

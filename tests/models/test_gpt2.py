@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def params():
-    initial = GPT2(SIZES).init(jax.random.key(0), TOKENS, WHOLE)["params"]
+    initial = jax.jit(GPT2(SIZES).init)(jax.random.key(0), TOKENS, WHOLE)["params"]
     perturbation = np.random.default_rng(1)  # so that no bias is zero and no scale one
     return jax.tree.map(
         lambda leaf: np.asarray(leaf + perturbation.normal(0, 0.1, leaf.shape), np.float32), initial
@@ -45,9 +47,10 @@ def folder(tmp_path, params, tokenizer):
     return tmp_path / "model"
 
 
-def logits(sizes: GPT2Sizes, params: dict) -> np.ndarray:
+@functools.partial(jax.jit, static_argnums=0)
+def logits(sizes: GPT2Sizes, params: dict) -> jax.Array:
     model = GPT2(sizes).bind({"params": params})
-    return np.asarray(model.logits(model(TOKENS, WHOLE)))
+    return model.logits(model(TOKENS, WHOLE))
 
 
 def torch_logits(model) -> np.ndarray:
@@ -104,8 +107,10 @@ def test_packed_equals_alone(params):
 def test_the_past_does_not_see_the_future(params):
     changed = TOKENS.copy()
     changed[:, 10:] = (changed[:, 10:] + 1) % 300
-    model = GPT2(SIZES).bind({"params": params})
-    before, after = np.asarray(model(TOKENS, WHOLE)), np.asarray(model(changed, WHOLE))
+    model = jax.jit(GPT2(SIZES).apply)
+    before, after = (
+        np.asarray(model({"params": params}, tokens, WHOLE)) for tokens in (TOKENS, changed)
+    )
     np.testing.assert_array_equal(before[:, :10], after[:, :10])
     assert np.abs(before[:, 10:] - after[:, 10:]).max() > 1e-3
 

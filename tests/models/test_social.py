@@ -36,7 +36,7 @@ def graph_from(
 def gcn(name: str, graph, seed: int = 0):
     """(module, params away from their start)."""
     module = SocialGCN(D, AGGREGATORS[name])
-    params = module.init(jax.random.key(seed), graph)
+    params = jax.jit(module.init)(jax.random.key(seed), graph)
     return module, jax.tree.map(
         lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params
     )
@@ -78,14 +78,15 @@ def test_padding_absent_edges_and_numbering_change_nothing(name):
     rng = np.random.default_rng(0)
     graph = graph_from(rng)
     module, params = gcn(name, graph)
-    plain = module.apply(params, graph)
+    apply = jax.jit(module.apply)
+    plain = apply(params, graph)
     padded = jraph.pad_with_graphs(graph, 20, 60, 3)
-    np.testing.assert_allclose(module.apply(params, padded)[:12], plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(apply(params, padded)[:12], plain, rtol=1e-5, atol=1e-6)
     real = graph.edges > 0
     fewer = graph._replace(
         edges=graph.edges[real], senders=graph.senders[real], receivers=graph.receivers[real]
     )
-    np.testing.assert_allclose(module.apply(params, fewer), plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(apply(params, fewer), plain, rtol=1e-5, atol=1e-6)
     number = rng.permutation(12)
     order = np.argsort(number[graph.receivers], kind="stable")
     moved = graph._replace(
@@ -94,7 +95,7 @@ def test_padding_absent_edges_and_numbering_change_nothing(name):
         senders=number[graph.senders][order],
         receivers=number[graph.receivers][order],
     )
-    np.testing.assert_allclose(module.apply(params, moved)[number], plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(apply(params, moved)[number], plain, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)
@@ -109,7 +110,8 @@ def test_nodes_without_edges_and_zero_nodes_have_finite_gradients(name):
     def total(params, nodes):
         return jnp.sum(jnp.square(module.apply(params, graph._replace(nodes=nodes))))
 
-    value, gradients = jax.value_and_grad(total, (0, 1))(params, jnp.asarray(graph.nodes))
+    value_and_gradients = jax.jit(jax.value_and_grad(total, (0, 1)))
+    value, gradients = value_and_gradients(params, jnp.asarray(graph.nodes))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradients)))
 
 
@@ -145,14 +147,13 @@ def test_what_is_absent_is_not_read():
     trees.edges[0] = 0
     items = rng.normal(size=(*trees.items.shape, D)).astype(np.float32)
     module = SocialState(30, D, AGGREGATORS["sum"], dropout=0.0)
-    params = module.init(jax.random.key(0), trees, items, None)
-    assert not np.asarray(module.apply(params, trees, items, None)).any(), (
-        "a closed gate adds nothing"
-    )
+    apply = jax.jit(module.apply)
+    params = jax.jit(module.init)(jax.random.key(0), trees, items, None)
+    assert not np.asarray(apply(params, trees, items, None)).any(), "a closed gate adds nothing"
     params = jax.tree.map(lambda p: p + 0.5, params)
-    state = np.asarray(module.apply(params, trees, items, None))
+    state = np.asarray(apply(params, trees, items, None))
     assert not state[0].any(), "users without friends get zeros"
     assert np.abs(state[1:]).min(axis=1).max() > 0
     other = np.where(trees.exists[..., None], items, 99.0).astype(np.float32)
     older = trees.replace(ages=np.where(trees.exists, trees.ages, 7))
-    np.testing.assert_allclose(module.apply(params, older, other, None), state, rtol=1e-5)
+    np.testing.assert_allclose(apply(params, older, other, None), state, rtol=1e-5)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from socialrec_jax.config import tiny
+from socialrec_jax.config import Config, ModelConfig, TrainConfig
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import BEFORE_TEST, NOW, TEST, World
 from socialrec_jax.errors import UsageError
@@ -25,16 +25,18 @@ from socialrec_jax.runtime.run import RunDirectory
 
 
 @pytest.fixture(scope="module")
-def focused(tmp_path_factory) -> tuple[RunDirectory, World]:
-    """A small finished run on what is bought, without texts."""
+def focused(tmp_path_factory, short_ranker_training) -> tuple[RunDirectory, World]:
+    """A small finished run on what is bought, without texts and friends."""
     folder = tmp_path_factory.mktemp("focus")
     write_tables(folder / "shop", num_users=300, num_items=100, events_per_user=12, seed=2)
-    (folder / "shop" / "items.parquet").unlink()
+    for table in ("items", "social"):
+        (folder / "shop" / f"{table}.parquet").unlink()
     run = RunDirectory(folder / "run")
-    config = tiny()
-    train = dataclasses.replace(config.train, focus=("buy",), epochs=2, evaluations=2)
+    config = Config(
+        model=ModelConfig(width=16, num_layers=1),
+        train=TrainConfig(focus=("buy",), epochs=2, evaluations=2),
+    )
     with run.lock():
-        config = dataclasses.replace(config, train=train)
         world = open_world(run, folder / "shop", config)
         config = write_auto_config(run, config, world)
         none = np.zeros((world.num_items, 0), np.float32)

@@ -13,7 +13,10 @@ import pytest
 from socialrec_jax.data.synthetic import write_tables
 from tests.workers import call, fresh_python
 
-TINY = ("--preset", "tiny", "--train.epochs", "1", "--train.evaluations", "1")
+TINY = (
+    *("--preset", "tiny", "--model.width", "16", "--model.num-layers", "1"),
+    *("--train.epochs", "1", "--train.evaluations", "1"),
+)
 
 
 def fails(code: int, *arguments) -> str:
@@ -37,7 +40,7 @@ def shop(folder: Path, header: str, *lines: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, short_ranker_training):
     folder = tmp_path_factory.mktemp("mistakes")
     write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
     for table in ("items", "social"):  # a run without texts and friends is sooner there

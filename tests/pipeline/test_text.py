@@ -18,6 +18,7 @@ from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import loop
 from socialrec_jax.training.auto_config import auto_text_config
+from tests.worlds import random_world
 
 CONFIG = Config(
     text=TextConfig(
@@ -27,14 +28,17 @@ CONFIG = Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch):
-    monkeypatch.setattr(text, "_TOKENS_PER_STEP", 128)
+@pytest.fixture(scope="module", autouse=True)
+def small_steps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_TOKENS_PER_STEP", 128)
+        yield
 
 
-@pytest.fixture
-def shop(world):
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
     """A World of red, blue and green lamps and shoes; every eighth product has no text."""
+    world = random_world(tmp_path_factory.mktemp("world"))
     words = [
         f"{('red', 'blue', 'green')[i % 3]} {('lamp', 'shoe')[i % 2]}"
         for i in range(world.num_items)
@@ -45,14 +49,20 @@ def shop(world):
     )
 
 
+@pytest.fixture(scope="module")
+def trained(shop, tmp_path_factory) -> tuple[RunDirectory, np.ndarray]:
+    """A run whose text stage is finished, and its vectors."""
+    run = RunDirectory(tmp_path_factory.mktemp("trained") / "run")
+    return run, item_features(run, shop, CONFIG)
+
+
 def losses(run: RunDirectory) -> list[float]:
     lines = map(json.loads, run.metrics.read_text().splitlines())
     return [line["loss"] for line in lines if line["stage"] == "text"]
 
 
-def test_training_lowers_the_loss_and_happens_once(shop, tmp_path, monkeypatch):
-    run = RunDirectory(tmp_path / "run")
-    vectors = item_features(run, shop, CONFIG)
+def test_training_lowers_the_loss_and_happens_once(shop, trained, monkeypatch):
+    run, vectors = trained
     assert vectors.shape == (40, 6)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.arange(40) % 8 != 7, atol=1e-5)
@@ -61,14 +71,13 @@ def test_training_lowers_the_loss_and_happens_once(shop, tmp_path, monkeypatch):
     np.testing.assert_array_equal(item_features(run, shop, CONFIG), vectors)
 
 
-def test_an_interrupted_stage_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
-    whole, broken = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "broken")
-    expected = item_features(whole, shop, CONFIG)
+def test_an_interrupted_stage_ends_as_one_that_was_not(shop, trained, tmp_path, monkeypatch):
+    whole, expected = trained
+    broken = RunDirectory(tmp_path / "broken")
     monkeypatch.setattr(loop, "SignalWatch", SignalAtOnce)
     with pytest.raises(loop.Stopped):
         item_features(broken, shop, CONFIG)
     monkeypatch.undo()
-    monkeypatch.setattr(text, "_TOKENS_PER_STEP", 128)
     np.testing.assert_array_equal(item_features(broken, shop, CONFIG), expected)
     assert losses(broken) == losses(whole)
 
@@ -95,9 +104,8 @@ def test_other_texts_make_other_vectors_in_the_same_place(shop, tmp_path):
     assert np.linalg.norm(after[7]) > 0.99
 
 
-def test_a_pretrained_model_is_taken_as_it_is_or_trained_on(shop, tmp_path):
-    first = RunDirectory(tmp_path / "first")
-    vectors = item_features(first, shop, CONFIG)
+def test_a_pretrained_model_is_taken_as_it_is_or_trained_on(shop, trained, tmp_path):
+    first, vectors = trained
     folder = str(first.text)
     as_it_is = dataclasses.replace(
         CONFIG, text=TextConfig(pretrained=folder, epochs=0, vector_width=6)
@@ -124,10 +132,8 @@ def test_fixed_vectors_are_further_columns(shop, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(np.delete(both, 3, 0)[:, 6:], axis=1), 1, atol=1e-5)
 
 
-def test_a_kept_encoder_gives_known_texts_their_vectors(shop, tmp_path):
-    run = RunDirectory(tmp_path / "run")
-    short = dataclasses.replace(CONFIG, text=dataclasses.replace(CONFIG.text, epochs=2))
-    vectors = item_features(run, shop, short)
+def test_a_kept_encoder_gives_known_texts_their_vectors(shop, trained):
+    run, vectors = trained
     texts = product_texts(shop.items)
     encoder = TextEncoder.load(run.text)
     np.testing.assert_allclose(encoder.encode(texts), vectors, atol=1e-5)

@@ -33,28 +33,23 @@ def uninterrupted(tmp_path_factory):
 
 def test_ten_kills_change_no_bit(uninterrupted, tmp_path):
     delays = random.Random(0)
-    kills = 0
-    for _ in range(14):
+    for kill in range(10):
         worker = start(tmp_path)
-        if worker.output.readline().startswith("parameters"):
-            break
+        line = worker.output.readline()
         time.sleep(delays.uniform(0.0, 0.25))
-        if not worker.is_running():
-            break
+        is_training = worker.is_running() and not line.startswith("parameters")
+        assert is_training, f"the run ended after {kill} kills: give it more steps"
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-        kills += 1
-    assert kills >= 10, f"the run ended after {kills} kills: give it more steps"
     assert finish(start(tmp_path)) == uninterrupted
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_leaves_and_goes_on(uninterrupted, tmp_path, signum):
-    worker = start(tmp_path)
-    worker.output.readline()
-    worker.send_signal(signum)
-    ended = worker.wait(timeout=60)  # shorter than for a worker that hangs: it must stop soon
-    assert ended.code == 1
-    assert "Stopped" in ended.errors
-    assert "after saving" in ended.errors
+def test_a_signal_saves_leaves_and_goes_on(uninterrupted, tmp_path):
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        worker = start(tmp_path)
+        worker.output.readline()
+        worker.send_signal(signum)
+        ended = worker.wait(timeout=60)  # shorter than for a worker that hangs: it must stop soon
+        assert ended.code == 1
+        assert f"Stopped: stopped by {signum.name} after saving" in ended.errors
     assert finish(start(tmp_path)) == uninterrupted

@@ -17,13 +17,15 @@ from socialrec_jax.runtime import parallel
 from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import copying_world, cyclic_world
 
+pytestmark = pytest.mark.optimized
+
 
 def trained(world, negatives: int, steps: int = 400, **settings):
     """(state, config, model, compilations) after some steps of 4 a call."""
     config = Config(
-        model=ModelConfig(width=32, num_heads=2, history_length=8, dropout=0.1, **settings),
+        model=ModelConfig(width=32, history_length=8, dropout=0.1, **settings),
         train=TrainConfig(
-            tokens_per_step=512, learning_rate=1e-2, negatives=negatives, ema_decay=0.9
+            tokens_per_step=256, learning_rate=1e-2, negatives=negatives, ema_decay=0.9
         ),
     )
     batches, model = (
@@ -66,7 +68,8 @@ def test_what_friends_do_is_learnt_from_friends(tmp_path):
     world = copying_world(tmp_path)
     found = {}
     for queries_per_row in (0, 2):
-        state, config, model, more_compilations = trained(world, 0, social_queries=queries_per_row)
+        settings = {"num_layers": 1, "social_queries": queries_per_row}
+        state, config, model, more_compilations = trained(world, 0, **settings)
         assert more_compilations == 0
         queries = protocol.held_out(world, TEST)
         followers = queries.part(np.flatnonzero(queries.users >= 300))
