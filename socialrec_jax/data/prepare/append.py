@@ -89,6 +89,10 @@ def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Pa
     files = files_of(tables)
     with ThreadPoolExecutor(1) as pool:  # hashes are taken while the engine reads
         described = pool.submit(lambda: [manifests.describe(file, root) for file in files])
+        # a lookup waits for what is being sorted
+        if deleted.digest is None:
+            pool.submit(known.user_ids.sort_for_lookup)
+            pool.submit(known.items.ids.sort_for_lookup)
         if manifests.is_same(out, root, files, settings, described):
             return World.open(out)
 
@@ -150,23 +154,28 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
     items = merge.numbers_of(known.items.ids, added.items.ids)
     user_ids = merge.extend_ids(known.user_ids, added.user_ids, users)
 
-    # Events and friends are merged when both sides have the same numbers.
-    event_types, types = _merge_types(known.event_types, added.event_types)
-    added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
-    events = merge.merge_events(known.events, added_events)
-    friends = merge.renumber_friends(added.friends, users, len(user_ids))
-    return World(
-        path=folder,
-        manifest={"event_types": event_types},
-        user_ids=user_ids,
-        events=events,
-        event_splits=split_events(events, known.manifest["split"], config),
-        friends=merge.merge_friends(known.friends, friends),
-        items=merge.merge_items(known.items, added.items, items, added.availability_known),
-        attributes=merge.merge_attributes(
-            known.attributes, added.attributes, users, known.num_users
-        ),
-    )
+    # Items and attributes are copied while events and friends are: numpy needs no lock for that.
+    with ThreadPoolExecutor(1) as pool:
+        texts = pool.submit(
+            merge.merge_items, known.items, added.items, items, added.availability_known
+        )
+        attributes = pool.submit(
+            merge.merge_attributes, known.attributes, added.attributes, users, known.num_users
+        )
+        event_types, types = _merge_types(known.event_types, added.event_types)
+        added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
+        events = merge.merge_events(known.events, added_events)
+        friends = merge.renumber_friends(added.friends, users, len(user_ids))
+        return World(
+            path=folder,
+            manifest={"event_types": event_types},
+            user_ids=user_ids,
+            events=events,
+            event_splits=split_events(events, known.manifest["split"], config),
+            friends=merge.merge_friends(known.friends, friends),
+            items=texts.result(),
+            attributes=attributes.result(),
+        )
 
 
 def _merge_types(known: list[str], added: list[str]) -> tuple[list[str], np.ndarray]:

@@ -38,7 +38,10 @@ def reject_all(
 
     # a generator: a file is walked for its lines only while they are written
     rejects = (
-        reject for table, parts in staged.items() for reject in find_rejects(engine, table, parts)
+        reject
+        for table, parts in staged.items()
+        if counts[table] or counts.get(f"repeated_{table}")
+        for reject in find_rejects(engine, table, parts)
     )
     engine.write_rejects(rejects, path)
     return counts

@@ -15,6 +15,7 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.duckdb import files, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
     FILE_ERRORS,
+    count_rows,
     fetch_strings,
     name,
     text,
@@ -42,15 +43,19 @@ def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngi
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
     database, spill = folder / "scratch.duckdb", folder / "spill"
     size = sum(file.stat().st_size for file in files)
-    con = duckdb.connect(":memory:" if size < IN_MEMORY_BYTES else str(database))
+    place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
+    settings = {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
+    if size < ONE_THREAD_BYTES:
+        settings["threads"] = "1"
+    con = duckdb.connect(place, config=settings)
     try:
-        if size < ONE_THREAD_BYTES:
-            con.execute("SET threads=1")
-        con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
         # ties in time keep the order of the file
-        con.execute("SET preserve_insertion_order=true; SET TimeZone='UTC'")
-        con.execute("SET enable_progress_bar=false")
-        con.execute("PRAGMA disable_checkpoint_on_shutdown")  # the database is thrown away
+        con.execute(
+            """
+            SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false;
+            PRAGMA disable_checkpoint_on_shutdown
+            """
+        )  # the database is thrown away, so nothing is written at the end
         yield DuckDBEngine(con)
     finally:
         con.close()
@@ -101,7 +106,12 @@ class DuckDBEngine(Engine):
         return [BadRow(row, reasons[bad][0], raw, reasons[bad][1]) for row, bad, raw in rows]
 
     def reject_repeats(self, table: str, key: str) -> int:
-        first = f"SELECT min(rowid) FROM {table}_rows WHERE bad IS NULL GROUP BY {key}"
+        good = f"FROM {table}_rows WHERE bad IS NULL"
+        repeated = self.con.execute(f"SELECT count(*) - count(DISTINCT {key}) {good}")
+        # to mark rows takes several times as long as to count them
+        if not repeated.fetchall()[0][0]:
+            return 0
+        first = f"SELECT min(rowid) {good} GROUP BY {key}"
         reason = "repeats an earlier row, the first is kept"
         repeats = Check(key, key, f"rowid NOT IN ({first})", reason)
         return reject(self.con, self.staged[table], repeats)
@@ -129,8 +139,11 @@ class DuckDBEngine(Engine):
             tables.number_by_md5(self.con)
         else:
             tables.number_by_first_row(self.con)
-        user_ids = fetch_strings(self.con, "user_ids", "id")
-        return user_ids, fetch_strings(self.con, "item_ids", "id")
+        users, items = (self._numbered_ids(table) for table in ("user_ids", "item_ids"))
+        return users, items
+
+    def _numbered_ids(self, table: str) -> Strings:
+        return fetch_strings(self.con, table, "id", count_rows(self.con, table))
 
     def event_types(self) -> list[str]:
         return tables.number_event_types(self.con)

@@ -23,7 +23,7 @@ from socialrec_jax.data.prepare.engines.duckdb.files import (
     derived_sql,
     relation,
 )
-from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, count_rows, name
+from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import Part, UnparsedRecord
 from socialrec_jax.data.prepare.readers import Source, readable
@@ -175,19 +175,19 @@ def _insert(
     )
     staged.reasons.extend((check.column, check.reason) for check in checks)
 
-    table = f"{staged.table}_rows"
-    first_row = count_rows(con, table)
+    first_row = staged.parts[-1].end_row if staged.parts else 0
     # what DuckDB rejected of the file before is not part of this one
-    con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    con.execute(
+    if source.kind != "parquet":
+        con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+    inserted = con.execute(
         f"""
-        INSERT INTO {table}
+        INSERT INTO {staged.table}_rows
         SELECT {", ".join(selected)}, bad,
             CASE bad WHEN {BROKEN_LINE} THEN {_shortened(name(BROKEN))} {raw_values} END
         FROM {checked}
         """
-    )
-    return Part(source, first_row, count_rows(con, table), _unparsed(con, source))
+    ).fetchall()[0][0]
+    return Part(source, first_row, first_row + inserted, _unparsed(con, source))
 
 
 def _checked_relation(

@@ -13,7 +13,7 @@ import numpy as np
 
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
-from socialrec_jax.data.prepare.engines.duckdb.sql import fetch, fetch_strings, name
+from socialrec_jax.data.prepare.engines.duckdb.sql import count_rows, fetch, fetch_strings, name
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
 
@@ -25,6 +25,14 @@ def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """View `timed_events`; see `Engine.fill_times`. Only users with a gap are sorted for it."""
     counts = con.execute("SELECT count(*) FILTER (time IS NULL), count(time) FROM events")
     unknown, known = counts.fetchall()[0]
+    if not unknown:
+        con.execute("CREATE VIEW timed_events AS FROM events")
+    else:
+        _fill_times_of_users(con)
+    return unknown, known
+
+
+def _fill_times_of_users(con: duckdb.DuckDBPyConnection) -> None:
     # a window over users whose times are all known would only cost a sort
     filled = """coalesce(
         last_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
@@ -42,7 +50,6 @@ def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
         FROM events SEMI JOIN untimed_users USING (user)
         """
     )
-    return unknown, known
 
 
 def number_by_md5(con: duckdb.DuckDBPyConnection) -> None:
@@ -151,10 +158,10 @@ def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> tuple[Items, np.ndarr
     rows = fetch(con, "sorted_items", price=np.float32, **flags)
     columns = Items(
         ids=ids,
-        titles=fetch_strings(con, "sorted_items", "title"),
-        descriptions=fetch_strings(con, "sorted_items", "description"),
-        tags=fetch_strings(con, "sorted_items", "tags"),
-        categories=fetch_strings(con, "sorted_items", "category"),
+        titles=fetch_strings(con, "sorted_items", "title", len(ids)),
+        descriptions=fetch_strings(con, "sorted_items", "description", len(ids)),
+        tags=fetch_strings(con, "sorted_items", "tags", len(ids)),
+        categories=fetch_strings(con, "sorted_items", "category", len(ids)),
         prices=rows["price"],
         available=rows["available"],
         vectors=_vectors(con, len(ids)),
@@ -188,8 +195,9 @@ def attributes(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str
         ORDER BY number
         """
     )
+    size = count_rows(con, "sorted_users")
     return {
-        attribute: fetch_strings(con, "sorted_users", name("extra " + attribute))
+        attribute: fetch_strings(con, "sorted_users", name("extra " + attribute), size)
         for attribute in names
     }
 
