@@ -33,6 +33,7 @@ from socialrec_jax.data.prepare.build import (
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError
 
@@ -118,7 +119,7 @@ def _build(
 ) -> World:
     # deletions first: who is deleted and occurs in the new tables is a newcomer
     remaining = _delete(known, deleted)
-    with open_engine(folder, files_of(tables)) as engine:
+    with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         added = read_columns(engine, tables, config, folder)
 
     merged = _merge(remaining, added, config, folder)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from socialrec_jax.data.prepare.readers import (
     KINDS,
     Constant,
     Derived,
-    FirstNumber,
     FlaggedColumns,
     Replaced,
     Source,
@@ -191,14 +190,8 @@ def _amazon(folder: Path) -> Tables:
         if has_item and has_user:
             tables.setdefault("events", []).append(source)
         elif has_item and "title" in keys:
-            tables.setdefault("items", []).append(_metadata(source, keys))
+            tables.setdefault("items", []).append(source)
     return tables
-
-
-def _metadata(source: Source, keys: Iterable[str]) -> Source:
-    """Prices come as "$12.99", "from 12.99" or prose."""
-    derived = {"price": FirstNumber("price")} if "price" in keys else {}
-    return dataclasses.replace(source, derived=derived)
 
 
 def _json_files(folder: Path) -> list[Source]:

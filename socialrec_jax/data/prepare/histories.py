@@ -23,6 +23,7 @@ from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
 from socialrec_jax.data.prepare.rejects import check_share
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -40,7 +41,10 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
     files = [source.path for source in sources]
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_engine(Path(folder), files, Rules.of(config)) as engine,
+    ):
         parts = engine.stage("events", sources)
         check_share(engine, "events", parts, config.max_bad_share)
         check_has_times(*engine.fill_times())

@@ -21,6 +21,7 @@ from socialrec_jax.data.prepare.build import (
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import World, check_format
 from socialrec_jax.errors import BadData
 
@@ -61,7 +62,7 @@ def _check_absent(out: Path, source: Path) -> None:
 
 
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
-    with open_engine(folder, files_of(tables)) as engine:
+    with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         columns = read_columns(engine, tables, config, folder)
 
     splits = split_events(columns.events, split, config)

@@ -12,7 +12,7 @@ import gzip
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import zstandard
 
@@ -34,6 +34,11 @@ class Constant:
     """The same value in every row."""
 
     value: str
+    columns_used: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def shown(self) -> str:
+        return repr(self.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +49,39 @@ class Replaced:
     old: str
     new: str
 
+    @property
+    def columns_used(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def shown(self) -> str:
+        return self.column
+
 
 @dataclasses.dataclass(frozen=True)
 class FlaggedColumns:
     """The names of those columns that hold 1, separated by `|`."""
 
-    columns: tuple[str, ...]
+    columns_used: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        return f"{len(self.columns_used)} flags"
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstNumber:
-    """The first number within a column's text, without its thousands separators; blank if none."""
+class Joined:
+    """The texts of some columns, such as a date and the time of the day."""
 
-    column: str
+    columns_used: tuple[str, ...]
+    separator: str
+
+    @property
+    def shown(self) -> str:
+        return "+".join(self.columns_used)
 
 
-Derived = Constant | Replaced | FlaggedColumns | FirstNumber
+Derived = Constant | Replaced | FlaggedColumns | Joined
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,6 +98,14 @@ class Source:
     has_header: bool = True
     derived: Mapping[str, Derived] = dataclasses.field(default_factory=dict)
     """Field name -> how it is made of the file's columns, where a synonym is not enough."""
+    partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    """Column -> its value in all rows, from folders such as `date=2024-01-01`."""
+    copy: Path | None = None
+    """The same lines in a form that every engine reads; None: the file itself has it."""
+
+    @property
+    def content(self) -> Path:
+        return self.copy or self.path
 
 
 def source_of(path: Path) -> Source | None:

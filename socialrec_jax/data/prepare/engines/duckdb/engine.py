@@ -29,6 +29,7 @@ from socialrec_jax.data.prepare.engines.duckdb.staging import (
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
 from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
@@ -39,7 +40,9 @@ ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer tha
 
 
 @contextlib.contextmanager
-def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngine]:
+def open_duckdb(
+    folder: Path, files: Iterable[Path] = (), rules: Rules | None = None
+) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
     database, spill = folder / "scratch.duckdb", folder / "spill"
     size = sum(file.stat().st_size for file in files)
@@ -56,7 +59,7 @@ def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngi
             PRAGMA disable_checkpoint_on_shutdown
             """
         )  # the database is thrown away, so nothing is written at the end
-        yield DuckDBEngine(con)
+        yield DuckDBEngine(con, rules or Rules())
     finally:
         con.close()
         for file in (database, database.with_suffix(".duckdb.wal")):
@@ -67,8 +70,8 @@ def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngi
 class DuckDBEngine(Engine):
     """See `Engine`, which documents each method."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection):
-        self.con = con
+    def __init__(self, con: duckdb.DuckDBPyConnection, rules: Rules):
+        self.con, self.rules = con, rules
         self.staged: dict[str, StagedTable] = {}
 
     def columns_of(self, source: Source) -> dict[str, str]:
@@ -82,7 +85,7 @@ class DuckDBEngine(Engine):
             return [value for (value,) in values.fetchall()]
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
-        self.staged[table] = stage(self.con, table, sources)
+        self.staged[table] = stage(self.con, table, sources, self.rules)
         return self.staged[table].parts
 
     def count_rows(self, table: str) -> tuple[int, int]:

@@ -10,6 +10,8 @@ import numpy as np
 from socialrec_jax.data.columns import Strings
 
 FILE_ERRORS = (duckdb.InvalidInputException, duckdb.IOException)  # what DuckDB says of a bad file
+# begins the names of columns that are not the file's: no header may hold it
+INTERNAL = "\x01"
 SLICE = 2_000_000  # rows fetched at a time
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
+from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
 from socialrec_jax.data.prepare.engines.duckdb.sql import count_rows, fetch, fetch_strings, name
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
@@ -23,7 +24,7 @@ _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src
 
 def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """View `timed_events`; see `Engine.fill_times`. Only users with a gap are sorted for it."""
-    counts = con.execute("SELECT count(*) FILTER (time IS NULL), count(time) FROM events")
+    counts = con.execute("SELECT count(*) FILTER (stamp IS NULL), count(stamp) FROM events")
     unknown, known = counts.fetchall()[0]
     if not unknown:
         con.execute("CREATE VIEW timed_events AS FROM events")
@@ -35,15 +36,17 @@ def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 def _fill_times_of_users(con: duckdb.DuckDBPyConnection) -> None:
     # a window over users whose times are all known would only cost a sort
     filled = """coalesce(
-        last_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
-        first_value(time IGNORE NULLS) OVER (
+        last_value(stamp IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
+        first_value(stamp IGNORE NULLS) OVER (
             PARTITION BY user ORDER BY row ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING),
-        (SELECT min(time) FROM events))"""
-    con.execute("CREATE TABLE untimed_users AS SELECT DISTINCT user FROM events WHERE time IS NULL")
+        (SELECT min(stamp) FROM events)) AS stamp"""
+    con.execute(
+        "CREATE TABLE untimed_users AS SELECT DISTINCT user FROM events WHERE stamp IS NULL"
+    )
     con.execute(
         f"""
         CREATE VIEW timed_events AS
-        SELECT row, user, item, event_type, value, time
+        SELECT row, user, item, event_type, value, stamp
         FROM events ANTI JOIN untimed_users USING (user)
         UNION ALL
         SELECT row, user, item, event_type, value, {filled}
@@ -91,11 +94,11 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
     con.execute(
         f"""
         CREATE TABLE sorted_events AS
-        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, e.time,
+        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, {seconds("e.stamp")} AS time,
             t.number::UTINYINT AS type, coalesce(e.value, 1) AS value
         FROM timed_events e JOIN user_ids u ON e.user = u.id JOIN item_ids i ON e.item = i.id
             JOIN event_types t ON {_EVENT_TYPE} = t.name
-        ORDER BY u.number, e.time, e.row
+        ORDER BY u.number, e.stamp, e.row
         """
     )
     # numbers fit into 32 bits: two billion users or items at most
@@ -113,7 +116,8 @@ def friends(
     dropped = _count_dropped_edges(con)
     # A user is no friend of their own, whatever the file says.
     edges = " UNION ALL ".join(
-        f"SELECT {way}, weight, time FROM social WHERE src <> dst" for way in _WAYS[direction]
+        f"SELECT {way}, weight, {seconds('stamp')} AS time FROM social WHERE src <> dst"
+        for way in _WAYS[direction]
     )
     con.execute(
         f"""

@@ -1,0 +1,92 @@
+"""Columns beyond the fields: every attribute of users, the vectors of items.
+
+A vector is a list of numbers that is not empty, of one length throughout. Lists of anything else
+are named in the log, and not used.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+import duckdb
+
+from socialrec_jax.data.prepare.engines.duckdb import types as sql_types
+from socialrec_jax.data.prepare.engines.duckdb.files import relation
+from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
+from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.rules import Rules, plain_name
+
+log = logging.getLogger(__name__)
+SHARE = 0.9  # of the given values must be vectors of one length
+# a column of such a name is meant as a vector, so its mistakes are bad rows
+SHARE_WHERE_NAMED = 0.5
+_NAMED = re.compile(r"(vector|embedding|emb|vec)s?$")
+
+
+def extra_columns(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: Mapping[Source, Mapping[str, str]],
+    known: Mapping[Source, set[str]],
+    rules: Rules,
+) -> list[str]:
+    """The extra columns of a table's files. known: what is a field already."""
+    if table not in ("items", "users"):
+        return []
+    extras: dict[str, None] = {}
+    unused: dict[str, None] = {}
+    for source, types in columns.items():
+        for column in types:
+            if column in known[source] or plain_name(column) in rules.ignored:
+                continue
+            if table == "users" or _is_vector(con, source, types, column):
+                extras[column] = None
+            elif types[column].endswith("]") or types[column] in ("ARRAY", "MIXED", "OBJECT"):
+                unused[column] = None
+    if unused:
+        log.warning("%s: not used, for they hold no vectors: %s", table, ", ".join(unused))
+    return list(extras)
+
+
+def _is_vector(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Mapping[str, str], column: str
+) -> bool:
+    sql_type, quoted = types[column], name(column)
+    is_typed = bool(sql_types.NUMERIC.match(sql_type.split("[")[0])) and sql_type.endswith("]")
+    if not is_typed and sql_type not in ("VARCHAR", "ARRAY"):
+        return False
+    rows = relation(source, types)
+    with readable(source.path, *FILE_ERRORS):
+        # most columns of text hold no lists, which the first value shows
+        if sql_type == "VARCHAR" and not _begins_with_list(con, rows, quoted):
+            return False
+        return _share_of_vectors(con, rows, quoted) >= _needed(column)
+
+
+def _begins_with_list(con: duckdb.DuckDBPyConnection, rows: str, quoted: str) -> bool:
+    first = con.execute(
+        f"SELECT starts_with(trim({quoted}), '[') FROM {rows} WHERE trim({quoted}) <> '' LIMIT 1"
+    ).fetchone()
+    return first is not None and bool(first[0])
+
+
+def _share_of_vectors(con: duckdb.DuckDBPyConnection, rows: str, quoted: str) -> float:
+    """The share of given values that are lists of numbers of the most frequent length."""
+    lengths = con.execute(
+        f"""
+        SELECT CASE WHEN len(list_filter(vector, x -> x IS NULL)) = 0 THEN len(vector) END, count(*)
+        FROM (SELECT try_cast({quoted} AS FLOAT[]) AS vector FROM {rows}
+            WHERE {quoted} IS NOT NULL AND trim({quoted}::VARCHAR) NOT IN ('', 'null'))
+        GROUP BY 1
+        """
+    ).fetchall()
+    # an empty list is no vector, but no mistake either
+    given = sum(count for length, count in lengths if length != 0)
+    most_frequent = max((count for length, count in lengths if length), default=0)
+    return most_frequent / given if given else 0.0
+
+
+def _needed(column: str) -> float:
+    return SHARE_WHERE_NAMED if _NAMED.search(plain_name(column)) else SHARE
