@@ -33,8 +33,8 @@ from socialrec_jax.data.prepare.build import (
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
-from socialrec_jax.data.prepare.rules import Rules
-from socialrec_jax.data.world import World
+from socialrec_jax.data.prepare.rules import Rules, folded_type
+from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ def _build(
     # counts of rows that were rejected or dropped are those of the new tables alone
     contents = manifests.contents(merged)
     contents["counts"] |= added.counts
+    contents["columns"] = added.columns
     return merged.with_manifest({**merged.manifest, **contents})
 
 
@@ -164,7 +165,8 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
             merge.merge_attributes, known.attributes, added.attributes, users, known.num_users
         )
         event_types, types = _merge_types(known.event_types, added.event_types)
-        added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
+        new_events = added.events if config.order == "time" else _later(added.events, known.events)
+        added_events = merge.renumber_events(new_events, users, items, types, len(user_ids))
         events = merge.merge_events(known.events, added_events)
         friends = merge.renumber_friends(added.friends, users, len(user_ids))
         return World(
@@ -179,8 +181,17 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
         )
 
 
+def _later(events: Events, known: Events) -> Events:
+    """Events whose order is that of their file come after all known ones."""
+    first = int(known.times.max(initial=-1)) + 1
+    return dataclasses.replace(events, times=events.times + first)
+
+
 def _merge_types(known: list[str], added: list[str]) -> tuple[list[str], np.ndarray]:
     """All event types, and the number among them of each added one."""
     # Known types keep their numbers, since models have learnt them.
-    event_types = checked_types([*known, *(name for name in added if name not in known)])
-    return event_types, np.array([event_types.index(name) for name in added], np.int64)
+    folded = {folded_type(name) for name in known}
+    new = [name for name in added if folded_type(name) not in folded]
+    event_types = checked_types([*known, *new])
+    number_of = {folded_type(name): number for number, name in enumerate(event_types)}
+    return event_types, np.array([number_of[folded_type(name)] for name in added], np.int64)

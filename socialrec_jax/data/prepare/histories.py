@@ -23,7 +23,7 @@ from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
 from socialrec_jax.data.prepare.rejects import check_share
-from socialrec_jax.data.prepare.rules import Rules
+from socialrec_jax.data.prepare.rules import Rules, folded_type
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -57,8 +57,8 @@ def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
     events = engine.events(len(user_ids))
 
     # an unknown type must not drop the event: the item is what counts
-    type_of = {name: number for number, name in enumerate(world.event_types)}
-    type_numbers = np.array([type_of.get(name, -1) for name in type_names])
+    type_of = {folded_type(name): number for number, name in enumerate(world.event_types)}
+    type_numbers = np.array([type_of.get(folded_type(name), -1) for name in type_names])
     items = world.items.ids.lookup(item_ids)[events.items]
     types = type_numbers[events.types]
     item_known = items >= 0

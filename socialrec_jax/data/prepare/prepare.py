@@ -18,6 +18,7 @@ from socialrec_jax.data.prepare.build import (
     read_columns,
     replaced_at_end,
     split_events,
+    warn_of_joins,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
@@ -64,7 +65,8 @@ def _check_absent(out: Path, source: Path) -> None:
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
     with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         columns = read_columns(engine, tables, config, folder)
-
+        shares = engine.join_shares([table for table in tables if table != "events"])
+    warn_of_joins(shares)
     splits = split_events(columns.events, split, config)
     world = World(
         path=folder,
@@ -78,4 +80,5 @@ def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> Wo
     )
     contents = manifests.contents(world)
     contents["counts"] |= columns.counts
-    return world.with_manifest({**contents, "event_types": columns.event_types})
+    read = {"columns": columns.columns, "joins": shares}
+    return world.with_manifest({**contents, **read, "event_types": columns.event_types})

@@ -108,15 +108,17 @@ class DuckDBEngine(Engine):
         reasons = self.staged[table].reasons
         return [BadRow(row, reasons[bad][0], raw, reasons[bad][1]) for row, bad, raw in rows]
 
-    def reject_repeats(self, table: str, key: str) -> int:
+    def reject_repeats(self, table: str, keys: Sequence[str]) -> int:
+        key = ", ".join(keys)
         good = f"FROM {table}_rows WHERE bad IS NULL"
-        repeated = self.con.execute(f"SELECT count(*) - count(DISTINCT {key}) {good}")
+        distinct = f"SELECT count(*) FROM (SELECT DISTINCT {key} {good})"
+        repeated = self.con.execute(f"SELECT count(*) - ({distinct}) {good}")
         # to mark rows takes several times as long as to count them
         if not repeated.fetchall()[0][0]:
             return 0
         first = f"SELECT min(rowid) {good} GROUP BY {key}"
         reason = "repeats an earlier row, the first is kept"
-        repeats = Check(key, key, f"rowid NOT IN ({first})", reason)
+        repeats = Check(keys[0], keys[0], f"rowid NOT IN ({first})", reason)
         return reject(self.con, self.staged[table], repeats)
 
     def write_rejects(self, rejects: Iterable[Reject], path: Path) -> None:
@@ -149,7 +151,7 @@ class DuckDBEngine(Engine):
         return fetch_strings(self.con, table, "id", count_rows(self.con, table))
 
     def event_types(self) -> list[str]:
-        return tables.number_event_types(self.con)
+        return tables.number_event_types(self.con, self.rules.types)
 
     def events(self, num_users: int) -> Events:
         return tables.events(self.con, num_users)
@@ -159,6 +161,12 @@ class DuckDBEngine(Engine):
 
     def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
         return tables.items(self.con, ids)
+
+    def columns_used(self, table: str) -> dict[str, str]:
+        return self.staged[table].columns
+
+    def join_shares(self, names: Sequence[str]) -> dict[str, float]:
+        return tables.join_shares(self.con, names)
 
     def attributes(self) -> dict[str, Strings]:
         return tables.attributes(self.con, self.staged["users"].extras)

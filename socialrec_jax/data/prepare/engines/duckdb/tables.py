@@ -6,7 +6,7 @@ peak of memory is the finished column and one slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
@@ -14,11 +14,23 @@ import numpy as np
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
 from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
-from socialrec_jax.data.prepare.engines.duckdb.sql import count_rows, fetch, fetch_strings, name
+from socialrec_jax.data.prepare.engines.duckdb.sql import (
+    count_rows,
+    fetch,
+    fetch_strings,
+    name,
+    text,
+)
+from socialrec_jax.data.prepare.engines.duckdb.values import MISSING_SQL
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
 
-_EVENT_TYPE = f"coalesce(nullif(trim(event_type), ''), '{DEFAULT_TYPE}')"
+# the ids of a table, and the column of events that they should occur in
+_JOINS = {
+    "items": ("SELECT item FROM items", "item"),
+    "users": ("SELECT user FROM users", "user"),
+    "social": ("SELECT src FROM social UNION ALL SELECT dst FROM social", "user"),
+}
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
 
@@ -76,17 +88,33 @@ def number_by_first_row(con: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def number_event_types(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Table `event_types` (name, number), most frequent first; returns the names."""
+def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> list[str]:
+    """Table `event_types` (raw, name, number), most frequent first; returns the names.
+
+    Types that differ in case or surrounding blanks are one, by its most frequent spelling.
+    types: folded type -> its name, where the user says that several are one.
+    """
+    folded = "lower(trim(raw))"
+    said = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
+    said = f"CASE {folded} {said} END" if said else "NULL"
+    given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif(trim(raw), '') END"
     con.execute(
         f"""
         CREATE TABLE event_types AS
-        SELECT name, row_number() OVER (ORDER BY count DESC, name) - 1 AS number
-        FROM (SELECT {_EVENT_TYPE} AS name, count(*) AS count FROM events GROUP BY 1)
+        WITH spelled AS (
+            SELECT coalesce(event_type, '') AS raw, count(*) AS count FROM events GROUP BY 1),
+        named AS (SELECT raw, count, coalesce({said}, {given}, '{DEFAULT_TYPE}') AS name
+            FROM spelled),
+        joined AS (
+            SELECT lower(name) AS folded, first(name ORDER BY count DESC, name) AS name,
+                sum(count) AS count FROM named GROUP BY 1),
+        numbered AS (
+            SELECT *, row_number() OVER (ORDER BY count DESC, name) - 1 AS number FROM joined)
+        SELECT raw, numbered.name, number FROM named JOIN numbered ON lower(named.name) = folded
         """
     )
-    names = con.execute("SELECT name FROM event_types ORDER BY number").fetchall()
-    return [name for (name,) in names]
+    names = con.execute("SELECT DISTINCT name, number FROM event_types ORDER BY number").fetchall()
+    return [name for name, _ in names]
 
 
 def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
@@ -97,7 +125,7 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
         SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, {seconds("e.stamp")} AS time,
             t.number::UTINYINT AS type, coalesce(e.value, 1) AS value
         FROM timed_events e JOIN user_ids u ON e.user = u.id JOIN item_ids i ON e.item = i.id
-            JOIN event_types t ON {_EVENT_TYPE} = t.name
+            JOIN event_types t ON coalesce(e.event_type, '') = t.raw
         ORDER BY u.number, e.stamp, e.row
         """
     )
@@ -215,3 +243,18 @@ def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
         FROM ({" UNION ".join(queries)}) AS distinct_ids(id) ORDER BY number
         """
     )
+
+
+def join_shares(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> dict[str, float]:
+    """See `Engine.join_shares`."""
+    return {table: _join_share(con, *_JOINS[table]) for table in tables if table in _JOINS}
+
+
+def _join_share(con: duckdb.DuckDBPyConnection, ids: str, column: str) -> float:
+    share = con.execute(
+        f"""
+        SELECT avg((id IN (SELECT {column} FROM events))::INTEGER)
+        FROM (SELECT DISTINCT id FROM ({ids}) AS ids(id))
+        """
+    ).fetchall()[0][0]
+    return 1.0 if share is None else float(share)

@@ -204,3 +204,6 @@ def _joined_sql(column: str, sql_type: str, separator: str) -> str:
             CASE WHEN starts_with({column}, '[[')
             THEN {column}->>'$[*][*]' ELSE {column}->>'$[*]' END, '{separator}')
         ELSE {column} END"""
+
+
+MISSING_SQL = _list(MISSING)
