@@ -59,7 +59,10 @@ def append(
     if out.resolve() == known.path.resolve():
         raise UsageError(f"{out} is the World to append to: name another folder for the next one")
     check_target(out)
-    tables = find_tables(source, events_required=False) if source else {}
+    encoding = known.manifest["data"].get("encoding")
+    tables: Tables = {}
+    if source:
+        tables = find_tables(source, events_required=False, encoding=encoding)
     users = _rows_of(known, known.user_ids, deleted_users)
     items = _rows_of(known, known.items.ids, deleted_items)
     deleted = Deletions(users, items)

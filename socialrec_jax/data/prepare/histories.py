@@ -37,9 +37,11 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     both are logged with their number. Users keep their place even when no event is left. Errors as
     in `prepare`.
     """
-    sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
     # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
+    is_folder = path.is_dir()
+    tables = find_tables(path, encoding=config.encoding) if is_folder else {}
+    sources = tables["events"] if is_folder else sources_under(path, config.encoding)
     files = [source.path for source in sources]
     with (
         tempfile.TemporaryDirectory() as folder,

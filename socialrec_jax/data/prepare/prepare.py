@@ -36,7 +36,7 @@ def prepare(
     its World. InputMissing: no folder or no events. BadData: see docs/data.md. UsageError: `out`
     holds something else.
     """
-    tables = find_tables(source)
+    tables = find_tables(source, encoding=config.encoding)
     check_target(out)
     files = files_of(tables)
     settings = manifests.settings(config, split)

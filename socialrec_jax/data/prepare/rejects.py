@@ -62,8 +62,8 @@ def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share
         first = next(find_rejects(engine, table, parts, limit=1))
         raise BadData(
             f"{table}: {bad} of {rows} rows are unusable, more than max_bad_share = "
-            f"{max_bad_share:g}; the first is {_described(first)}. To go on without such rows, "
-            f"say --data.max-bad-share {_rounded_up(bad / rows):g}"
+            f"{max_bad_share:g}; the first is {_described(first)}. "
+            f"{_advice(first.reason, bad / rows)}"
         )
     if bad:
         log.warning("%s: %d of %d rows rejected", table, bad, rows)
@@ -72,6 +72,13 @@ def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share
 
 def _rounded_up(share: float) -> float:
     return min(1.0, math.ceil(share * 100) / 100)
+
+
+def _advice(reason: str, share: float) -> str:
+    text = f"To go on without such rows, say --data.max-bad-share {_rounded_up(share):g}"
+    if "unicode" in reason.lower() or "utf" in reason.lower():
+        text += "; if the text is not UTF-8, say which with --data.encoding, such as latin-1"
+    return text
 
 
 def _described(reject: Reject) -> str:

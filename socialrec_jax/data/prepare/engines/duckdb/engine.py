@@ -28,7 +28,7 @@ from socialrec_jax.data.prepare.engines.duckdb.staging import (
 )
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
-from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.readers import Source, for_engine, readable
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
@@ -59,33 +59,42 @@ def open_duckdb(
             PRAGMA disable_checkpoint_on_shutdown
             """
         )  # the database is thrown away, so nothing is written at the end
-        yield DuckDBEngine(con, rules or Rules())
+        yield DuckDBEngine(con, rules or Rules(), folder / "copies")
     finally:
         con.close()
         for file in (database, database.with_suffix(".duckdb.wal")):
             file.unlink(missing_ok=True)
-        shutil.rmtree(spill, ignore_errors=True)
+        for scratch in (spill, folder / "copies"):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class DuckDBEngine(Engine):
     """See `Engine`, which documents each method."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, rules: Rules):
-        self.con, self.rules = con, rules
+    def __init__(self, con: duckdb.DuckDBPyConnection, rules: Rules, copies: Path):
+        self.con, self.rules, self.copies = con, rules, copies
         self.staged: dict[str, StagedTable] = {}
 
     def columns_of(self, source: Source) -> dict[str, str]:
-        return files.columns_of(self.con, source)
+        return files.columns_of(self.con, self._copied(source))
+
+    def _copied(self, source: Source) -> Source:
+        if not source.path.exists():
+            return source
+        number = len(list(self.copies.glob("*"))) if self.copies.exists() else 0
+        return for_engine(source, self.copies, number)
 
     def read_column(self, source: Source, column: str) -> list[str]:
-        rows = files.relation(source, self.columns_of(source))
+        source = self._copied(source)
+        rows = files.relation(source, files.columns_of(self.con, source))
         value = f"{name(column)}::VARCHAR"
         with readable(source.path, *FILE_ERRORS):
             values = self.con.execute(f"SELECT {value} FROM {rows} WHERE trim({value}) <> ''")
             return [value for (value,) in values.fetchall()]
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
-        self.staged[table] = stage(self.con, table, sources, self.rules)
+        copied = [self._copied(source) for source in sources]
+        self.staged[table] = stage(self.con, table, copied, self.rules)
         return self.staged[table].parts
 
     def count_rows(self, table: str) -> tuple[int, int]:
