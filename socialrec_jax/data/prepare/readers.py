@@ -230,7 +230,7 @@ def _first_row(source: Source) -> list[str]:
     first = first_line(source.content, source.encoding)
     if not first.strip():
         raise BadData(f"{source.path}: the file is empty, expected a line of column names")
-    if not source.quote:
+    if not source.quote or len(source.delimiter) > 1:
         return [cell.strip() for cell in first.split(source.delimiter)]
     quoted = next(csv.reader([first], delimiter=source.delimiter))
     return [cell.strip() for cell in quoted]
@@ -253,12 +253,23 @@ def for_engine(source: Source, folder: Path, number: int) -> Source:
     is_json = source.kind == "json"
     if source.kind == "parquet" or not source.path.stat().st_size:
         return source
-    if not needs_copy(source.path, source.encoding, is_json):
+    names = _quoted_names(source)
+    if not names and not needs_copy(source.path, source.encoding, is_json):
         return source
     folder.mkdir(exist_ok=True)
     copy = folder / f"{number}.txt"
-    write_copy(source.path, source.encoding, is_json, copy)
-    return dataclasses.replace(source, copy=copy, encoding="utf-8")
+    write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
+    return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
+
+
+def _quoted_names(source: Source) -> tuple[str, ...]:
+    """The header's names where some hold quotes, which may confuse a reader; else none."""
+    if source.kind != "text" or not source.quote or source.names:
+        return ()
+    if source.quote not in first_line(source.path, source.encoding):
+        return ()
+    names = header_of(source)
+    return tuple(names) if any(source.quote in name for name in names) else ()
 
 
 def records(source: Source) -> Iterator[tuple[int, bool]]:

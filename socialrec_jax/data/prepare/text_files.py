@@ -101,11 +101,19 @@ def needs_copy(path: Path, encoding: str, is_json: bool) -> bool:
     return encoding not in PLAIN_ENCODINGS or bare_returns or is_array or is_zip
 
 
-def write_copy(path: Path, encoding: str, is_json: bool, copy: Path) -> None:
-    """Write the file's lines as UTF-8; the records of a JSON array as one line each."""
+def write_copy(
+    path: Path, encoding: str, is_json: bool, copy: Path, *, skip_first: bool = False
+) -> None:
+    """Write the file's lines as UTF-8; the records of a JSON array as one line each.
+
+    skip_first: write a word instead of the first line.
+    """
     named = "utf-8-sig" if encoding == "utf-8" else encoding
     with readable(path), open_bytes(path) as raw, copy.open("w", encoding="utf-8") as out:
         text = io.TextIOWrapper(raw, encoding=named, errors="replace", newline=None)
+        if skip_first:
+            text.readline()
+            out.write("header\n")
         first = text.read(1).lstrip("\ufeff")
         if is_json and first == "[":
             for record in _records_of_array(path, first + text.read(MAX_ARRAY)):

@@ -26,6 +26,7 @@ class Choice:
 
     columns: dict[str, str]
     derived: dict[str, Derived]
+    needs_times: bool = True
 
     @property
     def columns_used(self) -> set[str]:
@@ -42,8 +43,9 @@ def choose(
 ) -> Choice:
     """The columns of a file that are its table's fields."""
     columns = schema.match(TABLES[table], types, rules)
-    choice = Choice(columns, dict(source.derived))
-    if table == "events" and rules.order != "time":
+    needs_times = table != "events" or rules.order == "time"
+    choice = Choice(columns, dict(source.derived), needs_times)
+    if not needs_times:
         columns.pop("timestamp", None)
     elif any(field.kind == "time" for field in TABLES[table]):
         _choose_time(con, source, types, choice, rules)

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from socialrec_jax.data.prepare.engines.duckdb import instants, values
+from socialrec_jax.data.prepare.engines.duckdb.choices import Choice
 from socialrec_jax.data.prepare.engines.duckdb.files import derived_sql
 from socialrec_jax.data.prepare.engines.duckdb.sql import name
 from socialrec_jax.data.prepare.engines.duckdb.types import fits
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
-from socialrec_jax.data.prepare.readers import Derived, Source
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES, Field
 from socialrec_jax.errors import BadData
@@ -42,42 +43,39 @@ class Expressions:
 
 
 def values_of(
-    source: Source,
-    table: str,
-    types: Mapping[str, str],
-    columns: Mapping[str, str],
-    derived: Mapping[str, Derived],
+    source: Source, table: str, types: Mapping[str, str], choice: Choice
 ) -> dict[str, Value]:
     """The raw value of each field that the file has.
 
-    columns: field -> column. BadData: a required one is missing, or of an impossible type.
+    BadData: a required one is missing, or of an impossible type.
     """
     found = {}
     for field in TABLES[table]:
-        if field.name in derived:
-            made = derived[field.name]
+        if field.name in choice.derived:
+            made = choice.derived[field.name]
             found[field.name] = Value(derived_sql(made), "VARCHAR", made.shown)
-        elif field.name in columns:
-            column = columns[field.name]
+        elif field.name in choice.columns:
+            column = choice.columns[field.name]
             _check_type(source, field, column, types)
             found[field.name] = Value(name(column), types[column], column)
-    _check_required(source, table, found, types)
+
+    required = [field for field in TABLES[table] if field.required]
+    missing = [field.name for field in required if field.name not in found]
+    if missing and (missing != ["timestamp"] or choice.needs_times):
+        raise _missing(source, table, missing, types)
     return found
 
 
-def _check_required(
-    source: Source, table: str, found: Mapping[str, Value], types: Mapping[str, str]
-) -> None:
+def _missing(
+    source: Source, table: str, missing: Sequence[str], types: Mapping[str, str]
+) -> BadData:
     # named together, so that one run says all that is missing
-    missing = [field.name for field in TABLES[table] if field.required and field.name not in found]
-    if not missing:
-        return
     advice = f"say which with --data.map {missing[0]}=COLUMN"
     if missing == ["timestamp"]:
         advice += ", or say --data.order file where rows come in order, random where they do not"
     if all(column.replace(".", "").strip("- ").isdigit() for column in types):
         advice = "the first line looks like data: put a line of column names before it"
-    raise BadData(
+    return BadData(
         f"{source.path}: {table} need a column {' and a column '.join(missing)} "
         f"(or a synonym, see docs/data.md); found: {', '.join(types)}; {advice}"
     )

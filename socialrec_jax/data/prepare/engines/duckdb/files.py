@@ -163,5 +163,11 @@ def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     return (
         f"read_csv({text(source.content)}, columns={schema}, {options}, "
         f"quote={quote}, escape={quote}, encoding={text(source.encoding)}, "
+        f"compression={text(_compression(source))}, hive_partitioning=false, "
         "auto_detect=false, store_rejects=true)"
     )
+
+
+def _compression(source: Source) -> str:
+    """DuckDB knows suffixes in lower case only."""
+    return {".gz": "gzip", ".zst": "zstd"}.get(source.content.suffix.lower(), "none")

@@ -90,7 +90,10 @@ def _text_layers(column: str) -> tuple[str, ...]:
     trimmed = f"trim({column})"
     slashed = f"replace({trimmed}, '-', '/')"
     written = f"try_strptime({trimmed}, {_list(times.TEXT_FORMATS)})"
-    iso = f"coalesce(try_cast({trimmed} AS TIMESTAMPTZ), {written})"
+    # 01/02/20 is no day of the first year
+    has_year = f"NOT regexp_matches({trimmed}, '^[0-9]{{1,3}}[-/]')"
+    cast = f"CASE WHEN {has_year} THEN try_cast({trimmed} AS TIMESTAMPTZ) END"
+    iso = f"coalesce({cast}, {written})"
     unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
     day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
     month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"

@@ -79,7 +79,7 @@ def stage(
 
     con.execute(f"CREATE TABLE {table}_rows ({', '.join(_staged_columns(table, extras))})")
     for source, choice in choices.items():
-        fields = values_of(source, table, types[source], choice.columns, choice.derived)
+        fields = values_of(source, table, types[source], choice)
         staged.columns.update({field: value.shown for field, value in fields.items()})
         with readable(source.path, *FILE_ERRORS):
             expressions = expressions_of(table, fields, rules)
