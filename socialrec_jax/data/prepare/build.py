@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,27 +62,28 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     if "events" in tables:
         check_has_times(events_without_time, events_with_time)
 
-    # every id of any table gets a number, so cold users and items exist too
+    numbered = _numbered(engine, config)
+    counts = {"events_without_time": events_without_time, "rejected": rejected}
+    return dataclasses.replace(
+        numbered,
+        counts=numbered.counts | counts,
+        columns=columns_used(engine, tables, config),
+    )
+
+
+def _numbered(engine: Engine, config: DataConfig) -> RawColumns:
+    """All columns of the staged tables; every id of any table gets a number."""
+    # so cold users and items exist too
     user_ids, item_ids = engine.number_ids("md5")
     event_types = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
     friends, dropped_edges = engine.friends(len(user_ids), config.social_direction)
     items, availability_known = engine.items(item_ids)
-    counts = {
-        **dropped_edges,
-        "events_without_time": events_without_time,
-        "rejected": rejected,
-    }
+    attributes = engine.attributes()
     return RawColumns(
-        user_ids=user_ids,
-        event_types=event_types,
-        events=events,
-        friends=friends,
-        items=items,
-        attributes=engine.attributes(),
-        availability_known=availability_known,
-        counts=counts,
-        columns=columns_used(engine, tables, config),
+        *(user_ids, event_types, events, friends, items, attributes, availability_known),
+        counts=dropped_edges,
+        columns={},
     )
 
 
@@ -186,11 +187,29 @@ def replaced_at_end(out: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
 
 
-def warn_of_joins(shares: Mapping[str, float]) -> None:
-    """Say which tables hardly belong to the events; ids may be written in another way there."""
+def join_shares(engine: Engine, tables: Tables, columns: RawColumns) -> dict[str, float]:
+    """The share of the ids of items, social and users that occur in events, for tables with rows.
+
+    Few of them are logged: the ids may be written in another way there.
+    """
+    events, friends = columns.events, columns.friends
+    users_seen = np.diff(events.offsets) > 0
+    items_seen = np.bincount(events.items, minlength=len(columns.items.ids)) > 0
+    # both ends of a friendship
+    linked = np.diff(friends.offsets) > 0
+    linked[friends.ids] = True
+    seen = {"social": users_seen[linked]}
+    for table, is_seen in (("items", items_seen), ("users", users_seen)):
+        seen[table] = is_seen[engine.described(table)] if table in tables else linked[:0]
+    shares = {table: float(column.mean()) for table, column in seen.items() if len(column)}
     for table, share in shares.items():
-        if share < JOIN_SHARE:
-            log.warning(
-                "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike?",
-                *(table, 100 * share),
-            )
+        _warn_of_few(table, share)
+    return shares
+
+
+def _warn_of_few(table: str, share: float) -> None:
+    if share < JOIN_SHARE:
+        log.warning(
+            "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike?",
+            *(table, 100 * share),
+        )

@@ -15,10 +15,10 @@ from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.prepare.build import (
     check_target,
     files_of,
+    join_shares,
     read_columns,
     replaced_at_end,
     split_events,
-    warn_of_joins,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
@@ -65,8 +65,8 @@ def _check_absent(out: Path, source: Path) -> None:
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
     with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         columns = read_columns(engine, tables, config, folder)
-        shares = engine.join_shares([table for table in tables if table != "events"])
-    warn_of_joins(shares)
+        shares = join_shares(engine, tables, columns)
+
     splits = split_events(columns.events, split, config)
     world = World(
         path=folder,

@@ -66,7 +66,7 @@ TITLE = (
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
 
-Kind = Literal["id", "time", "number", "price", "flag", "text", "list"]
+Kind = Literal["id", "time", "number", "price", "flag", "label", "text", "list"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("user", "id", USER, required=True),
         Field("item", "id", ITEM, required=True),
         Field("timestamp", "time", TIME, required=True),
-        Field("event_type", "text", TYPE),
+        Field("event_type", "label", TYPE),
         Field("value", "number", VALUE),
     ),
     "social": (
@@ -123,6 +123,12 @@ def match(
     matched = _said_by_user(fields, by_plain_name, rules)
     if {"src", "dst"} <= {field.name for field in fields} - matched.keys():
         matched |= _edge_ends(by_plain_name)
+    return _by_synonyms(fields, by_plain_name, matched)
+
+
+def _by_synonyms(
+    fields: Iterable[Field], by_plain_name: dict[str, str], matched: dict[str, str]
+) -> dict[str, str]:
     for field in fields:
         column = _first_free(field, by_plain_name, matched)
         if column is not None:

@@ -16,6 +16,14 @@ from collections.abc import Mapping
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.errors import BadData
 
+_OUTSIDE_ADVICE = (
+    "{}: most timestamps lie outside of the years that a shop may have{}: are they in an unknown "
+    "notation or another column (--data.map timestamp=COLUMN)? If they are right, say "
+    "--data.first-year and --data.last-year; without times say --data.order file"
+)
+_OWN_CLOCK_NOTE = (
+    "%s: timestamps run from %d to %d, which are no dates: read as seconds of their own clock"
+)
 log = logging.getLogger(__name__)
 NANO = 10**9
 DAY_SECONDS = 86_400
@@ -97,21 +105,10 @@ def _check_own_clock(
     table: str, smallest: int | None, largest: int | None, counts: Mapping[int | None, int]
 ) -> None:
     low, high, end = (bound * NANO for bound in OWN_CLOCK)
-    has_dates = bool(counts.get(OUTSIDE_DATE))
-    known = smallest is not None and largest is not None
-    if known and not has_dates and low <= smallest < high and largest < end:
-        log.warning(
-            "%s: timestamps run from %d to %d, which are no dates: read as seconds of their own "
-            "clock",
-            *(table, smallest // NANO, largest // NANO),
-        )
-        return
-    raise BadData(
-        f"{table}: most timestamps lie outside of the years that a shop may have"
-        f"{_shown_range(smallest, largest)}: are they in an unknown notation or another column "
-        "(--data.map timestamp=COLUMN)? If they are right, say --data.first-year and "
-        "--data.last-year; without times say --data.order file"
-    )
+    is_known = smallest is not None and largest is not None and not counts.get(OUTSIDE_DATE)
+    if not is_known or not (low <= smallest < high and largest < end):
+        raise BadData(_OUTSIDE_ADVICE.format(table, _shown_range(smallest, largest)))
+    log.warning(_OWN_CLOCK_NOTE, table, smallest // NANO, largest // NANO)
 
 
 def _shown_range(smallest: int | None, largest: int | None) -> str:

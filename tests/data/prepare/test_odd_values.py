@@ -1,4 +1,4 @@
-"""Values as shops write them: event types, prices, stock, decimal commas, wrapped and repeated ones."""
+"""Values as shops write them: event types, prices, stock, decimal commas, wrapped values."""
 
 from __future__ import annotations
 

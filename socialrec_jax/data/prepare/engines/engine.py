@@ -140,8 +140,8 @@ class Engine(Protocol):
         """Field -> the column of the files that it was read from."""
         ...
 
-    def join_shares(self, names: Sequence[str]) -> dict[str, float]:
-        """The share of the ids of items, social and users that occur in events."""
+    def described(self, table: str) -> np.ndarray:
+        """The numbers of those users or items that the table `users` or `items` has a row of."""
         ...
 
     def attributes(self) -> dict[str, Strings]:

@@ -18,6 +18,7 @@ from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 SAMPLE_ROWS = 1000
+_NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,20 +64,24 @@ def _choose_time(
     if "timestamp" in rules.columns or "timestamp" in choice.derived:
         return
     candidates = schema.time_columns(types, choice.columns, rules)
-    plain = {plain_name(column): column for column in types}
-    if not candidates and {"year", "month", "day"} <= plain.keys():
-        parts = tuple(plain[part] for part in ("year", "month", "day"))
-        choice.derived["timestamp"] = Joined(parts, "-")
+    if not candidates:
+        _join_days(types, choice)
     if len(candidates) < 2:
         return
-
     sampled = _sample(con, source, types, candidates)
     chosen = samples.choose_time({c: samples.kind_of_time(sampled[c]) for c in candidates})
+    choice.columns["timestamp"] = chosen[0]
     if len(chosen) == 2:
-        choice.columns.pop("timestamp", None)
+        del choice.columns["timestamp"]
         choice.derived["timestamp"] = Joined(chosen, " ")
-    else:
-        choice.columns["timestamp"] = chosen[0]
+
+
+def _join_days(types: Mapping[str, str], choice: Choice) -> None:
+    """Year, month and day in three columns are a time."""
+    plain = {plain_name(column): column for column in types}
+    if {"year", "month", "day"} <= plain.keys():
+        parts = tuple(plain[part] for part in ("year", "month", "day"))
+        choice.derived["timestamp"] = Joined(parts, "-")
 
 
 def _drop_words(
@@ -87,21 +92,18 @@ def _drop_words(
     choice: Choice,
 ) -> None:
     """An optional number whose column holds words is not that column."""
-    columns = {
-        field: choice.columns[field.name]
+    textual = {
+        field: column
         for field in TABLES[table]
-        if field.kind == "number" and not field.required and field.name in choice.columns
+        if (column := choice.columns.get(field.name)) and STRING.match(types[column])
+        if field.kind == "number" and not field.required
     }
-    textual = {field: column for field, column in columns.items() if STRING.match(types[column])}
     sampled = _sample(con, source, types, list(textual.values())) if textual else {}
     for field, column in textual.items():
         odd = samples.first_that_does_not_fit(field.kind, sampled[column])
         if odd is not None:
             del choice.columns[field.name]
-            log.warning(
-                "%s: column %s is not used as %s, for %r is no number",
-                *(source.path, column, field.name, odd[:60]),
-            )
+            log.warning(_NO_NUMBER, source.path, column, field.name, odd[:60])
 
 
 def _sample(

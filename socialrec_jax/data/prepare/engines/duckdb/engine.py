@@ -20,12 +20,8 @@ from socialrec_jax.data.prepare.engines.duckdb.sql import (
     name,
     text,
 )
-from socialrec_jax.data.prepare.engines.duckdb.staging import (
-    BLANK_LINE,
-    StagedTable,
-    reject,
-    stage,
-)
+from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
+from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
 from socialrec_jax.data.prepare.readers import Source, for_engine, readable
@@ -45,20 +41,8 @@ def open_duckdb(
 ) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
     database, spill = folder / "scratch.duckdb", folder / "spill"
-    size = sum(file.stat().st_size for file in files)
-    place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
-    settings = {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
-    if size < ONE_THREAD_BYTES:
-        settings["threads"] = "1"
-    con = duckdb.connect(place, config=settings)
+    con = _connect(database, spill, sum(file.stat().st_size for file in files))
     try:
-        # ties in time keep the order of the file
-        con.execute(
-            """
-            SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false;
-            PRAGMA disable_checkpoint_on_shutdown
-            """
-        )  # the database is thrown away, so nothing is written at the end
         yield DuckDBEngine(con, rules or Rules(), folder / "copies")
     finally:
         con.close()
@@ -66,6 +50,24 @@ def open_duckdb(
             file.unlink(missing_ok=True)
         for scratch in (spill, folder / "copies"):
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _connect(database: Path, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
+    """A connection for tables of so many bytes."""
+    place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
+    settings = {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
+    if size < ONE_THREAD_BYTES:
+        settings["threads"] = "1"
+    con = duckdb.connect(place, config=settings)
+    # ties in time keep the order of the file; the database is thrown away, so nothing is written
+    # at the end
+    con.execute(
+        """
+        SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false;
+        PRAGMA disable_checkpoint_on_shutdown
+        """
+    )
+    return con
 
 
 class DuckDBEngine(Engine):
@@ -174,8 +176,8 @@ class DuckDBEngine(Engine):
     def columns_used(self, table: str) -> dict[str, str]:
         return self.staged[table].columns
 
-    def join_shares(self, names: Sequence[str]) -> dict[str, float]:
-        return tables.join_shares(self.con, names)
+    def described(self, table: str) -> np.ndarray:
+        return tables.described(self.con, table)
 
     def attributes(self) -> dict[str, Strings]:
         return tables.attributes(self.con, self.staged["users"].extras)

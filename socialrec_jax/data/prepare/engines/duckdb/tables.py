@@ -25,12 +25,6 @@ from socialrec_jax.data.prepare.engines.duckdb.values import MISSING_SQL
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
 
-# the ids of a table, and the column of events that they should occur in
-_JOINS = {
-    "items": ("SELECT item FROM items", "item"),
-    "users": ("SELECT user FROM users", "user"),
-    "social": ("SELECT src FROM social UNION ALL SELECT dst FROM social", "user"),
-}
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
 
@@ -94,17 +88,12 @@ def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str])
     Types that differ in case or surrounding blanks are one, by its most frequent spelling.
     types: folded type -> its name, where the user says that several are one.
     """
-    folded = "lower(trim(raw))"
-    said = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
-    said = f"CASE {folded} {said} END" if said else "NULL"
-    given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif(trim(raw), '') END"
     con.execute(
         f"""
         CREATE TABLE event_types AS
         WITH spelled AS (
             SELECT coalesce(event_type, '') AS raw, count(*) AS count FROM events GROUP BY 1),
-        named AS (SELECT raw, count, coalesce({said}, {given}, '{DEFAULT_TYPE}') AS name
-            FROM spelled),
+        named AS (SELECT raw, count, {_type_name(types)} AS name FROM spelled),
         joined AS (
             SELECT lower(name) AS folded, first(name ORDER BY count DESC, name) AS name,
                 sum(count) AS count FROM named GROUP BY 1),
@@ -115,6 +104,15 @@ def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str])
     )
     names = con.execute("SELECT DISTINCT name, number FROM event_types ORDER BY number").fetchall()
     return [name for name, _ in names]
+
+
+def _type_name(types: Mapping[str, str]) -> str:
+    """SQL of the type that a spelling stands for."""
+    folded = "lower(trim(raw))"
+    given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif(trim(raw), '') END"
+    said = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
+    said = f"CASE {folded} {said} END" if said else "NULL"
+    return f"coalesce({said}, {given}, '{DEFAULT_TYPE}')"
 
 
 def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
@@ -142,6 +140,14 @@ def friends(
     """See `Engine.friends`."""
     # Counted before the direction doubles them.
     dropped = _count_dropped_edges(con)
+    _join_edges(con, direction)
+    rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
+    offsets = offsets_of(rows["user"], num_users)
+    return Friends(offsets, rows["friend"], rows["weight"], rows["time"]), dropped
+
+
+def _join_edges(con: duckdb.DuckDBPyConnection, direction: str) -> None:
+    """Table `edges` by the numbers of both ends, each edge once."""
     # A user is no friend of their own, whatever the file says.
     edges = " UNION ALL ".join(
         f"SELECT {way}, weight, {seconds('stamp')} AS time FROM social WHERE src <> dst"
@@ -158,9 +164,6 @@ def friends(
         GROUP BY ALL ORDER BY 1, 2
         """
     )
-    rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
-    offsets = offsets_of(rows["user"], num_users)
-    return Friends(offsets, rows["friend"], rows["weight"], rows["time"]), dropped
 
 
 def _count_dropped_edges(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -245,16 +248,8 @@ def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
     )
 
 
-def join_shares(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> dict[str, float]:
-    """See `Engine.join_shares`."""
-    return {table: _join_share(con, *_JOINS[table]) for table in tables if table in _JOINS}
-
-
-def _join_share(con: duckdb.DuckDBPyConnection, ids: str, column: str) -> float:
-    share = con.execute(
-        f"""
-        SELECT avg((id IN (SELECT {column} FROM events))::INTEGER)
-        FROM (SELECT DISTINCT id FROM ({ids}) AS ids(id))
-        """
-    ).fetchall()[0][0]
-    return 1.0 if share is None else float(share)
+def described(con: duckdb.DuckDBPyConnection, table: str) -> np.ndarray:
+    """See `Engine.described`."""
+    key, ids = {"items": ("item", "item_ids"), "users": ("user", "user_ids")}[table]
+    rows = con.execute(f"SELECT number FROM {table} JOIN {ids} ON {table}.{key} = {ids}.id")
+    return np.asarray(rows.fetchnumpy()["number"], np.int64)

@@ -46,6 +46,8 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
             lower = f"lower(trim({column}::VARCHAR))"
             true, false = _list(_TRUE), _list(_FALSE)
             return f"CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false END"
+        case "label":
+            return f"{column}::VARCHAR"
         case "list":
             return _text_sql(column, sql_type, "|")
         case _:
@@ -94,7 +96,9 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
     infinite = "false" if DATED.match(sql_type) else f"NOT (isfinite({number}))"
     if DATED.match(sql_type):
         infinite = f"NOT (isfinite({column}))"
-    unreadable = f"NOT {_is_missing(column)} AND NOT {is_read}"
+    # to look at numbers as text would cost more than to read them
+    missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
+    unreadable = f"NOT {missing} AND NOT {is_read}"
     return [
         Check(field, column, infinite, "is not finite"),
         Check(field, column, unreadable, "is neither unix time nor ISO 8601"),

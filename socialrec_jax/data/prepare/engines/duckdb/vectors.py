@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -18,6 +18,7 @@ from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
 from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 
+_NESTED = ("ARRAY", "MIXED", "OBJECT")
 log = logging.getLogger(__name__)
 SHARE = 0.9  # of the given values must be vectors of one length
 # a column of such a name is meant as a vector, so its mistakes are bad rows
@@ -35,19 +36,31 @@ def extra_columns(
     """The extra columns of a table's files. known: what is a field already."""
     if table not in ("items", "users"):
         return []
-    extras: dict[str, None] = {}
-    unused: dict[str, None] = {}
-    for source, types in columns.items():
-        for column in types:
-            if column in known[source] or plain_name(column) in rules.ignored:
-                continue
-            if table == "users" or _is_vector(con, source, types, column):
-                extras[column] = None
-            elif types[column].endswith("]") or types[column] in ("ARRAY", "MIXED", "OBJECT"):
-                unused[column] = None
-    if unused:
-        log.warning("%s: not used, for they hold no vectors: %s", table, ", ".join(unused))
-    return list(extras)
+    free = {
+        column: source
+        for source, types in columns.items()
+        for column in types
+        if column not in known[source] and plain_name(column) not in rules.ignored
+    }
+    if table == "users":
+        return list(free)
+    vectors = [
+        column
+        for column, source in free.items()
+        if _is_vector(con, source, columns[source], column)
+    ]
+    _name_unused(table, columns, [column for column in free if column not in vectors])
+    return vectors
+
+
+def _name_unused(
+    table: str, columns: Mapping[Source, Mapping[str, str]], unused: Sequence[str]
+) -> None:
+    """Log the columns of lists and objects that are no vectors."""
+    types = {column: kind for of_file in columns.values() for column, kind in of_file.items()}
+    nested = [c for c in unused if types[c].endswith("]") or types[c] in _NESTED]
+    if nested:
+        log.warning("%s: not used, for they hold no vectors: %s", table, ", ".join(nested))
 
 
 def _is_vector(
