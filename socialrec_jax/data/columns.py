@@ -63,15 +63,19 @@ class Strings(Sequence[str]):
         if not len(queries):
             return positions
 
-        hashes, rows = self._sorted_hashes
-        keys = queries._hashes()
-        first, last = (np.searchsorted(hashes, keys, side) for side in ("left", "right"))
         # different texts may share a hash, so each candidate is compared
-        candidates = rows[ranges(first, last - first)]
-        places = np.repeat(np.arange(len(queries)), last - first)
+        candidates, places = self._same_hashes(queries)
         same = self._equal(candidates, queries, places) & ~queries.blank[places]
         positions[places[same]] = candidates[same]
         return positions
+
+    def _same_hashes(self, queries: Strings) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of a row and a place in the queries whose texts have one hash."""
+        hashes, rows = self._sorted_hashes
+        keys = queries._hashes()
+        first, last = (np.searchsorted(hashes, keys, side) for side in ("left", "right"))
+        places = np.repeat(np.arange(len(queries)), last - first)
+        return rows[ranges(first, last - first)], places
 
     def sort_for_lookup(self) -> None:
         """Do now, perhaps in another thread, what the first `lookup` would do."""

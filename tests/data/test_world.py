@@ -99,7 +99,7 @@ def test_a_time_as_a_number_is_read_in_its_unit(number, seconds):
 
 @pytest.mark.parametrize("number", [10**31, -(10**31), 20201301])
 def test_a_number_that_is_no_time_is_refused(number):
-    with pytest.raises(ValueError, match="time|remains|range|match"):
+    with pytest.raises(ValueError, match=r"time|range|remains"):
         unix_seconds(number)
 
 

@@ -59,14 +59,16 @@ def append(
     if out.resolve() == known.path.resolve():
         raise UsageError(f"{out} is the World to append to: name another folder for the next one")
     check_target(out)
-    encoding = known.manifest["data"].get("encoding")
-    tables: Tables = {}
-    if source:
-        tables = find_tables(source, events_required=False, encoding=encoding)
+    tables = _tables_to_add(known, source) if source else {}
     users = _rows_of(known, known.user_ids, deleted_users)
     items = _rows_of(known, known.items.ids, deleted_items)
     deleted = Deletions(users, items)
     return _write(known, source or out, tables, deleted, out)
+
+
+def _tables_to_add(known: World, source: Path) -> Tables:
+    encoding = known.manifest["data"].get("encoding")
+    return find_tables(source, events_required=False, encoding=encoding)
 
 
 @dataclasses.dataclass(frozen=True)

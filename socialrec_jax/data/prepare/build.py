@@ -63,12 +63,9 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
         check_has_times(events_without_time, events_with_time)
 
     numbered = _numbered(engine, config)
-    counts = {"events_without_time": events_without_time, "rejected": rejected}
-    return dataclasses.replace(
-        numbered,
-        counts=numbered.counts | counts,
-        columns=columns_used(engine, tables, config),
-    )
+    counts = {"events_without_time": events_without_time, "rejected": rejected, **numbered.counts}
+    used = columns_used(engine, tables, config)
+    return dataclasses.replace(numbered, counts=counts, columns=used)
 
 
 def _numbered(engine: Engine, config: DataConfig) -> RawColumns:

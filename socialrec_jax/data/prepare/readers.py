@@ -131,12 +131,15 @@ def source_of(path: Path, encoding: str | None = None) -> Source | None:
     encoding = encoding_of(path, encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
-    if suffix == ".tsv":
-        return Source(path, "text", delimiter="\t", encoding=encoding)
+    delimiter = "\t" if suffix == ".tsv" else _delimiter_of(path, encoding, suffix)
+    return Source(path, "text", delimiter=delimiter, encoding=encoding)
+
+
+def _delimiter_of(path: Path, encoding: str, suffix: str) -> str:
     # spreadsheets of many countries write `;` into a .csv
     header = first_line(path, encoding)
     delimiters = ("\t", ",", ";", "|", "::", " ") if suffix == ".txt" else (",", ";", "\t", "|")
-    return Source(path, "text", delimiter=max(delimiters, key=header.count), encoding=encoding)
+    return max(delimiters, key=header.count)
 
 
 def kind_suffix(path: Path) -> str:

@@ -61,11 +61,7 @@ def encoding_of(path: Path, said: str | None) -> str:
     UsageError: the user says one that does not exist.
     """
     if said is not None:
-        try:
-            name = codecs.lookup(said).name
-        except LookupError:
-            raise UsageError(f"--data.encoding {said}: there is no such encoding") from None
-        return {"iso8859-1": "latin-1"}.get(name, name)
+        return _known_encoding(said)
     head = _head(path)
     for mark, name in _MARKS.items():
         if head.startswith(mark):
@@ -73,9 +69,15 @@ def encoding_of(path: Path, said: str | None) -> str:
     # text of Latin letters in UTF-16 has a zero in every second byte
     if head[1:200:2].count(0) > len(head[:200]) // 3:
         return "utf-16-le"
-    if head[0:200:2].count(0) > len(head[:200]) // 3:
-        return "utf-16-be"
-    return "utf-8"
+    return "utf-16-be" if head[0:200:2].count(0) > len(head[:200]) // 3 else "utf-8"
+
+
+def _known_encoding(said: str) -> str:
+    try:
+        name = codecs.lookup(said).name
+    except LookupError:
+        raise UsageError(f"--data.encoding {said}: there is no such encoding") from None
+    return {"iso8859-1": "latin-1"}.get(name, name)
 
 
 def _head(path: Path) -> bytes:

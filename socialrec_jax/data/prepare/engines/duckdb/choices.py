@@ -17,6 +17,7 @@ from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
+Types = Mapping[str, str]  # column -> DuckDB's type
 SAMPLE_ROWS = 1000
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
 
@@ -36,11 +37,7 @@ class Choice:
 
 
 def choose(
-    con: duckdb.DuckDBPyConnection,
-    source: Source,
-    table: str,
-    types: Mapping[str, str],
-    rules: Rules,
+    con: duckdb.DuckDBPyConnection, source: Source, table: str, types: Types, rules: Rules
 ) -> Choice:
     """The columns of a file that are its table's fields."""
     columns = schema.match(TABLES[table], types, rules)
@@ -55,11 +52,7 @@ def choose(
 
 
 def _choose_time(
-    con: duckdb.DuckDBPyConnection,
-    source: Source,
-    types: Mapping[str, str],
-    choice: Choice,
-    rules: Rules,
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice, rules: Rules
 ) -> None:
     if "timestamp" in rules.columns or "timestamp" in choice.derived:
         return
@@ -85,11 +78,7 @@ def _join_days(types: Mapping[str, str], choice: Choice) -> None:
 
 
 def _drop_words(
-    con: duckdb.DuckDBPyConnection,
-    source: Source,
-    table: str,
-    types: Mapping[str, str],
-    choice: Choice,
+    con: duckdb.DuckDBPyConnection, source: Source, table: str, types: Types, choice: Choice
 ) -> None:
     """An optional number whose column holds words is not that column."""
     textual = {
@@ -107,10 +96,7 @@ def _drop_words(
 
 
 def _sample(
-    con: duckdb.DuckDBPyConnection,
-    source: Source,
-    types: Mapping[str, str],
-    columns: Sequence[str],
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, columns: Sequence[str]
 ) -> dict[str, list[str | None]]:
     """The first values of some columns, as text."""
     selected = ", ".join(f"{name(column)}::VARCHAR" for column in columns)

@@ -165,14 +165,11 @@ def _checked_relation(
     source: Source, types: Mapping[str, str], expressions: Expressions, first_reason: int
 ) -> str:
     """The file's rows with the number of the first reason that makes them bad."""
-    broken = name(BROKEN)
-    bad = "".join(
-        f" WHEN {check.condition} THEN {number}"
-        for number, check in enumerate(expressions.checks, first_reason)
-    )
     rows = relation(source, types)
     for columns in expressions.layers:
         rows = f"(SELECT *, {', '.join(columns)} FROM {rows})"
+    broken, numbered = name(BROKEN), enumerate(expressions.checks, first_reason)
+    bad = "".join(f" WHEN {check.condition} THEN {number}" for number, check in numbered)
     return f"""(
         SELECT *, CASE WHEN {broken} = '' THEN {BLANK_LINE}
             WHEN {broken} IS NOT NULL THEN {BROKEN_LINE} {bad} END AS {BAD}

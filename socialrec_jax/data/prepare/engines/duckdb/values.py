@@ -43,15 +43,19 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
         case "number" | "price":
             return _number_sql(kind, column, sql_type)
         case "flag":
-            lower = f"lower(trim({column}::VARCHAR))"
-            true, false = _list(_TRUE), _list(_FALSE)
-            return f"CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false END"
+            return _flag_sql(column)
         case "label":
             return f"{column}::VARCHAR"
         case "list":
             return _text_sql(column, sql_type, "|")
         case _:
             return _text_sql(column, sql_type, " ")
+
+
+def _flag_sql(column: str) -> str:
+    lower = f"lower(trim({column}::VARCHAR))"
+    true, false = _list(_TRUE), _list(_FALSE)
+    return f"CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false END"
 
 
 def id_sql(column: str, sql_type: str) -> str:

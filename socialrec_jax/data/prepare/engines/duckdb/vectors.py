@@ -36,21 +36,24 @@ def extra_columns(
     """The extra columns of a table's files. known: what is a field already."""
     if table not in ("items", "users"):
         return []
-    free = {
+    free = _free_columns(columns, known, rules)
+    if table == "users":
+        return list(free)
+    vectors = [c for c, source in free.items() if _is_vector(con, source, columns[source], c)]
+    _name_unused(table, columns, [column for column in free if column not in vectors])
+    return vectors
+
+
+def _free_columns(
+    columns: Mapping[Source, Mapping[str, str]], known: Mapping[Source, set[str]], rules: Rules
+) -> dict[str, Source]:
+    """Columns that are no field, each with a file that has it."""
+    return {
         column: source
         for source, types in columns.items()
         for column in types
         if column not in known[source] and plain_name(column) not in rules.ignored
     }
-    if table == "users":
-        return list(free)
-    vectors = [
-        column
-        for column, source in free.items()
-        if _is_vector(con, source, columns[source], column)
-    ]
-    _name_unused(table, columns, [column for column in free if column not in vectors])
-    return vectors
 
 
 def _name_unused(
