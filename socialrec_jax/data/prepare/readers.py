@@ -37,6 +37,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
+MAX_SHOWN = 300  # characters of a header in a message
+
+
 @dataclasses.dataclass(frozen=True)
 class Constant:
     """The same value in every row."""
@@ -219,20 +222,28 @@ def header_of(source: Source) -> list[str]:
     names = list(source.names or _first_row(source))
     # dataframes write their index under a blank name
     names = [name or f"column {place}" for place, name in enumerate(names, 1)]
+    check_names(source, names)
+    return names
+
+
+def check_names(source: Source, names: Sequence[str]) -> None:
+    """BadData: names repeat, or hold characters that no name has."""
     # SQL does not tell `User` from `user`
     distinct = {name.lower() for name in names}
-    listed = ", ".join(names)
+    listed = ", ".join(names)[:MAX_SHOWN]
     if len(distinct) < len(names):
         raise BadData(f"{source.path}: the header has repeated names: {listed}")
-    if any(ord(letter) < ord(" ") for letter in listed):
+    if any(ord(letter) < ord(" ") for name in names for letter in name):
         raise BadData(f"{source.path}: the header holds control characters: {listed!r}")
-    return names
 
 
 def _first_row(source: Source) -> list[str]:
     first = first_line(source.content, source.encoding)
     if not first.strip():
-        raise BadData(f"{source.path}: the file is empty, expected a line of column names")
+        raise BadData(
+            f"{source.path}: the file is empty or begins with a blank line, expected a line of "
+            "column names"
+        )
     if not source.quote or len(source.delimiter) > 1:
         return [cell.strip() for cell in first.split(source.delimiter)]
     quoted = next(csv.reader([first], delimiter=source.delimiter))

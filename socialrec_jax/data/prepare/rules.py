@@ -75,6 +75,8 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
                 f"--data.map {option}: write FIELD=COLUMN, with one of {', '.join(FIELDS)}"
             )
         columns[field] = plain_name(column)
+    if len(set(columns.values())) < len(columns):
+        raise UsageError(f"--data.map {' '.join(options)}: one column cannot be two fields")
     return columns
 
 

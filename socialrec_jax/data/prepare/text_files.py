@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import zstandard
 
@@ -24,6 +24,7 @@ from socialrec_jax.errors import BadData, DiskError, UsageError
 
 CHUNK = 1 << 20  # bytes read at a time
 HEAD = 1 << 16  # bytes that encoding and line ends are recognised by
+MAX_LINE = 1 << 25  # characters
 MAX_ARRAY = 1 << 28  # bytes of a JSON array, which must be in memory at once
 PLAIN_ENCODINGS = ("utf-8", "latin-1")
 _MARKS = {
@@ -36,14 +37,13 @@ _MARKS = {
 
 def open_bytes(path: Path) -> IO[bytes]:
     """A file for reading, decompressed by its suffix."""
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return gzip.open(path, "rb")
-    if suffix == ".zst":
-        return zstandard.open(path, "rb")
-    if suffix == ".zip":
-        return zipfile.ZipFile(path).open(only_member(path))
-    return path.open("rb")
+    openers = {".gz": gzip.open, ".zst": zstandard.open, ".zip": _open_member}
+    opener: Any = openers.get(path.suffix.lower(), Path.open)
+    return opener(path, "rb")
+
+
+def _open_member(path: Path, _: str) -> IO[bytes]:
+    return zipfile.ZipFile(path).open(only_member(path))
 
 
 def only_member(path: Path) -> str:
@@ -66,10 +66,11 @@ def encoding_of(path: Path, said: str | None) -> str:
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
-    # text of Latin letters in UTF-16 has a zero in every second byte
-    if head[1:200:2].count(0) > len(head[:200]) // 3:
-        return "utf-16-le"
-    return "utf-16-be" if head[0:200:2].count(0) > len(head[:200]) // 3 else "utf-8"
+    # text of Latin letters in UTF-16 has a zero in every second byte, and none between
+    even, odd = head[0:200:2].count(0), head[1:200:2].count(0)
+    if max(even, odd) > len(head[:200]) // 3 and not min(even, odd):
+        return "utf-16-le" if odd else "utf-16-be"
+    return "utf-8"
 
 
 def _known_encoding(said: str) -> str:
@@ -86,11 +87,16 @@ def _head(path: Path) -> bytes:
 
 
 def text_lines(path: Path, encoding: str) -> Generator[str, None, None]:
-    """The lines of a text file, undecodable bytes replaced; a bare carriage return ends none."""
+    """The lines of a text file, undecodable bytes replaced; a bare carriage return ends none.
+
+    BadData: a line is longer than any table has, so that memory stays bounded.
+    """
     with open_bytes(path) as raw:
         named = "utf-8-sig" if encoding == "utf-8" else encoding
         file = io.TextIOWrapper(raw, encoding=named, errors="replace", newline="\n")
-        for line in file:
+        while line := file.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                raise BadData(f"{path}: holds a line of more than {MAX_LINE:,} characters")
             yield line.rstrip("\r\n")
 
 

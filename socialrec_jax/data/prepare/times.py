@@ -105,16 +105,12 @@ def _check_own_clock(
     table: str, smallest: int | None, largest: int | None, counts: Mapping[int | None, int]
 ) -> None:
     low, high, end = (bound * NANO for bound in OWN_CLOCK)
-    is_known = smallest is not None and largest is not None and not counts.get(OUTSIDE_DATE)
-    if not is_known or not (low <= smallest < high and largest < end):
-        raise BadData(_OUTSIDE_ADVICE.format(table, _shown_range(smallest, largest)))
+    if smallest is None or largest is None or counts.get(OUTSIDE_DATE):
+        raise BadData(_OUTSIDE_ADVICE.format(table, ""))
+    if not (low <= smallest < high and largest < end):
+        shown = f" (as unix seconds {smallest // NANO} to {largest // NANO})"
+        raise BadData(_OUTSIDE_ADVICE.format(table, shown))
     log.warning(_OWN_CLOCK_NOTE, table, smallest // NANO, largest // NANO)
-
-
-def _shown_range(smallest: int | None, largest: int | None) -> str:
-    if smallest is None or largest is None:
-        return ""
-    return f" (as unix seconds {smallest // NANO} to {largest // NANO})"
 
 
 def _is_month_first(table: str, counts: Mapping[int | None, int]) -> bool:

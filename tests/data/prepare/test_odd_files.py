@@ -71,6 +71,13 @@ def test_the_encoding_can_be_said(tmp_path):
     ("files", "says"),
     [
         ({"events.csv": ""}, "empty"),
+        ({"events.csv": "\n\n" + EVENTS}, "blank line"),
+        ({"events.csv": "\ufeff"}, "empty"),
+        ({"events.csv.gz": gzip.compress(b"")}, "empty"),
+        ({"events.csv.gz": gzip.compress(b"user,item\n" + bytes(1 << 26))}, "timestamp"),
+        ({"events.csv.gz": gzip.compress(bytes(1 << 26))}, "33,554,432 characters"),
+        ({"events.jsonl": '{"user": "é"}'.encode("latin-1")}, "--data.encoding"),
+        ({"events.jsonl": '{"user": {"id": 1}, "item": 2, "ts": 3}'}, "cannot be read as user"),
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
         ({"events.csv": "1,2,1577872800\n3,4,1577872801\n"}, "first line looks like data"),
         ({"events.csv": "who,what,timestamp\na,b,1\n"}, "--data.map user=COLUMN"),
@@ -138,3 +145,9 @@ def test_amazon_metadata_of_2018(tmp_path):
     assert titles(world) == {"B": "Soap"}
     assert (world.items.prices[place], world.items.descriptions[place]) == (3.5, "Mild.")
     assert times(world) == [BEGIN]
+
+
+def test_keys_of_json_may_be_anything(tmp_path):
+    odd = {"": 1, 'a"b': 2, "a\\c": 3, "'": 4, "a.b": 5, "\x01bad": 6}
+    rows = [{"user": "u", "item": "i", "ts": BEGIN, **odd}]
+    assert times(prepared(tmp_path, {"events.jsonl": lines(*rows)})) == [BEGIN]

@@ -118,7 +118,7 @@ def test_words_for_nothing_are_no_people(tmp_path, word):
     assert users(prepared(tmp_path, files, max_bad_share=0.25)) == ["u"]
 
 
-@pytest.mark.parametrize("odd", ["x" * 2000, "a\0b"])
+@pytest.mark.parametrize("odd", ["x" * 2000, "a\0b", "1.23457E+12"])
 def test_ids_that_no_shop_has_are_bad_rows(tmp_path, odd):
     rows = [{"user": "u", "item": "i", "ts": BEGIN}, {"user": odd, "item": "i", "ts": BEGIN}]
     world = prepared(tmp_path, {"events.jsonl": lines(*rows)}, max_bad_share=0.5)
@@ -216,6 +216,7 @@ def test_columns_can_be_named_and_passed_over(tmp_path):
     [
         ({"map": ("user=nobody",)}, "user=nobody"),
         ({"map": ("usr=user",)}, "FIELD=COLUMN"),
+        ({"map": ("user=user,item=user",)}, "two fields"),
         ({"types": ("view",)}, "NAME=TYPE"),
         ({"encoding": "latin-99"}, "no such encoding"),
     ],

@@ -55,7 +55,8 @@ def open_duckdb(
 def _connect(database: Path, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
     """A connection for tables of so many bytes."""
     place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
-    settings = {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
+    settings: dict[str, str | bool | int | float | list[str]] = {}
+    settings |= {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
     if size < ONE_THREAD_BYTES:
         settings["threads"] = "1"
     con = duckdb.connect(place, config=settings)

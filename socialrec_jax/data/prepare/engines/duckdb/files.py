@@ -20,6 +20,7 @@ from socialrec_jax.data.prepare.readers import (
     Joined,
     Replaced,
     Source,
+    check_names,
     header_of,
     readable,
     verify_whole,
@@ -42,6 +43,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
         if source.kind == "parquet":
             query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"
             types = {column: kind for column, kind, *_ in con.execute(query).fetchall()}
+            check_names(source, list(types))
         elif source.kind == "json":
             types = _json_columns(con, source)
         else:
@@ -119,11 +121,14 @@ def _json_columns(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, s
             SELECT field.key AS key, {kind} AS kind
             FROM (SELECT line FROM {_raw_lines(source)} WHERE {_IS_OBJECT}),
                 json_each(line) AS field
-        ) GROUP BY key ORDER BY key
+        ) WHERE key <> '' AND key >= ' ' GROUP BY key ORDER BY key
         """
     ).fetchall()
     if not keys:
-        raise BadData(f"{source.path}: no line is a JSON object")
+        raise BadData(
+            f"{source.path}: no line is a JSON object in UTF-8: write one object a line; another "
+            "encoding is named by --data.encoding"
+        )
 
     types = {key: _json_type([kind for kind in kinds if kind != "NULL"]) for key, kinds in keys}
     # SQL does not tell `User` from `user`: the first of them stays

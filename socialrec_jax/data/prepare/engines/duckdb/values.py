@@ -162,6 +162,9 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
     if not FLOATING.match(sql_type):
         conditions.append((f"contains({value}, chr(10))", "holds a line break"))
         conditions.append((f"contains({value}, chr(0))", "holds a NUL byte"))
+        # 1.23457E+12 stands for many ids
+        is_rounded = f"contains({value}, 'E+') AND regexp_matches({value}, '^[0-9.,]+E[+][0-9]+$')"
+        conditions.append((is_rounded, "was rounded by a spreadsheet"))
         too_long = f"strlen({value}) > {MAX_ID_BYTES}"
         conditions.append((too_long, f"is longer than {MAX_ID_BYTES} bytes"))
     return conditions
