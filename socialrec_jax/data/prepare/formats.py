@@ -16,12 +16,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Replaced
 from socialrec_jax.data.prepare.readers import (
     KINDS,
-    Constant,
-    Derived,
-    FlaggedColumns,
-    Replaced,
     Source,
     first_line,
     kind_suffix,

@@ -11,8 +11,9 @@ import dataclasses
 import urllib.parse
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
+from socialrec_jax.data.prepare.derived import Derived
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
     needs_copy,
@@ -38,61 +39,6 @@ KINDS: dict[str, Kind] = {
 
 
 MAX_SHOWN = 300  # characters of a header in a message
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """The same value in every row."""
-
-    value: str
-    columns_used: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def shown(self) -> str:
-        return repr(self.value)
-
-
-@dataclasses.dataclass(frozen=True)
-class Replaced:
-    """A column's text with every `old` replaced by `new`."""
-
-    column: str
-    old: str
-    new: str
-
-    @property
-    def columns_used(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def shown(self) -> str:
-        return self.column
-
-
-@dataclasses.dataclass(frozen=True)
-class FlaggedColumns:
-    """The names of those columns that hold 1, separated by `|`."""
-
-    columns_used: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        return f"{len(self.columns_used)} flags"
-
-
-@dataclasses.dataclass(frozen=True)
-class Joined:
-    """The texts of some columns, such as a date and the time of the day."""
-
-    columns_used: tuple[str, ...]
-    separator: str
-
-    @property
-    def shown(self) -> str:
-        return "+".join(self.columns_used)
-
-
-Derived = Constant | Replaced | FlaggedColumns | Joined
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

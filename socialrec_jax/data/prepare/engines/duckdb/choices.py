@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from socialrec_jax.data.prepare import samples, schema
+from socialrec_jax.data.prepare.derived import Derived, Joined
 from socialrec_jax.data.prepare.engines.duckdb.files import relation
 from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
 from socialrec_jax.data.prepare.engines.duckdb.types import STRING
-from socialrec_jax.data.prepare.readers import Derived, Joined, Source, readable
+from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import TABLES
 

@@ -12,13 +12,9 @@ from collections.abc import Mapping
 
 import duckdb
 
+from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Joined, Replaced
 from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name, text
 from socialrec_jax.data.prepare.readers import (
-    Constant,
-    Derived,
-    FlaggedColumns,
-    Joined,
-    Replaced,
     Source,
     check_names,
     header_of,
