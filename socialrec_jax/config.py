@@ -51,6 +51,16 @@ class DataConfig:
     test_share: Annotated[
         float, Range(0.01, 0.4, "Share of events in the test window of a time split")
     ] = 0.1
+    map: Annotated[tuple[str, ...], Doc("FIELD=COLUMN, such as user=buyer_id,timestamp=ts")] = ()
+    ignore: Annotated[tuple[str, ...], Doc("Columns to pass over, such as updated_at.")] = ()
+    types: Annotated[tuple[str, ...], Doc("Types that are one: view=click,pv buy=order.")] = ()
+    encoding: Annotated[str | None, Doc("Of text files, such as latin-1; by default UTF-8.")] = None
+    order: Annotated[
+        Literal["time", "file", "random"], Doc("What orders a user's events; file: their rows.")
+    ] = "time"
+    deduplicate: Annotated[bool, Doc("Reject events that repeat an earlier one.")] = False
+    first_year: Annotated[int, Range(1678, 2260, "Earlier events have a wrong time")] = 1990
+    last_year: Annotated[int | None, Range(1678, 2260, "Later ones, too; None: next year")] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -57,16 +57,49 @@ class Strings(Sequence[str]):
 
         Takes a sorted array of hashes rather than a dict: 16 bytes a text instead of about 200.
         """
-        queries = list(texts)
-        hashes, rows = self._sorted_hashes
-        keys = Strings.of(queries)._hashes()
-        first, last = (np.searchsorted(hashes, keys, side) for side in ("left", "right"))
+        queries = Strings.of(texts if isinstance(texts, Sequence) else list(texts))
+        positions = np.full(len(queries), -1, np.int64)
+        # no queries, no hashes: they cost a sort of the column
+        if not len(queries):
+            return positions
 
         # different texts may share a hash, so each candidate is compared
-        candidates = rows[ranges(first, last - first)]
-        position_of = {self[row]: row for row in candidates.tolist()}
-        position_of.pop("", None)
-        return np.fromiter((position_of.get(text, -1) for text in queries), np.int64, len(queries))
+        candidates, places = self._same_hashes(queries)
+        same = self._equal(candidates, queries, places) & ~queries.blank[places]
+        positions[places[same]] = candidates[same]
+        return positions
+
+    def _same_hashes(self, queries: Strings) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of a row and a place in the queries whose texts have one hash."""
+        hashes, rows = self._sorted_hashes
+        keys = queries._hashes()
+        first, last = (np.searchsorted(hashes, keys, side) for side in ("left", "right"))
+        places = np.repeat(np.arange(len(queries)), last - first)
+        return rows[ranges(first, last - first)], places
+
+    def sort_for_lookup(self) -> None:
+        """Do now, perhaps in another thread, what the first `lookup` would do."""
+        _ = self._sorted_hashes
+
+    def _equal(self, rows: np.ndarray, other: Strings, other_rows: np.ndarray) -> np.ndarray:
+        """Whether the texts in pairs of rows [p] bool of two columns are the same."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        other_lengths = other.offsets[other_rows + 1] - other.offsets[other_rows]
+        equal = lengths == other_lengths
+
+        # bytes are compared only where the lengths agree
+        pairs = np.flatnonzero(equal)
+        mine = self.data[ranges(self.offsets[rows[pairs]], lengths[pairs])]
+        others = other.data[ranges(other.offsets[other_rows[pairs]], lengths[pairs])]
+        differing = np.repeat(pairs, lengths[pairs])[mine != others]
+        equal[differing] = False
+        return equal
+
+    def take(self, rows: np.ndarray) -> Strings:
+        """A column of the texts in these rows."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Strings(offsets, self.data[ranges(self.offsets[rows], lengths)])
 
     @functools.cached_property
     def _sorted_hashes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +119,8 @@ class Strings(Sequence[str]):
     def extended(self, texts: Sequence[str]) -> Strings:
         """This column with `texts` after it."""
         added = Strings.of(texts)
+        if not len(added):
+            return self
         offsets = np.concatenate([self.offsets, self.offsets[-1] + added.offsets[1:]])
         return Strings(offsets, np.concatenate([self.data, added.data]))
 
@@ -109,7 +144,9 @@ class Strings(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Strings:
-        """A column in memory."""
+        """A column in memory; a column stays as it is."""
+        if isinstance(texts, Strings):
+            return texts
         encoded = list(map(str.encode, texts))
         offsets = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])

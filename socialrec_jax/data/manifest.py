@@ -30,11 +30,19 @@ def settings(
     return {
         "schema_version": SCHEMA_VERSION,
         "split": split,
-        "data": dataclasses.asdict(config),
+        "data": _data_settings(config),
         "parent": lineage[-1] if lineage else None,
         "lineage": list(lineage),
         "deletions": deletions,
     }
+
+
+def _data_settings(config: DataConfig) -> dict:
+    """Settings as JSON has them; what is not set is left out, as Worlds of older programs do."""
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    defaults = json.loads(json.dumps(dataclasses.asdict(DataConfig())))
+    always = ("social_direction", "max_bad_share", "validation_share", "test_share")
+    return {k: v for k, v in values.items() if k in always or v != defaults[k]}
 
 
 def describe(file: Path, root: Path) -> dict:

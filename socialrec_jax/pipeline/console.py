@@ -26,6 +26,8 @@ def describe(world: World, config: Config) -> None:
     num_negatives = config.train.negatives or 0
     lines = {
         "data": _data(world),
+        "columns": _columns(world),
+        "times": _times(world),
         "texts": _texts(world),
         "friends": _friends(world, config),
         "model": _model(config),
@@ -48,6 +50,23 @@ def _data(world: World) -> str:
     if rejected:
         parts.append(f"{rejected:,} bad rows, see {world.path / 'rejected.parquet'}")
     return "  ".join(parts)
+
+
+def _columns(world: World) -> str:
+    """Which column was read as which field, so that a wrong one is seen at once."""
+    tables = world.manifest.get("columns", {})
+    parts = [
+        f"{table}: {', '.join(f'{field}={column}' for field, column in fields.items())}"
+        for table, fields in tables.items()
+    ]
+    joins = world.manifest.get("joins", {})
+    parts += [f"{share:.0%} of {table} occur in events" for table, share in joins.items()]
+    return "  ".join(parts) or "no tables"
+
+
+def _times(world: World) -> str:
+    first, last = world.manifest["time_min"], world.manifest["time_max"]
+    return f"{np.datetime64(first, 's')} to {np.datetime64(last, 's')}"
 
 
 def _texts(world: World) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.as_of import AsOf, unix_seconds
 from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine
@@ -88,7 +88,7 @@ def parse_as_of(time: AsOf | datetime.datetime | int | str) -> AsOf:
 
 def _unix_seconds(time: datetime.datetime | int | str) -> int:
     if isinstance(time, int) or (isinstance(time, str) and time.lstrip("-").isdigit()):
-        return int(time)
+        return unix_seconds(int(time))
     if isinstance(time, str):
         time = datetime.datetime.fromisoformat(time)
     # A time without a zone is UTC, like the times of the input tables.

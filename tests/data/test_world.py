@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.as_of import AsOf, unix_seconds
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.world import NOW, TEST, VALIDATION, World
 from socialrec_jax.errors import BadData
@@ -78,3 +78,34 @@ def test_strings_round_trip_and_look_up(tmp_path, texts):
     assert list(opened) == opened.tolist() == texts
     expected = [place if text else -1 for place, text in enumerate(texts)]
     np.testing.assert_array_equal(opened.lookup([*texts, "unknown", ""]), [*expected, -1, -1])
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (1577872800, 1577872800),
+        (1577872800123, 1577872800),
+        (1577872800123456, 1577872800),
+        (1577872800123456789, 1577872800),
+        (20200101, 1577836800),
+        (0, 0),
+        (7, 7),
+        (-5, -5),
+    ],
+)
+def test_a_time_as_a_number_is_read_in_its_unit(number, seconds):
+    assert unix_seconds(number) == seconds
+
+
+@pytest.mark.parametrize("number", [10**31, -(10**31), 20201301])
+def test_a_number_that_is_no_time_is_refused(number):
+    with pytest.raises(ValueError, match=r"time|range|remains"):
+        unix_seconds(number)
+
+
+def test_taken_texts_are_those_of_the_rows_and_found_again():
+    column = Strings.of(["b", "", "Größe", "a"])
+    taken = column.take(np.array([2, 0, 1]))
+    assert taken.tolist() == ["Größe", "b", ""]
+    np.testing.assert_array_equal(column.lookup(taken), [2, 0, -1])
+    assert column.lookup(Strings.of([])).tolist() == []

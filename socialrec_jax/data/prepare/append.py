@@ -33,7 +33,8 @@ from socialrec_jax.data.prepare.build import (
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
-from socialrec_jax.data.world import World
+from socialrec_jax.data.prepare.rules import Rules, folded_type
+from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,16 @@ def append(
     if out.resolve() == known.path.resolve():
         raise UsageError(f"{out} is the World to append to: name another folder for the next one")
     check_target(out)
-    tables = find_tables(source, events_required=False) if source else {}
+    tables = _tables_to_add(known, source) if source else {}
     users = _rows_of(known, known.user_ids, deleted_users)
     items = _rows_of(known, known.items.ids, deleted_items)
     deleted = Deletions(users, items)
     return _write(known, source or out, tables, deleted, out)
+
+
+def _tables_to_add(known: World, source: Path) -> Tables:
+    encoding = known.manifest["data"].get("encoding")
+    return find_tables(source, events_required=False, encoding=encoding)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +95,10 @@ def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Pa
     files = files_of(tables)
     with ThreadPoolExecutor(1) as pool:  # hashes are taken while the engine reads
         described = pool.submit(lambda: [manifests.describe(file, root) for file in files])
+        # a lookup waits for what is being sorted
+        if deleted.digest is None:
+            pool.submit(known.user_ids.sort_for_lookup)
+            pool.submit(known.items.ids.sort_for_lookup)
         if manifests.is_same(out, root, files, settings, described):
             return World.open(out)
 
@@ -114,13 +124,14 @@ def _build(
 ) -> World:
     # deletions first: who is deleted and occurs in the new tables is a newcomer
     remaining = _delete(known, deleted)
-    with open_engine(folder, files_of(tables)) as engine:
+    with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         added = read_columns(engine, tables, config, folder)
 
     merged = _merge(remaining, added, config, folder)
     # counts of rows that were rejected or dropped are those of the new tables alone
     contents = manifests.contents(merged)
     contents["counts"] |= added.counts
+    contents["columns"] = added.columns
     return merged.with_manifest({**merged.manifest, **contents})
 
 
@@ -150,27 +161,42 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
     items = merge.numbers_of(known.items.ids, added.items.ids)
     user_ids = merge.extend_ids(known.user_ids, added.user_ids, users)
 
-    # Events and friends are merged when both sides have the same numbers.
-    event_types, types = _merge_types(known.event_types, added.event_types)
-    added_events = merge.renumber_events(added.events, users, items, types, len(user_ids))
-    events = merge.merge_events(known.events, added_events)
-    friends = merge.renumber_friends(added.friends, users, len(user_ids))
-    return World(
-        path=folder,
-        manifest={"event_types": event_types},
-        user_ids=user_ids,
-        events=events,
-        event_splits=split_events(events, known.manifest["split"], config),
-        friends=merge.merge_friends(known.friends, friends),
-        items=merge.merge_items(known.items, added.items, items, added.availability_known),
-        attributes=merge.merge_attributes(
-            known.attributes, added.attributes, users, known.num_users
-        ),
-    )
+    # Items and attributes are copied while events and friends are: numpy needs no lock for that.
+    with ThreadPoolExecutor(1) as pool:
+        texts = pool.submit(
+            merge.merge_items, known.items, added.items, items, added.availability_known
+        )
+        attributes = pool.submit(
+            merge.merge_attributes, known.attributes, added.attributes, users, known.num_users
+        )
+        event_types, types = _merge_types(known.event_types, added.event_types)
+        new_events = added.events if config.order == "time" else _later(added.events, known.events)
+        added_events = merge.renumber_events(new_events, users, items, types, len(user_ids))
+        events = merge.merge_events(known.events, added_events)
+        friends = merge.renumber_friends(added.friends, users, len(user_ids))
+        return World(
+            path=folder,
+            manifest={"event_types": event_types},
+            user_ids=user_ids,
+            events=events,
+            event_splits=split_events(events, known.manifest["split"], config),
+            friends=merge.merge_friends(known.friends, friends),
+            items=texts.result(),
+            attributes=attributes.result(),
+        )
+
+
+def _later(events: Events, known: Events) -> Events:
+    """Events whose order is that of their file come after all known ones."""
+    first = int(known.times.max(initial=-1)) + 1
+    return dataclasses.replace(events, times=events.times + first)
 
 
 def _merge_types(known: list[str], added: list[str]) -> tuple[list[str], np.ndarray]:
     """All event types, and the number among them of each added one."""
     # Known types keep their numbers, since models have learnt them.
-    event_types = checked_types([*known, *(name for name in added if name not in known)])
-    return event_types, np.array([event_types.index(name) for name in added], np.int64)
+    folded = {folded_type(name) for name in known}
+    new = [name for name in added if folded_type(name) not in folded]
+    event_types = checked_types([*known, *new])
+    number_of = {folded_type(name): number for number, name in enumerate(event_types)}
+    return event_types, np.array([number_of[folded_type(name)] for name in added], np.int64)

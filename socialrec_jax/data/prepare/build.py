@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,13 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.engine import Engine
 from socialrec_jax.data.prepare.formats import Tables
 from socialrec_jax.data.prepare.rejects import reject_all
+from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import MAX_EVENT_TYPES, TABLES
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, Items
 from socialrec_jax.errors import BadData, UsageError
+
+JOIN_SHARE = 0.5  # of the ids of a table occur in events where the tables belong together
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +41,7 @@ class RawColumns:
     attributes: dict[str, Strings]
     availability_known: np.ndarray  # [V] bool, whether the tables say if an item is available
     counts: dict  # of rows that were dropped, rejected or filled in
+    columns: dict[str, dict[str, str]]  # table -> field -> the files' column
 
 
 def files_of(tables: Tables) -> list[Path]:
@@ -50,33 +56,42 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     """
     # all four tables are staged, also those without files: later steps need no cases
     staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
-    rejected = reject_all(engine, staged, config.max_bad_share, folder / "rejected.parquet")
+    rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
 
     events_without_time, events_with_time = engine.fill_times()
     if "events" in tables:
         check_has_times(events_without_time, events_with_time)
 
-    # every id of any table gets a number, so cold users and items exist too
+    numbered = _numbered(engine, config)
+    counts = {"events_without_time": events_without_time, "rejected": rejected, **numbered.counts}
+    used = columns_used(engine, tables, config)
+    return dataclasses.replace(numbered, counts=counts, columns=used)
+
+
+def _numbered(engine: Engine, config: DataConfig) -> RawColumns:
+    """All columns of the staged tables; every id of any table gets a number."""
+    # so cold users and items exist too
     user_ids, item_ids = engine.number_ids("md5")
     event_types = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
     friends, dropped_edges = engine.friends(len(user_ids), config.social_direction)
     items, availability_known = engine.items(item_ids)
-    counts = {
-        **dropped_edges,
-        "events_without_time": events_without_time,
-        "rejected": rejected,
-    }
+    attributes = engine.attributes()
     return RawColumns(
-        user_ids=user_ids,
-        event_types=event_types,
-        events=events,
-        friends=friends,
-        items=items,
-        attributes=engine.attributes(),
-        availability_known=availability_known,
-        counts=counts,
+        *(user_ids, event_types, events, friends, items, attributes, availability_known),
+        counts=dropped_edges,
+        columns={},
     )
+
+
+def columns_used(engine: Engine, tables: Tables, config: DataConfig) -> dict[str, dict[str, str]]:
+    """Table -> field -> the files' column. UsageError: an option names a column that is nowhere."""
+    used = {table: engine.columns_used(table) for table in tables}
+    columns = {plain_name(column) for fields in used.values() for column in fields.values()}
+    for field, column in Rules.of(config).columns.items():
+        if column not in columns:
+            raise UsageError(f"--data.map {field}={column}: no table has such a column")
+    return used
 
 
 def check_has_times(without_time: int, with_time: int) -> None:
@@ -106,12 +121,21 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
     """
     if not len(events.times):
         raise BadData("events: no event is left")
-    if split == "leave-one-out":
-        return _leave_one_out(events)
-    return _split_by_time(events, config)
+    splits = _leave_one_out(events) if split == "leave-one-out" else _split_by_time(events, config)
+    if not (splits == TEST).any():
+        log.warning(
+            "%s: nothing is left to test on, for no user has three events or more; accuracy "
+            "cannot be measured",
+            split,
+        )
+    return splits
 
 
 def _split_by_time(events: Events, config: DataConfig) -> np.ndarray:
+    if config.order != "time":
+        raise UsageError(
+            f"--data.order {config.order} knows no times to split at: use --split leave-one-out"
+        )
     shares = np.array([1 - config.test_share - config.validation_share, 1 - config.test_share])
     # the event at each place opens the next part, with all events of the same second
     places = np.minimum((shares * len(events.times)).astype(np.int64), len(events.times) - 1)
@@ -158,3 +182,31 @@ def replaced_at_end(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def join_shares(engine: Engine, tables: Tables, columns: RawColumns) -> dict[str, float]:
+    """The share of the ids of items, social and users that occur in events, for tables with rows.
+
+    Few of them are logged: the ids may be written in another way there.
+    """
+    events, friends = columns.events, columns.friends
+    users_seen = np.diff(events.offsets) > 0
+    items_seen = np.bincount(events.items, minlength=len(columns.items.ids)) > 0
+    # both ends of a friendship
+    linked = np.diff(friends.offsets) > 0
+    linked[friends.ids] = True
+    seen = {"social": users_seen[linked]}
+    for table, is_seen in (("items", items_seen), ("users", users_seen)):
+        seen[table] = is_seen[engine.described(table)] if table in tables else linked[:0]
+    shares = {table: float(column.mean()) for table, column in seen.items() if len(column)}
+    for table, share in shares.items():
+        _warn_of_few(table, share)
+    return shares
+
+
+def _warn_of_few(table: str, share: float) -> None:
+    if share < JOIN_SHARE:
+        log.warning(
+            "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike?",
+            *(table, 100 * share),
+        )

@@ -8,25 +8,30 @@ time, so they would tell a model what comes later.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Replaced
 from socialrec_jax.data.prepare.readers import (
     KINDS,
-    Constant,
-    Derived,
-    FirstNumber,
-    FlaggedColumns,
-    Replaced,
     Source,
     first_line,
+    kind_suffix,
+    lines,
+    readable,
+    refuse_twice,
     sources_under,
 )
-from socialrec_jax.data.prepare.schema import ITEM, TABLES, USER, Field, match
+from socialrec_jax.data.prepare.schema import ITEM_IDS, TABLES, USER, Field, match
 from socialrec_jax.errors import BadData, InputMissing
 
+log = logging.getLogger(__name__)
+FIRST_OBJECTS = 20  # of a JSON file, whose keys say what it is
 Tables = dict[str, list[Source]]
 
 
@@ -93,49 +98,74 @@ LAYOUTS = (
         },
     ),
 )
+_PARTS = {".train": 1, ".valid": 2, ".test": 3}  # in the order of a user's events
 ATOMIC_TABLES = {"events": "*.inter", "social": "*.net", "items": "*.item", "users": "*.user"}
 
 
-def find_tables(folder: Path, *, events_required: bool = True) -> Tables:
-    """The sources of each table that the folder holds.
+def find_tables(
+    folder: Path, *, events_required: bool = True, encoding: str | None = None
+) -> Tables:
+    """The sources of each table that the folder holds; files that are not read are logged.
 
-    events_required: whether a folder under our own names must hold events. InputMissing: no such
-    folder, or no table in any form that we know.
+    events_required: whether a folder under our own names must hold events. encoding: of text files,
+    as the user says. InputMissing: no such folder, or no table in any form that we know. BadData: a
+    table lies there twice.
     """
     if not folder.is_dir():
         raise InputMissing(
             f"{folder}: no such folder; it should hold events.parquet (or .csv, .tsv, .jsonl)"
         )
     # our own names first: a folder may hold a public format beside what was made of it
-    own = _own_names(folder)
-    if own and ("events" in own or not events_required):
-        return own
-    tables = _recbole(folder) or _declared(folder) or _amazon(folder)
-    if "events" not in tables:
-        listed = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-        raise InputMissing(
-            f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a RecBole, MovieLens, Amazon "
-            f"or HetRec file; found: {listed}"
-        )
+    tables = _own_names(folder, encoding)
+    if not tables or ("events" not in tables and events_required):
+        tables = _recbole(folder) or _declared(folder) or _amazon(folder, encoding)
+        if "events" not in tables:
+            raise _no_events(folder)
+    _name_unread(folder, tables)
     return tables
 
 
-def _own_names(folder: Path) -> Tables:
+def _no_events(folder: Path) -> InputMissing:
+    listed = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+    return InputMissing(
+        f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a RecBole, MovieLens, Amazon "
+        f"or HetRec file; found: {listed}"
+    )
+
+
+def _name_unread(folder: Path, tables: Tables) -> None:
+    read = {source.path for sources in tables.values() for source in sources}
+    unread = [
+        path
+        for path in sorted(folder.iterdir())
+        if path not in read and path.name[0] not in "._" and not _has_any(path, read)
+    ]
+    if unread:
+        names = ", ".join(path.name for path in unread[:8]) + (", ..." if unread[8:] else "")
+        log.warning("%s: not read, for no table is known by that name: %s", folder, names)
+
+
+def _has_any(folder: Path, files: set[Path]) -> bool:
+    return any(file.is_relative_to(folder) for file in files)
+
+
+def _own_names(folder: Path, encoding: str | None) -> Tables:
     tables: Tables = {}
+    entries = sorted(folder.iterdir())
     for table in TABLES:
-        paths = [path for path in sorted(folder.glob(f"{table}*")) if _holds(path, table)]
+        paths = [path for path in entries if _holds(path, table)]
         # most likely the same rows twice
         if len(paths) > 1:
             listed = " and ".join(path.name for path in paths)
             raise BadData(f"{folder}: {listed} are both {table}; keep one of them")
         if paths:
-            tables[table] = sources_under(paths[0])
+            tables[table] = sources_under(paths[0], encoding)
     return tables
 
 
 def _holds(path: Path, table: str) -> bool:
-    is_named = path.name.split(".")[0] == table
-    return is_named and (path.is_dir() or bool(KINDS.keys() & set(path.suffixes)))
+    is_named = path.name.split(".")[0].lower() == table
+    return is_named and (path.is_dir() or kind_suffix(path) in KINDS)
 
 
 def _glob(folder: Path, patterns: Mapping[str, str]) -> dict[str, list[Path]]:
@@ -161,9 +191,24 @@ def _declared(folder: Path) -> Tables:
 def _recbole(folder: Path) -> Tables:
     # MovieLens has files u.item and u.user too, but no events under these names
     paths = _glob(folder, ATOMIC_TABLES)
+    for files in paths.values():
+        _refuse_parts_beside_whole(files)
+        files.sort(key=lambda file: (_PARTS.get(file.suffixes[0], 0), file))
     return {
         table: [_atomic(file, TABLES[table]) for file in files] for table, files in paths.items()
     }
+
+
+def _refuse_parts_beside_whole(files: Sequence[Path]) -> None:
+    """BadData: `x.inter` beside `x.train.inter`, which holds some of its rows."""
+    names = {file.name: file for file in files}
+    for file in files:
+        first, *middle = file.suffixes
+        whole = file.name.removesuffix("".join([first, *middle])) + file.suffix
+        if middle and first in _PARTS and whole in names:
+            raise BadData(
+                f"{names[whole]} and {file.name} hold the same rows; keep the one or the others"
+            )
 
 
 def _atomic(path: Path, fields: Sequence[Field]) -> Source:
@@ -180,40 +225,41 @@ def _atomic(path: Path, fields: Sequence[Field]) -> Source:
     return Source(path, "text", delimiter="\t", quote="", names=tuple(types), derived=sequences)
 
 
-def _amazon(folder: Path) -> Tables:
+def _amazon(folder: Path, encoding: str | None) -> Tables:
     """Reviews have a user and an item, metadata an item and a title; both are JSON lines."""
     tables: Tables = {}
-    for source in _json_files(folder):
+    for source in _json_files(folder, encoding):
         keys = _first_keys(source)
         # the files may have any name, so their keys decide
-        has_item = bool(match([Field("item", "id", ITEM)], keys))
+        has_item = bool(match([Field("item", "id", ITEM_IDS)], keys))
         has_user = bool(match([Field("user", "id", USER)], keys))
         if has_item and has_user:
             tables.setdefault("events", []).append(source)
         elif has_item and "title" in keys:
-            tables.setdefault("items", []).append(_metadata(source, keys))
+            tables.setdefault("items", []).append(source)
+    for sources in tables.values():
+        refuse_twice([source.path for source in sources])
     return tables
 
 
-def _metadata(source: Source, keys: Iterable[str]) -> Source:
-    """Prices come as "$12.99", "from 12.99" or prose."""
-    derived = {"price": FirstNumber("price")} if "price" in keys else {}
-    return dataclasses.replace(source, derived=derived)
-
-
-def _json_files(folder: Path) -> list[Source]:
+def _json_files(folder: Path, encoding: str | None) -> list[Source]:
     paths = [
         path
         for path in sorted(folder.iterdir())
-        if path.is_file() and {".json", ".jsonl"} & set(path.suffixes)
+        if path.is_file() and KINDS.get(kind_suffix(path)) == "json"
     ]
-    return [source for path in paths for source in sources_under(path)]
+    return [source for path in paths for source in sources_under(path, encoding)]
 
 
-def _first_keys(source: Source) -> list[str]:
-    # a file of another kind is passed over, not refused
-    try:
-        first = json.loads(first_line(source.path))
-    except ValueError:
-        return []
-    return list(first) if isinstance(first, dict) else []
+def _first_keys(source: Source) -> set[str]:
+    """The keys of the first objects; some of them may lack a title."""
+    keys: set[str] = set()
+    with readable(source.path), contextlib.closing(lines(source)) as all_lines:
+        for line in itertools.islice(all_lines, FIRST_OBJECTS):
+            # a file of another kind is passed over, not refused
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return keys
+            keys |= set(record) if isinstance(record, dict) else set()
+    return keys

@@ -23,6 +23,7 @@ from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
 from socialrec_jax.data.prepare.rejects import check_share
+from socialrec_jax.data.prepare.rules import Rules, folded_type
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -36,11 +37,16 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     both are logged with their number. Users keep their place even when no event is left. Errors as
     in `prepare`.
     """
-    sources = find_tables(path)["events"] if path.is_dir() else sources_under(path)
     # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
+    is_folder = path.is_dir()
+    tables = find_tables(path, encoding=config.encoding) if is_folder else {}
+    sources = tables["events"] if is_folder else sources_under(path, config.encoding)
     files = [source.path for source in sources]
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_engine(Path(folder), files, Rules.of(config)) as engine,
+    ):
         parts = engine.stage("events", sources)
         check_share(engine, "events", parts, config.max_bad_share)
         check_has_times(*engine.fill_times())
@@ -53,8 +59,8 @@ def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
     events = engine.events(len(user_ids))
 
     # an unknown type must not drop the event: the item is what counts
-    type_of = {name: number for number, name in enumerate(world.event_types)}
-    type_numbers = np.array([type_of.get(name, -1) for name in type_names])
+    type_of = {folded_type(name): number for number, name in enumerate(world.event_types)}
+    type_numbers = np.array([type_of.get(folded_type(name), -1) for name in type_names])
     items = world.items.ids.lookup(item_ids)[events.items]
     types = type_numbers[events.types]
     item_known = items >= 0

@@ -21,7 +21,7 @@ TEXTS = ("titles", "descriptions", "tags", "categories")
 def numbers_of(known: Strings, ids: Strings) -> np.ndarray:
     """The number [n] int64 of each id: the known one, or the next free ones in the order of ids."""
     # the ids come in the order of their md5, so newcomers keep that order among themselves
-    numbers = known.lookup(ids.tolist())
+    numbers = known.lookup(ids)
     is_new = numbers < 0
     numbers[is_new] = len(known) + np.arange(is_new.sum())
     return numbers
@@ -29,7 +29,7 @@ def numbers_of(known: Strings, ids: Strings) -> np.ndarray:
 
 def extend_ids(known: Strings, ids: Strings, numbers: np.ndarray) -> Strings:
     """The known ids, and after them those that got a new number."""
-    return known.extended(ids[np.flatnonzero(numbers >= len(known))])
+    return known.extended(ids.take(np.flatnonzero(numbers >= len(known))))
 
 
 def renumber_events(
@@ -153,8 +153,8 @@ def merge_items(
     for name in TEXTS:
         column: Strings = getattr(known, name)
         added_column: Strings = getattr(added, name)
-        column = column.replaced(filled, added_column[filled_rows])
-        texts[name] = column.extended(added_column[new_rows])
+        column = column.replaced(filled, added_column.take(filled_rows))
+        texts[name] = column.extended(added_column.take(new_rows))
 
     # concatenation copies, so that filling in does not write into the memory-mapped file
     added_vectors = _vectors_of_width(added, known.vectors.shape[1])
@@ -205,7 +205,7 @@ def _merge_attribute(known: Strings, added: Strings, numbers: np.ndarray) -> Str
     given = np.flatnonzero((numbers < len(known)) & ~added.blank)
     given = given[np.argsort(numbers[given])]
     new_rows = np.flatnonzero(numbers >= len(known))
-    return known.replaced(numbers[given], added[given]).extended(added[new_rows])
+    return known.replaced(numbers[given], added.take(given)).extended(added.take(new_rows))
 
 
 def _owners(friends: Friends) -> np.ndarray:

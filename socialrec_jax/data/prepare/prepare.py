@@ -15,12 +15,14 @@ from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.prepare.build import (
     check_target,
     files_of,
+    join_shares,
     read_columns,
     replaced_at_end,
     split_events,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import World, check_format
 from socialrec_jax.errors import BadData
 
@@ -34,7 +36,7 @@ def prepare(
     its World. InputMissing: no folder or no events. BadData: see docs/data.md. UsageError: `out`
     holds something else.
     """
-    tables = find_tables(source)
+    tables = find_tables(source, encoding=config.encoding)
     check_target(out)
     files = files_of(tables)
     settings = manifests.settings(config, split)
@@ -61,8 +63,9 @@ def _check_absent(out: Path, source: Path) -> None:
 
 
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
-    with open_engine(folder, files_of(tables)) as engine:
+    with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         columns = read_columns(engine, tables, config, folder)
+        shares = join_shares(engine, tables, columns)
 
     splits = split_events(columns.events, split, config)
     world = World(
@@ -77,4 +80,5 @@ def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> Wo
     )
     contents = manifests.contents(world)
     contents["counts"] |= columns.counts
-    return world.with_manifest({**contents, "event_types": columns.event_types})
+    read = {"columns": columns.columns, "joins": shares}
+    return world.with_manifest({**contents, **read, "event_types": columns.event_types})

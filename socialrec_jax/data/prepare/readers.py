@@ -8,58 +8,37 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import gzip
-import zlib
-from collections.abc import Generator, Iterator, Mapping
+import urllib.parse
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import zstandard
+from socialrec_jax.data.prepare.derived import Derived
+from socialrec_jax.data.prepare.text_files import (
+    encoding_of,
+    needs_copy,
+    only_member,
+    readable,
+    text_lines,
+    verify_whole,
+    write_copy,
+)
+from socialrec_jax.errors import BadData, InputMissing
 
-from socialrec_jax.errors import BadData, DiskError, InputMissing
-
+__all__ = ["readable", "verify_whole"]  # for those who read sources
 Kind = Literal["parquet", "text", "json"]
 KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
     ".csv": "text",
     ".tsv": "text",
+    ".txt": "text",
     ".jsonl": "json",
+    ".ndjson": "json",
     ".json": "json",
 }
-CHUNK = 1 << 20  # bytes read at a time
 
 
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """The same value in every row."""
-
-    value: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Replaced:
-    """A column's text with every `old` replaced by `new`."""
-
-    column: str
-    old: str
-    new: str
-
-
-@dataclasses.dataclass(frozen=True)
-class FlaggedColumns:
-    """The names of those columns that hold 1, separated by `|`."""
-
-    columns: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class FirstNumber:
-    """The first number within a column's text, without its thousands separators; blank if none."""
-
-    column: str
-
-
-Derived = Constant | Replaced | FlaggedColumns | FirstNumber
+MAX_SHOWN = 300  # characters of a header in a message
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,29 +55,55 @@ class Source:
     has_header: bool = True
     derived: Mapping[str, Derived] = dataclasses.field(default_factory=dict)
     """Field name -> how it is made of the file's columns, where a synonym is not enough."""
+    partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    """Column -> its value in all rows, from folders such as `date=2024-01-01`."""
+    copy: Path | None = None
+    """The same lines in a form that every engine reads; None: the file itself has it."""
+
+    @property
+    def content(self) -> Path:
+        return self.copy or self.path
 
 
-def source_of(path: Path) -> Source | None:
-    """How a file is read by its suffix; None for an unknown suffix."""
-    suffix = Path(path.stem).suffix if path.suffix in (".gz", ".zst") else path.suffix
+def source_of(path: Path, encoding: str | None = None) -> Source | None:
+    """How a file is read by its suffix; None for an unknown suffix.
+
+    encoding: of text, as the user says; None: what the file says.
+    """
+    suffix = kind_suffix(path)
     # unknown kinds are the caller's to refuse: only it knows if the file was named
     if suffix not in KINDS:
         return None
-    if KINDS[suffix] != "text":
-        return Source(path, KINDS[suffix])
+    if KINDS[suffix] == "parquet":
+        return Source(path, "parquet")
 
-    if suffix == ".tsv":
-        return Source(path, "text", delimiter="\t")
+    encoding = encoding_of(path, encoding)
+    if KINDS[suffix] == "json":
+        return Source(path, "json", encoding=encoding)
+    delimiter = "\t" if suffix == ".tsv" else _delimiter_of(path, encoding, suffix)
+    return Source(path, "text", delimiter=delimiter, encoding=encoding)
+
+
+def _delimiter_of(path: Path, encoding: str, suffix: str) -> str:
     # spreadsheets of many countries write `;` into a .csv
-    header = first_line(path)
-    return Source(path, "text", delimiter=max(",;\t", key=header.count))
+    header = first_line(path, encoding)
+    delimiters = ("\t", ",", ";", "|", "::", " ") if suffix == ".txt" else (",", ";", "\t", "|")
+    return max(delimiters, key=header.count)
 
 
-def sources_under(path: Path) -> list[Source]:
+def kind_suffix(path: Path) -> str:
+    """The suffix that names the kind of file, in lower case: `.csv` of `EVENTS.CSV.gz`."""
+    suffix = path.suffix.lower()
+    if suffix == ".zip" and path.is_file() and not Path(path.stem).suffix:
+        return Path(only_member(path)).suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in (".gz", ".zst", ".zip") else suffix
+
+
+def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
     """The file, or the part files of a folder in the order of their names.
 
     Files whose name begins with `.` or `_` are passed over. InputMissing: there is no such path,
-    or no file in it. BadData: a file of an unknown kind.
+    or no file in it. BadData: a file of an unknown kind, or one that lies there twice.
     """
     if not path.exists():
         raise InputMissing(f"{path}: no such file or folder")
@@ -106,14 +111,44 @@ def sources_under(path: Path) -> list[Source]:
     if not files:
         raise InputMissing(f"{path}: the folder holds no part files")
 
+    refuse_twice(files)
     sources = []
     for file in files:
-        source = source_of(file)
+        source = source_of(file, encoding)
         if source is None:
             expected = f"expected one of {', '.join(KINDS)} (plain, .gz or .zst)"
             raise BadData(f"{file}: unknown kind of file, {expected}")
-        sources.append(source)
+        partitions = _partitions(file.relative_to(path)) if path.is_dir() else {}
+        sources.append(dataclasses.replace(source, partitions=partitions))
     return sources
+
+
+def refuse_twice(files: Sequence[Path]) -> None:
+    """BadData: two files differ in their suffixes alone, so they most likely hold the same rows."""
+    by_stem: dict[Path, Path] = {}
+    for file in files:
+        stem = file.with_name(_without_suffixes(file.name))
+        if stem in by_stem:
+            raise BadData(
+                f"{by_stem[stem]} and {file.name} most likely hold the same rows; keep one of them"
+            )
+        by_stem[stem] = file
+
+
+def _without_suffixes(name: str) -> str:
+    path = Path(name)
+    if path.suffix.lower() in (".gz", ".zst", ".zip"):
+        path = Path(path.stem)
+    return path.stem if path.suffix.lower() in KINDS else path.name
+
+
+def _partitions(path: Path) -> dict[str, str | None]:
+    """Column -> value of folders such as `date=2024-01-01`, as Hive writes them."""
+    parts = [part.partition("=") for part in path.parts[:-1] if "=" in part]
+    return {
+        name: None if value == "__HIVE_DEFAULT_PARTITION__" else urllib.parse.unquote(value)
+        for name, _, value in parts
+    }
 
 
 def _part_files(folder: Path) -> list[Path]:
@@ -126,39 +161,75 @@ def _is_hidden(path: Path) -> bool:
 
 
 def header_of(source: Source) -> list[str]:
-    """The column names of a text file. BadData: the file is empty, or names repeat or are blank."""
+    """The column names of a text file; one without a name is called by its place.
+
+    BadData: the file is empty, names repeat, or hold characters that no name has.
+    """
     names = list(source.names or _first_row(source))
-    # SQL does not tell `User` from `user`
-    distinct = {name.lower() for name in names}
-    if len(distinct) < len(names) or not all(names):
-        listed = ", ".join(names)
-        raise BadData(f"{source.path}: the header has blank or repeated names: {listed}")
+    # dataframes write their index under a blank name
+    names = [name or f"column {place}" for place, name in enumerate(names, 1)]
+    check_names(source, names)
     return names
 
 
+def check_names(source: Source, names: Sequence[str]) -> None:
+    """BadData: names repeat, or hold characters that no name has."""
+    # SQL does not tell `User` from `user`
+    distinct = {name.lower() for name in names}
+    listed = ", ".join(names)[:MAX_SHOWN]
+    if len(distinct) < len(names):
+        raise BadData(f"{source.path}: the header has repeated names: {listed}")
+    if any(ord(letter) < ord(" ") for name in names for letter in name):
+        raise BadData(f"{source.path}: the header holds control characters: {listed!r}")
+
+
 def _first_row(source: Source) -> list[str]:
-    first = first_line(source.path)
+    first = first_line(source.content, source.encoding)
     if not first.strip():
-        raise BadData(f"{source.path}: the file is empty, expected a line of column names")
-    if not source.quote:
+        raise BadData(
+            f"{source.path}: the file is empty or begins with a blank line, expected a line of "
+            "column names"
+        )
+    if not source.quote or len(source.delimiter) > 1:
         return [cell.strip() for cell in first.split(source.delimiter)]
     quoted = next(csv.reader([first], delimiter=source.delimiter))
     return [cell.strip() for cell in quoted]
 
 
-def first_line(path: Path) -> str:
+def first_line(path: Path, encoding: str = "utf-8") -> str:
     """The first line of a text file, empty when there is none."""
-    with readable(path), contextlib.closing(lines(Source(path, "json"))) as all_lines:
-        return next(all_lines, "")
+    with readable(path), contextlib.closing(text_lines(path, encoding)) as all_lines:
+        # old line ends are a bare carriage return
+        return next(all_lines, "").split("\r")[0].lstrip("\ufeff")
 
 
 def lines(source: Source) -> Generator[str, None, None]:
     """The physical lines of a text file, undecodable bytes replaced."""
-    encoding = "utf-8-sig" if source.encoding == "utf-8" else source.encoding
-    opener = {".gz": gzip.open, ".zst": zstandard.open}.get(source.path.suffix, open)
-    with opener(source.path, "rt", encoding=encoding, errors="replace", newline="\n") as file:
-        for line in file:
-            yield line.rstrip("\r\n")
+    return text_lines(source.content, source.encoding)
+
+
+def for_engine(source: Source, folder: Path, number: int) -> Source:
+    """The source, with a copy in the folder where an engine cannot read the file as it lies."""
+    is_json = source.kind == "json"
+    if source.kind == "parquet" or not source.path.stat().st_size:
+        return source
+    names = _quoted_names(source)
+    if not names and not needs_copy(source.path, source.encoding, is_json):
+        return source
+    folder.mkdir(exist_ok=True)
+    copy = folder / f"{number}.txt"
+    write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
+    return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
+
+
+def _quoted_names(source: Source) -> tuple[str, ...]:
+    """The header's names where some hold quotes, which may confuse a reader; else none."""
+    if source.kind != "text" or not source.quote or source.names:
+        return ()
+    if source.quote not in first_line(source.path, source.encoding):
+        return ()
+    names = header_of(source)
+    return tuple(names) if any(source.quote in name for name in names) else ()
 
 
 def records(source: Source) -> Iterator[tuple[int, bool]]:
@@ -176,47 +247,3 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
     for record in reader:
         yield start, not record
         start = reader.line_num + 1
-
-
-def verify_whole(path: Path) -> None:
-    """Unpack an archive once: an engine may take a truncated one for a short table.
-
-    Raises OSError, EOFError, zlib.error or zstandard.ZstdError unless the file is whole.
-    """
-    if path.stat().st_size == 0:
-        raise EOFError("the file is empty")
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            while file.read(CHUNK):
-                pass
-    if path.suffix == ".zst":
-        _verify_zstd(path)
-
-
-def _verify_zstd(path: Path) -> None:
-    """A stream reader takes a cut for the end, so each frame must say that it is complete."""
-    decompressor = zstandard.ZstdDecompressor()
-    frame = decompressor.decompressobj()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            while chunk:
-                if frame.eof:
-                    frame = decompressor.decompressobj()
-                frame.decompress(chunk)
-                chunk = frame.unused_data
-    if not frame.eof:
-        raise EOFError("the Zstandard stream ends in the middle of a block")
-
-
-@contextlib.contextmanager
-def readable(path: Path, *engine_errors: type[Exception]) -> Iterator[None]:
-    """Say in one line what a library, the system or an engine says of a file it cannot read."""
-    errors = (OSError, EOFError, zlib.error, zstandard.ZstdError, *engine_errors)
-    try:
-        yield
-    except errors as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        # the engine spills to disk while it reads
-        if "No space left" in reason:
-            raise DiskError(f"the disk is full while reading {path}: {reason}") from error
-        raise BadData(f"{path}: cannot be read, is the file whole? ({reason})") from error

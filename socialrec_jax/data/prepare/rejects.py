@@ -12,33 +12,41 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, Part, Reject, UnparsedRecord
 from socialrec_jax.data.prepare.readers import records
 from socialrec_jax.errors import BadData
 
-KEYS = {"items": "item", "users": "user"}  # the tables with one row for each item or user
+KEYS = {"items": ("item",), "users": ("user",)}  # tables with one row for each item or user
+EVENT_KEYS = ("user", "item", "stamp", "event_type")
 log = logging.getLogger(__name__)
 
 
 def reject_all(
-    engine: Engine, staged: Mapping[str, Sequence[Part]], max_bad_share: float, path: Path
+    engine: Engine, staged: Mapping[str, Sequence[Part]], config: DataConfig, path: Path
 ) -> dict[str, int]:
     """Write the bad rows of all tables to the parquet file `path`; count them by table.
 
-    BadData: the share of bad rows of a table is above max_bad_share.
+    BadData: the share of bad rows of a table is above config.max_bad_share.
     """
     counts = {
-        table: check_share(engine, table, parts, max_bad_share) for table, parts in staged.items()
+        table: check_share(engine, table, parts, config.max_bad_share)
+        for table, parts in staged.items()
     }
-    for table, key in KEYS.items():
-        counts[f"repeated_{table}"] = engine.reject_repeats(table, key)
+    keys = {**KEYS, "events": EVENT_KEYS} if config.deduplicate else KEYS
+    for table, columns in keys.items():
+        counts[f"repeated_{table}"] = engine.reject_repeats(table, columns)
 
     # a generator: a file is walked for its lines only while they are written
     rejects = (
-        reject for table, parts in staged.items() for reject in find_rejects(engine, table, parts)
+        reject
+        for table, parts in staged.items()
+        if counts[table] or counts.get(f"repeated_{table}")
+        for reject in find_rejects(engine, table, parts)
     )
     engine.write_rejects(rejects, path)
     return counts
@@ -54,11 +62,23 @@ def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share
         first = next(find_rejects(engine, table, parts, limit=1))
         raise BadData(
             f"{table}: {bad} of {rows} rows are unusable, more than max_bad_share = "
-            f"{max_bad_share:g}; the first is {_described(first)}"
+            f"{max_bad_share:g}; the first is {_described(first)}. "
+            f"{_advice(first.reason, bad / rows)}"
         )
     if bad:
         log.warning("%s: %d of %d rows rejected", table, bad, rows)
     return bad
+
+
+def _rounded_up(share: float) -> float:
+    return min(1.0, math.ceil(share * 100) / 100)
+
+
+def _advice(reason: str, share: float) -> str:
+    text = f"To go on without such rows, say --data.max-bad-share {_rounded_up(share):g}"
+    if "unicode" in reason.lower() or "utf" in reason.lower():
+        text += "; if the text is not UTF-8, say which with --data.encoding, such as latin-1"
+    return text
 
 
 def _described(reject: Reject) -> str:

@@ -1,42 +1,72 @@
 """What the four raw tables may hold: their fields, and the names by which a file may call them.
 
 A column is recognised by its name without case, blanks and punctuation (`User_ID` = `userid`);
-where several match, the synonym that comes first wins. `docs/data.md` lists them for the user.
-
-Times: numbers below 1e11 are seconds (1e11 is the year 5138), the next factors of 1000 are milli-,
-micro- and nanoseconds. Every number names its unit by its size. That alone would misread
-milliseconds before March 1973, so a table must also speak one unit: the rows that differ from most
-are rejected.
+where several match, the synonym that comes first wins. Names of ids come before bare words: beside
+`item_id` a column `item` holds a name. `docs/data.md` lists them for the user.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable
 from typing import Literal
 
-USER = ("user", "userid", "uid", "reviewerid", "customerid", "visitorid", "memberid", "accountid")
-ITEM = (
-    *("item", "itemid", "iid", "productid", "product", "parentasin", "asin", "sku", "goodsid"),
-    *("movieid", "artistid", "bookmarkid", "bookid", "businessid"),
+from socialrec_jax.data.prepare.rules import Rules, plain_name
+
+USER_IDS = (
+    *("userid", "uid", "reviewerid", "customerid", "visitorid", "memberid", "accountid"),
+    *("buyerid", "shopperid", "clientid", "playerid"),
 )
+USER_WORDS = (
+    *("user", "username", "reviewer", "customer", "visitor", "member", "account", "buyer"),
+    *("shopper", "client", "sessionid", "session"),
+)
+USER = (*USER_IDS, *USER_WORDS)
+ITEM_IDS = (
+    *("itemid", "iid", "productid", "parentasin", "asin", "sku", "skuid", "goodsid", "movieid"),
+    *("artistid", "bookmarkid", "bookid", "businessid", "articleid", "videoid", "venueid"),
+    *("poiid", "locationid", "gameid", "songid", "trackid", "newsid", "isbn"),
+)
+ITEM_WORDS = (*("item", "product", "goods", "movie", "artist", "book", "article", "video", "game"),)
+ITEM = (*ITEM_IDS, *ITEM_WORDS)
 TIME = (
-    *("timestamp", "ts", "time", "datetime", "date"),
-    *("unixreviewtime", "unixtime", "eventtime", "createdat"),
+    *("timestamp", "ts", "tsms", "unixtimestamp", "unixreviewtime", "unixtime", "eventtimestamp"),
+    *("timestampms", "timems", "time", "datetime", "eventtime", "createdat", "date", "eventdate"),
+    *("reviewtime", "reviewdate", "checkintime", "localtime", "orderdate", "tdat"),
 )
-SRC = ("src", "source", "sourceid", "from", "follower", "trustor", "user1", *USER)
+CLOCK = ("time", "timeofday", "hour", "eventtime")  # beside a date: the time of the day
+DAY = ("date", "day", "eventdate", "orderdate", "tdat")
+SRC = ("src", "source", "sourceid", "from", "follower", "followerid", "trustor", "user1", *USER)
 DST = (
-    *("dst", "target", "targetid", "to", "friend", "friendid"),
-    *("contactid", "followee", "trustee", "user2"),
+    *("dst", "target", "targetid", "to", "friend", "friendid", "contactid", "followee"),
+    *("followeeid", "followedid", "trustee", "trusteeid", "user2"),
+)
+# the two ends of an edge are named alike, so a pair of names goes before single ones
+EDGES = (
+    *(("src", "dst"), ("srcid", "dstid"), ("sourceid", "targetid"), ("source", "target")),
+    *(("fromid", "toid"), ("fromuser", "touser"), ("fromuserid", "touserid"), ("from", "to")),
+    *(("followerid", "followeeid"), ("followerid", "followedid"), ("follower", "followee")),
+    *(("follower", "followed"), ("trustorid", "trusteeid"), ("trustor", "trustee")),
+    *(("trusterid", "trusteeid"), ("truster", "trustee"), ("userid", "friendid")),
+    *(("userid", "contactid"), ("userid", "friend"), ("user", "friend"), ("userid", "trusteeid")),
+    *(("userid1", "userid2"), ("user1id", "user2id"), ("user1", "user2"), ("usera", "userb")),
+    *(("useraid", "userbid"), ("userida", "useridb"), ("uid1", "uid2"), ("id1", "id2")),
+    *(("node1", "node2"), ("user", "user2"), ("userid", "userid2")),
 )
 # `weight` is a rating in some public sets; in a social table it is the edge's own
 VALUE = ("value", "rating", "score", "overall", "stars", "weight")
-TYPE = ("eventtype", "event", "type", "action", "behavior", "behaviour", "behaviortype")
+TYPE = (
+    *("eventtype", "actiontype", "interactiontype", "behaviortype", "behaviourtype", "eventname"),
+    *("event", "action", "interaction", "behavior", "behaviour", "type"),
+)
+TITLE = (
+    *("title", "name", "itemname", "productname", "movietitle", "itemtitle", "producttitle"),
+    *ITEM_WORDS,
+)
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
 
-Kind = Literal["id", "time", "number", "price", "flag", "text", "list"]
+Kind = Literal["id", "time", "number", "price", "flag", "label", "text", "list"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +84,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("user", "id", USER, required=True),
         Field("item", "id", ITEM, required=True),
         Field("timestamp", "time", TIME, required=True),
-        Field("event_type", "text", TYPE),
+        Field("event_type", "label", TYPE),
         Field("value", "number", VALUE),
     ),
     "social": (
@@ -64,30 +94,74 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("timestamp", "time", TIME),
     ),
     "items": (
-        Field("item", "id", (*ITEM, "id"), required=True),
-        Field("title", "text", ("title", "name", "itemname", "productname", "movietitle")),
+        Field("item", "id", (*ITEM_IDS, "id", *ITEM_WORDS), required=True),
+        Field("title", "text", TITLE),
         Field("description", "text", ("description", "desc", "text", "summary")),
         Field("tags", "list", ("tags", "tag", "genres", "genre", "categories")),
-        Field("category", "text", ("category", "categoryname", "maincategory", "class")),
+        Field(
+            "category", "text", ("category", "categoryname", "maincategory", "class", "categoryid")
+        ),
         Field("price", "price", ("price",)),
         Field("available", "flag", ("available", "isavailable", "instock")),
     ),
-    "users": (Field("user", "id", (*USER, "id"), required=True),),
+    "users": (Field("user", "id", (*USER_IDS, "id", *USER_WORDS), required=True),),
 }
 
 
-def match(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
-    """Field name -> the file's column, for the fields that the file has."""
+def match(
+    fields: Iterable[Field], columns: Iterable[str], rules: Rules | None = None
+) -> dict[str, str]:
+    """Field name -> the file's column, for the fields that the file has; each column once."""
+    rules = rules or Rules()
     by_plain_name: dict[str, str] = {}
     for column in columns:
-        plain_name = re.sub(r"[\W_]", "", column.lower())
         # of `User_ID` and `userid` the first in the file counts
-        by_plain_name.setdefault(plain_name, column)
+        if plain_name(column) not in rules.ignored:
+            by_plain_name.setdefault(plain_name(column), column)
 
-    matched = {}
+    fields = list(fields)
+    matched = _said_by_user(fields, by_plain_name, rules)
+    if {"src", "dst"} <= {field.name for field in fields} - matched.keys():
+        matched |= _edge_ends(by_plain_name)
+    return _by_synonyms(fields, by_plain_name, matched)
+
+
+def _by_synonyms(
+    fields: Iterable[Field], by_plain_name: dict[str, str], matched: dict[str, str]
+) -> dict[str, str]:
     for field in fields:
-        for synonym in field.synonyms:
-            if synonym in by_plain_name:
-                matched[field.name] = by_plain_name[synonym]
-                break
+        column = _first_free(field, by_plain_name, matched)
+        if column is not None:
+            matched.setdefault(field.name, column)
     return matched
+
+
+def _said_by_user(
+    fields: Iterable[Field], by_plain_name: dict[str, str], rules: Rules
+) -> dict[str, str]:
+    columns = {field.name: by_plain_name.get(rules.columns.get(field.name, "")) for field in fields}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _edge_ends(by_plain_name: dict[str, str]) -> dict[str, str]:
+    for src, dst in EDGES:
+        if src in by_plain_name and dst in by_plain_name:
+            return {"src": by_plain_name[src], "dst": by_plain_name[dst]}
+    return {}
+
+
+def _first_free(field: Field, by_plain_name: dict[str, str], matched: dict[str, str]) -> str | None:
+    taken = set(matched.values())
+    columns = [by_plain_name.get(synonym) for synonym in field.synonyms]
+    return next((column for column in columns if column and column not in taken), None)
+
+
+def time_columns(columns: Iterable[str], matched: dict[str, str], rules: Rules) -> list[str]:
+    """All columns that may hold the time, by their synonym; the first is what `match` chose."""
+    taken = {column for field, column in matched.items() if field != "timestamp"}
+    free = {
+        plain_name(column): column
+        for column in reversed(list(columns))
+        if column not in taken and plain_name(column) not in rules.ignored
+    }
+    return [free[synonym] for synonym in TIME if synonym in free]

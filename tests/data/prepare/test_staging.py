@@ -127,7 +127,7 @@ def test_ids_are_kept_as_they_are_written(tmp_path):
 def test_synonyms_match_without_case_and_punctuation(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text("User ID;Product_Id;DateTime;Rating\nu;i;5;2.5\n")
-    assert read(path)[0] == [("u", "i", 5.0, 0, None, 2.5, 5)]
+    assert read(path)[0] == [("u", "i", None, 2.5, 5_000_000_000, 5)]
 
 
 def test_vectors_of_items_are_joined_and_must_be_equally_long(tmp_path):

@@ -89,8 +89,8 @@ class Engine(Protocol):
         """The bad rows of one file in their order."""
         ...
 
-    def reject_repeats(self, table: str, key: str) -> int:
-        """Make every good row bad whose key an earlier one has; how many these were."""
+    def reject_repeats(self, table: str, keys: Sequence[str]) -> int:
+        """Make every good row bad whose keys an earlier one has; how many these were."""
         ...
 
     def write_rejects(self, rejects: Iterable[Reject], path: Path) -> None:
@@ -114,7 +114,10 @@ class Engine(Protocol):
         ...
 
     def event_types(self) -> list[str]:
-        """Number the event types, most frequent first; blank is `schema.DEFAULT_TYPE`."""
+        """Number the event types, most frequent first; blank is `schema.DEFAULT_TYPE`.
+
+        Types that differ in case or blanks around them are one, and those of `Rules.types`.
+        """
         ...
 
     def events(self, num_users: int) -> Events:
@@ -131,6 +134,14 @@ class Engine(Protocol):
 
     def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
         """What is known of every item by number, and whether its availability is said [V] bool."""
+        ...
+
+    def columns_used(self, table: str) -> dict[str, str]:
+        """Field -> the column of the files that it was read from."""
+        ...
+
+    def described(self, table: str) -> np.ndarray:
+        """The numbers of those users or items that the table `users` or `items` has a row of."""
         ...
 
     def attributes(self) -> dict[str, Strings]:

@@ -15,19 +15,17 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.duckdb import files, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
     FILE_ERRORS,
+    count_rows,
     fetch_strings,
     name,
     text,
 )
-from socialrec_jax.data.prepare.engines.duckdb.staging import (
-    BLANK_LINE,
-    StagedTable,
-    reject,
-    stage,
-)
+from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
+from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
-from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.readers import Source, for_engine, readable
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
@@ -38,46 +36,68 @@ ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer tha
 
 
 @contextlib.contextmanager
-def open_duckdb(folder: Path, files: Iterable[Path] = ()) -> Iterator[DuckDBEngine]:
+def open_duckdb(
+    folder: Path, files: Iterable[Path] = (), rules: Rules | None = None
+) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
     database, spill = folder / "scratch.duckdb", folder / "spill"
-    size = sum(file.stat().st_size for file in files)
-    con = duckdb.connect(":memory:" if size < IN_MEMORY_BYTES else str(database))
+    con = _connect(database, spill, sum(file.stat().st_size for file in files))
     try:
-        if size < ONE_THREAD_BYTES:
-            con.execute("SET threads=1")
-        con.execute(f"SET temp_directory={text(spill)}; SET memory_limit='{MEMORY_LIMIT}'")
-        # ties in time keep the order of the file
-        con.execute("SET preserve_insertion_order=true; SET TimeZone='UTC'")
-        con.execute("SET enable_progress_bar=false")
-        con.execute("PRAGMA disable_checkpoint_on_shutdown")  # the database is thrown away
-        yield DuckDBEngine(con)
+        yield DuckDBEngine(con, rules or Rules(), folder / "copies")
     finally:
         con.close()
         for file in (database, database.with_suffix(".duckdb.wal")):
             file.unlink(missing_ok=True)
-        shutil.rmtree(spill, ignore_errors=True)
+        for scratch in (spill, folder / "copies"):
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _connect(database: Path, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
+    """A connection for tables of so many bytes."""
+    place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
+    settings: dict[str, str | bool | int | float | list[str]] = {}
+    settings |= {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
+    if size < ONE_THREAD_BYTES:
+        settings["threads"] = "1"
+    con = duckdb.connect(place, config=settings)
+    # ties in time keep the order of the file; the database is thrown away, so nothing is written
+    # at the end
+    con.execute(
+        """
+        SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false;
+        PRAGMA disable_checkpoint_on_shutdown
+        """
+    )
+    return con
 
 
 class DuckDBEngine(Engine):
     """See `Engine`, which documents each method."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection):
-        self.con = con
+    def __init__(self, con: duckdb.DuckDBPyConnection, rules: Rules, copies: Path):
+        self.con, self.rules, self.copies = con, rules, copies
         self.staged: dict[str, StagedTable] = {}
 
     def columns_of(self, source: Source) -> dict[str, str]:
-        return files.columns_of(self.con, source)
+        return files.columns_of(self.con, self._copied(source))
+
+    def _copied(self, source: Source) -> Source:
+        if not source.path.exists():
+            return source
+        number = len(list(self.copies.glob("*"))) if self.copies.exists() else 0
+        return for_engine(source, self.copies, number)
 
     def read_column(self, source: Source, column: str) -> list[str]:
-        rows = files.relation(source, self.columns_of(source))
+        source = self._copied(source)
+        rows = files.relation(source, files.columns_of(self.con, source))
         value = f"{name(column)}::VARCHAR"
         with readable(source.path, *FILE_ERRORS):
             values = self.con.execute(f"SELECT {value} FROM {rows} WHERE trim({value}) <> ''")
             return [value for (value,) in values.fetchall()]
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
-        self.staged[table] = stage(self.con, table, sources)
+        copied = [self._copied(source) for source in sources]
+        self.staged[table] = stage(self.con, table, copied, self.rules)
         return self.staged[table].parts
 
     def count_rows(self, table: str) -> tuple[int, int]:
@@ -100,10 +120,17 @@ class DuckDBEngine(Engine):
         reasons = self.staged[table].reasons
         return [BadRow(row, reasons[bad][0], raw, reasons[bad][1]) for row, bad, raw in rows]
 
-    def reject_repeats(self, table: str, key: str) -> int:
-        first = f"SELECT min(rowid) FROM {table}_rows WHERE bad IS NULL GROUP BY {key}"
+    def reject_repeats(self, table: str, keys: Sequence[str]) -> int:
+        key = ", ".join(keys)
+        good = f"FROM {table}_rows WHERE bad IS NULL"
+        distinct = f"SELECT count(*) FROM (SELECT DISTINCT {key} {good})"
+        repeated = self.con.execute(f"SELECT count(*) - ({distinct}) {good}")
+        # to mark rows takes several times as long as to count them
+        if not repeated.fetchall()[0][0]:
+            return 0
+        first = f"SELECT min(rowid) {good} GROUP BY {key}"
         reason = "repeats an earlier row, the first is kept"
-        repeats = Check(key, key, f"rowid NOT IN ({first})", reason)
+        repeats = Check(keys[0], keys[0], f"rowid NOT IN ({first})", reason)
         return reject(self.con, self.staged[table], repeats)
 
     def write_rejects(self, rejects: Iterable[Reject], path: Path) -> None:
@@ -129,11 +156,14 @@ class DuckDBEngine(Engine):
             tables.number_by_md5(self.con)
         else:
             tables.number_by_first_row(self.con)
-        user_ids = fetch_strings(self.con, "user_ids", "id")
-        return user_ids, fetch_strings(self.con, "item_ids", "id")
+        users, items = (self._numbered_ids(table) for table in ("user_ids", "item_ids"))
+        return users, items
+
+    def _numbered_ids(self, table: str) -> Strings:
+        return fetch_strings(self.con, table, "id", count_rows(self.con, table))
 
     def event_types(self) -> list[str]:
-        return tables.number_event_types(self.con)
+        return tables.number_event_types(self.con, self.rules.types)
 
     def events(self, num_users: int) -> Events:
         return tables.events(self.con, num_users)
@@ -143,6 +173,12 @@ class DuckDBEngine(Engine):
 
     def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
         return tables.items(self.con, ids)
+
+    def columns_used(self, table: str) -> dict[str, str]:
+        return self.staged[table].columns
+
+    def described(self, table: str) -> np.ndarray:
+        return tables.described(self.con, table)
 
     def attributes(self) -> dict[str, Strings]:
         return tables.attributes(self.con, self.staged["users"].extras)

@@ -12,22 +12,20 @@ from collections.abc import Mapping
 
 import duckdb
 
-from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name, text
+from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Joined, Replaced
+from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name, text
 from socialrec_jax.data.prepare.readers import (
-    Constant,
-    Derived,
-    FirstNumber,
-    FlaggedColumns,
-    Replaced,
     Source,
+    check_names,
     header_of,
     readable,
     verify_whole,
 )
+from socialrec_jax.data.prepare.rules import plain_name
 from socialrec_jax.errors import BadData
 
 # a column that holds the raw line where it is no JSON object, '' where it is blank
-BROKEN = "broken line"
+BROKEN = INTERNAL + "broken line"
 _IS_OBJECT = "json_valid(line) AND json_type(line) = 'OBJECT'"
 
 
@@ -39,23 +37,45 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
     with readable(source.path, *FILE_ERRORS):
         verify_whole(source.path)
         if source.kind == "parquet":
-            query = f"DESCRIBE SELECT * FROM read_parquet({text(source.path)})"
-            return {column: kind for column, kind, *_ in con.execute(query).fetchall()}
-        if source.kind == "json":
-            return _json_columns(con, source)
-    return dict.fromkeys(header_of(source), "VARCHAR")
+            query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"
+            types = {column: kind for column, kind, *_ in con.execute(query).fetchall()}
+            check_names(source, list(types))
+        elif source.kind == "json":
+            types = _json_columns(con, source)
+        else:
+            types = dict.fromkeys(header_of(source), "VARCHAR")
+    return {**types, **dict.fromkeys(_partition_columns(source, types), "VARCHAR")}
+
+
+def _partition_columns(source: Source, types: Mapping[str, str]) -> list[str]:
+    """Columns that folders such as `date=2024-01-01` give, unless the file has them itself."""
+    own = {plain_name(column) for column in types}
+    return [column for column in source.partitions if plain_name(column) not in own]
 
 
 def relation(source: Source, columns: Mapping[str, str]) -> str:
     """SQL that yields the file's rows in file order, with `BROKEN` after its own columns."""
+    partitions = {c: v for c, v in source.partitions.items() if columns.get(c) == "VARCHAR"}
+    own = {column: kind for column, kind in columns.items() if column not in partitions}
+    constant = "".join(f", {_constant(value)} AS {name(c)}" for c, value in partitions.items())
     if source.kind == "json":
-        return _json_relation(source, columns)
+        rows = _json_relation(source, own)
+        return f"(SELECT *{constant} FROM {rows})" if partitions else rows
     if source.kind == "parquet":
-        rows = f"read_parquet({text(source.path)})"
+        rows = _read_parquet(source)
     else:
         header = f"header={source.has_header}, delim={text(source.delimiter)}"
-        rows = _read_csv(source, tuple(columns), header)
-    return f"(SELECT *, NULL::VARCHAR AS {name(BROKEN)} FROM {rows})"
+        rows = _read_csv(source, tuple(own), header)
+    return f"(SELECT *{constant}, NULL::VARCHAR AS {name(BROKEN)} FROM {rows})"
+
+
+def _read_parquet(source: Source) -> str:
+    # folder names must not replace the file's own columns
+    return f"read_parquet({text(source.content)}, hive_partitioning=false)"
+
+
+def _constant(value: str | None) -> str:
+    return "NULL::VARCHAR" if value is None else text(value)
 
 
 def derived_sql(derived: Derived) -> str:
@@ -68,17 +88,14 @@ def derived_sql(derived: Derived) -> str:
         case FlaggedColumns(columns):
             named = [f"CASE {name(column)} WHEN '1' THEN {text(column)} END" for column in columns]
             return f"concat_ws('|', {', '.join(named)})"
-        case FirstNumber(column):
-            digits = rf"regexp_extract(replace({name(column)}, ',', ''), '\d+(\.\d+)?')"
-            return f"coalesce(try_cast({digits} AS FLOAT)::VARCHAR, '')"
+        case Joined(columns, separator):
+            return f" || {text(separator)} || ".join(f"{name(c)}::VARCHAR" for c in columns)
 
 
 def _json_relation(source: Source, columns: Mapping[str, str]) -> str:
     # every value as text: a column may hold numbers in one line and words in the next
     schema = "{" + ",".join(f'"{_json_name(column)}":"VARCHAR"' for column in columns) + "}"
-    fields = "".join(
-        f"struct_extract(fields, {text(column)}) AS {name(column)}, " for column in columns
-    )
+    fields = "".join(f"{_json_value(column)} AS {name(column)}, " for column in columns)
     return f"""(
         SELECT {fields}
             CASE WHEN fields IS NULL THEN coalesce(trim(line), '') END AS {name(BROKEN)}
@@ -91,17 +108,25 @@ def _json_relation(source: Source, columns: Mapping[str, str]) -> str:
 
 
 def _json_columns(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
+    # `$oid` and `$date` wrap plain values
+    wrapped = "starts_with(json_keys(field.value)[1], '$')"
+    kind = f"CASE WHEN field.type = 'OBJECT' AND {wrapped} THEN 'WRAPPED' ELSE field.type END"
     keys = con.execute(
         f"""
-        SELECT field.key, list(DISTINCT field.type)
-        FROM (SELECT line FROM {_raw_lines(source)} WHERE {_IS_OBJECT}), json_each(line) AS field
-        WHERE field.type <> 'NULL' GROUP BY ALL ORDER BY field.key
+        SELECT key, list(DISTINCT kind) FROM (
+            SELECT field.key AS key, {kind} AS kind
+            FROM (SELECT line FROM {_raw_lines(source)} WHERE {_IS_OBJECT}),
+                json_each(line) AS field
+        ) WHERE key <> '' AND key >= ' ' GROUP BY key ORDER BY key
         """
     ).fetchall()
     if not keys:
-        raise BadData(f"{source.path}: no line is a JSON object")
+        raise BadData(
+            f"{source.path}: no line is a JSON object in UTF-8: write one object a line; another "
+            "encoding is named by --data.encoding"
+        )
 
-    types = {key: _json_type(kinds) for key, kinds in keys}
+    types = {key: _json_type([kind for kind in kinds if kind != "NULL"]) for key, kinds in keys}
     # SQL does not tell `User` from `user`: the first of them stays
     first = {key.lower(): key for key in reversed(types)}
     return {key: kind for key, kind in types.items() if first[key.lower()] == key}
@@ -112,6 +137,15 @@ def _json_type(kinds: list[str]) -> str:
     if not nested:
         return "VARCHAR"
     return nested[0] if nested == kinds else "MIXED"
+
+
+def _json_value(column: str) -> str:
+    """A value as text; of an object such as {"$date": {"$numberLong": "5"}} what it wraps."""
+    value = f"struct_extract(fields, {text(column)})"
+    inner = f"json_extract_string({value}, '$.*')[1]"
+    return f"""CASE WHEN starts_with({value}, '{{"$') THEN
+        CASE WHEN starts_with({inner}, '{{"$') THEN json_extract_string({inner}, '$.*')[1]
+        ELSE {inner} END ELSE {value} END"""
 
 
 def _json_name(column: str) -> str:
@@ -128,7 +162,13 @@ def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     schema = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in columns) + "}"
     quote = text(source.quote)
     return (
-        f"read_csv({text(source.path)}, columns={schema}, {options}, "
+        f"read_csv({text(source.content)}, columns={schema}, {options}, "
         f"quote={quote}, escape={quote}, encoding={text(source.encoding)}, "
+        f"compression={text(_compression(source))}, hive_partitioning=false, "
         "auto_detect=false, store_rejects=true)"
     )
+
+
+def _compression(source: Source) -> str:
+    """DuckDB knows suffixes in lower case only."""
+    return {".gz": "gzip", ".zst": "zstd"}.get(source.content.suffix.lower(), "none")

@@ -10,6 +10,8 @@ import numpy as np
 from socialrec_jax.data.columns import Strings
 
 FILE_ERRORS = (duckdb.InvalidInputException, duckdb.IOException)  # what DuckDB says of a bad file
+# begins the names of columns that are not the file's: no header may hold it
+INTERNAL = "\x01"
 SLICE = 2_000_000  # rows fetched at a time
 
 
@@ -42,10 +44,10 @@ def fetch(con: duckdb.DuckDBPyConnection, table: str, **types: type) -> dict[str
     return columns
 
 
-def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str) -> Strings:
-    """A text column in row order; NULL is the empty string."""
+def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str, size: int) -> Strings:
+    """A text column of `size` rows in row order; NULL is the empty string."""
     selected = f"coalesce({column}, '') AS value"
-    parts = [part["value"] for part in _slices(con, table, selected, count_rows(con, table))]
+    parts = [part["value"] for part in _slices(con, table, selected, size)]
     return Strings.of(np.concatenate(parts).tolist() if parts else [])
 
 

@@ -6,43 +6,59 @@ peak of memory is the finished column and one slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
-from socialrec_jax.data.prepare.engines.duckdb.sql import fetch, fetch_strings, name
+from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
+from socialrec_jax.data.prepare.engines.duckdb.sql import (
+    count_rows,
+    fetch,
+    fetch_strings,
+    name,
+    text,
+)
+from socialrec_jax.data.prepare.engines.duckdb.values import MISSING_SQL
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
 
-_EVENT_TYPE = f"coalesce(nullif(trim(event_type), ''), '{DEFAULT_TYPE}')"
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
 
 def fill_times(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """View `timed_events`; see `Engine.fill_times`. Only users with a gap are sorted for it."""
-    counts = con.execute("SELECT count(*) FILTER (time IS NULL), count(time) FROM events")
+    counts = con.execute("SELECT count(*) FILTER (stamp IS NULL), count(stamp) FROM events")
     unknown, known = counts.fetchall()[0]
+    if not unknown:
+        con.execute("CREATE VIEW timed_events AS FROM events")
+    else:
+        _fill_times_of_users(con)
+    return unknown, known
+
+
+def _fill_times_of_users(con: duckdb.DuckDBPyConnection) -> None:
     # a window over users whose times are all known would only cost a sort
     filled = """coalesce(
-        last_value(time IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
-        first_value(time IGNORE NULLS) OVER (
+        last_value(stamp IGNORE NULLS) OVER (PARTITION BY user ORDER BY row),
+        first_value(stamp IGNORE NULLS) OVER (
             PARTITION BY user ORDER BY row ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING),
-        (SELECT min(time) FROM events))"""
-    con.execute("CREATE TABLE untimed_users AS SELECT DISTINCT user FROM events WHERE time IS NULL")
+        (SELECT min(stamp) FROM events)) AS stamp"""
+    con.execute(
+        "CREATE TABLE untimed_users AS SELECT DISTINCT user FROM events WHERE stamp IS NULL"
+    )
     con.execute(
         f"""
         CREATE VIEW timed_events AS
-        SELECT row, user, item, event_type, value, time
+        SELECT row, user, item, event_type, value, stamp
         FROM events ANTI JOIN untimed_users USING (user)
         UNION ALL
         SELECT row, user, item, event_type, value, {filled}
         FROM events SEMI JOIN untimed_users USING (user)
         """
     )
-    return unknown, known
 
 
 def number_by_md5(con: duckdb.DuckDBPyConnection) -> None:
@@ -66,17 +82,37 @@ def number_by_first_row(con: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def number_event_types(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Table `event_types` (name, number), most frequent first; returns the names."""
+def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> list[str]:
+    """Table `event_types` (raw, name, number), most frequent first; returns the names.
+
+    Types that differ in case or surrounding blanks are one, by its most frequent spelling.
+    types: folded type -> its name, where the user says that several are one.
+    """
     con.execute(
         f"""
         CREATE TABLE event_types AS
-        SELECT name, row_number() OVER (ORDER BY count DESC, name) - 1 AS number
-        FROM (SELECT {_EVENT_TYPE} AS name, count(*) AS count FROM events GROUP BY 1)
+        WITH spelled AS (
+            SELECT coalesce(event_type, '') AS raw, count(*) AS count FROM events GROUP BY 1),
+        named AS (SELECT raw, count, {_type_name(types)} AS name FROM spelled),
+        joined AS (
+            SELECT lower(name) AS folded, first(name ORDER BY count DESC, name) AS name,
+                sum(count) AS count FROM named GROUP BY 1),
+        numbered AS (
+            SELECT *, row_number() OVER (ORDER BY count DESC, name) - 1 AS number FROM joined)
+        SELECT raw, numbered.name, number FROM named JOIN numbered ON lower(named.name) = folded
         """
     )
-    names = con.execute("SELECT name FROM event_types ORDER BY number").fetchall()
-    return [name for (name,) in names]
+    names = con.execute("SELECT DISTINCT name, number FROM event_types ORDER BY number").fetchall()
+    return [name for name, _ in names]
+
+
+def _type_name(types: Mapping[str, str]) -> str:
+    """SQL of the type that a spelling stands for."""
+    folded = "lower(trim(raw))"
+    given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif(trim(raw), '') END"
+    said = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
+    said = f"CASE {folded} {said} END" if said else "NULL"
+    return f"coalesce({said}, {given}, '{DEFAULT_TYPE}')"
 
 
 def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
@@ -84,11 +120,11 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
     con.execute(
         f"""
         CREATE TABLE sorted_events AS
-        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, e.time,
+        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, {seconds("e.stamp")} AS time,
             t.number::UTINYINT AS type, coalesce(e.value, 1) AS value
         FROM timed_events e JOIN user_ids u ON e.user = u.id JOIN item_ids i ON e.item = i.id
-            JOIN event_types t ON {_EVENT_TYPE} = t.name
-        ORDER BY u.number, e.time, e.row
+            JOIN event_types t ON coalesce(e.event_type, '') = t.raw
+        ORDER BY u.number, e.stamp, e.row
         """
     )
     # numbers fit into 32 bits: two billion users or items at most
@@ -104,9 +140,18 @@ def friends(
     """See `Engine.friends`."""
     # Counted before the direction doubles them.
     dropped = _count_dropped_edges(con)
+    _join_edges(con, direction)
+    rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
+    offsets = offsets_of(rows["user"], num_users)
+    return Friends(offsets, rows["friend"], rows["weight"], rows["time"]), dropped
+
+
+def _join_edges(con: duckdb.DuckDBPyConnection, direction: str) -> None:
+    """Table `edges` by the numbers of both ends, each edge once."""
     # A user is no friend of their own, whatever the file says.
     edges = " UNION ALL ".join(
-        f"SELECT {way}, weight, time FROM social WHERE src <> dst" for way in _WAYS[direction]
+        f"SELECT {way}, weight, {seconds('stamp')} AS time FROM social WHERE src <> dst"
+        for way in _WAYS[direction]
     )
     con.execute(
         f"""
@@ -119,9 +164,6 @@ def friends(
         GROUP BY ALL ORDER BY 1, 2
         """
     )
-    rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
-    offsets = offsets_of(rows["user"], num_users)
-    return Friends(offsets, rows["friend"], rows["weight"], rows["time"]), dropped
 
 
 def _count_dropped_edges(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -151,10 +193,10 @@ def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> tuple[Items, np.ndarr
     rows = fetch(con, "sorted_items", price=np.float32, **flags)
     columns = Items(
         ids=ids,
-        titles=fetch_strings(con, "sorted_items", "title"),
-        descriptions=fetch_strings(con, "sorted_items", "description"),
-        tags=fetch_strings(con, "sorted_items", "tags"),
-        categories=fetch_strings(con, "sorted_items", "category"),
+        titles=fetch_strings(con, "sorted_items", "title", len(ids)),
+        descriptions=fetch_strings(con, "sorted_items", "description", len(ids)),
+        tags=fetch_strings(con, "sorted_items", "tags", len(ids)),
+        categories=fetch_strings(con, "sorted_items", "category", len(ids)),
         prices=rows["price"],
         available=rows["available"],
         vectors=_vectors(con, len(ids)),
@@ -188,8 +230,9 @@ def attributes(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str
         ORDER BY number
         """
     )
+    size = count_rows(con, "sorted_users")
     return {
-        attribute: fetch_strings(con, "sorted_users", name("extra " + attribute))
+        attribute: fetch_strings(con, "sorted_users", name("extra " + attribute), size)
         for attribute in names
     }
 
@@ -203,3 +246,10 @@ def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
         FROM ({" UNION ".join(queries)}) AS distinct_ids(id) ORDER BY number
         """
     )
+
+
+def described(con: duckdb.DuckDBPyConnection, table: str) -> np.ndarray:
+    """See `Engine.described`."""
+    key, ids = {"items": ("item", "item_ids"), "users": ("user", "user_ids")}[table]
+    rows = con.execute(f"SELECT number FROM {table} JOIN {ids} ON {table}.{key} = {ids}.id")
+    return np.asarray(rows.fetchnumpy()["number"], np.int64)

@@ -1,32 +1,28 @@
-"""Fields as SQL: the clean value of a raw column, and when it makes its row unusable.
-
-ISO times go through TIMESTAMPTZ, because a cast to TIMESTAMP ignores an offset such as +02:00.
-"""
+"""Fields as SQL: the clean value of a raw column, and when it makes its row unusable."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
-from socialrec_jax.data.prepare.engines.duckdb.sql import name
+from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, text
+from socialrec_jax.data.prepare.engines.duckdb.types import DATED, FLOATING, STRING, WHOLE
 from socialrec_jax.data.prepare.schema import Kind
 
-STAGED_TYPES = {"number": "FLOAT", "price": "FLOAT", "flag": "BOOLEAN"}  # others: VARCHAR
-WHOLE = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER)$")
-NUMERIC = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)$")
-DATED = re.compile(r"^(DATE|TIMESTAMP.*)$")
-STRING = re.compile(r"^(VARCHAR|UUID|ENUM.*|MIXED)$")
-BOOLEAN = re.compile(r"^BOOLEAN$")
-_ACCEPTED = {
-    "id": (STRING, WHOLE),
-    "time": (STRING, NUMERIC, DATED),
-    "number": (STRING, NUMERIC),
-    "price": (STRING, NUMERIC),
-    "flag": (STRING, NUMERIC, BOOLEAN),
-}
-_TRUE = "('true', 't', 'yes', 'y', '1', '1.0')"
-_FALSE = "('false', 'f', 'no', 'n', '0', '0.0')"
+# what programs write where they have no value
+MISSING = ("null", "na", "n/a", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
+_MISSING_IDS = sorted(
+    {spelled for word in (*MISSING, "nan") for spelled in (word, word.upper(), word.capitalize())}
+    | {"NaN", "", "NAN"}
+)
+_INVISIBLE = (9, 10, 13, 32, 160, 5760, 8203, 8204, 8205, 8288, 12288, 65279)
+_TRUE = ("true", "t", "yes", "y", "1", "1.0", "in stock", "instock", "available", "on", "active")
+_FALSE = (
+    *("false", "f", "no", "n", "0", "0.0", "out of stock", "outofstock", "sold out", "off"),
+    *("unavailable", "not available", "inactive"),
+)
+MAX_ID_BYTES = 1024
+MAX_TEXT = 65_536  # characters of a text that are kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,64 +35,90 @@ class Check:
     reason: str
 
 
-def fits(kind: Kind, sql_type: str) -> bool:
-    """Whether a column of this DuckDB type can hold this kind of field at all."""
-    if kind not in _ACCEPTED:
-        return True
-    return any(pattern.match(sql_type) for pattern in _ACCEPTED[kind])
-
-
 def value_sql(kind: Kind, column: str, sql_type: str) -> str:
     """SQL for the clean value of `column`, NULL where it is blank or bad."""
     match kind:
         case "id":
-            return f"{column}::VARCHAR"
-        case "time":
-            return _time_sql(column, sql_type)
+            return id_sql(column, sql_type)
         case "number" | "price":
-            return f"try_cast({column} AS FLOAT)"
+            return _number_sql(kind, column, sql_type)
         case "flag":
-            lower = f"lower(trim({column}::VARCHAR))"
-            return f"CASE WHEN {lower} IN {_TRUE} THEN true WHEN {lower} IN {_FALSE} THEN false END"
-        case "text":
-            return _text_sql(column, sql_type, " ")
+            return _flag_sql(column)
+        case "label":
+            return f"{column}::VARCHAR"
         case "list":
             return _text_sql(column, sql_type, "|")
+        case _:
+            return _text_sql(column, sql_type, " ")
 
 
-def unit_sql(column: str, sql_type: str) -> str:
-    """0..3: seconds, milli-, micro- or nanoseconds; NULL where the time is no plain number."""
-    if DATED.match(sql_type):
-        return "NULL::TINYINT"
-    size = f"abs(try_cast({column} AS DOUBLE))"
-    units = f"WHEN {size} < 1e11 THEN 0 WHEN {size} < 1e14 THEN 1 WHEN {size} < 1e17 THEN 2"
-    return f"CASE {units} WHEN {size} > 0 THEN 3 END"
+def _flag_sql(column: str) -> str:
+    lower = f"lower(trim({column}::VARCHAR))"
+    true, false = _list(_TRUE), _list(_FALSE)
+    return f"CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false END"
+
+
+def id_sql(column: str, sql_type: str) -> str:
+    """An id without what cannot be seen around it; 5.0 is written by programs that mean 5."""
+    if WHOLE.match(sql_type):
+        return f"{column}::VARCHAR"
+    if FLOATING.match(sql_type):
+        # 17 digits of a float are not an id any more
+        whole = f"try_cast({column} AS HUGEINT)"
+        return f"CASE WHEN {column} = {whole} THEN {whole}::VARCHAR ELSE {column}::VARCHAR END"
+    plain = f"{column}::VARCHAR"
+    ends = " OR ".join(f"suffix({plain}, {end})" for end in ("' '", "chr(9)", "chr(13)"))
+    invisible = " || ".join(f"chr({code})" for code in _INVISIBLE)
+    # few ids need to be looked at letter by letter
+    is_odd = f"{plain} < '!' OR strlen({plain}) <> length({plain}) OR {ends}"
+    whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+[.]0+$')"
+    return f"""CASE WHEN {whole} THEN split_part(trim({plain}), '.', 1)
+        WHEN {is_odd} THEN trim({plain}, {invisible}) ELSE {plain} END"""
+
+
+def id_layer(field: str, column: str, sql_type: str) -> str:
+    """The id as a column that is computed once."""
+    return f"{id_sql(column, sql_type)} AS {id_name(field)}"
+
+
+def id_name(field: str) -> str:
+    return name(INTERNAL + field)
 
 
 def checks_of(kind: Kind, field: str, column: str, sql_type: str) -> list[Check]:
     """When `column` makes its row unusable as `field`; blank values are bad only in ids."""
     if kind == "id":
-        conditions = [(_is_blank(column), "is blank"), *_id_conditions(column, sql_type)]
+        conditions = _id_conditions(id_name(field), sql_type)
     else:
         conditions = _value_conditions(kind, column, value_sql(kind, column, sql_type))
     return [Check(field, column, condition, reason) for condition, reason in conditions]
 
 
+def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Check]:
+    """When `column` is no time. is_read: SQL of whether some notation fits."""
+    number = f"try_cast({column} AS DOUBLE)"
+    infinite = "false" if DATED.match(sql_type) else f"NOT (isfinite({number}))"
+    if DATED.match(sql_type):
+        infinite = f"NOT (isfinite({column}))"
+    # to look at numbers as text would cost more than to read them
+    missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
+    unreadable = f"NOT {missing} AND NOT {is_read}"
+    return [
+        Check(field, column, infinite, "is not finite"),
+        Check(field, column, unreadable, "is neither unix time nor ISO 8601"),
+    ]
+
+
 def _value_conditions(kind: Kind, column: str, value: str) -> list[tuple[str, str]]:
     """(SQL condition, reason) pairs for values that may be blank."""
-    unreadable = f"NOT {_is_blank(column)} AND ({value}) IS NULL"
-    infinite = f"NOT (isfinite({value}))"
+    unreadable = f"NOT {_is_missing(column)} AND ({value}) IS NULL"
     if kind == "flag":
         return [(unreadable, "is neither true nor false")]
-    if kind == "time":
-        # a larger number would not fit into 64 bits of nanoseconds
-        infinite = f"NOT (isfinite({value}) AND abs({value}) < 1e20)"
-        return [(unreadable, "is neither unix time nor ISO 8601"), (infinite, "is not finite")]
     if kind == "price":
         # many tools write NaN for a price that they do not know
-        infinite = f"isinf({value})"
-    if kind in ("number", "price"):
-        return [(unreadable, "is not a number"), (infinite, "is not finite")]
+        return [(f"isinf({value})", "is not finite")]
+    if kind == "number":
+        return [(unreadable, "is not a number"), (f"NOT (isfinite({value}))", "is not finite")]
     return []
 
 
@@ -113,7 +135,7 @@ def vector_checks(column: str) -> list[Check]:
     """When a list of numbers makes its row unusable."""
     quoted = name(column)
     vector = f"try_cast({quoted} AS FLOAT[])"
-    no_list = f"NOT {_is_blank(quoted)} AND {vector} IS NULL"
+    no_list = f"NOT {_is_missing(quoted)} AND {vector} IS NULL"
     not_finite = f"len(list_filter({vector}, x -> x IS NULL OR NOT isfinite(x))) > 0"
     return [
         Check(column, quoted, no_list, "is not a list of numbers"),
@@ -125,26 +147,64 @@ def _is_blank(column: str) -> str:
     return f"({column} IS NULL OR trim({column}::VARCHAR) = '')"
 
 
-def _id_conditions(column: str, sql_type: str) -> list[tuple[str, str]]:
-    if sql_type == "VARCHAR":
-        return [(f"contains({column}, chr(10))", "holds a line break")]
+def _is_missing(column: str) -> str:
+    """Blank, or a word for it."""
+    return f"({_is_blank(column)} OR lower(trim({column}::VARCHAR)) IN {_list(MISSING)})"
+
+
+def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
+    if WHOLE.match(sql_type):
+        return [(f"{value} IS NULL", "is blank")]
+    missing = f"({value} IS NULL OR {value} IN {_list(_MISSING_IDS)})"
+    conditions = [(missing, "is blank")]
     if sql_type == "MIXED":
-        return [(f"left({column}, 1) IN ('[', '{{')", "is a list or an object")]
-    return []
+        conditions.append((f"left({value}, 1) IN ('[', '{{')", "is a list or an object"))
+    if not FLOATING.match(sql_type):
+        conditions.append((f"contains({value}, chr(10))", "holds a line break"))
+        conditions.append((f"contains({value}, chr(0))", "holds a NUL byte"))
+        # 1.23457E+12 stands for many ids
+        is_rounded = f"contains({value}, 'E+') AND regexp_matches({value}, '^[0-9.,]+E[+][0-9]+$')"
+        conditions.append((is_rounded, "was rounded by a spreadsheet"))
+        too_long = f"strlen({value}) > {MAX_ID_BYTES}"
+        conditions.append((too_long, f"is longer than {MAX_ID_BYTES} bytes"))
+    return conditions
 
 
-def _time_sql(column: str, sql_type: str) -> str:
-    if DATED.match(sql_type):
-        return f"epoch({column})"
-    # a column of text may hold unix seconds, ISO times, or both
-    number = f"try_cast({column} AS DOUBLE)"
+def _number_sql(kind: Kind, column: str, sql_type: str) -> str:
     if not STRING.match(sql_type):
-        return number
-    return f"coalesce({number}, epoch(try_cast({column} AS TIMESTAMPTZ)))"
+        return f"try_cast({column} AS FLOAT)"
+    plain = f"try_cast({column} AS FLOAT)"
+    # 4,5 is four and a half in many countries; 1.234,5 and 1,234.5 have both signs
+    if kind == "number":
+        decimal_comma = f"regexp_matches(trim({column}), '^[+-]?[0-9]+,[0-9]+$')"
+        with_point = f"try_cast(replace({column}, ',', '.') AS FLOAT)"
+        return f"CASE WHEN {decimal_comma} THEN {with_point} ELSE {plain} END"
+    return f"coalesce({plain}, try_cast({price_sql(column)} AS FLOAT))"
+
+
+def price_sql(column: str) -> str:
+    """The first number of a text as text with a decimal point, blank where there is none."""
+    number = f"regexp_extract({column}, '-?[0-9][0-9.,'' ]*')"
+    digits = f"rtrim(regexp_replace({number}, '[ '']', '', 'g'), '.,')"
+    # a comma is decimal where it comes last, and one or two digits follow
+    is_comma = f"regexp_matches({digits}, ',[0-9]{{1,2}}$')"
+    thousands = f"regexp_matches({digits}, '^-?[0-9]{{1,3}}([.][0-9]{{3}}){{2,}}$')"
+    return f"""CASE WHEN {is_comma} THEN replace(replace({digits}, '.', ''), ',', '.')
+        WHEN {thousands} THEN replace({digits}, '.', '') ELSE replace({digits}, ',', '') END"""
+
+
+def _list(words: Sequence[str]) -> str:
+    return "(" + ", ".join(map(text, words)) + ")"
 
 
 def _text_sql(column: str, sql_type: str, separator: str) -> str:
-    """Plain text, or the texts of a list joined by the separator."""
+    """Plain text, or the texts of a list joined by the separator, up to a bound."""
+    joined = _joined_sql(column, sql_type, separator)
+    # what databases and dataframes write for nothing; `Nan` and `None` may be titles
+    return f"left(nullif(nullif(nullif({joined}, '\\N'), 'NULL'), 'nan'), {MAX_TEXT})"
+
+
+def _joined_sql(column: str, sql_type: str, separator: str) -> str:
     # parquet has typed lists, JSON lists come as text
     if sql_type.endswith("[]"):
         return f"array_to_string({column}::VARCHAR[], '{separator}')"
@@ -155,3 +215,6 @@ def _text_sql(column: str, sql_type: str, separator: str) -> str:
             CASE WHEN starts_with({column}, '[[')
             THEN {column}->>'$[*][*]' ELSE {column}->>'$[*]' END, '{separator}')
         ELSE {column} END"""
+
+
+MISSING_SQL = _list(MISSING)

@@ -1,0 +1,64 @@
+"""Fields that are made of a file's columns, where a synonym is not enough.
+
+`columns_used` are the columns, `shown` is what the summary calls them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The same value in every row."""
+
+    value: str
+    columns_used: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def shown(self) -> str:
+        return repr(self.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replaced:
+    """A column's text with every `old` replaced by `new`."""
+
+    column: str
+    old: str
+    new: str
+
+    @property
+    def columns_used(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def shown(self) -> str:
+        return self.column
+
+
+@dataclasses.dataclass(frozen=True)
+class FlaggedColumns:
+    """The names of those columns that hold 1, separated by `|`."""
+
+    columns_used: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        return f"{len(self.columns_used)} flags"
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """The texts of some columns, such as a date and the time of the day."""
+
+    columns_used: tuple[str, ...]
+    separator: str
+
+    @property
+    def shown(self) -> str:
+        return "+".join(self.columns_used)
+
+
+Derived = Constant | Replaced | FlaggedColumns | Joined

@@ -1,0 +1,108 @@
+"""Which columns of a file are used: by their names, and where names leave it open by a sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from socialrec_jax.data.prepare import samples, schema
+from socialrec_jax.data.prepare.derived import Derived, Joined
+from socialrec_jax.data.prepare.engines.duckdb.files import relation
+from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
+from socialrec_jax.data.prepare.engines.duckdb.types import STRING
+from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.rules import Rules, plain_name
+from socialrec_jax.data.prepare.schema import TABLES
+
+log = logging.getLogger(__name__)
+Types = Mapping[str, str]  # column -> DuckDB's type
+SAMPLE_ROWS = 1000
+_NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Field -> column, and field -> how it is made of several columns."""
+
+    columns: dict[str, str]
+    derived: dict[str, Derived]
+    needs_times: bool = True
+
+    @property
+    def columns_used(self) -> set[str]:
+        made_of = {column for made in self.derived.values() for column in made.columns_used}
+        return {*self.columns.values(), *made_of}
+
+
+def choose(
+    con: duckdb.DuckDBPyConnection, source: Source, table: str, types: Types, rules: Rules
+) -> Choice:
+    """The columns of a file that are its table's fields."""
+    columns = schema.match(TABLES[table], types, rules)
+    needs_times = table != "events" or rules.order == "time"
+    choice = Choice(columns, dict(source.derived), needs_times)
+    if not needs_times:
+        columns.pop("timestamp", None)
+    elif any(field.kind == "time" for field in TABLES[table]):
+        _choose_time(con, source, types, choice, rules)
+    _drop_words(con, source, table, types, choice)
+    return choice
+
+
+def _choose_time(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice, rules: Rules
+) -> None:
+    if "timestamp" in rules.columns or "timestamp" in choice.derived:
+        return
+    candidates = schema.time_columns(types, choice.columns, rules)
+    if not candidates:
+        _join_days(types, choice)
+    if len(candidates) < 2:
+        return
+    sampled = _sample(con, source, types, candidates)
+    chosen = samples.choose_time({c: samples.kind_of_time(sampled[c]) for c in candidates})
+    choice.columns["timestamp"] = chosen[0]
+    if len(chosen) == 2:
+        del choice.columns["timestamp"]
+        choice.derived["timestamp"] = Joined(chosen, " ")
+
+
+def _join_days(types: Mapping[str, str], choice: Choice) -> None:
+    """Year, month and day in three columns are a time."""
+    plain = {plain_name(column): column for column in types}
+    if {"year", "month", "day"} <= plain.keys():
+        parts = tuple(plain[part] for part in ("year", "month", "day"))
+        choice.derived["timestamp"] = Joined(parts, "-")
+
+
+def _drop_words(
+    con: duckdb.DuckDBPyConnection, source: Source, table: str, types: Types, choice: Choice
+) -> None:
+    """An optional number whose column holds words is not that column."""
+    textual = {
+        field: column
+        for field in TABLES[table]
+        if (column := choice.columns.get(field.name)) and STRING.match(types[column])
+        if field.kind == "number" and not field.required
+    }
+    sampled = _sample(con, source, types, list(textual.values())) if textual else {}
+    for field, column in textual.items():
+        odd = samples.first_that_does_not_fit(field.kind, sampled[column])
+        if odd is not None:
+            del choice.columns[field.name]
+            log.warning(_NO_NUMBER, source.path, column, field.name, odd[:60])
+
+
+def _sample(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, columns: Sequence[str]
+) -> dict[str, list[str | None]]:
+    """The first values of some columns, as text."""
+    selected = ", ".join(f"{name(column)}::VARCHAR" for column in columns)
+    with readable(source.path, *FILE_ERRORS):
+        rows = con.execute(
+            f"SELECT {selected} FROM {relation(source, types)} LIMIT {SAMPLE_ROWS}"
+        ).fetchall()
+    return {column: [row[place] for row in rows] for place, column in enumerate(columns)}

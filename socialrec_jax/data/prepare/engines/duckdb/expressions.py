@@ -1,0 +1,122 @@
+"""From a file's columns to SQL: which column is which field, its clean value, and its checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from socialrec_jax.data.prepare.engines.duckdb import instants, values
+from socialrec_jax.data.prepare.engines.duckdb.choices import Choice
+from socialrec_jax.data.prepare.engines.duckdb.files import derived_sql
+from socialrec_jax.data.prepare.engines.duckdb.sql import name
+from socialrec_jax.data.prepare.engines.duckdb.types import fits
+from socialrec_jax.data.prepare.engines.duckdb.values import Check
+from socialrec_jax.data.prepare.readers import Source
+from socialrec_jax.data.prepare.rules import Rules
+from socialrec_jax.data.prepare.schema import TABLES, Field
+from socialrec_jax.errors import BadData
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """SQL of a raw value, its type, and what to call it in messages."""
+
+    sql: str
+    sql_type: str
+    shown: str
+
+
+@dataclasses.dataclass
+class Expressions:
+    """SQL of every staged column of one file, and the checks, in the table's order."""
+
+    selected: list[str] = dataclasses.field(default_factory=list)
+    checks: list[Check] = dataclasses.field(default_factory=list)
+    layers: list[list[str]] = dataclasses.field(default_factory=list)
+    """Columns that are computed before the others, each layer from the one before it."""
+
+    def add_layers(self, layers: Sequence[str]) -> None:
+        for depth, columns in enumerate(layers):
+            if depth == len(self.layers):
+                self.layers.append([])
+            self.layers[depth].append(columns)
+
+
+def values_of(
+    source: Source, table: str, types: Mapping[str, str], choice: Choice
+) -> dict[str, Value]:
+    """The raw value of each field that the file has.
+
+    BadData: a required one is missing, or of an impossible type.
+    """
+    found = {}
+    for field in TABLES[table]:
+        if field.name in choice.derived:
+            made = choice.derived[field.name]
+            found[field.name] = Value(derived_sql(made), "VARCHAR", made.shown)
+        elif field.name in choice.columns:
+            column = choice.columns[field.name]
+            _check_type(source, field, column, types)
+            found[field.name] = Value(name(column), types[column], column)
+
+    required = [field for field in TABLES[table] if field.required]
+    missing = [field.name for field in required if field.name not in found]
+    if missing and (missing != ["timestamp"] or choice.needs_times):
+        raise _missing(source, table, missing, types)
+    return found
+
+
+def _missing(
+    source: Source, table: str, missing: Sequence[str], types: Mapping[str, str]
+) -> BadData:
+    # named together, so that one run says all that is missing
+    advice = f"say which with --data.map {missing[0]}=COLUMN"
+    if missing == ["timestamp"]:
+        advice += ", or say --data.order file where rows come in order, random where they do not"
+    if all(column.replace(".", "").strip("- ").isdigit() for column in types):
+        advice = "the first line looks like data: put a line of column names before it"
+    return BadData(
+        f"{source.path}: {table} need a column {' and a column '.join(missing)} "
+        f"(or a synonym, see docs/data.md); found: {', '.join(types)}; {advice}"
+    )
+
+
+def _check_type(source: Source, field: Field, column: str, types: Mapping[str, str]) -> None:
+    if not fits(field.kind, types[column]):
+        listed = ", ".join(f"{other} ({kind})" for other, kind in types.items())
+        raise BadData(
+            f"{source.path}: column {column} cannot be read as {field.name}; found: {listed}"
+        )
+
+
+def expressions_of(table: str, found: Mapping[str, Value], rules: Rules) -> Expressions:
+    """SQL of the fields of a table; what the file lacks is NULL."""
+    expressions = Expressions()
+    for field in TABLES[table]:
+        value = found.get(field.name)
+        if field.kind == "time":
+            _add_time(expressions, field, value, rules)
+        elif value is None:
+            expressions.selected.append("NULL")
+        else:
+            _add_value(expressions, field, value)
+    return expressions
+
+
+def _add_time(expressions: Expressions, field: Field, value: Value | None, rules: Rules) -> None:
+    column, sql_type = (value.sql, value.sql_type) if value else ("NULL", "VARCHAR")
+    time = instants.time_columns(column, sql_type, rules)
+    expressions.selected += [time.stamp, time.unit, time.other]
+    expressions.add_layers(time.layers)
+    if value:
+        expressions.checks += values.time_checks(field.name, column, sql_type, time.is_read)
+
+
+def _add_value(expressions: Expressions, field: Field, value: Value) -> None:
+    if field.kind == "id":
+        expressions.add_layers([values.id_layer(field.name, value.sql, value.sql_type)])
+        expressions.selected.append(values.id_name(field.name))
+    else:
+        expressions.selected.append(values.value_sql(field.kind, value.sql, value.sql_type))
+    # a field that the file lacks cannot be bad
+    expressions.checks += values.checks_of(field.kind, field.name, value.sql, value.sql_type)

@@ -1,0 +1,171 @@
+"""Times as SQL: nanoseconds since 1970, and the notation that they are written in.
+
+`times.py` says what the notations are and decides between them; `staging.py` keeps three columns
+of a time: `stamp` (nanoseconds), `unit` (the notation), and `other` (nanoseconds by the second
+reading: month before day, or plain seconds).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from socialrec_jax.data.prepare import times
+from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, text
+from socialrec_jax.data.prepare.engines.duckdb.types import DATED, NUMERIC, WHOLE
+from socialrec_jax.data.prepare.rules import Rules
+
+_LARGEST = 9_200_000_000  # seconds whose nanoseconds fit into 64 bits
+
+
+# columns that are computed once, and that no column of a file can be called
+NUMBER, INTEGER, MICROS, DAY_FIRST, MONTH_FIRST = (
+    name(INTERNAL + part) for part in ("number", "integer", "micros", "day first", "month first")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeColumns:
+    """SQL of the three staged columns, and of whether a time could be read at all."""
+
+    stamp: str
+    unit: str
+    other: str
+    is_read: str
+    layers: tuple[str, ...] = ()
+    """Columns that the others are made of, each layer from the one before it."""
+
+
+ABSENT = TimeColumns("NULL", "NULL", "NULL", "true")
+
+
+def time_columns(column: str, sql_type: str, rules: Rules) -> TimeColumns:
+    """SQL of a time column of some type."""
+    if column == "NULL":
+        return ABSENT
+    if DATED.match(sql_type):
+        micros = f"epoch_us({column})"
+        return TimeColumns(_of_micros(micros), _outside_unit(micros, rules), "NULL", "true")
+    if NUMERIC.match(sql_type):
+        return _numeric(column, sql_type, rules)
+    return _textual(column, rules)
+
+
+def _numeric(column: str, sql_type: str, rules: Rules) -> TimeColumns:
+    if WHOLE.match(sql_type):
+        # 64 bits hold nanoseconds exactly
+        layer = f"try_cast({column} AS BIGINT) AS {INTEGER}, {column} AS {NUMBER}"
+    else:
+        layer = f"NULL::BIGINT AS {INTEGER}, {_finite(column)} AS {NUMBER}"
+    return TimeColumns(
+        stamp=_number_stamp(column, rules),
+        unit=_number_unit(rules),
+        other=_plain_seconds(),
+        is_read=f"{NUMBER} IS NOT NULL",
+        layers=(layer,),
+    )
+
+
+def _textual(column: str, rules: Rules) -> TimeColumns:
+    """Numbers, ISO 8601, or another way to write dates."""
+    either = f"coalesce({DAY_FIRST}, {MONTH_FIRST})"
+    slashed_unit = f"""CASE WHEN {MONTH_FIRST} IS NULL THEN {times.DAY_FIRST}
+        WHEN {DAY_FIRST} IS NULL THEN {times.MONTH_FIRST}
+        WHEN {DAY_FIRST} <> {MONTH_FIRST} THEN {times.DAY_OR_MONTH} END"""
+    return TimeColumns(
+        stamp=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_number_stamp(column, rules)}
+            ELSE {_of_micros(f"coalesce({MICROS}, {either})")} END""",
+        unit=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_number_unit(rules)}
+            WHEN {MICROS} IS NOT NULL THEN {_outside_unit(MICROS, rules)}
+            WHEN {either} IS NOT NULL
+            THEN coalesce({_outside_unit(either, rules)}, {slashed_unit}) END""",
+        other=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_plain_seconds()}
+            WHEN {MICROS} IS NULL THEN {_of_micros(MONTH_FIRST)} END""",
+        is_read=f"({NUMBER} IS NOT NULL OR {MICROS} IS NOT NULL OR {either} IS NOT NULL)",
+        layers=_text_layers(column),
+    )
+
+
+def _text_layers(column: str) -> tuple[str, ...]:
+    """Each way to read a text is tried only where the ones before it failed."""
+    trimmed = f"trim({column})"
+    slashed = f"replace({trimmed}, '-', '/')"
+    written = f"try_strptime({trimmed}, {_list(times.TEXT_FORMATS)})"
+    # 01/02/20 is no day of the first year
+    has_year = f"NOT regexp_matches({trimmed}, '^[0-9]{{1,3}}[-/]')"
+    cast = f"CASE WHEN {has_year} THEN try_cast({trimmed} AS TIMESTAMPTZ) END"
+    iso = f"coalesce({cast}, {written})"
+    unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
+    day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
+    month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"
+    # a cast to whole numbers would round
+    whole = f"CASE WHEN NOT contains({column}, '.') THEN try_cast({column} AS BIGINT) END"
+    return (
+        f"{whole} AS {INTEGER}, {_finite(column)} AS {NUMBER}",
+        f"CASE WHEN {NUMBER} IS NULL THEN epoch_us({iso}) END AS {MICROS}",
+        f"{day_first} AS {DAY_FIRST}, {month_first} AS {MONTH_FIRST}",
+    )
+
+
+def seconds(stamp: str) -> str:
+    """Whole unix seconds of nanoseconds; the division must round down, and be exact."""
+    nano = times.NANO
+    return f"(({stamp} - (({stamp} % {nano}) + {nano}) % {nano}) // {nano})::BIGINT"
+
+
+def _number_unit(rules: Rules) -> str:
+    ranges = " ".join(
+        f"WHEN {NUMBER} >= {low!r} AND {NUMBER} < {end!r} THEN {notation}"
+        for notation, low, end in times.number_ranges(rules)
+    )
+    unknown = f"WHEN {NUMBER} IN (0, -1) THEN {times.ZERO}"
+    return f"CASE {ranges} {unknown} WHEN {NUMBER} IS NOT NULL THEN {times.OUTSIDE} END"
+
+
+def _number_stamp(column: str, rules: Rules) -> str:
+    """Nanoseconds of a number in its notation; of one outside of the years as seconds."""
+    branches = []
+    for notation, low, end in times.number_ranges(rules):
+        within = f"WHEN {NUMBER} >= {low!r} AND {NUMBER} < {end!r}"
+        branches.append(f"{within} THEN {_nanoseconds(notation, column)}")
+    return f"CASE {' '.join(branches)} ELSE {_plain_seconds()} END"
+
+
+def _nanoseconds(notation: int, column: str) -> str:
+    if notation == times.COMPACT:
+        formats = _list(tuple(times.COMPACT_FORMATS.values()))
+        digits = f"split_part(trim(({column})::VARCHAR), '.', 1)"
+        return f"epoch_us(try_strptime({digits}, {formats})) * 1000"
+    if notation == times.SPREADSHEET:
+        # a spreadsheet keeps fractions of a day, good to a millisecond
+        days = f"({NUMBER} - {times.SPREADSHEET_EPOCH})::DOUBLE"
+        return f"round({days} * {times.DAY_SECONDS * 1000})::BIGINT * 1000000"
+    return _scaled(1000 ** (3 - notation))
+
+
+def _plain_seconds() -> str:
+    return f"CASE WHEN abs({NUMBER}) < {_LARGEST} THEN {_scaled(times.NANO)} END"
+
+
+def _scaled(factor: int) -> str:
+    """Nanoseconds; a float of seconds is good to a microsecond, beyond that are rounding errors."""
+    micros = f"round({NUMBER} * {factor / 1000!r})::BIGINT * 1000"
+    return f"CASE WHEN {INTEGER} IS NOT NULL THEN {INTEGER} * {factor} ELSE {micros} END"
+
+
+def _finite(column: str) -> str:
+    number = f"try_cast({column} AS DOUBLE)"
+    return f"CASE WHEN isfinite({number}) THEN {number} END"
+
+
+def _of_micros(micros: str) -> str:
+    return f"CASE WHEN abs({micros}) < {_LARGEST * 10**6} THEN {micros} * 1000 END"
+
+
+def _outside_unit(micros: str, rules: Rules) -> str:
+    """NULL for a date within the years."""
+    first, end = (bound * 10**6 for bound in times.bounds(rules))
+    return f"CASE WHEN {micros} < {first} OR {micros} >= {end} THEN {times.OUTSIDE_DATE} END"
+
+
+def _list(formats: tuple[str, ...]) -> str:
+    return "[" + ", ".join(map(text, formats)) + "]"

@@ -1,0 +1,91 @@
+"""One table in the scratch database, how its rows are marked as bad, and what its times mean."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import duckdb
+
+from socialrec_jax.data.prepare import times
+from socialrec_jax.data.prepare.engines.duckdb.values import Check
+from socialrec_jax.data.prepare.engines.engine import Part
+from socialrec_jax.data.prepare.rules import Rules
+
+MAX_VALUE_LENGTH = 200  # characters of a bad value that are kept
+ODD_UNIT = "is in another notation (seconds, milliseconds, dates, ...) than most"
+_ODD_TIME = Check("timestamp", "coalesce(other, stamp) // 1000000000", "", ODD_UNIT)
+_OUTSIDE = (times.OUTSIDE, times.ZERO, times.OUTSIDE_DATE)
+_NO_SECONDS = "unit IS NOT NULL AND stamp IS NULL"
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedTable:
+    """One table in the scratch database; `reasons` explains the numbers in its column `bad`."""
+
+    table: str
+    parts: list[Part]
+    reasons: list[tuple[str | None, str]]  # (column, reason)
+    extras: list[str]  # attributes of users, vectors of items
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Field -> the file's column, as the summary shows it."""
+
+
+def reject(con: duckdb.DuckDBPyConnection, staged: StagedTable, check: Check) -> int:
+    """Mark the good rows that meet a check's condition as bad; how many they were."""
+    staged.reasons.append((check.column, check.reason))
+    marked = con.execute(
+        f"""
+        UPDATE {staged.table}_rows
+        SET bad = {len(staged.reasons) - 1}, raw = {shortened(check.value)}
+        WHERE bad IS NULL AND ({check.condition})
+        """
+    ).fetchone()
+    return marked[0] if marked else 0
+
+
+def shortened(value: str) -> str:
+    return f"left(({value})::VARCHAR, {MAX_VALUE_LENGTH})"
+
+
+def settle_times(con: duckdb.DuckDBPyConnection, staged: StagedTable, rules: Rules) -> None:
+    """What the notations of all rows say together; see `times.decide`."""
+    counts = con.execute(
+        f"""
+        SELECT unit, count(*), min(stamp), max(stamp) FROM {staged.table}_rows
+        WHERE bad IS NULL AND (stamp IS NOT NULL OR unit IS NOT NULL) GROUP BY unit
+        """
+    ).fetchall()
+    by_unit = {unit: count for unit, count, *_ in counts}
+    # a table whose times are all unix seconds, or all typed, needs nothing else
+    if len(by_unit) < 2 and by_unit.keys() <= {None, 0, 1, 2, 3}:
+        return
+    stamps = [stamp for unit, _, *ends in counts if unit in _OUTSIDE for stamp in ends]
+    outside = [stamp for stamp in stamps if stamp is not None]
+    decision = times.decide(
+        staged.table, by_unit, min(outside, default=None), max(outside, default=None)
+    )
+    if decision.own_clock:
+        _read_as_seconds(con, staged)
+    else:
+        _apply(con, staged, decision, rules)
+
+
+def _read_as_seconds(con: duckdb.DuckDBPyConnection, staged: StagedTable) -> None:
+    rows = f"{staged.table}_rows"
+    con.execute(f"UPDATE {rows} SET stamp = other WHERE unit IS NOT NULL AND bad IS NULL")
+    reject(con, staged, dataclasses.replace(_ODD_TIME, condition=_NO_SECONDS))
+
+
+def _apply(
+    con: duckdb.DuckDBPyConnection, staged: StagedTable, decision: times.Decision, rules: Rules
+) -> None:
+    rows = f"{staged.table}_rows"
+    if decision.month_first:
+        con.execute(f"UPDATE {rows} SET stamp = other WHERE unit = {times.DAY_OR_MONTH}")
+    con.execute(f"UPDATE {rows} SET stamp = NULL, unit = NULL WHERE unit = {times.ZERO}")
+    outside = f"unit IN ({times.OUTSIDE}, {times.OUTSIDE_DATE})"
+    reason = f"lies outside {rules.first_year} to {rules.last_year}"
+    reject(con, staged, dataclasses.replace(_ODD_TIME, condition=outside, reason=reason))
+    if decision.notation is not None:
+        differs = f"unit < {times.DAY_FIRST} AND unit <> {decision.notation}"
+        reject(con, staged, dataclasses.replace(_ODD_TIME, condition=differs))

@@ -1,0 +1,91 @@
+"""What the user says about the tables: which column is which field, which event types are one."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from socialrec_jax.config import DataConfig
+from socialrec_jax.errors import UsageError
+
+FIELDS = (
+    *("user", "item", "timestamp", "event_type", "value", "src", "dst", "weight"),
+    *("title", "description", "tags", "category", "price", "available"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Settings of `config.DataConfig` that decide how files are read."""
+
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Field -> the plain name of its column."""
+    ignored: frozenset[str] = frozenset()  # plain names of columns
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Folded event type -> the type that it is."""
+    order: Literal["time", "file", "random"] = "time"
+    first_year: int = 1990
+    last_year: int = 2100
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Rules:
+        """UsageError: an option is not written as it should be."""
+        next_year = datetime.datetime.now(datetime.UTC).year + 1
+        last_year = config.last_year or next_year
+        if last_year < config.first_year:
+            raise UsageError(
+                f"--data.last-year {last_year} lies before --data.first-year {config.first_year}"
+            )
+        return cls(
+            columns=_columns(config.map),
+            ignored=frozenset(map(plain_name, _parts(config.ignore))),
+            types=_types(config.types),
+            order=config.order,
+            first_year=config.first_year,
+            last_year=last_year,
+        )
+
+
+def plain_name(column: str) -> str:
+    """A column's name without case, blanks and punctuation."""
+    plain = re.sub(r"[\W_]", "", column.lower())
+    # a name of punctuation alone stays what it is
+    return plain or column.lower()
+
+
+def folded_type(name: str) -> str:
+    """Event types are the same without regard to case and surrounding blanks."""
+    return name.strip().lower()
+
+
+def _parts(texts: Sequence[str]) -> list[str]:
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    return [part for part in parts if part]
+
+
+def _columns(options: Sequence[str]) -> dict[str, str]:
+    columns = {}
+    for option in _parts(options):
+        field, _, column = option.partition("=")
+        if field not in FIELDS or not column:
+            raise UsageError(
+                f"--data.map {option}: write FIELD=COLUMN, with one of {', '.join(FIELDS)}"
+            )
+        columns[field] = plain_name(column)
+    if len(set(columns.values())) < len(columns):
+        raise UsageError(f"--data.map {' '.join(options)}: one column cannot be two fields")
+    return columns
+
+
+def _types(options: Sequence[str]) -> dict[str, str]:
+    types = {}
+    for option in options:
+        name, _, others = option.partition("=")
+        if not name.strip() or not _parts([others]):
+            raise UsageError(f"--data.types {option}: write NAME=TYPE,TYPE, such as view=click,pv")
+        for other in [name, *_parts([others])]:
+            types[folded_type(other)] = name.strip()
+    return types

@@ -1,0 +1,65 @@
+"""What a sample of a column's values says: whether it holds numbers, and which one is the time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from socialrec_jax.data.prepare.schema import Kind
+
+_NUMBER = re.compile(r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$")
+_MISSING = {"", "null", "na", "n/a", "nan", "none", "nil", "\\n", "undefined", "(null)", "#n/a"}
+_DATE = re.compile(
+    r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.]\d{4}$|^(19|20)\d{6}$"
+)
+_CLOCK = re.compile(r"^\d{1,2}(:\d{2}){1,2}([.]\d+)?( ?[AaPp][Mm])?$")
+_INSTANT = re.compile(r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}[T ]|^\d{9,19}([.]\d*)?$|\d:\d{2}")
+
+
+def given_values(values: Sequence[str | None]) -> list[str]:
+    """The values that are not blank, nor a word for it."""
+    stripped = [(value or "").strip() for value in values]
+    return [value for value in stripped if value.lower() not in _MISSING]
+
+
+def first_that_does_not_fit(kind: Kind, values: Sequence[str | None]) -> str | None:
+    """None where most of the given values are numbers, as an optional field needs them."""
+    given = given_values(values)
+    if kind != "number":
+        return None
+    odd = [value for value in given if not _NUMBER.match(value)]
+    # a single word may be a mistake in a sparse column
+    return odd[0] if len(odd) > 1 and 2 * len(odd) > len(given) else None
+
+
+def kind_of_time(values: Sequence[str | None]) -> str:
+    """What most of the values are: instant, date, clock (the time of a day) or other.
+
+    An instant that is the same in all rows is a `constant`: the day of an export, not of an event.
+    """
+    given = given_values(values)
+    for kind, pattern in (("clock", _CLOCK), ("date", _DATE), ("instant", _INSTANT)):
+        matching = sum(bool(pattern.search(value)) for value in given)
+        if given and 2 * matching > len(given):
+            return "constant" if len(given) > 1 and len(set(given)) == 1 else kind
+    return "other"
+
+
+def choose_time(kinds: dict[str, str]) -> tuple[str, ...]:
+    """The column that holds the time; two of them: a date and the time of the day.
+
+    kinds: candidate -> `kind_of_time`, in the order of their synonyms.
+    """
+    by_kind: dict[str, list[str]] = {}
+    for column, kind in kinds.items():
+        by_kind.setdefault(kind, []).append(column)
+    if "instant" in by_kind:
+        return (by_kind["instant"][0],)
+    dates = by_kind.get("date", by_kind.get("constant", []))
+    if dates and "clock" in by_kind:
+        return dates[0], by_kind["clock"][0]
+    # a clock alone tells no day
+    for kind in ("date", "other", "constant", "clock"):
+        if kind in by_kind:
+            return (by_kind[kind][0],)
+    return ()

@@ -1,0 +1,186 @@
+"""Bytes to lines: compression, encoding, line ends, and a copy where an engine cannot read a file.
+
+An engine reads UTF-8 and Latin-1 with the line ends of Unix and Windows. All else (UTF-16, line
+ends of a bare carriage return, one JSON array instead of lines, zip archives) is copied to lines
+of UTF-8 first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from socialrec_jax.errors import BadData, DiskError, UsageError
+
+CHUNK = 1 << 20  # bytes read at a time
+HEAD = 1 << 16  # bytes that encoding and line ends are recognised by
+MAX_LINE = 1 << 25  # characters
+MAX_ARRAY = 1 << 28  # bytes of a JSON array, which must be in memory at once
+PLAIN_ENCODINGS = ("utf-8", "latin-1")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """A file for reading, decompressed by its suffix."""
+    openers = {".gz": gzip.open, ".zst": zstandard.open, ".zip": _open_member}
+    opener: Any = openers.get(path.suffix.lower(), Path.open)
+    return opener(path, "rb")
+
+
+def _open_member(path: Path, _: str) -> IO[bytes]:
+    return zipfile.ZipFile(path).open(only_member(path))
+
+
+def only_member(path: Path) -> str:
+    """The name of the one file in a zip archive. BadData: there are more, or it is no archive."""
+    with readable(path), zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+    if len(names) != 1:
+        raise BadData(f"{path}: the archive holds {len(names)} files, not one: unpack it first")
+    return names[0]
+
+
+def encoding_of(path: Path, said: str | None) -> str:
+    """The encoding of a text file: what the user says, else what its first bytes say, else UTF-8.
+
+    UsageError: the user says one that does not exist.
+    """
+    if said is not None:
+        return _known_encoding(said)
+    head = _head(path)
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    # text of Latin letters in UTF-16 has a zero in every second byte, and none between
+    even, odd = head[0:200:2].count(0), head[1:200:2].count(0)
+    if max(even, odd) > len(head[:200]) // 3 and not min(even, odd):
+        return "utf-16-le" if odd else "utf-16-be"
+    return "utf-8"
+
+
+def _known_encoding(said: str) -> str:
+    try:
+        name = codecs.lookup(said).name
+    except LookupError:
+        raise UsageError(f"--data.encoding {said}: there is no such encoding") from None
+    return {"iso8859-1": "latin-1"}.get(name, name)
+
+
+def _head(path: Path) -> bytes:
+    with readable(path), open_bytes(path) as file:
+        return file.read(HEAD)
+
+
+def text_lines(path: Path, encoding: str) -> Generator[str, None, None]:
+    """The lines of a text file, undecodable bytes replaced; a bare carriage return ends none.
+
+    BadData: a line is longer than any table has, so that memory stays bounded.
+    """
+    with open_bytes(path) as raw:
+        named = "utf-8-sig" if encoding == "utf-8" else encoding
+        file = io.TextIOWrapper(raw, encoding=named, errors="replace", newline="\n")
+        while line := file.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                raise BadData(f"{path}: holds a line of more than {MAX_LINE:,} characters")
+            yield line.rstrip("\r\n")
+
+
+def needs_copy(path: Path, encoding: str, is_json: bool) -> bool:
+    """Whether an engine cannot read the file as it lies."""
+    head = _head(path)
+    bare_returns = b"\r" in head and b"\n" not in head
+    is_array = is_json and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    is_zip = path.suffix.lower() == ".zip"
+    return encoding not in PLAIN_ENCODINGS or bare_returns or is_array or is_zip
+
+
+def write_copy(
+    path: Path, encoding: str, is_json: bool, copy: Path, *, skip_first: bool = False
+) -> None:
+    """Write the file's lines as UTF-8; the records of a JSON array as one line each.
+
+    skip_first: write a word instead of the first line.
+    """
+    named = "utf-8-sig" if encoding == "utf-8" else encoding
+    with readable(path), open_bytes(path) as raw, copy.open("w", encoding="utf-8") as out:
+        text = io.TextIOWrapper(raw, encoding=named, errors="replace", newline=None)
+        if skip_first:
+            text.readline()
+            out.write("header\n")
+        first = text.read(1).lstrip("\ufeff")
+        if is_json and first == "[":
+            for record in _records_of_array(path, first + text.read(MAX_ARRAY)):
+                out.write(json.dumps(record) + "\n")
+            return
+        out.write(first)
+        while chunk := text.read(CHUNK):
+            out.write(chunk)
+
+
+def _records_of_array(path: Path, text: str) -> list:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadData(
+            f"{path}: one JSON array that cannot be read ({error}): write one object a line"
+        ) from error
+
+
+def verify_whole(path: Path) -> None:
+    """Unpack an archive once: an engine may take a truncated one for a short table.
+
+    Raises OSError, EOFError, zlib.error or zstandard.ZstdError unless the file is whole.
+    """
+    if path.stat().st_size == 0:
+        raise EOFError("the file is empty")
+    suffix = path.suffix.lower()
+    if suffix in (".gz", ".zip"):
+        with open_bytes(path) as file:
+            while file.read(CHUNK):
+                pass
+    if suffix == ".zst":
+        _verify_zstd(path)
+
+
+def _verify_zstd(path: Path) -> None:
+    """A stream reader takes a cut for the end, so each frame must say that it is complete."""
+    decompressor = zstandard.ZstdDecompressor()
+    frame = decompressor.decompressobj()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            while chunk:
+                if frame.eof:
+                    frame = decompressor.decompressobj()
+                frame.decompress(chunk)
+                chunk = frame.unused_data
+    if not frame.eof:
+        raise EOFError("the Zstandard stream ends in the middle of a block")
+
+
+@contextlib.contextmanager
+def readable(path: Path, *engine_errors: type[Exception]) -> Iterator[None]:
+    """Say in one line what a library, the system or an engine says of a file it cannot read."""
+    archive_errors = (zlib.error, zstandard.ZstdError, zipfile.BadZipFile, UnicodeError)
+    try:
+        yield
+    except (OSError, EOFError, *archive_errors, *engine_errors) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # the engine spills to disk while it reads
+        if "No space left" in reason:
+            raise DiskError(f"the disk is full while reading {path}: {reason}") from error
+        raise BadData(f"{path}: cannot be read, is the file whole? ({reason})") from error

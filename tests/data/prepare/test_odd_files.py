@@ -1,0 +1,153 @@
+"""Files as shops have them: encodings, archives, line ends, public layouts; nothing read twice."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+
+import pytest
+
+from socialrec_jax.errors import BadData, UserError
+from tests.data.prepare.odd_shops import (
+    BEGIN,
+    EVENTS,
+    items_in_order,
+    lines,
+    prepared,
+    times,
+    titles,
+)
+
+
+def zipped(name: str, text: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(name, text)
+    return archive.getvalue()
+
+
+AS_ARRAY = json.dumps([{"user": "u", "item": f"i{n}", "ts": BEGIN + n} for n in range(4)], indent=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("events.csv", EVENTS.encode("utf-16")),
+        ("events.csv", EVENTS.encode("utf-16-le")),
+        ("events.csv", EVENTS.encode("utf-8-sig")),
+        ("events.csv", EVENTS.replace("\n", "\r").encode()),
+        ("events.csv", EVENTS.replace("\n", "\r\n").encode()),
+        ("EVENTS.CSV", EVENTS.encode()),
+        ("events.CSV.GZ", gzip.compress(EVENTS.encode())),
+        ("events.txt", EVENTS.replace(",", "\t").encode()),
+        ("events.txt", EVENTS.replace(",", "::").encode()),
+        ("events.csv", EVENTS.replace(",", "|").encode()),
+        ("events.csv.zip", zipped("events.csv", EVENTS)),
+        ("events.zip", zipped("export.csv", EVENTS)),
+        ("events.json", AS_ARRAY.encode()),
+        ("events.json", b"\xef\xbb\xbf" + AS_ARRAY.encode()),
+        ("events/year=2020/part.csv", EVENTS.encode()),
+    ],
+)
+def test_files_in_odd_dress_are_the_same_events(tmp_path, name, content):
+    world = prepared(tmp_path, {name: content})
+    assert items_in_order(world) == ["i0", "i1", "i2", "i3"]
+    assert times(world) == [BEGIN + place for place in range(4)]
+    assert not list(world.path.glob("copies"))
+
+
+def test_the_encoding_can_be_said(tmp_path):
+    files = {"events.csv": EVENTS.replace("i3", "Café").encode("latin-1")}
+    with pytest.raises(BadData, match=r"--data\.encoding"):
+        prepared(tmp_path, files)
+    for encoding in ("latin-1", "cp1252"):
+        world = prepared(tmp_path / encoding, files, encoding=encoding)
+        assert "Café" in list(world.items.ids)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"events.csv": ""}, "empty"),
+        ({"events.csv": "\n\n" + EVENTS}, "blank line"),
+        ({"events.csv": "\ufeff"}, "empty"),
+        ({"events.csv.gz": gzip.compress(b"")}, "empty"),
+        ({"events.csv.gz": gzip.compress(b"user,item\n" + bytes(1 << 26))}, "timestamp"),
+        ({"events.csv.gz": gzip.compress(bytes(1 << 26))}, "33,554,432 characters"),
+        ({"events.jsonl": '{"user": "é"}'.encode("latin-1")}, "--data.encoding"),
+        ({"events.jsonl": '{"user": {"id": 1}, "item": 2, "ts": 3}'}, "cannot be read as user"),
+        ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
+        ({"events.csv": "1,2,1577872800\n3,4,1577872801\n"}, "first line looks like data"),
+        ({"events.csv": "who,what,timestamp\na,b,1\n"}, "--data.map user=COLUMN"),
+        ({"events.csv": EVENTS, "events.csv.gz": gzip.compress(b"x")}, "both events"),
+        ({"events/a.csv": EVENTS, "events/a.csv.gz": gzip.compress(b"x")}, "same rows"),
+        ({"events.json": "[1, 2"}, "JSON array"),
+        ({"events.json": "[]"}, "no line is a JSON object"),
+        ({"events.csv.zip": b"PK no archive"}, "whole"),
+    ],
+)
+def test_files_that_cannot_be_read_are_one_line(tmp_path, files, says):
+    with pytest.raises(UserError, match=says) as error:
+        prepared(tmp_path, files)
+    assert "\n" not in str(error.value)
+    assert error.value.code in (65, 66)
+
+
+def test_files_that_are_not_read_are_named(tmp_path, caplog):
+    files = {"events.csv": EVENTS, "catalogue.csv": "item,title\n", "README.md": "x"}
+    prepared(tmp_path, files)
+    assert "README.md, catalogue.csv" in caplog.text
+
+
+REVIEW = lines({"user_id": "u", "parent_asin": "B", "rating": 5, "timestamp": BEGIN * 1000})
+ATOMIC = f"user_id:token\titem_id:token\ttimestamp:float\nu\ti\t{BEGIN}\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.json": REVIEW, "a.json.gz": gzip.compress(REVIEW.encode())},
+        {"x.inter": ATOMIC, "x.train.inter": ATOMIC},
+    ],
+)
+def test_public_files_that_lie_there_twice_are_refused(tmp_path, files):
+    with pytest.raises(BadData, match="same rows"):
+        prepared(tmp_path, files)
+
+
+def test_parts_of_a_public_split_are_read_in_their_order(tmp_path):
+    header, row = ATOMIC.split("\n")[:2]
+    files = {
+        f"x.{part}.inter": f"{header}\n{row.replace('i', item)}\n"
+        for part, item in (("train", "a"), ("valid", "b"), ("test", "c"))
+    }
+    assert items_in_order(prepared(tmp_path, files)) == ["a", "b", "c"]
+
+
+def test_amazon_metadata_of_2018(tmp_path):
+    product = {
+        "asin": "B",
+        "title": "Soap",
+        "feature": [],
+        "also_buy": ["B2", "B3"],
+        "category": ["Beauty", "Bath"],
+        "price": "$3.50",
+        "description": ["Mild."],
+        "rank": "12 in Beauty",
+    }
+    review = {"reviewerID": "u", "asin": "B", "overall": 5.0, "unixReviewTime": BEGIN}
+    review |= {"reviewTime": "01 1, 2020", "style": {"Size:": "L"}, "image": ["http://x"]}
+    files = {"Beauty.json": lines(review), "meta_Beauty.json": lines(product)}
+    world = prepared(tmp_path, files)
+    place = world.items.ids.lookup(["B"])[0]
+    assert titles(world) == {"B": "Soap"}
+    assert (world.items.prices[place], world.items.descriptions[place]) == (3.5, "Mild.")
+    assert times(world) == [BEGIN]
+
+
+def test_keys_of_json_may_be_anything(tmp_path):
+    odd = {"": 1, 'a"b': 2, "a\\c": 3, "'": 4, "a.b": 5, "\x01bad": 6}
+    rows = [{"user": "u", "item": "i", "ts": BEGIN, **odd}]
+    assert times(prepared(tmp_path, {"events.jsonl": lines(*rows)})) == [BEGIN]

@@ -1,0 +1,103 @@
+"""Values as shops write them: event types, prices, stock, decimal commas, wrapped values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from socialrec_jax.data.prepare.append import append
+from tests.data.prepare.odd_shops import (
+    BEGIN,
+    EVENTS,
+    csv,
+    events_csv,
+    lines,
+    prepared,
+    times,
+    users,
+)
+
+
+@pytest.mark.parametrize(
+    "column", ["action_type", "event_name", "interaction_type", "behavior", "Event", "action"]
+)
+def test_event_types_have_synonyms_and_no_case(tmp_path, column):
+    types = ["view", "View", " view", "BUY", "buy", "NULL", ""]
+    rows = [("u", f"i{n}", BEGIN + n, kind) for n, kind in enumerate(types)]
+    world = prepared(tmp_path, {"events.csv": csv(("user", "item", "ts", column), *rows)})
+    assert [name.lower() for name in world.event_types] == ["view", "buy", "event"]
+
+
+def test_event_types_can_be_one(tmp_path):
+    kinds = ["click", "pv", "View", "order"]
+    rows = [("u", f"i{n}", BEGIN + n, kind) for n, kind in enumerate(kinds)]
+    files = {"events.csv": csv(("user", "item", "ts", "type"), *rows)}
+    world = prepared(tmp_path, files, types=("view=click,pv", "buy=order"))
+    assert world.event_types == ["view", "buy"]
+    grown = append(world, tmp_path / "raw", tmp_path / "grown")
+    assert grown.event_types == ["view", "buy"]
+
+
+@pytest.mark.parametrize(
+    ("written", "price"),
+    [
+        ("$12.99", 12.99),
+        ("12,99 €", 12.99),
+        ("1.234,56", 1234.56),
+        ("1,234.56", 1234.56),
+        ("USD 5", 5),
+        ("from 3.50", 3.5),
+        ("on request", None),
+        ("£1,299", 1299),
+        ("7", 7),
+    ],
+)
+def test_prices_are_written_in_many_ways(tmp_path, written, price):
+    items = csv(("item", "price", "available"), ("i1", f'"{written}"', "in stock"))
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
+    expected = np.float32(np.nan if price is None else price)
+    np.testing.assert_equal(world.items.prices[world.items.ids.lookup(["i1"])[0]], expected)
+
+
+@pytest.mark.parametrize(("word", "available"), [("in stock", True), ("Out of stock", False)])
+def test_stock_is_said_in_words(tmp_path, word, available):
+    items = csv(("item", "in_stock"), ("i1", word))
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
+    assert world.items.available[world.items.ids.lookup(["i1"])[0]] == available
+
+
+def test_an_optional_column_of_words_is_no_number(tmp_path, caplog):
+    rows = [("u", f"i{n}", BEGIN + n, "like") for n in range(4)]
+    files = {"events.csv": csv(("user", "item", "ts", "value"), *rows)}
+    assert prepared(tmp_path, files).events.values.tolist() == [1] * 4
+    assert "'like' is no number" in caplog.text
+
+
+def test_a_decimal_comma_is_read(tmp_path):
+    files = {"events.csv": f"user;item;ts;rating\nu;i;{BEGIN};4,5\n"}
+    assert prepared(tmp_path, files).events.values.tolist() == [4.5]
+
+
+def test_values_that_mongodb_wraps(tmp_path):
+    row = {
+        "_id": {"$oid": "5f1"},
+        "user": {"$oid": "u1"},
+        "item": {"$numberLong": "7"},
+        "ts": {"$date": {"$numberLong": f"{BEGIN}000"}},
+    }
+    other = {**row, "ts": {"$date": f"{BEGIN + 1}000"}}
+    world = prepared(tmp_path, {"events.jsonl": lines(row, other)})
+    assert (users(world), list(world.items.ids)) == (["u1"], ["7"])
+    assert times(world) == [BEGIN, BEGIN + 1]
+
+
+def test_repeated_events_can_be_rejected(tmp_path):
+    files = {"events.csv": EVENTS + f"u,i3,{BEGIN + 3}\n"}
+    assert prepared(tmp_path, files).manifest["counts"]["events"] == 5
+    counts = prepared(tmp_path, files, deduplicate=True).manifest["counts"]
+    assert (counts["events"], counts["rejected"]["repeated_events"]) == (4, 1)
+
+
+def test_nothing_to_test_is_said(tmp_path, caplog):
+    prepared(tmp_path, {"events.csv": events_csv(BEGIN, BEGIN + 1)})
+    assert "nothing is left to test on" in caplog.text
