@@ -15,7 +15,7 @@ from socialrec_jax.data.batching.layout import gather_rows, pack_windows
 from socialrec_jax.data.query import Query
 from socialrec_jax.inference.chunks import in_flight
 from socialrec_jax.models.recommender import RecommenderModel
-from socialrec_jax.runtime import parallel
+from socialrec_jax.runtime import background, parallel
 from socialrec_jax.shapes import Array
 
 _TOKENS_AT_ONCE = 8192  # on all devices
@@ -86,7 +86,7 @@ class Encoder:
         chunks = [known[begin : begin + size] for begin in range(0, len(known), size)]
         parts = (_with_trees(states, rows, size, query, friend_sampler) for rows in chunks)
         # Another thread samples trees while the devices work.
-        calls = (self._join_friends(variables, part) for part in parallel.prefetch(parts))
+        calls = (self._join_friends(variables, part) for part in background.prefetch(parts))
         for rows, joined in zip(chunks, in_flight(calls), strict=True):
             states[rows] = parallel.join_devices(joined)[: len(rows)]
 
@@ -114,7 +114,7 @@ class Encoder:
     def _encode_rows(self, variables: dict, batches: Iterator[Batch]) -> Iterator[np.ndarray]:
         """States [rows, T, D] of each batch; another thread makes the batches."""
         parts = map(parallel.split_over_devices, batches)
-        calls = (self._encode(variables, part) for part in parallel.prefetch(parts))
+        calls = (self._encode(variables, part) for part in background.prefetch(parts))
         yield from map(parallel.join_devices, in_flight(calls))
 
 

@@ -187,9 +187,7 @@ def _pooled_states(sizes: GPT2Sizes, segments_per_row: int) -> Callable:
     return parallel.map_devices(pooled_states)
 
 
-def _segment_means(
-    states: jax.Array, weights: jax.Array, segments: jax.Array, num_segments: int
-) -> jax.Array:
+def _segment_means(states: Array, weights: Array, segments: Array, num_segments: int) -> jax.Array:
     """Weighted means [R, num_segments, D] of states [R, T, D], by segments [R, T] from 1 on."""
     numbers = jnp.arange(1, num_segments + 1)[None, :, None]
     is_of_segment = segments[:, None, :] == numbers
