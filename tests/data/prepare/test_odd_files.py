@@ -49,6 +49,8 @@ AS_ARRAY = json.dumps([{"user": "u", "item": f"i{n}", "ts": BEGIN + n} for n in 
         ("events.json", AS_ARRAY.encode()),
         ("events.json", b"\xef\xbb\xbf" + AS_ARRAY.encode()),
         ("events/year=2020/part.csv", EVENTS.encode()),
+        ("events/[a]*?.csv", EVENTS.encode()),
+        ("events/it's.csv", EVENTS.encode()),
     ],
 )
 def test_files_in_odd_dress_are_the_same_events(tmp_path, name, content):
@@ -65,6 +67,19 @@ def test_the_encoding_can_be_said(tmp_path):
     for encoding in ("latin-1", "cp1252"):
         world = prepared(tmp_path / encoding, files, encoding=encoding)
         assert "Café" in list(world.items.ids)
+
+
+def test_paths_are_no_patterns(tmp_path):
+    other = EVENTS.replace("u,", "v,")
+    world = prepared(tmp_path, {"events/[ab].csv": EVENTS, "events/a.csv": other})
+    assert world.manifest["counts"]["events"] == 8
+    assert items_in_order(world) == ["i0", "i1", "i2", "i3"] * 2
+
+
+def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
+    files = {"events/README.md": "x", "events/LICENSE": "x", "events/a.csv": EVENTS}
+    assert len(times(prepared(tmp_path, files))) == 4
+    assert "LICENSE, README.md" in caplog.text
 
 
 @pytest.mark.parametrize(
