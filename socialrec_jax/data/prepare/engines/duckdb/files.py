@@ -36,7 +36,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
     JSON columns of lists or objects say ARRAY, OBJECT, or MIXED where plain values occur too.
     """
     with readable(source.path, *FILE_ERRORS):
-        verify_whole(source.path)
+        verify_whole(source.path, is_text=source.kind != "parquet" and not source.copy)
         if source.kind == "parquet":
             query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"
             types = {column: kind for column, kind, *_ in con.execute(query).fetchall()}
