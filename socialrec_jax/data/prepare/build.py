@@ -64,7 +64,7 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
 
     numbered = _numbered(engine, config)
     counts = {"events_without_time": events_without_time, "rejected": rejected, **numbered.counts}
-    used = columns_used(engine, tables, config)
+    used = {table: engine.columns_used(table) for table in tables}
     return dataclasses.replace(numbered, counts=counts, columns=used)
 
 
@@ -84,14 +84,12 @@ def _numbered(engine: Engine, config: DataConfig) -> RawColumns:
     )
 
 
-def columns_used(engine: Engine, tables: Tables, config: DataConfig) -> dict[str, dict[str, str]]:
-    """Table -> field -> the files' column. UsageError: an option names a column that is nowhere."""
-    used = {table: engine.columns_used(table) for table in tables}
-    columns = {plain_name(column) for fields in used.values() for column in fields.values()}
+def check_mapping(columns: RawColumns, config: DataConfig) -> None:
+    """UsageError: --data.map names a column that no table has."""
+    used = {plain_name(column) for fields in columns.columns.values() for column in fields.values()}
     for field, column in Rules.of(config).columns.items():
-        if column not in columns:
+        if column not in used:
             raise UsageError(f"--data.map {field}={column}: no table has such a column")
-    return used
 
 
 def check_has_times(without_time: int, with_time: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import itertools
 import json
 import logging
@@ -170,7 +171,11 @@ def _holds(path: Path, table: str) -> bool:
 
 def _glob(folder: Path, patterns: Mapping[str, str]) -> dict[str, list[Path]]:
     """The files of each table; none at all where there are no events."""
-    paths = {table: sorted(folder.glob(pattern)) for table, pattern in patterns.items()}
+    files = sorted(folder.iterdir())
+    paths = {
+        table: [file for file in files if fnmatch.fnmatchcase(file.name.lower(), pattern.lower())]
+        for table, pattern in patterns.items()
+    }
     if not paths["events"]:
         return {}
     return {table: files for table, files in paths.items() if files}

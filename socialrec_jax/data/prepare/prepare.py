@@ -13,6 +13,7 @@ from pathlib import Path
 from socialrec_jax.config import DataConfig, Split
 from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.prepare.build import (
+    check_mapping,
     check_target,
     files_of,
     join_shares,
@@ -65,6 +66,7 @@ def _check_absent(out: Path, source: Path) -> None:
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
     with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
         columns = read_columns(engine, tables, config, folder)
+        check_mapping(columns, config)
         shares = join_shares(engine, tables, columns)
 
     splits = split_events(columns.events, split, config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import logging
 import urllib.parse
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ KINDS: dict[str, Kind] = {
 }
 
 
+log = logging.getLogger(__name__)
+_NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
 MAX_SHOWN = 300  # characters of a header in a message
 
 
@@ -153,7 +156,11 @@ def _partitions(path: Path) -> dict[str, str | None]:
 
 def _part_files(folder: Path) -> list[Path]:
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    return [file for file in files if not _is_hidden(file.relative_to(folder))]
+    parts = [file for file in files if not _is_hidden(file.relative_to(folder))]
+    notes = [file for file in parts if file.suffix.lower() == ".md" or file.stem in _NOTES]
+    if notes:
+        log.warning("%s: not read: %s", folder, ", ".join(file.name for file in notes))
+    return [file for file in parts if file not in notes]
 
 
 def _is_hidden(path: Path) -> bool:

@@ -25,6 +25,7 @@ from socialrec_jax.errors import BadData, DiskError, UsageError
 CHUNK = 1 << 20  # bytes read at a time
 HEAD = 1 << 16  # bytes that encoding and line ends are recognised by
 MAX_LINE = 1 << 25  # characters
+_LONG_LINE = "{}: holds a line of more than " + f"{MAX_LINE:,} characters"
 MAX_ARRAY = 1 << 28  # bytes of a JSON array, which must be in memory at once
 PLAIN_ENCODINGS = ("utf-8", "latin-1")
 _MARKS = {
@@ -96,7 +97,7 @@ def text_lines(path: Path, encoding: str) -> Generator[str, None, None]:
         file = io.TextIOWrapper(raw, encoding=named, errors="replace", newline="\n")
         while line := file.readline(MAX_LINE):
             if len(line) == MAX_LINE:
-                raise BadData(f"{path}: holds a line of more than {MAX_LINE:,} characters")
+                raise BadData(_LONG_LINE.format(path))
             yield line.rstrip("\r\n")
 
 
@@ -141,20 +142,31 @@ def _records_of_array(path: Path, text: str) -> list:
         ) from error
 
 
-def verify_whole(path: Path) -> None:
-    """Unpack an archive once: an engine may take a truncated one for a short table.
+def verify_whole(path: Path, *, is_text: bool = True) -> None:
+    """Read a file once whose damage an engine may take for a short table.
 
-    Raises OSError, EOFError, zlib.error or zstandard.ZstdError unless the file is whole.
+    Archives are unpacked, and text must have line ends, for an engine drops what follows a line
+    that is larger than its buffer. Raises OSError, EOFError, zlib.error or zstandard.ZstdError
+    unless the file is whole. BadData: a line is longer than MAX_LINE.
     """
     if path.stat().st_size == 0:
         raise EOFError("the file is empty")
     suffix = path.suffix.lower()
-    if suffix in (".gz", ".zip"):
-        with open_bytes(path) as file:
-            while file.read(CHUNK):
-                pass
     if suffix == ".zst":
         _verify_zstd(path)
+    is_archive = suffix in (".gz", ".zst", ".zip")
+    if is_text and (is_archive or path.stat().st_size > MAX_LINE):
+        _verify_lines(path)
+
+
+def _verify_lines(path: Path) -> None:
+    without_end = 0
+    with open_bytes(path) as file:
+        while chunk := file.read(CHUNK):
+            has_end = b"\n" in chunk or b"\r" in chunk
+            without_end = 0 if has_end else without_end + len(chunk)
+            if without_end >= MAX_LINE:
+                raise BadData(_LONG_LINE.format(path))
 
 
 def _verify_zstd(path: Path) -> None:

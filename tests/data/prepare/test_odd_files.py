@@ -49,6 +49,8 @@ AS_ARRAY = json.dumps([{"user": "u", "item": f"i{n}", "ts": BEGIN + n} for n in 
         ("events.json", AS_ARRAY.encode()),
         ("events.json", b"\xef\xbb\xbf" + AS_ARRAY.encode()),
         ("events/year=2020/part.csv", EVENTS.encode()),
+        ("events/[a]*?.csv", EVENTS.encode()),
+        ("events/it's.csv", EVENTS.encode()),
     ],
 )
 def test_files_in_odd_dress_are_the_same_events(tmp_path, name, content):
@@ -67,6 +69,19 @@ def test_the_encoding_can_be_said(tmp_path):
         assert "Café" in list(world.items.ids)
 
 
+def test_paths_are_no_patterns(tmp_path):
+    other = EVENTS.replace("u,", "v,")
+    world = prepared(tmp_path, {"events/[ab].csv": EVENTS, "events/a.csv": other})
+    assert world.manifest["counts"]["events"] == 8
+    assert items_in_order(world) == ["i0", "i1", "i2", "i3"] * 2
+
+
+def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
+    files = {"events/README.md": "x", "events/LICENSE": "x", "events/a.csv": EVENTS}
+    assert len(times(prepared(tmp_path, files))) == 4
+    assert "LICENSE, README.md" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [
@@ -74,8 +89,10 @@ def test_the_encoding_can_be_said(tmp_path):
         ({"events.csv": "\n\n" + EVENTS}, "blank line"),
         ({"events.csv": "\ufeff"}, "empty"),
         ({"events.csv.gz": gzip.compress(b"")}, "empty"),
-        ({"events.csv.gz": gzip.compress(b"user,item\n" + bytes(1 << 26))}, "timestamp"),
+        ({"events.csv.gz": gzip.compress(b"user,item\n" + bytes(1 << 26))}, "33,554,432"),
         ({"events.csv.gz": gzip.compress(bytes(1 << 26))}, "33,554,432 characters"),
+        ({"events.csv.gz": gzip.compress(EVENTS.encode() + bytes(1 << 26))}, "33,554,432"),
+        ({"events.csv": EVENTS.encode() + bytes(1 << 26)}, "33,554,432 characters"),
         ({"events.jsonl": '{"user": "é"}'.encode("latin-1")}, "--data.encoding"),
         ({"events.jsonl": '{"user": {"id": 1}, "item": 2, "ts": 3}'}, "cannot be read as user"),
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),

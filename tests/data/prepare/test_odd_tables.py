@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from socialrec_jax.data.prepare.append import append
 from socialrec_jax.errors import BadData, UsageError
 from tests.data.prepare.odd_shops import (
     BEGIN,
@@ -207,6 +208,10 @@ def test_columns_can_be_named_and_passed_over(tmp_path):
     said = {"map": ("user=buyer_no,item=ware", "timestamp=bought")}
     world = prepared(tmp_path, files, **said)
     assert (users(world), list(world.items.ids), times(world)) == (["u1"], ["i1"], [BEGIN])
+    # later tables need not have the columns
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "users.csv").write_text("user,age\nu1,33\n")
+    assert append(world, tmp_path / "more", tmp_path / "next").num_users == 1
     files = {"events.csv": csv(("user", "item", "ts", "timestamp"), ("u", "i", BEGIN, 5))}
     assert times(prepared(tmp_path / "other", files, ignore=("timestamp",))) == [BEGIN]
 

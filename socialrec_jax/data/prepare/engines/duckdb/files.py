@@ -8,6 +8,7 @@ rejects of a text file; `staging.py` reads that before the next file is opened.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import duckdb
@@ -35,7 +36,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
     JSON columns of lists or objects say ARRAY, OBJECT, or MIXED where plain values occur too.
     """
     with readable(source.path, *FILE_ERRORS):
-        verify_whole(source.path)
+        verify_whole(source.path, is_text=source.kind != "parquet" and not source.copy)
         if source.kind == "parquet":
             query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"
             types = {column: kind for column, kind, *_ in con.execute(query).fetchall()}
@@ -71,7 +72,7 @@ def relation(source: Source, columns: Mapping[str, str]) -> str:
 
 def _read_parquet(source: Source) -> str:
     # folder names must not replace the file's own columns
-    return f"read_parquet({text(source.content)}, hive_partitioning=false)"
+    return f"read_parquet({_path(source)}, hive_partitioning=false)"
 
 
 def _constant(value: str | None) -> str:
@@ -162,11 +163,16 @@ def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     schema = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in columns) + "}"
     quote = text(source.quote)
     return (
-        f"read_csv({text(source.content)}, columns={schema}, {options}, "
+        f"read_csv({_path(source)}, columns={schema}, {options}, "
         f"quote={quote}, escape={quote}, encoding={text(source.encoding)}, "
         f"compression={text(_compression(source))}, hive_partitioning=false, "
         "auto_detect=false, store_rejects=true)"
     )
+
+
+def _path(source: Source) -> str:
+    """The file's path, in which `*`, `?` and `[` stand for themselves."""
+    return text(re.sub(r"([*?[])", r"[\1]", str(source.content)))
 
 
 def _compression(source: Source) -> str:
