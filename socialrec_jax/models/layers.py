@@ -19,6 +19,8 @@ from socialrec_jax.models.stack import apply_layers
 from socialrec_jax.shapes import Array, Floats, typed
 
 Dtype = jnp.dtype | type
+# The normed stream -> (what is added to the stream, logits of its gate).
+_Transform = Callable[[Array], tuple[Array, Array]]
 
 
 class RMSNorm(nn.Module):
@@ -133,16 +135,9 @@ class GatedBlock(nn.Module):
         return self._add("feed_forward", feed_forward, x, dropout_rng)
 
     def _add(
-        self,
-        name: str,
-        transform: Callable[[Array], tuple[Array, Array]],
-        x: Array,
-        dropout_rng: DropoutRng | None,
+        self, name: str, transform: _Transform, x: Array, dropout_rng: DropoutRng | None
     ) -> Array:
-        """x plus a gate times what transform makes of the normed stream.
-
-        transform: normed stream -> (its output, logits of the gate).
-        """
+        """x plus a gate times what transform makes of the normed stream."""
         normed = RMSNorm(self.dtype, name=f"{name}_norm")(x)
         transformed, logits = transform(normed)
         gate = Gate(name=f"{name}_gate")(logits, x)

@@ -45,8 +45,10 @@ def apply_layers(
     layers = list(zip(params, inputs, strict=True))
     if len(layers) > MAX_UNROLLED:
         return _scan(layer, x, layers, None if remat else _keeps_products)
-    if remat:
-        layer = jax.checkpoint(layer)
+    return _one_after_the_other(jax.checkpoint(layer) if remat else layer, x, layers)
+
+
+def _one_after_the_other(layer: Callable, x: Array, layers: list) -> Array:
     for params_and_inputs in layers:
         x = layer(x, params_and_inputs)
     return x

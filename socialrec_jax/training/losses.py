@@ -43,10 +43,9 @@ def full_softmax(
 
     dtype: what matrix products take; they add up in float32.
     """
-    scaled = users / temperature
     # A cosine is at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
     settings = _Settings(jnp.dtype(dtype), bound=1 / temperature)
-    return _softmax(scaled, items, targets, weights, settings)
+    return _softmax(users / temperature, items, targets, weights, settings)
 
 
 @typed
@@ -147,8 +146,7 @@ def _one_chunk(rows: Array, weights: Array, table: Array, settings: _Settings):
     scale = (weights / sums)[:, None]
     exponentials = exponentials.astype(dtype)
     rows_gradient = _product(exponentials, table) * scale
-    scaled_rows = (rows * scale).astype(dtype)
-    table_gradient = _product(exponentials.T, scaled_rows)
+    table_gradient = _product(exponentials.T, (rows * scale).astype(dtype))
     return jnp.log(sums) + shift, rows_gradient, table_gradient
 
 

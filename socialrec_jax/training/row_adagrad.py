@@ -210,9 +210,12 @@ def update_rows(
 
     Rows whose gradient is zero do not change. Inside a step.
     """
-    owned, gradients = _gradients_of_owned(table, lookup, gradients)
-    gradients = gradients / weight
+    owned, sums_of_gradients = _gradients_of_owned(table, lookup, gradients)
+    return _updated(table, owned, sums_of_gradients / weight, rate)
 
+
+def _updated(table: Table, owned: Array, gradients: Array, rate: Array) -> Table:
+    """The table after a step along the gradients [U, D] of sorted distinct rows of this share."""
     # Only these rows are read and written; the table's own buffers are donated to the step.
     rows = jnp.asarray(table.rows).at[owned]
     squares = jnp.asarray(table.squares).at[owned]
