@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,6 +20,7 @@ from socialrec_jax.inference.chunks import bucket, in_flight
 from socialrec_jax.inference.pretrained import load_pretrained
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.runtime import parallel
+from socialrec_jax.shapes import Array
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -176,7 +176,7 @@ def _pooled_states(sizes: GPT2Sizes, segments_per_row: int) -> Callable:
     """The compiled model with the pooling of its states, the same one for every call."""
     model = GPT2(sizes)
 
-    def pooled_states(shared: tuple, part: tuple) -> jax.Array:
+    def pooled_states(shared: tuple, part: tuple) -> Array:
         params, token_weights = shared
         batch, rows, segments = part
         states = model.bind({"params": params})(batch.tokens, batch.segments)
@@ -187,9 +187,7 @@ def _pooled_states(sizes: GPT2Sizes, segments_per_row: int) -> Callable:
     return parallel.map_devices(pooled_states)
 
 
-def _segment_means(
-    states: jax.Array, weights: jax.Array, segments: jax.Array, num_segments: int
-) -> jax.Array:
+def _segment_means(states: Array, weights: Array, segments: Array, num_segments: int) -> Array:
     """Weighted means [R, num_segments, D] of states [R, T, D], by segments [R, T] from 1 on."""
     numbers = jnp.arange(1, num_segments + 1)[None, :, None]
     is_of_segment = segments[:, None, :] == numbers
