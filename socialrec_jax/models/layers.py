@@ -7,10 +7,11 @@ gradient of a product with a 3-D array, XLA's CPU compiler copies the array tran
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from socialrec_jax.models.attention import AttentionContext, attend
@@ -70,6 +71,27 @@ class Gate(nn.Module):
         return nn.sigmoid(rms * logits + bias[None])
 
 
+class JoinedDense(nn.Module):
+    """Several products of one input, whose kernels lie side by side [D, sum of sizes].
+
+    Accelerators compute one product. A CPU computes them one by one: to join the gradients of the
+    parts would cost it more than one product saves (docs/results.md).
+    """
+
+    sizes: tuple[int, ...]
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Sequence[Array]:
+        shape = x.shape[-1], sum(self.sizes)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = kernel.astype(self.dtype)
+        ends = np.cumsum(self.sizes)[:-1]
+        if jax.default_backend() == "cpu":
+            return [x @ part for part in jnp.split(kernel, ends, -1)]
+        return jnp.split(x @ kernel, ends, -1)
+
+
 class Attention(nn.Module):
     """Multi-head attention with normalised queries and keys, and the logits of its gate."""
 
@@ -83,10 +105,9 @@ class Attention(nn.Module):
     ) -> tuple[Floats[Array, "N D"], Floats[Array, "N D"]]:
         N, D = x.shape
         B, T = context.segments.shape
-        # One product for queries, keys, values and the gate.
-        widen = nn.Dense(4 * D, use_bias=False, dtype=self.dtype, name="in")
-        *qkv, gate = jnp.split(widen(x), 4, -1)
-        query, key, value = (part.reshape(B, T, self.num_heads, -1) for part in qkv)
+        qkv, gate = JoinedDense((3 * D, D), self.dtype, name="in")(x)
+        parts = jnp.split(qkv, 3, -1)
+        query, key, value = (part.reshape(B, T, self.num_heads, -1) for part in parts)
         # Keeps the logits small however large the weights grow (QK-norm).
         query = RMSNorm(self.dtype, name="query_norm")(query)
         key = RMSNorm(self.dtype, name="key_norm")(key)
@@ -106,10 +127,9 @@ class SwiGLU(nn.Module):
     def __call__(self, x: Array) -> tuple[Array, Array]:
         D = x.shape[-1]
         hidden = self.expansion * D
-        # One product for all that is computed from the input.
-        widen = nn.Dense(2 * hidden + D, use_bias=False, dtype=self.dtype, name="in")
+        widened, gate = JoinedDense((2 * hidden, D), self.dtype, name="in")(x)
+        inner_gate, up = jnp.split(widened, 2, -1)
         narrow = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
-        inner_gate, up, gate = jnp.split(widen(x), [hidden, 2 * hidden], -1)
         return narrow(nn.silu(inner_gate) * up), gate
 
 

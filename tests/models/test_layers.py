@@ -6,7 +6,7 @@ import numpy as np
 
 from socialrec_jax.models.dropout import Dropout, DropoutRng, hash32
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.layers import Gate, RMSNorm
+from socialrec_jax.models.layers import Gate, JoinedDense, RMSNorm
 
 
 def dropped(seed: int, rows, shape=(64, 32, 16), rate=0.3):
@@ -69,3 +69,15 @@ def test_norms_in_half_precision_add_up_in_float32():
     half, whole = (RMSNorm(dtype).apply(params, x) for dtype in (jnp.bfloat16, jnp.float32))
     assert half.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(half, np.float32), whole, rtol=2e-2)
+
+
+def test_joined_products_equal_those_of_an_accelerator(monkeypatch):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 8)), jnp.float32)
+    dense = JoinedDense((24, 8))
+    params = dense.init(jax.random.key(0), x)
+    one_by_one = dense.apply(params, x)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    as_one = dense.apply(params, x)
+    assert [part.shape for part in as_one] == [(5, 24), (5, 8)]
+    for one, other in zip(as_one, one_by_one, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
