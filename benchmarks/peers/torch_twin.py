@@ -108,7 +108,9 @@ class Twin(nn.Module):
 
 def log_buckets(distance, num_buckets: int):
     """0, 1, 2-3, 4-7, ..."""
-    return torch.frexp(distance.double())[1].long().clamp(max=num_buckets - 1)
+    # `torch.compile` cannot vectorise frexp on CPUs (torch 2.13).
+    bounds = 2 ** torch.arange(num_buckets - 1, device=distance.device)
+    return torch.bucketize(distance, bounds, right=True)
 
 
 def sampled_loss(model: Twin, states, targets, negatives, log_expected, temperature: float):

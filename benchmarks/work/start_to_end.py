@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +28,7 @@ def train(data: Path | None, tiny: bool, is_warm: bool) -> Work:
     The first, cold run begins with an empty compilation cache. A warm one finds what the cold one
     has compiled; it is another run in another folder.
     """
-    folder = Path(_working_folder().name)
+    folder = _working_folder()
     cache = folder / "cache"
     if is_warm and not cache.exists():
         raise NotRun("the warm run comes after the cold one, in the same call of the suite")
@@ -56,9 +58,11 @@ def train(data: Path | None, tiny: bool, is_warm: bool) -> Work:
 
 
 @functools.cache
-def _working_folder() -> tempfile.TemporaryDirectory:
+def _working_folder() -> Path:
     """One for the cold run and the warm one; it is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="start-to-end-")
+    folder = tempfile.mkdtemp(prefix="start-to-end-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _made_up_shop(folder: Path, tiny: bool) -> Path:
