@@ -59,7 +59,7 @@ def _numeric(column: str, sql_type: str, rules: Rules) -> TimeColumns:
     return TimeColumns(
         stamp=_number_stamp(column, rules),
         unit=_number_unit(rules),
-        other=_plain_seconds(),
+        other=_other_seconds(rules),
         is_read=f"{NUMBER} IS NOT NULL",
         layers=(layer,),
     )
@@ -78,7 +78,7 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
             WHEN {MICROS} IS NOT NULL THEN {_outside_unit(MICROS, rules)}
             WHEN {either} IS NOT NULL
             THEN coalesce({_outside_unit(either, rules)}, {slashed_unit}) END""",
-        other=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_plain_seconds()}
+        other=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_other_seconds(rules)}
             WHEN {MICROS} IS NULL THEN {_of_micros(MONTH_FIRST)} END""",
         is_read=f"({NUMBER} IS NOT NULL OR {MICROS} IS NOT NULL OR {either} IS NOT NULL)",
         layers=_text_layers(column),
@@ -144,6 +144,16 @@ def _nanoseconds(notation: int, column: str) -> str:
 
 def _plain_seconds() -> str:
     return f"CASE WHEN abs({NUMBER}) < {_LARGEST} THEN {_scaled(times.NANO)} END"
+
+
+def _other_seconds(rules: Rules) -> str:
+    """Plain seconds of numbers that are dates or days, should most of the table be no dates."""
+    ranges = " OR ".join(
+        f"({NUMBER} >= {low!r} AND {NUMBER} < {end!r})"
+        for notation, low, end in times.number_ranges(rules)
+        if notation in (times.COMPACT, times.SPREADSHEET)
+    )
+    return f"CASE WHEN {ranges} THEN {_plain_seconds()} END"
 
 
 def _scaled(factor: int) -> str:

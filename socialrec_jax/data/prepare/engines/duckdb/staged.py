@@ -72,7 +72,9 @@ def settle_times(con: duckdb.DuckDBPyConnection, staged: StagedTable, rules: Rul
 
 def _read_as_seconds(con: duckdb.DuckDBPyConnection, staged: StagedTable) -> None:
     rows = f"{staged.table}_rows"
-    con.execute(f"UPDATE {rows} SET stamp = other WHERE unit IS NOT NULL AND bad IS NULL")
+    # numbers outside of the years are seconds already
+    others = f"unit NOT IN ({times.OUTSIDE}, {times.ZERO})"
+    con.execute(f"UPDATE {rows} SET stamp = other WHERE {others} AND bad IS NULL")
     reject(con, staged, dataclasses.replace(_ODD_TIME, condition=_NO_SECONDS))
 
 
