@@ -85,6 +85,9 @@ def _apply(
     if decision.month_first:
         con.execute(f"UPDATE {rows} SET stamp = other WHERE unit = {times.DAY_OR_MONTH}")
     con.execute(f"UPDATE {rows} SET stamp = NULL, unit = NULL WHERE unit = {times.ZERO}")
+    # 20201301 has the size of a date
+    no_date = f"unit = {times.COMPACT} AND stamp IS NULL"
+    reject(con, staged, dataclasses.replace(_ODD_TIME, condition=no_date, reason="is no date"))
     outside = f"unit IN ({times.OUTSIDE}, {times.OUTSIDE_DATE})"
     reason = f"lies outside {rules.first_year} to {rules.last_year}"
     reject(con, staged, dataclasses.replace(_ODD_TIME, condition=outside, reason=reason))
