@@ -20,6 +20,7 @@ from socialrec_jax.data.prepare.build import (
     read_columns,
     replaced_at_end,
     split_events,
+    warn_of_repeats,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
@@ -69,6 +70,7 @@ def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> Wo
         check_mapping(columns, config)
         shares = join_shares(engine, tables, columns)
 
+    warn_of_repeats(columns.events)
     splits = split_events(columns.events, split, config)
     world = World(
         path=folder,

@@ -45,10 +45,10 @@ def kind_of_time(values: Sequence[str | None]) -> str:
     return "other"
 
 
-def choose_time(kinds: dict[str, str]) -> tuple[str, ...]:
+def choose_time(kinds: dict[str, str], hour: str | None) -> tuple[str, ...]:
     """The column that holds the time; two of them: a date and the time of the day.
 
-    kinds: candidate -> `kind_of_time`, in the order of their synonyms.
+    kinds: candidate -> `kind_of_time`, in the order of their synonyms. hour: a column of hours.
     """
     by_kind: dict[str, list[str]] = {}
     for column, kind in kinds.items():
@@ -56,8 +56,9 @@ def choose_time(kinds: dict[str, str]) -> tuple[str, ...]:
     if "instant" in by_kind:
         return (by_kind["instant"][0],)
     dates = by_kind.get("date", by_kind.get("constant", []))
-    if dates and "clock" in by_kind:
-        return dates[0], by_kind["clock"][0]
+    clocks = [*by_kind.get("clock", []), *([hour] if hour else [])]
+    if dates and clocks:
+        return dates[0], clocks[0]
     # a clock alone tells no day
     for kind in ("date", "other", "constant", "clock"):
         if kind in by_kind:

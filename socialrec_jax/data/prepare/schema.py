@@ -32,10 +32,9 @@ ITEM = (*ITEM_IDS, *ITEM_WORDS)
 TIME = (
     *("timestamp", "ts", "tsms", "unixtimestamp", "unixreviewtime", "unixtime", "eventtimestamp"),
     *("timestampms", "timems", "time", "datetime", "eventtime", "createdat", "date", "eventdate"),
+    *("utctime", "utctimestamp", "eventdatetime", "clicktime", "ordertime", "purchasetime"),
     *("reviewtime", "reviewdate", "checkintime", "localtime", "orderdate", "tdat"),
 )
-CLOCK = ("time", "timeofday", "hour", "eventtime")  # beside a date: the time of the day
-DAY = ("date", "day", "eventdate", "orderdate", "tdat")
 SRC = ("src", "source", "sourceid", "from", "follower", "followerid", "trustor", "user1", *USER)
 DST = (
     *("dst", "target", "targetid", "to", "friend", "friendid", "contactid", "followee"),

@@ -38,7 +38,7 @@ SLASHED = (DAY_FIRST, MONTH_FIRST, DAY_OR_MONTH)
 COMPACT_FORMATS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 TEXT_FORMATS = (
     *("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z"),
-    *("%a, %d %b %Y %H:%M:%S GMT", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S", "%Y-%m-%dT%H"),
+    *("%a, %d %b %Y %H:%M:%S GMT", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S", "%Y-%m-%dT%H", "%Y-%m-%d %H"),
     *("%m %d, %Y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%y", "%d-%b-%Y"),
     *("%d %b %Y %H:%M:%S", "%d %b %Y %H:%M", "%b %d, %Y %H:%M", "%b %d, %Y %I:%M:%S %p"),
     *("%b %d, %Y, %I:%M %p", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p"),

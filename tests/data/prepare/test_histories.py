@@ -49,6 +49,9 @@ def test_lists_of_ids(tmp_path):
     assert read_ids(tmp_path / "ids.txt", "user") == ["a", "b"]
     assert read_ids(tmp_path / "ids.csv", "item") == ["7", "8"]
     assert read_ids(tmp_path / "ids.parquet", "item") == ["7"]
+    # written as tables may write them
+    (tmp_path / "odd.csv").write_text("item\n7.0\n \u200b8\n")
+    assert read_ids(tmp_path / "odd.csv", "item") == ["7", "8"]
     with pytest.raises(BadData, match="no user column"):
         read_ids(tmp_path / "ids.parquet", "user")
     with pytest.raises(InputMissing):

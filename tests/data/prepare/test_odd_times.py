@@ -32,6 +32,7 @@ MIDNIGHT = BEGIN - 36000
         ("2020-01-01", MIDNIGHT),
         ("2020-01-01 10:00", BEGIN),
         ("2020-01-01T10", BEGIN),
+        ("2020-01-01 10", BEGIN),
         ("2020-01-01T12:00:00+02:00", BEGIN),
         ("2020-01-01 12:00:00 +0200", BEGIN),
         ("20200101T100000Z", BEGIN),
@@ -163,6 +164,18 @@ def test_of_several_time_columns_the_right_one_is_read(tmp_path, header, rows):
     lines = [f"user,item,{header}", *(f"u,i{place},{row}" for place, row in enumerate(rows))]
     world = prepared(tmp_path, {"events.csv": "\n".join(lines)})
     assert times(world) == [BEGIN, BEGIN + 5]
+
+
+def test_an_hour_beside_a_date_is_read(tmp_path):
+    rows = [("u", "i1", "2020-01-01", 12), ("u", "i2", "2020-01-01", 10)]
+    files = {"events.csv": csv(("user", "item", "date", "hour"), *rows)}
+    assert times(prepared(tmp_path, files)) == [BEGIN, BEGIN + 7200]
+
+
+def test_a_number_that_is_no_date_among_dates_is_bad(tmp_path):
+    files = {"events.csv": events_csv(20200101, 20201301, 20200102)}
+    world = prepared(tmp_path, files, max_bad_share=0.5)
+    assert world.manifest["counts"]["rejected"]["events"] == 1
 
 
 def test_year_month_and_day_are_one_date(tmp_path):

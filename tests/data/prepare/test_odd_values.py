@@ -91,9 +91,10 @@ def test_values_that_mongodb_wraps(tmp_path):
     assert times(world) == [BEGIN, BEGIN + 1]
 
 
-def test_repeated_events_can_be_rejected(tmp_path):
+def test_repeated_events_can_be_rejected(tmp_path, caplog):
     files = {"events.csv": EVENTS + f"u,i3,{BEGIN + 3}\n"}
     assert prepared(tmp_path, files).manifest["counts"]["events"] == 5
+    assert "1 of 5 repeat user, item, time and type" in caplog.text
     counts = prepared(tmp_path, files, deduplicate=True).manifest["counts"]
     assert (counts["events"], counts["rejected"]["repeated_events"]) == (4, 1)
 

@@ -58,12 +58,16 @@ def _choose_time(
     if "timestamp" in rules.columns or "timestamp" in choice.derived:
         return
     candidates = schema.time_columns(types, choice.columns, rules)
+    hour = next((column for column in types if plain_name(column) == "hour"), None)
     if not candidates:
         _join_days(types, choice)
-    if len(candidates) < 2:
-        return
-    sampled = _sample(con, source, types, candidates)
-    chosen = samples.choose_time({c: samples.kind_of_time(sampled[c]) for c in candidates})
+    if len(candidates) > 1 or (candidates and hour):
+        sampled = _sample(con, source, types, candidates)
+        kinds = {c: samples.kind_of_time(sampled[c]) for c in candidates}
+        _take(samples.choose_time(kinds, hour), choice)
+
+
+def _take(chosen: tuple[str, ...], choice: Choice) -> None:
     choice.columns["timestamp"] = chosen[0]
     if len(chosen) == 2:
         del choice.columns["timestamp"]

@@ -22,7 +22,7 @@ from socialrec_jax.data.prepare.engines.duckdb.sql import (
 )
 from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
 from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
+from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
 from socialrec_jax.data.prepare.readers import Source, for_engine, readable
 from socialrec_jax.data.prepare.rules import Rules
@@ -89,8 +89,10 @@ class DuckDBEngine(Engine):
 
     def read_column(self, source: Source, column: str) -> list[str]:
         source = self._copied(source)
-        rows = files.relation(source, files.columns_of(self.con, source))
-        value = f"{name(column)}::VARCHAR"
+        types = files.columns_of(self.con, source)
+        rows = files.relation(source, types)
+        # as in the tables, so that the same ids are found
+        value = id_sql(name(column), types[column])
         with readable(source.path, *FILE_ERRORS):
             values = self.con.execute(f"SELECT {value} FROM {rows} WHERE trim({value}) <> ''")
             return [value for (value,) in values.fetchall()]

@@ -18,8 +18,9 @@ _LARGEST = 9_200_000_000  # seconds whose nanoseconds fit into 64 bits
 
 
 # columns that are computed once, and that no column of a file can be called
-NUMBER, INTEGER, MICROS, DAY_FIRST, MONTH_FIRST = (
-    name(INTERNAL + part) for part in ("number", "integer", "micros", "day first", "month first")
+NUMBER, INTEGER, UNIT, MICROS, DAY_FIRST, MONTH_FIRST = (
+    name(INTERNAL + part)
+    for part in ("number", "integer", "unit", "micros", "day first", "month first")
 )
 
 
@@ -51,17 +52,17 @@ def time_columns(column: str, sql_type: str, rules: Rules) -> TimeColumns:
 
 
 def _numeric(column: str, sql_type: str, rules: Rules) -> TimeColumns:
-    if WHOLE.match(sql_type):
-        # 64 bits hold nanoseconds exactly
+    is_whole = bool(WHOLE.match(sql_type))
+    # 64 bits hold nanoseconds exactly
+    layer = f"NULL::BIGINT AS {INTEGER}, {_finite(column)} AS {NUMBER}"
+    if is_whole:
         layer = f"try_cast({column} AS BIGINT) AS {INTEGER}, {column} AS {NUMBER}"
-    else:
-        layer = f"NULL::BIGINT AS {INTEGER}, {_finite(column)} AS {NUMBER}"
     return TimeColumns(
-        stamp=_number_stamp(column, rules),
-        unit=_number_unit(rules),
-        other=_plain_seconds(),
+        stamp=_number_stamp(column, is_whole=is_whole),
+        unit=UNIT,
+        other=_other_seconds(is_whole=is_whole),
         is_read=f"{NUMBER} IS NOT NULL",
-        layers=(layer,),
+        layers=(layer, f"{_number_unit(rules)} AS {UNIT}"),
     )
 
 
@@ -71,17 +72,19 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
     slashed_unit = f"""CASE WHEN {MONTH_FIRST} IS NULL THEN {times.DAY_FIRST}
         WHEN {DAY_FIRST} IS NULL THEN {times.MONTH_FIRST}
         WHEN {DAY_FIRST} <> {MONTH_FIRST} THEN {times.DAY_OR_MONTH} END"""
+    unit = f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_number_unit(rules)}
+        WHEN {MICROS} IS NOT NULL THEN {_outside_unit(MICROS, rules)}
+        WHEN {either} IS NOT NULL
+        THEN coalesce({_outside_unit(either, rules)}, {slashed_unit}) END AS {UNIT}"""
+    number_stamp = _number_stamp(column, is_whole=False)
     return TimeColumns(
-        stamp=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_number_stamp(column, rules)}
+        stamp=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {number_stamp}
             ELSE {_of_micros(f"coalesce({MICROS}, {either})")} END""",
-        unit=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_number_unit(rules)}
-            WHEN {MICROS} IS NOT NULL THEN {_outside_unit(MICROS, rules)}
-            WHEN {either} IS NOT NULL
-            THEN coalesce({_outside_unit(either, rules)}, {slashed_unit}) END""",
-        other=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_plain_seconds()}
+        unit=UNIT,
+        other=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_other_seconds(is_whole=False)}
             WHEN {MICROS} IS NULL THEN {_of_micros(MONTH_FIRST)} END""",
         is_read=f"({NUMBER} IS NOT NULL OR {MICROS} IS NOT NULL OR {either} IS NOT NULL)",
-        layers=_text_layers(column),
+        layers=(*_text_layers(column), unit),
     )
 
 
@@ -113,41 +116,45 @@ def seconds(stamp: str) -> str:
 
 
 def _number_unit(rules: Rules) -> str:
-    ranges = " ".join(
-        f"WHEN {NUMBER} >= {low!r} AND {NUMBER} < {end!r} THEN {notation}"
-        for notation, low, end in times.number_ranges(rules)
-    )
-    unknown = f"WHEN {NUMBER} IN (0, -1) THEN {times.ZERO}"
-    return f"CASE {ranges} {unknown} WHEN {NUMBER} IS NOT NULL THEN {times.OUTSIDE} END"
-
-
-def _number_stamp(column: str, rules: Rules) -> str:
-    """Nanoseconds of a number in its notation; of one outside of the years as seconds."""
-    branches = []
+    ranges: dict[int, list[str]] = {}
     for notation, low, end in times.number_ranges(rules):
-        within = f"WHEN {NUMBER} >= {low!r} AND {NUMBER} < {end!r}"
-        branches.append(f"{within} THEN {_nanoseconds(notation, column)}")
-    return f"CASE {' '.join(branches)} ELSE {_plain_seconds()} END"
+        within = f"{NUMBER} >= {low!r} AND {NUMBER} < {end!r}"
+        ranges.setdefault(notation, []).append(within)
+    branches = "".join(f" WHEN {' OR '.join(of)} THEN {code}" for code, of in ranges.items())
+    unknown = f"WHEN {NUMBER} IN (0, -1) THEN {times.ZERO}"
+    return f"CASE {branches} {unknown} WHEN {NUMBER} IS NOT NULL THEN {times.OUTSIDE} END"
 
 
-def _nanoseconds(notation: int, column: str) -> str:
-    if notation == times.COMPACT:
-        formats = _list(tuple(times.COMPACT_FORMATS.values()))
-        digits = f"split_part(trim(({column})::VARCHAR), '.', 1)"
-        return f"epoch_us(try_strptime({digits}, {formats})) * 1000"
-    if notation == times.SPREADSHEET:
-        # a spreadsheet keeps fractions of a day, good to a millisecond
-        days = f"({NUMBER} - {times.SPREADSHEET_EPOCH})::DOUBLE"
-        return f"round({days} * {times.DAY_SECONDS * 1000})::BIGINT * 1000000"
-    return _scaled(1000 ** (3 - notation))
+def _number_stamp(column: str, *, is_whole: bool) -> str:
+    """Nanoseconds of a number in its notation; of one outside of the years as seconds."""
+    formats = _list(tuple(times.COMPACT_FORMATS.values()))
+    digits = f"split_part(trim(({column})::VARCHAR), '.', 1)"
+    # a spreadsheet keeps fractions of a day, good to a millisecond
+    days = f"({NUMBER} - {times.SPREADSHEET_EPOCH})::DOUBLE"
+    branches = {
+        **{unit: _scaled(1000 ** (3 - unit), is_whole=is_whole) for unit in range(4)},
+        times.COMPACT: f"epoch_us(try_strptime({digits}, {formats})) * 1000",
+        times.SPREADSHEET: f"round({days} * {times.DAY_SECONDS * 1000})::BIGINT * 1000000",
+    }
+    whens = "".join(f" WHEN {unit} THEN {value}" for unit, value in branches.items())
+    return f"CASE {UNIT} {whens} ELSE {_plain_seconds(is_whole=is_whole)} END"
 
 
-def _plain_seconds() -> str:
-    return f"CASE WHEN abs({NUMBER}) < {_LARGEST} THEN {_scaled(times.NANO)} END"
+def _plain_seconds(*, is_whole: bool) -> str:
+    scaled = _scaled(times.NANO, is_whole=is_whole)
+    return f"CASE WHEN abs({NUMBER}) < {_LARGEST} THEN {scaled} END"
 
 
-def _scaled(factor: int) -> str:
+def _other_seconds(*, is_whole: bool) -> str:
+    """Plain seconds of numbers that are dates or days, should most of the table be no dates."""
+    is_date = f"{UNIT} IN ({times.COMPACT}, {times.SPREADSHEET})"
+    return f"CASE WHEN {is_date} THEN {_plain_seconds(is_whole=is_whole)} END"
+
+
+def _scaled(factor: int, *, is_whole: bool) -> str:
     """Nanoseconds; a float of seconds is good to a microsecond, beyond that are rounding errors."""
+    if is_whole:
+        return f"{INTEGER} * {factor}"
     micros = f"round({NUMBER} * {factor / 1000!r})::BIGINT * 1000"
     return f"CASE WHEN {INTEGER} IS NOT NULL THEN {INTEGER} * {factor} ELSE {micros} END"
 

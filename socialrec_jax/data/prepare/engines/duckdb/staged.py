@@ -72,7 +72,9 @@ def settle_times(con: duckdb.DuckDBPyConnection, staged: StagedTable, rules: Rul
 
 def _read_as_seconds(con: duckdb.DuckDBPyConnection, staged: StagedTable) -> None:
     rows = f"{staged.table}_rows"
-    con.execute(f"UPDATE {rows} SET stamp = other WHERE unit IS NOT NULL AND bad IS NULL")
+    # numbers outside of the years are seconds already
+    others = f"unit NOT IN ({times.OUTSIDE}, {times.ZERO})"
+    con.execute(f"UPDATE {rows} SET stamp = other WHERE {others} AND bad IS NULL")
     reject(con, staged, dataclasses.replace(_ODD_TIME, condition=_NO_SECONDS))
 
 
@@ -83,6 +85,9 @@ def _apply(
     if decision.month_first:
         con.execute(f"UPDATE {rows} SET stamp = other WHERE unit = {times.DAY_OR_MONTH}")
     con.execute(f"UPDATE {rows} SET stamp = NULL, unit = NULL WHERE unit = {times.ZERO}")
+    # 20201301 has the size of a date
+    no_date = f"unit = {times.COMPACT} AND stamp IS NULL"
+    reject(con, staged, dataclasses.replace(_ODD_TIME, condition=no_date, reason="is no date"))
     outside = f"unit IN ({times.OUTSIDE}, {times.OUTSIDE_DATE})"
     reason = f"lies outside {rules.first_year} to {rules.last_year}"
     reject(con, staged, dataclasses.replace(_ODD_TIME, condition=outside, reason=reason))
