@@ -103,6 +103,7 @@ class Texts:
     layers: int
     heads: int
     rows: int  # of a step
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +160,9 @@ _SEQUENCES = (
 )
 _TEXTS = (
     Texts("gpt2-small", 50257, 1024, 768, 12, 12, 8),
+    Texts("gpt2-small-bf16", 50257, 1024, 768, 12, 12, 8, "bfloat16"),
     Texts("gpt2-small-tiny", 1000, 64, 64, 2, 2, 8),
+    Texts("gpt2-small-bf16-tiny", 1000, 64, 64, 2, 2, 8, "bfloat16"),
 )
 _CATALOGUES = (
     Catalogue("catalogue-10k", 10_000, 64, 256),

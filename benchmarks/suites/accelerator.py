@@ -83,7 +83,7 @@ def cases(tiny: bool, data: Path | None = None) -> list[Case]:
 
 def _model_cases(tiny: bool) -> list[Case]:
     large, small = workloads.sized(("dlrmv4-mini", "sasrec-ml1m"), tiny)
-    (text,) = workloads.sized(("gpt2-small",), tiny)
+    (text,) = workloads.sized(("gpt2-small-bf16",), tiny)
     return [
         Case("behavior", large, partial(behavior, large), references=(_HSTU_LAYER,)),
         Case("text", text, partial(text_step, text), references=(_LLM_C,)),

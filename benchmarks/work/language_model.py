@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import flops
@@ -25,7 +26,7 @@ def text_step(name: str) -> Work:
 
 def _text_step(workload: Texts, has_reference: bool) -> Work:
     batch = _random_batch(workload)
-    model = GPT2(_sizes(workload))
+    model = GPT2(_sizes(workload), jnp.dtype(workload.dtype))
     trainer = TextTrainer(Config(), model, STEPS)
     state, call = trainer.init(batch), trainer.compile()
     # The call donates the state, so the reference comes first.
@@ -44,6 +45,7 @@ def _text_step(workload: Texts, has_reference: bool) -> Work:
         flops=flops.TRAINING * _forward_flops(workload, batch),
         bytes=_traffic(workload, tokens, parameters),
         network_bytes=flops.all_reduce_bytes(parameters, devices),
+        dtype=workload.dtype,
         devices=devices,
     )
 
@@ -67,7 +69,8 @@ def _sizes(workload: Texts) -> GPT2Sizes:
 
 
 def _reference_loss(model: GPT2, params: dict, batch: TextBatch) -> Array:
-    """At full precision, outside of the timed call."""
+    """In float32 at full precision, outside of the timed call."""
+    model = GPT2(model.sizes)
     with jax.default_matmul_precision("highest"):
         return jax.jit(lambda params: text_loss(model, params, batch).mean())(params)
 
@@ -75,7 +78,8 @@ def _reference_loss(model: GPT2, params: dict, batch: TextBatch) -> Array:
 def _traffic(workload: Texts, tokens: int, parameters: int) -> float:
     """Bytes of a step; each device updates parameters of its own."""
     updates = parallel.num_devices() * flops.adam_bytes(parameters)
-    activations = flops.activation_bytes(tokens, workload.width, workload.layers, 4)
+    itemsize = jnp.dtype(workload.dtype).itemsize
+    activations = flops.activation_bytes(tokens, workload.width, workload.layers, itemsize)
     return updates + activations
 
 

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness.memory import peak_resident_bytes
@@ -166,7 +167,9 @@ def text(
     the second timed.
     """
     rows = np.load(tokens).astype(np.int32)
-    model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads))
+    # As PyTorch's GPT-2 has it: bfloat16 on a GPU.
+    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    model = GPT2(GPT2Sizes(vocabulary, rows.shape[1], width, layers, heads), jnp.dtype(dtype))
     trainer = TextTrainer(base(), model, num_steps=2 * steps)
     warm_up, timed = _text_calls(rows, batch, steps)
     example = jax.tree.map(lambda leaf: leaf[0, 0], warm_up)
