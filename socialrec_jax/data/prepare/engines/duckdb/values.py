@@ -11,9 +11,10 @@ from socialrec_jax.data.prepare.schema import Kind
 
 # what programs write where they have no value
 MISSING = ("null", "na", "n/a", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
-_MISSING_IDS = sorted(
-    {spelled for word in (*MISSING, "nan") for spelled in (word, word.upper(), word.capitalize())}
-    | {"NaN", "", "NAN"}
+# as they are spelled, for to fold a million ids would cost more than to look them up
+_MISSING_IDS = (
+    *("", "NULL", "null", "Null", "NA", "na", "N/A", "n/a", "<NA>", "#N/A", "nan", "NaN", "NAN"),
+    *("None", "none", "NONE", "nil", "\\N", "undefined", "(null)"),
 )
 _INVISIBLE = (9, 10, 13, 32, 160, 5760, 8203, 8204, 8205, 8288, 12288, 65279)
 _TRUE = ("true", "t", "yes", "y", "1", "1.0", "in stock", "instock", "available", "on", "active")
@@ -68,7 +69,7 @@ def id_sql(column: str, sql_type: str) -> str:
         return f"CASE WHEN {column} = {whole} THEN {whole}::VARCHAR ELSE {column}::VARCHAR END"
     plain = f"{column}::VARCHAR"
     ends = " OR ".join(f"suffix({plain}, {end})" for end in ("' '", "chr(9)", "chr(13)"))
-    invisible = " || ".join(f"chr({code})" for code in _INVISIBLE)
+    invisible = text("".join(map(chr, _INVISIBLE)))
     # few ids need to be looked at letter by letter
     is_odd = f"{plain} < '!' OR strlen({plain}) <> length({plain}) OR {ends}"
     whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+[.]0+$')"
