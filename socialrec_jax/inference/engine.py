@@ -242,7 +242,7 @@ class Engine:
         # Powers of two: few shapes, so that few programs compile.
         pad = bucket(len(states), 1) - len(states)
         padded = np.pad(states, ((0, pad), (0, 0)))
-        modelled = np.asarray(self.encoder.actions(self.variables, padded))[: len(states)]
+        modelled = parallel.on_host(self.encoder.actions(self.variables, padded))[: len(states)]
         if self.reranker is None:
             return modelled
         # The small term keeps the logarithm finite.

@@ -127,7 +127,8 @@ class Index:
         )
         for size, (rank, top, is_real) in in_flight(calls):
             # Targets were padded; those of padding are dropped.
-            ranks.append(np.asarray(rank)[np.asarray(is_real)])
+            rank, is_real = parallel.on_host((rank, is_real))
+            ranks.append(rank[is_real])
             tops.append(parallel.join_devices(top)[:size])
         return np.concatenate(ranks), np.concatenate(tops)
 

@@ -168,7 +168,7 @@ def _means_of_chunks(
             yield pooled(shared, (batch, rows, segments)), exists
 
     for means, exists in in_flight(calls()):
-        yield np.asarray(means)[exists]
+        yield parallel.on_host(means)[exists]
 
 
 @functools.lru_cache(maxsize=2)
