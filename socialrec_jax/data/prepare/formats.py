@@ -28,7 +28,7 @@ from socialrec_jax.data.prepare.readers import (
     refuse_twice,
     sources_under,
 )
-from socialrec_jax.data.prepare.schema import ITEM_IDS, TABLES, USER, Field, match
+from socialrec_jax.data.prepare.schema import ITEM_CODES, ITEM_IDS, TABLES, USER, Field, match
 from socialrec_jax.errors import BadData, InputMissing
 
 log = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ def _amazon(folder: Path, encoding: str | None) -> Tables:
     for source in _json_files(folder, encoding):
         keys = _first_keys(source)
         # the files may have any name, so their keys decide
-        has_item = bool(match([Field("item", "id", ITEM_IDS)], keys))
+        has_item = bool(match([Field("item", "id", (*ITEM_IDS, *ITEM_CODES))], keys))
         has_user = bool(match([Field("user", "id", USER)], keys))
         if has_item and has_user:
             tables.setdefault("events", []).append(source)

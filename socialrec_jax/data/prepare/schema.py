@@ -23,12 +23,13 @@ USER_WORDS = (
 )
 USER = (*USER_IDS, *USER_WORDS)
 ITEM_IDS = (
-    *("itemid", "iid", "productid", "parentasin", "asin", "sku", "skuid", "goodsid", "movieid"),
-    *("artistid", "bookmarkid", "bookid", "businessid", "articleid", "videoid", "venueid"),
-    *("poiid", "locationid", "gameid", "songid", "trackid", "newsid", "isbn"),
+    *("itemid", "iid", "productid", "goodsid", "movieid", "artistid", "bookmarkid", "bookid"),
+    *("businessid", "articleid", "videoid", "venueid", "poiid", "locationid", "gameid"),
+    *("songid", "trackid", "newsid", "skuid"),
 )
-ITEM_WORDS = (*("item", "product", "goods", "movie", "artist", "book", "article", "video", "game"),)
-ITEM = (*ITEM_IDS, *ITEM_WORDS)
+ITEM_CODES = ("parentasin", "asin", "sku", "isbn")
+ITEM_WORDS = ("product", "goods", "movie", "artist", "book", "article", "video", "game")
+ITEM = (*ITEM_IDS, "item", *ITEM_CODES, *ITEM_WORDS)
 TIME = (
     *("timestamp", "ts", "tsms", "unixtimestamp", "unixreviewtime", "unixtime", "eventtimestamp"),
     *("timestampms", "timems", "time", "datetime", "eventtime", "createdat", "date", "eventdate"),
@@ -60,7 +61,7 @@ TYPE = (
 )
 TITLE = (
     *("title", "name", "itemname", "productname", "movietitle", "itemtitle", "producttitle"),
-    *ITEM_WORDS,
+    *("item", *ITEM_WORDS),
 )
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
@@ -93,7 +94,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("timestamp", "time", TIME),
     ),
     "items": (
-        Field("item", "id", (*ITEM_IDS, "id", *ITEM_WORDS), required=True),
+        Field("item", "id", (*ITEM_IDS, "item", *ITEM_CODES, "id", *ITEM_WORDS), required=True),
         Field("title", "text", TITLE),
         Field("description", "text", ("description", "desc", "text", "summary")),
         Field("tags", "list", ("tags", "tag", "genres", "genre", "categories")),
@@ -103,7 +104,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("price", "price", ("price",)),
         Field("available", "flag", ("available", "isavailable", "instock")),
     ),
-    "users": (Field("user", "id", (*USER_IDS, "id", *USER_WORDS), required=True),),
+    "users": (Field("user", "id", (*USER_IDS, "user", "id", *USER_WORDS), required=True),),
 }
 
 

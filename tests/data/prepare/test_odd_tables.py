@@ -143,6 +143,8 @@ def test_long_texts_are_cut(tmp_path):
         ("product_name,product_id", "Chair,i1"),
         ("item,item_name,ITEM ID", "x,Chair,i1"),
         ("sku,title,name", "i1,Chair,y"),
+        ("item,asin,title", "i1,B1,Chair"),
+        ("id,item,title", "1,i1,Chair"),
     ],
 )
 def test_ids_of_items_go_before_names(tmp_path, header, row):
