@@ -29,7 +29,7 @@ from socialrec_jax.training.auto_config import (
 
 def test_nothing_is_left_open_and_what_was_set_stays(world):
     resolved = auto_config(Config(), world)
-    sections = [getattr(resolved, name) for name in ("data", "model", "train")]
+    sections = [getattr(resolved, name) for name in ("model", "train")]
     assert all(
         value is not None for section in sections for value in dataclasses.asdict(section).values()
     )

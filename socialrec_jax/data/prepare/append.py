@@ -21,7 +21,7 @@ import numpy as np
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare import merge
+from socialrec_jax.data.prepare import merge, times
 from socialrec_jax.data.prepare.build import (
     RawColumns,
     check_target,
@@ -124,7 +124,8 @@ def _build(
 ) -> World:
     # deletions first: who is deleted and occurs in the new tables is a newcomer
     remaining = _delete(known, deleted)
-    with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
+    rules = times.for_world(Rules.of(config), known)
+    with open_engine(folder, files_of(tables), rules) as engine:
         added = read_columns(engine, tables, config, folder)
 
     merged = _merge(remaining, added, config, folder)

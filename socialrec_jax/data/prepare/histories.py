@@ -16,7 +16,7 @@ import numpy as np
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
-from socialrec_jax.data.prepare import schema
+from socialrec_jax.data.prepare import schema, times
 from socialrec_jax.data.prepare.build import check_has_times, checked_types
 from socialrec_jax.data.prepare.engines.engine import Engine
 from socialrec_jax.data.prepare.engines.selection import open_engine
@@ -45,7 +45,7 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     files = [source.path for source in sources]
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_engine(Path(folder), files, Rules.of(config)) as engine,
+        open_engine(Path(folder), files, times.for_world(Rules.of(config), world)) as engine,
     ):
         parts = engine.stage("events", sources)
         check_share(engine, "events", parts, config.max_bad_share)

@@ -29,6 +29,7 @@ class Rules:
     order: Literal["time", "file", "random"] = "time"
     first_year: int = 1990
     last_year: int = 2100
+    own_clock: bool = False  # times are seconds from about 0, as those of the World are
 
     @classmethod
     def of(cls, config: DataConfig) -> Rules:

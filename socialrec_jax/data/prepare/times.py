@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping
 
 from socialrec_jax.data.prepare.rules import Rules
+from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData
 
 _OUTSIDE_ADVICE = (
@@ -61,6 +62,14 @@ def bounds(rules: Rules) -> tuple[int, int]:
     return int(first.timestamp()), int(end.timestamp())
 
 
+def for_world(rules: Rules, world: World) -> Rules:
+    """Rules for tables that come to a World: their times are of its clock."""
+    times = world.events.times
+    # A World is of one notation, so any of its events tells.
+    own_clock = len(times) > 0 and int(times[0]) < bounds(rules)[0]
+    return dataclasses.replace(rules, own_clock=own_clock)
+
+
 def number_ranges(rules: Rules) -> list[tuple[int, float, float]]:
     """(notation, smallest number, end) of each range of numbers, in the order of precedence."""
     first, end = bounds(rules)
@@ -83,15 +92,22 @@ class Decision:
 
 
 def decide(
-    table: str, counts: Mapping[int | None, int], smallest: int | None, largest: int | None
+    table: str,
+    counts: Mapping[int | None, int],
+    smallest: int | None,
+    largest: int | None,
+    own_clock: bool = False,
 ) -> Decision:
     """counts: rows by notation, None for times that speak for themselves.
 
     smallest, largest: of the numbers outside of the years, in nanoseconds; None: beyond 64 bits.
+    own_clock: the table comes to a World with a clock of its own.
     BadData: the times are dates that no shop has, or dates whose day and month are not clear.
     """
     outside = sum(counts.get(code, 0) for code in (OUTSIDE, ZERO, OUTSIDE_DATE))
     inside = {code: n for code, n in counts.items() if code not in (OUTSIDE, ZERO, OUTSIDE_DATE)}
+    if own_clock:
+        return Decision(notation=OUTSIDE, own_clock=True)
     if outside > sum(inside.values()):
         _check_own_clock(table, smallest, largest, counts)
         return Decision(notation=OUTSIDE, own_clock=True)

@@ -7,6 +7,7 @@ import datetime
 import duckdb
 import pytest
 
+from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.times import decide
 from socialrec_jax.errors import BadData, UsageError
 from tests.data.prepare.odd_shops import BEGIN, csv, events_csv, items_in_order, prepared, times
@@ -147,6 +148,15 @@ def test_a_clock_that_begins_at_zero_is_kept_and_named(tmp_path, caplog):
     world = prepared(tmp_path, {"events.csv": events_csv(0, 3, 2, 40_000, 20_200_101)})
     assert times(world) == [0, 2, 3, 40_000, 20_200_101]
     assert "no dates" in caplog.text
+
+
+@pytest.mark.parametrize("later", [43_831, 20_200_101, 50_000_000])
+def test_what_is_appended_is_read_by_the_clock_of_the_world(tmp_path, later):
+    world = prepared(tmp_path, {"events.csv": events_csv(0, 3, 2)})
+    tables = tmp_path / "more"
+    tables.mkdir()
+    (tables / "events.csv").write_text(events_csv(later, later + 5))
+    assert times(append(world, tables, tmp_path / "next")) == [0, 2, 3, later, later + 5]
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,10 @@ def settle_times(con: duckdb.DuckDBPyConnection, staged: StagedTable, rules: Rul
     # a table whose times are all unix seconds, or all typed, needs nothing else
     if len(by_unit) < 2 and by_unit.keys() <= {None, 0, 1, 2, 3}:
         return
-    stamps = [stamp for unit, _, *ends in counts if unit in _OUTSIDE for stamp in ends]
+    stamps = [stamp for unit, _, *pair in counts if unit in _OUTSIDE for stamp in pair]
     outside = [stamp for stamp in stamps if stamp is not None]
-    decision = times.decide(
-        staged.table, by_unit, min(outside, default=None), max(outside, default=None)
-    )
+    ends = min(outside, default=None), max(outside, default=None)
+    decision = times.decide(staged.table, by_unit, *ends, rules.own_clock)
     if decision.own_clock:
         _read_as_seconds(con, staged)
     else:
@@ -72,8 +71,9 @@ def settle_times(con: duckdb.DuckDBPyConnection, staged: StagedTable, rules: Rul
 
 def _read_as_seconds(con: duckdb.DuckDBPyConnection, staged: StagedTable) -> None:
     rows = f"{staged.table}_rows"
-    # numbers outside of the years are seconds already
-    others = f"unit NOT IN ({times.OUTSIDE}, {times.ZERO})"
+    # Numbers and typed times outside of the years are seconds already.
+    kept = f"{times.OUTSIDE}, {times.OUTSIDE_DATE}, {times.ZERO}"
+    others = f"unit NOT IN ({kept})"
     con.execute(f"UPDATE {rows} SET stamp = other WHERE {others} AND bad IS NULL")
     reject(con, staged, dataclasses.replace(_ODD_TIME, condition=_NO_SECONDS))
 
