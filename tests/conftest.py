@@ -19,12 +19,13 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Test processes fill the cores, so a program is not split to be compiled by several threads.
-_xla_flags = ["--xla_cpu_parallel_codegen_split_count=1"]
+os.environ["XLA_FLAGS"] = (
+    f"--xla_cpu_parallel_codegen_split_count=1 {os.environ.get('XLA_FLAGS', '')}"
+)
 # Without optimisation, XLA's fusion emitters give LLVM far more code to compile than those before.
 # Newer versions have no others, and end the process at a flag that they do not know.
 if metadata.version("jaxlib").startswith("0.10."):
-    _xla_flags.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_xla_flags, os.environ.get("XLA_FLAGS", "")])
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
