@@ -192,6 +192,16 @@ class TextConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How much is evaluated."""
+
+    users: Annotated[
+        int,
+        Range(100, 1 << 31, "Users evaluated at most on each part; of more, a random sample"),
+    ] = 50_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """One run."""
 
@@ -211,6 +221,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     text: TextConfig = TextConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
 
 def tiny() -> Config:
@@ -244,7 +255,7 @@ def required(value: int | None) -> int:
 
 def check(config: Config) -> None:
     """Raise UsageError on the first setting that is out of its range."""
-    for name in ("data", "model", "train", "text"):
+    for name in ("data", "model", "train", "text", "evaluation"):
         _check_ranges(name, getattr(config, name))
 
     for name, sizes in (("model", config.model), ("text", config.text)):
