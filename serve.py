@@ -109,10 +109,12 @@ def serve(arguments: list[str]) -> None:
 def serve_shards(task: Recommend) -> None:
     """Answer, write the shards of this process; those of the launcher's job share the work."""
     from socialrec_jax.runtime import processes
+    from socialrec_jax.runtime.run import RunDirectory
     from socialrec_jax.serving.command import command_of
     from socialrec_jax.serving.shards import check_folder, write_shards
 
     check_folder(task.out, task.shards)
+    RunDirectory(task.run).config()  # a mistake is named before a folder is made
     processes.initialize()
     options = dataclasses.asdict(task)
     for name in ("run", "out", "shards", "debug"):  # these decide no row; the run is described

@@ -30,7 +30,7 @@ _MOST_SHARDS = 99_999  # whose names sort as their numbers
 
 # Readers of Parquet folders pass over names with an underscore or a dot at their beginning.
 _LOCK, _MANIFEST, _SUCCESS = "_lock", "_manifest.json", "_SUCCESS"
-_TEMPORARY_FILES = ".*"
+_TEMPORARY_FILES = (".part-*.parquet.*", f".{_MANIFEST}.*", f".{_SUCCESS}.*")
 
 
 def is_folder(out: Path, num_shards: int | None) -> bool:
@@ -123,8 +123,7 @@ class _Shards:
             )
         if manifest is not None:
             self._check_same_command(manifest, command, num_shards)
-        for temporary in self.folder.glob(_TEMPORARY_FILES):
-            temporary.unlink()
+        self._delete_temporary_files()
 
         success = self.folder / _SUCCESS
         if manifest is None or not success.exists():
@@ -133,6 +132,12 @@ class _Shards:
             return True
         success.unlink()  # it would promise a shard that is gone
         return False
+
+    def _delete_temporary_files(self) -> None:
+        """Delete what killed processes left; other hidden files belong to the user."""
+        for pattern in _TEMPORARY_FILES:
+            for file in self.folder.glob(pattern):
+                file.unlink()
 
     def plan(self, command: dict[str, Any], num_shards: int | None, answer: UserTables) -> int:
         """The number of shards, which is written to the manifest."""

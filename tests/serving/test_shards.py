@@ -139,6 +139,15 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
+def test_temporary_files_go_and_hidden_files_of_the_user_stay(tmp_path, whole):
+    (tmp_path / "out").mkdir()
+    for name in (".hidden", ".part-00000.parquet.x1.parquet", "._SUCCESS.x2"):
+        (tmp_path / "out" / name).touch()
+    write_shards(tmp_path / "out", COMMAND, 1, load)
+    assert [file.name for file in (tmp_path / "out").glob(".*")] == [".hidden"]
+    assert read(tmp_path / "out") == whole
+
+
 def test_one_job_at_a_time(tmp_path):
     with held_lock(tmp_path / "out", "_lock", "wait"), pytest.raises(RunLocked, match="--out"):
         write_shards(tmp_path / "out", COMMAND, None, not_loaded)
