@@ -3,6 +3,7 @@
     python serve.py recommend --run RUN --out OUT.parquet                    every user, as of now
     python serve.py recommend --run RUN --out OUT.parquet --as-of test       as the test saw them
     python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
+    python serve.py recommend --run RUN --out FOLDER                         in shards
 
 Exit codes and columns: docs/contracts.md.
 """
@@ -20,6 +21,8 @@ from socialrec_jax.runtime.memory import keep_freed_memory
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from socialrec_jax.serving.user_tables import UserTables
+
 # ---- The command line: one class a task. JAX is imported when a task starts.
 
 
@@ -30,7 +33,9 @@ class Recommend:
     run: Path
     """Run directory of train.py."""
     out: Path
-    """Result, .parquet or .jsonl."""
+    """Result: a file .parquet or .jsonl, or without suffix a folder of shards."""
+    shards: int | None = None
+    """Parquet files in the folder --out; by default one for each 50,000 users."""
     k: int = 10
     """Items a user, 1..catalogue."""
     users: Path | None = None
@@ -50,10 +55,10 @@ class Recommend:
     debug: bool = False
     """Show the traceback of an error."""
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The answer as a stream of tables."""
+    def answer(self) -> UserTables:
+        """The answer, for some of the users at a time."""
         from socialrec_jax.serving.recommender import Recommender
-        from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
+        from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend_users
 
         options = RecommendOptions(
             k=self.k,
@@ -63,7 +68,14 @@ class Recommend:
             repeats=self.repeats,
         )
         recommender = Recommender.load(self.run, self.as_of)
-        return recommend(recommender.engine, recommender.as_of, self.users, options)
+        return recommend_users(recommender.engine, recommender.as_of, self.users, options)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.runtime.progress import UserProgress
+
+        answer = self.answer()
+        return answer.tables(advance=UserProgress(answer.num_users).advance)
 
 
 TASKS = {"recommend": Recommend}
@@ -82,10 +94,32 @@ def serve(arguments: list[str]) -> None:
     keep_freed_memory()
     cli.prepare_jax(task.run)
 
-    from socialrec_jax.serving.writer import check_output, write_tables
+    from socialrec_jax.serving.shards import is_folder
+    from socialrec_jax.serving.writer import check_output, exit_on_sigterm, write_tables
 
+    # Only what is answered user by user can be cut into shards.
+    if isinstance(task, Recommend) and is_folder(task.out, task.shards):
+        serve_shards(task)
+        return
     check_output(task.out)
-    write_tables(task.out, task.tables())
+    with exit_on_sigterm():
+        write_tables(task.out, task.tables())
+
+
+def serve_shards(task: Recommend) -> None:
+    """Answer, write the shards of this process; those of the launcher's job share the work."""
+    from socialrec_jax.runtime import processes
+    from socialrec_jax.runtime.run import RunDirectory
+    from socialrec_jax.serving.command import command_of
+    from socialrec_jax.serving.shards import check_folder, write_shards
+
+    check_folder(task.out, task.shards)
+    RunDirectory(task.run).config()  # a mistake is named before a folder is made
+    processes.initialize()
+    options = dataclasses.asdict(task)
+    for name in ("run", "out", "shards", "debug"):  # these decide no row; the run is described
+        del options[name]
+    write_shards(task.out, command_of("recommend", task.run, options), task.shards, task.answer)
 
 
 if __name__ == "__main__":

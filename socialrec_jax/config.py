@@ -86,12 +86,7 @@ class ModelConfig:
         Doc("Let the model see when the next event happens; serving then needs that time, too."),
     ] = False
     social_queries: Annotated[
-        int,
-        Range(
-            0,
-            64,
-            "Positions of a packed row that learn with friends; 0: only the ranker has friends",
-        ),
+        int, Range(0, 64, "Positions of a row that learn with friends; 0: only the ranker does")
     ] = 2
     social_aggregation: Annotated[
         Literal["sum", "mean", "max"],
@@ -134,16 +129,11 @@ class TrainConfig:
         float, Range(0, 0.5, "Share of all steps in which the learning rate rises linearly")
     ] = 0.05
     ema_decay: Annotated[
-        float,
-        Range(
-            0, 0.9999, "Decay per step of the averaged parameters, which are served; 0: no average"
-        ),
+        float, Range(0, 0.9999, "Decay a step of the averaged parameters that are served; 0: none")
     ] = 0.995
     negatives: Annotated[
         int | None,
-        Range(
-            0, 1 << 20, "Sampled negatives of a step; 0: full softmax, the default to 5,000 items"
-        ),
+        Range(0, 1 << 20, "Sampled negatives a step; 0: full softmax, the default to 5,000 items"),
     ] = None
     type_weight: Annotated[
         float, Range(0, 1, "Weight of the loss of the next event's type beside the next item's")
@@ -165,16 +155,12 @@ class TextConfig:
     """The language model of product texts, and the vectors that it gives."""
 
     width: Annotated[
-        int,
-        Range(
-            16, 4096, "Size of a token's state, a multiple of num_heads; not of a pretrained model"
-        ),
+        int, Range(16, 4096, "Size of a token's state, a multiple of num_heads; if not pretrained")
     ] = 128
     num_layers: Annotated[int, Range(1, 48, "Transformer blocks")] = 2
     num_heads: Annotated[int, Range(1, 64, "Attention heads")] = 2
     max_tokens: Annotated[
-        int,
-        Range(8, 4096, "L, tokens of one text and of one packed row; longer texts are cut"),
+        int, Range(8, 4096, "L, tokens of one text and of one packed row; longer texts are cut")
     ] = 128
     vocabulary: Annotated[
         int | None,
@@ -189,6 +175,16 @@ class TextConfig:
         Doc("Folder of a GPT-2 to start from, in Hugging Face's layout with safetensors."),
     ] = None
     vector_width: Annotated[int, Range(1, 1024, "F, size of a product's text vector")] = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How much is evaluated."""
+
+    users: Annotated[
+        int,
+        Range(100, 1 << 31, "Users evaluated at most on each part; of more, a random sample"),
+    ] = 50_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,6 +207,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     text: TextConfig = TextConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
 
 def tiny() -> Config:
@@ -244,7 +241,7 @@ def required(value: int | None) -> int:
 
 def check(config: Config) -> None:
     """Raise UsageError on the first setting that is out of its range."""
-    for name in ("data", "model", "train", "text"):
+    for name in ("data", "model", "train", "text", "evaluation"):
         _check_ranges(name, getattr(config, name))
 
     for name, sizes in (("model", config.model), ("text", config.text)):

@@ -1,4 +1,6 @@
-"""The protocol: every user with held-out events, the whole catalogue, the same index that serves.
+"""The protocol: users with held-out events, the whole catalogue, the same index that serves.
+
+All of these users are evaluated, or a random sample where they are very many.
 
 Items of the user's history are masked, and targets among them are dropped and counted: what is
 predicted is the next *new* item. Ties count against the model. See docs/model.md for the protocol
@@ -8,18 +10,18 @@ and its reasons.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from socialrec_jax.data import counter_rng
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.csr import Pairs, ranges
 from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_TEST, NOW, TRAIN, VALIDATION, World
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.inference.chunks import Rows
-from socialrec_jax.inference.index import Index, dense_index, shared_index
-from socialrec_jax.runtime import parallel
+from socialrec_jax.inference.index import Index
 
 CUTOFFS = (10, 20)
 
@@ -38,6 +40,7 @@ class EvaluationQueries:
     target_rows: np.ndarray  # [M] int64, the event of each target
     dropped: int  # held-out events whose item was in the user's history
     item_counts: np.ndarray  # [V] training events of each item
+    share_of_users: float = 1.0  # these are, of all users with new items in the held-out part
 
     def __len__(self) -> int:
         return len(self.query)
@@ -69,6 +72,26 @@ class EvaluationQueries:
             return self
         chosen = np.random.default_rng(seed).choice(len(self), size, replace=False)
         return self.part(np.sort(chosen))
+
+    def sample_of_users(self, size: int, seed: int) -> EvaluationQueries:
+        """At most `size` queries, those of `sampled_users`, in their order."""
+        if size >= len(self):
+            return self
+        part = self.part(sampled_users(self.users, size, seed))
+        share_of_users = self.share_of_users * size / len(self)
+        return dataclasses.replace(part, share_of_users=share_of_users)
+
+
+def sampled_users(users: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """The positions, ascending, of at most `size` random users among these [Q].
+
+    Each user has a random number of its own, and the lowest are chosen. So a smaller sample is part
+    of a larger one, and other users change a sample only where they enter it.
+    """
+    if size >= len(users):
+        return np.arange(len(users))
+    lowest = np.argpartition(counter_rng.uniform(seed, users), size)[:size]
+    return np.sort(lowest)
 
 
 def held_out(world: World, part: int, focus: Sequence[int] = ()) -> EvaluationQueries:
@@ -142,35 +165,6 @@ def evaluate(
     k = min(max(CUTOFFS), index.num_items)
     ranks, top = index.ranks(shared, query_vectors, queries.seen, queries.targets, k)
     return evaluation_result(ranks, top, queries, index.num_items)
-
-
-def evaluate_scorer(
-    scores: Callable[[EvaluationQueries], np.ndarray], queries: EvaluationQueries, num_items: int
-) -> EvaluationResult:
-    """Rank by scores(some queries [q]) -> [q, V], chunk by chunk."""
-    return evaluate(dense_index(num_items), None, _ScoresOnDemand(scores, queries), queries)
-
-
-@dataclasses.dataclass(frozen=True)
-class _ScoresOnDemand:
-    """The scores [Q, V] of queries; a slice of them is computed when it is read."""
-
-    scores: Callable[[EvaluationQueries], np.ndarray]
-    queries: EvaluationQueries
-
-    def __len__(self) -> int:
-        return len(self.queries)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return self.scores(self.queries.part(np.arange(len(self))[rows]))
-
-
-def evaluate_popularity(popularity: np.ndarray, queries: EvaluationQueries) -> EvaluationResult:
-    """Rank by one list of scores [V] for everybody."""
-    index = shared_index(len(popularity))
-    return evaluate(
-        index, parallel.replicate(popularity), np.zeros((len(queries), 1), np.float32), queries
-    )
 
 
 def evaluation_result(

@@ -12,7 +12,6 @@ as much on each device; they differ in memory.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -25,11 +24,7 @@ from socialrec_jax.data.csr import Pairs
 from socialrec_jax.inference.chunks import Chunk, Rows, chunks_of, in_flight
 from socialrec_jax.inference.scores import Score, with_fallback
 from socialrec_jax.inference.topk import top_k, top_k_and_log_total
-from socialrec_jax.inference.tuning import (
-    CPU_CHUNK_BYTES,
-    SearchTuning,
-    search_tuning,
-)
+from socialrec_jax.inference.tuning import SearchTuning, search_tuning
 from socialrec_jax.runtime import parallel
 
 # Of the catalogue on each device: 4 million items x 64.
@@ -251,23 +246,3 @@ def _queries_per_part(tuning: SearchTuning, num_items: int) -> int:
 def retrieval_index(temperature: float, num_items: int, sharded: bool = False) -> Index:
     """The retriever's index, one for all of the same sizes, so that nothing compiles twice."""
     return Index(with_fallback(temperature), num_items, sharded)
-
-
-@functools.lru_cache(maxsize=4)
-def shared_index(num_items: int) -> Index:
-    """An index of one list of scores [V] for every query."""
-
-    def broadcast(scores: jax.Array, queries: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(scores[None], (len(queries), num_items))
-
-    return Index(Score(broadcast), num_items)
-
-
-@functools.lru_cache(maxsize=4)
-def dense_index(num_items: int) -> Index:
-    """An index of queries that are scores already [q, V], as the baselines give them.
-
-    The host makes these scores and sends them, so their chunks are no larger than on a CPU.
-    """
-    tuning = dataclasses.replace(search_tuning(), chunk_bytes=CPU_CHUNK_BYTES)
-    return Index(Score(lambda _, scores: scores), num_items, tuning=tuning)

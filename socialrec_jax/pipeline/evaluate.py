@@ -110,7 +110,11 @@ def _write(run: RunDirectory, report: dict) -> dict:
 
 def _held_out_queries(world: World, config: Config) -> QueriesByPart:
     focus = focus_of(config, world)
-    return {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
+    held_out = {part: protocol.held_out(world, split, focus) for part, split in _PARTS.items()}
+    num_users = config.evaluation.users
+    return {
+        part: queries.sample_of_users(num_users, config.seed) for part, queries in held_out.items()
+    }
 
 
 def _model_results(
@@ -132,8 +136,13 @@ def _data_and_settings(engine: Engine, queries: QueriesByPart) -> dict:
     }
 
 
-def _target_counts(queries: EvaluationQueries) -> dict[str, int]:
-    return {"new": len(queries.target_rows), "seen_before": queries.dropped}
+def _target_counts(queries: EvaluationQueries) -> dict[str, float]:
+    return {
+        "new": len(queries.target_rows),
+        "seen_before": queries.dropped,
+        "users": len(queries),
+        "share_of_users": queries.share_of_users,
+    }
 
 
 def _metrics_by_model(results: dict[str, EvaluationResult]) -> dict[str, dict[str, float]]:
@@ -223,6 +232,9 @@ def _next_event(engine: Engine, regression: NextTypeRegression | None) -> dict:
 def _next_event_of_part(engine: Engine, regression: NextTypeRegression, split: int) -> dict:
     world = engine.world
     users, rows = next_type.next_type_queries(world, split)
+    config = engine.config
+    chosen = protocol.sampled_users(users, config.evaluation.users, config.seed)
+    users, rows = users[chosen], rows[chosen]
     types = world.events.types[rows]
     query = _query_before_events(engine, users, rows, split)
 

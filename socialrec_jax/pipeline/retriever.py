@@ -34,6 +34,8 @@ from socialrec_jax.training.loop import StageProgress, Validate, fit, whole_call
 from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
+_VALIDATED_USERS = 10_000  # at most: many validations wait for their evaluation
+
 
 @timeline.stage("retriever")
 def train_retriever(
@@ -107,6 +109,8 @@ def validation(
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
     if not len(queries):
         return None
+    num_users = min(config.evaluation.users, _VALIDATED_USERS)
+    queries = queries.sample_of_users(num_users, config.seed)
     # All engines of the World share one sampler; other parameters make another engine.
     create = functools.partial(
         Engine.create,

@@ -84,6 +84,11 @@ def is_main() -> bool:
     return distributed.global_state.process_id == 0
 
 
+def number_and_count() -> tuple[int, int]:
+    """The number of this process, and how many there are; (0, 1) where it is alone."""
+    return distributed.global_state.process_id, distributed.global_state.num_processes
+
+
 def broadcast_from_main(function: Callable[[], Any]) -> Any:
     """Call function on process 0, and return its result on all processes.
 

@@ -80,26 +80,33 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock of the only writer. Raises RunLocked when another process has it.
-
-        The kernel frees the lock however the process ends.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise RunLocked(
-                    f"{self.path} is in use by process {holder}; "
-                    "wait for it or choose another --run"
-                ) from None
-            # The number of this process is for the message above, in others.
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        """Hold the lock of the only writer. Raises RunLocked when another process has it."""
+        with held_lock(self.path, "lock", "choose another --run"):
             yield
+
+
+@contextlib.contextmanager
+def held_lock(folder: Path, name: str, advice: str) -> Iterator[None]:
+    """Hold a lock in the file `name` of a folder, which is made where it does not exist.
+
+    Raises RunLocked, with advice, when another process has it. The kernel frees the lock however
+    the process ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise RunLocked(
+                f"{folder} is in use by process {holder}; wait for it or {advice}"
+            ) from None
+        # The number of this process is for the message above, in others.
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def read_config(file: Path) -> Config:

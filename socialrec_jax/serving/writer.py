@@ -19,6 +19,9 @@ from socialrec_jax.runtime.run import replacing
 _SUFFIXES = (".parquet", ".jsonl")
 _ROWS_A_GROUP = 1 << 17  # of a parquet file
 
+# A file without rows is more often a mistake than an answer.
+NOTHING_TO_WRITE = "nothing to write: no user is given, or no item is left to recommend"
+
 
 def check_output(path: Path) -> None:
     """Raise before any work is done when path cannot be written.
@@ -39,15 +42,28 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
     """
     check_output(path)
     write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
+    with exit_on_sigterm(), _replacing(path) as temporary:
+        rows = write(temporary, iter(tables))
+        if not rows:
+            raise UsageError(NOTHING_TO_WRITE)
+        return rows
+
+
+def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write a stream of tables of one schema to a parquet file, which may have no rows.
+
+    The file appears when all is written. Raises DiskError without room.
+    """
+    with _replacing(path) as temporary:
+        _write_parquet(temporary, iter(tables))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """The same as `replacing`, with a DiskError where writing fails."""
     try:
-        with _exit_on_sigterm(), replacing(path) as temporary:
-            rows = write(temporary, iter(tables))
-            # A file without rows is more often a mistake than an answer.
-            if not rows:
-                raise UsageError(
-                    "nothing to write: no user is given, or no item is left to recommend"
-                )
-            return rows
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise DiskError(f"cannot write {path}: {error}") from error
 
@@ -89,7 +105,7 @@ def _with_short_floats(table: pa.Table) -> pa.Table:
 
 
 @contextlib.contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
+def exit_on_sigterm() -> Iterator[None]:
     """SIGTERM ends the program by an exception, so that temporary files are removed."""
     # Python takes signals in the main thread alone; elsewhere the owner of the process decides.
     if threading.current_thread() is not threading.main_thread():

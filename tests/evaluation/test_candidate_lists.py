@@ -11,8 +11,9 @@ from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import TEST
 from socialrec_jax.evaluation import candidate_lists
-from socialrec_jax.evaluation.protocol import EvaluationQueries, evaluate_scorer, held_out
+from socialrec_jax.evaluation.protocol import EvaluationQueries, held_out
 from socialrec_jax.inference.index import UNRANKED
+from tests.evaluation.dense import evaluate_dense
 from tests.worlds import events_of
 
 V = 30
@@ -82,7 +83,7 @@ def test_a_list_of_the_whole_catalogue_ranks_as_scores_do(world):
         values[q, queries.seen.items[slice(*queries.seen.offsets[q : q + 2])]] = -np.inf
     everything = np.tile(np.arange(V, dtype=np.int32), (len(queries), 1))
     result = candidate_lists.evaluate_unsorted(everything, values, queries, V)
-    np.testing.assert_array_equal(result.ranks, evaluate_scorer(lambda q: values, queries, V).ranks)
+    np.testing.assert_array_equal(result.ranks, evaluate_dense(values, queries).ranks)
 
 
 def test_labels_mark_the_held_out_events_of_candidates(problem):

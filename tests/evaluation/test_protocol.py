@@ -9,6 +9,8 @@ import pytest
 
 from socialrec_jax.data.world import TEST, VALIDATION
 from socialrec_jax.evaluation import protocol, segments
+from socialrec_jax.evaluation.sparse_scores import evaluate_popularity
+from tests.evaluation.dense import evaluate_dense
 from tests.worlds import events_of, random_world, world_of
 
 
@@ -48,13 +50,11 @@ def test_a_user_without_history_is_evaluated_too(tmp_path):
     assert np.diff(queries.seen.offsets).tolist() == [0, 1]
 
 
-def test_scorers_and_popularity_are_ranked_alike(world):
+def test_dense_scores_and_popularity_are_ranked_alike(world):
     popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
     queries = protocol.held_out(world, TEST)
-    alike = protocol.evaluate_popularity(popularity, queries)
-    scored = protocol.evaluate_scorer(
-        lambda q: np.tile(popularity, (len(q), 1)), queries, world.num_items
-    )
+    alike = evaluate_popularity(popularity, queries)
+    scored = evaluate_dense(np.tile(popularity, (len(queries), 1)), queries)
     np.testing.assert_array_equal(alike.ranks, scored.ranks)
     assert alike.metrics == scored.metrics
 
@@ -66,7 +66,7 @@ def test_ranks_are_those_of_the_naive_definition(world):
         .astype(np.float32)
     )
     queries = protocol.held_out(world, TEST)
-    evaluated = protocol.evaluate_scorer(lambda q: scores[q.users], queries, world.num_items)
+    evaluated = evaluate_dense(scores[queries.users], queries)
     for q, (user, target) in enumerate(zip(queries.users, queries.targets.items, strict=True)):
         seen = set(queries.seen.items[slice(*queries.seen.offsets[q : q + 2])].tolist())
         others = [i for i in range(world.num_items) if i != target and i not in seen]
@@ -84,6 +84,32 @@ def test_a_sample_is_a_part(world):
     assert queries.sample(10_000, seed=0) is queries
 
 
+def test_a_sample_of_users_is_nested_and_says_its_share(world):
+    queries = protocol.held_out(world, TEST)
+    small, large = (queries.sample_of_users(size, seed=3) for size in (10, 20))
+    assert len(small) == 10
+    assert small.share_of_users == 10 / len(queries)
+    assert set(small.users) < set(large.users)
+    np.testing.assert_array_equal(large.sample_of_users(10, seed=3).users, small.users)
+    at = np.searchsorted(queries.users, small.users)
+    np.testing.assert_array_equal(small.targets.items, queries.targets.items[at])
+
+
+def test_a_sample_of_users_does_not_depend_on_the_others(world):
+    users = np.arange(1000)
+    chosen = users[protocol.sampled_users(users, 100, seed=1)]
+    fewer = np.union1d(chosen, users[::3])
+    np.testing.assert_array_equal(fewer[protocol.sampled_users(fewer, 100, seed=1)], chosen)
+    others = users[protocol.sampled_users(users, 100, seed=2)]
+    assert len(np.intersect1d(chosen, others)) < 50
+
+
+def test_as_many_users_as_there_are_is_no_sample(world):
+    queries = protocol.held_out(world, TEST)
+    assert queries.sample_of_users(len(queries), seed=0) is queries
+    assert queries.share_of_users == 1
+
+
 def test_segments_part_the_queries(tmp_path):
     world = random_world(tmp_path, num_users=80)
     queries = protocol.held_out(world, TEST)
@@ -92,7 +118,7 @@ def test_segments_part_the_queries(tmp_path):
         assert sum(masks[name].sum() for name in pair if name in masks) == len(queries)
     assert masks["strictly later"].all()
     assert "no friends" not in masks, "a World without friends has no such segments"
-    evaluated = protocol.evaluate_popularity(np.arange(40, dtype=np.float32), queries)
+    evaluated = evaluate_popularity(np.arange(40, dtype=np.float32), queries)
     shown = segments.by_segment(evaluated, masks)
     whole = sum(
         shown[name]["n"] * shown[name]["hr@10"] for name in ("short histories", "long histories")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.inference.index import UNRANKED, Index, dense_index
+from socialrec_jax.inference.index import UNRANKED, Index
 from socialrec_jax.inference.scores import Score, with_fallback
 from socialrec_jax.inference.tuning import SearchTuning
 from socialrec_jax.runtime import parallel
+from tests.evaluation.dense import dense_index
 
 
 def pairs(lists):

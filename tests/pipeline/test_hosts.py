@@ -8,10 +8,13 @@ import json
 from pathlib import Path
 
 import duckdb
+import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
+from socialrec_jax.errors import USAGE
 from socialrec_jax.serving import writer
 from socialrec_jax.serving.recommender import Recommender
 from tests import workers
@@ -78,6 +81,24 @@ def test_two_processes_serve_what_one_serves(folder, together):
     workers.launch("serve.py", "recommend", "--run", together, *options, processes=2, devices=2)
     writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
     assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
+
+
+def test_two_processes_write_the_shards_of_one_file(folder, together):
+    command = ("serve.py", "recommend", "--run", together, "--out")
+    shards = (folder / "shards", "--shards", 5)
+    workers.launch(*command, *shards, processes=2, devices=2)
+    workers.launch(*command, folder / "one.parquet", devices=2)
+    table = pyarrow.dataset.dataset(folder / "shards", format="parquet").to_table()
+    assert table == pq.read_table(folder / "one.parquet")
+    success = json.loads((folder / "shards" / "_SUCCESS").read_text())
+    assert (success["rows"], len(success["shards"])) == (table.num_rows, 5)
+
+    # Another start has nothing to do; another command is refused.
+    assert workers.call(*command, *shards).code == 0
+    refused = workers.call(*command, *shards, "--k", 3)
+    assert refused.code == USAGE
+    assert "another k:" in refused.errors
+    assert refused.errors.count("\n") == 1
 
 
 def lists(files: Path) -> list[tuple]:

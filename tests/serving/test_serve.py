@@ -24,6 +24,10 @@ from tests.workers import ROOT
         (["recommend", "--run", "a", "--out", "b.jsonl", "--as-of", "x"], USAGE, "2024-05-01"),
         (["recommend", "--run", "a", "--out", "nowhere/b.jsonl"], INPUT_MISSING, "nowhere"),
         (["recommend", "--run", "nowhere", "--out", "b.jsonl"], INPUT_MISSING, "nowhere"),
+        (["recommend", "--run", "nowhere", "--out", "b"], INPUT_MISSING, "nowhere"),
+        (["recommend", "--run", "a", "--out", "nowhere/b"], INPUT_MISSING, "nowhere"),
+        (["recommend", "--run", "a", "--out", "b", "--shards", "0"], USAGE, "1..99999"),
+        (["recommend", "--run", "a", "--out", "b.jsonl", "--shards", "2"], USAGE, "folder"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, suggestion):

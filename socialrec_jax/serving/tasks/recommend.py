@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +17,7 @@ from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_histories
+from socialrec_jax.serving.user_tables import UserTables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,14 +61,25 @@ def recommend(
     Users come in their order, best item first. The first table is empty: a stream has a schema
     even for an empty list of users.
     """
+    return recommend_users(engine, as_of, users, options).tables()
+
+
+def recommend_users(
+    engine: Engine, as_of: AsOf, users: Ids | None, options: RecommendOptions
+) -> UserTables:
+    """The same, to be read for some of the users at a time."""
     columns = schema(engine.world.event_types)
     allowed = _allowed_items(engine.world, options.allow, options.block)
     user_ids, query = _query(engine, as_of, users, options.histories)
-    # A generator: scores of all users need not fit into memory.
-    parts = engine.recommend(query, k=options.k, repeats=options.repeats, allowed=allowed)
     names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
-    tables = (_table(part, *names, columns) for part in parts)
-    return itertools.chain([columns.empty_table()], tables)
+
+    # A generator: scores of all users need not fit into memory.
+    def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
+        chosen = query.part(some)
+        parts = engine.recommend(chosen, k=options.k, repeats=options.repeats, allowed=allowed)
+        return ((len(part.users), _table(part, *names, columns)) for part in parts)
+
+    return UserTables(len(query), columns, rows_of)
 
 
 def _query(
