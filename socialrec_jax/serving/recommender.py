@@ -21,7 +21,7 @@ from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
 from socialrec_jax.serving.tasks.score import score
-from socialrec_jax.serving.tasks.search import Queries, SearchOptions, search
+from socialrec_jax.serving.tasks.search import QueryTexts, SearchOptions, search
 from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
 
 # Besides unix seconds and ISO 8601 times.
@@ -98,7 +98,7 @@ class Recommender:
         return whole_table(similar(self.engine, self.as_of, items, options))
 
     def search(
-        self, queries: Queries, *, k: int = 10, by: Literal["both", "text", "words"] = "both"
+        self, queries: QueryTexts, *, k: int = 10, by: Literal["both", "text", "words"] = "both"
     ) -> pa.Table:
         """The k best items of each query in text, see `tasks.search`.
 

@@ -34,7 +34,7 @@ _MOST_QUERIES_AT_ONCE = 1024
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 # Texts, or a file with one query a line.
-Queries = Path | Sequence[str]
+QueryTexts = Path | Sequence[str]
 
 SCHEMA = pa.schema(
     [
@@ -55,7 +55,7 @@ class SearchOptions:
 
 
 def search(
-    engine: Engine, encode: Encode, queries: Queries, options: SearchOptions
+    engine: Engine, encode: Encode, queries: QueryTexts, options: SearchOptions
 ) -> Iterator[pa.Table]:
     """The k best items of each query, the best first, as a stream of tables of one schema.
 
@@ -70,7 +70,7 @@ def search(
     return itertools.chain([SCHEMA.empty_table()], _tables(engine, encode, texts, options))
 
 
-def read_queries(queries: Queries) -> list[str]:
+def read_queries(queries: QueryTexts) -> list[str]:
     """The queries of a list, or of a file: one a line, blank lines left out."""
     if isinstance(queries, str):
         raise UsageError(f"{queries!r} is one query: give a list of queries, or a Path to a file")

@@ -87,7 +87,7 @@ def _by_vectors(
 ) -> Iterator[_Part]:
     """By the cosine of vectors [V, F]; zeros are no vector."""
     unit_vectors = _unit_rows(vectors)
-    has_vector = unit_vectors.any(axis=1)
+    has_vector = np.asarray(unit_vectors.any(axis=1))
     numbers = numbers[has_vector[numbers]]
     # With a temperature of 1 the index scores by the cosine itself.
     index = retrieval_index(1.0, len(vectors), engine.index.sharded)
