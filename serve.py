@@ -4,6 +4,9 @@
     python serve.py recommend --run RUN --out OUT.parquet --as-of test       as the test saw them
     python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
     python serve.py recommend --run RUN --out FOLDER                         in shards
+    python serve.py score --run RUN --out OUT.parquet --pairs PAIRS.csv      given users and items
+    python serve.py similar --run RUN --out OUT.parquet --by events          items like each item
+    python serve.py search --run RUN --out OUT.parquet --queries "red shoes" items for a text
 
 Exit codes and columns: docs/contracts.md.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from socialrec_jax.runtime import cli
 from socialrec_jax.runtime.memory import keep_freed_memory
@@ -21,19 +24,40 @@ from socialrec_jax.runtime.memory import keep_freed_memory
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from socialrec_jax.serving.recommender import Recommender
     from socialrec_jax.serving.user_tables import UserTables
 
 # ---- The command line: one class a task. JAX is imported when a task starts.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recommend:
-    """The top-k items of each user, best first, over the whole catalogue."""
+class _Task:
+    """Options of all tasks."""
 
     run: Path
     """Run directory of train.py."""
     out: Path
-    """Result: a file .parquet or .jsonl, or without suffix a folder of shards."""
+    """Result: a file .parquet or .jsonl."""
+    as_of: str = "now"
+    """What may be seen: now (all events), validation or test (before that split), or an ISO time or
+    unix seconds.
+    """
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def recommender(self) -> Recommender:
+        from socialrec_jax.serving.recommender import Recommender
+
+        return Recommender.load(self.run, self.as_of)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommend(_Task):
+    """The top-k items of each user, best first, over the whole catalogue.
+
+    --out may also be a folder (no suffix), for shards.
+    """
+
     shards: int | None = None
     """Parquet files in the folder --out; by default one for each 50,000 users."""
     k: int = 10
@@ -42,22 +66,15 @@ class Recommend:
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
     """Raw event tables of users that the run does not know, as for train.py --data."""
-    as_of: str = "now"
-    """What may be seen: now (all events), validation or test (before that split), or an ISO time or
-    unix seconds.
-    """
     allow: Path | None = None
     """File of item ids: recommend only these."""
     block: Path | None = None
     """File of item ids: never recommend these."""
     repeats: bool = False
     """Recommend items of the user's history again."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def answer(self) -> UserTables:
         """The answer, for some of the users at a time."""
-        from socialrec_jax.serving.recommender import Recommender
         from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend_users
 
         options = RecommendOptions(
@@ -67,7 +84,7 @@ class Recommend:
             block=self.block,
             repeats=self.repeats,
         )
-        recommender = Recommender.load(self.run, self.as_of)
+        recommender = self.recommender()
         return recommend_users(recommender.engine, recommender.as_of, self.users, options)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -78,7 +95,71 @@ class Recommend:
         return answer.tables(advance=UserProgress(answer.num_users).advance)
 
 
-TASKS = {"recommend": Recommend}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score(_Task):
+    """How likely each user is to act on a given item, for pairs of user and item."""
+
+    pairs: Path
+    """Table with the columns user_id and item_id: .parquet, .csv, .tsv or .jsonl."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.score import score
+
+        recommender = self.recommender()
+        return score(recommender.engine, recommender.as_of, self.pairs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Similar(_Task):
+    """The top-k items that are similar to each item, best first."""
+
+    k: int = 10
+    """Similar items an item, 1..catalogue."""
+    items: tuple[str, ...] = ()
+    """Item ids, or one file of item ids; all items by default."""
+    by: Literal["vectors", "text", "events"] = "vectors"
+    """Item vectors of the model, vectors of text and image, or co-occurrence in histories."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
+
+        recommender = self.recommender()
+        items = _file_or_values(self.items) if self.items else None
+        options = SimilarOptions(k=self.k, by=self.by)
+        return similar(recommender.engine, recommender.as_of, items, options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search(_Task):
+    """The top-k items for each query in text, best first."""
+
+    queries: tuple[str, ...]
+    """Queries, or one file with a query a line."""
+    k: int = 10
+    """Items a query, 1..catalogue."""
+    by: Literal["both", "text", "words"] = "both"
+    """Vectors of the texts, the words themselves, or both lists joined."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.search import SearchOptions, search
+
+        recommender = self.recommender()
+        options = SearchOptions(k=self.k, by=self.by)
+        queries = _file_or_values(self.queries)
+        return search(recommender.engine, recommender.encode, queries, options)
+
+
+def _file_or_values(values: tuple[str, ...]) -> Path | list[str]:
+    """A single value that is the name of a file as its path, the values themselves otherwise."""
+    if len(values) == 1 and Path(values[0]).is_file():
+        return Path(values[0])
+    return list(values)
+
+
+TASKS = {"recommend": Recommend, "score": Score, "similar": Similar, "search": Search}
 
 # ---- The program
 

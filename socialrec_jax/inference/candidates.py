@@ -107,24 +107,28 @@ class CandidateGenerator:
         # For a state of zeros the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.where(unknown & (sources == 0), POPULAR, sources)
-        candidates = self._with_features(states, items, query_features, top.log_totals)
+        log_totals = top.log_totals[:, None]
+        candidates = self.with_features(states, items, query_features, log_totals)
         return GeneratedCandidates(candidates, sources)
 
-    def _with_features(
+    def with_features(
         self,
         states: np.ndarray,
         items: np.ndarray,
         query_features: QueryFeatures,
         log_totals: np.ndarray,
     ) -> Candidates:
-        """items [q, C], -1 where there is none."""
+        """The candidates items [q, C], -1 where there is none, with their features.
+
+        log_totals [q, C] or [q, 1]: log-sum-exp of the retriever's scores.
+        """
         # What does not exist is computed as item 0 and masked by `exists`.
         exists = items >= 0
         items = np.maximum(items, 0)
         profiles = np.asarray(query_features.history @ self.texts, np.float32)
         rows = (states, profiles, items)
         cosine, text = map_padded(_measures(), self._vectors, rows, chunk_size(items.shape[1]))
-        log_probability = cosine / self.temperature - log_totals[:, None]
+        log_probability = cosine / self.temperature - log_totals
         features = self.features.compute(query_features, items, log_probability, text)
         return Candidates(states=states, items=items, exists=exists, features=features)
 

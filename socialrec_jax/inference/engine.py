@@ -162,9 +162,12 @@ class Engine:
 
         The catalogue [V, D], and the scores [V] that users without history get.
         """
+        return self.index.place((self.catalogue, self.popularity(as_of)))
+
+    def popularity(self, as_of: AsOf = NOW) -> np.ndarray:
+        """The scores [V] that users without history get."""
         history_ends = self.world.history_ends(as_of)
-        fallback = recent_popularity(self.world.events, history_ends, self.world.num_items)
-        return self.index.place((self.catalogue, fallback))
+        return recent_popularity(self.world.events, history_ends, self.world.num_items)
 
     def recommend(
         self,
@@ -228,7 +231,7 @@ class Engine:
     def _retrieved(self, states: np.ndarray, top: TopItems) -> RankedLists:
         """The retriever's order."""
         item_probabilities = np.exp(top.scores - top.log_totals[:, None])
-        probabilities = item_probabilities[..., None] * self._type_shares(states, top.items)
+        probabilities = item_probabilities[..., None] * self.type_shares(states, top.items)
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.broadcast_to(np.where(unknown, POPULAR, 0), top.items.shape)
         return RankedLists(top.items, top.scores, probabilities, sources)
@@ -250,7 +253,7 @@ class Engine:
         counted = regression.probabilities(query)
         return softmax((np.log(modelled + 1e-12) + np.log(counted + 1e-12)) / 2, axis=-1)
 
-    def _type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def type_shares(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How each user would act on each item if it came next [q, k, A]."""
         # A single type needs no model.
         if self.model.num_event_types == 1:

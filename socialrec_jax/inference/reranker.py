@@ -60,10 +60,14 @@ class Reranker:
         for generated in self.generator.generate(request):
             yield self._sorted(generated)
 
+    def score(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+        """(scores [q, C], logits [q, C, A]) of candidates in their order, existing or not."""
+        size = chunk_size(candidates.items.shape[1])
+        return map_padded(self._rank, self._shared, candidates, size)
+
     def _sorted(self, generated: GeneratedCandidates) -> RankedLists:
         candidates = generated.candidates
-        size = chunk_size(candidates.items.shape[1])
-        values, logits = map_padded(self._rank, self._shared, candidates, size)
+        values, logits = self.score(candidates)
         values = np.where(candidates.exists, values, -np.inf)
         # Stable: among equal scores the earlier source comes first.
         order = np.argsort(-values, axis=1, kind="stable")

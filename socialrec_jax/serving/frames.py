@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare import schema
 from socialrec_jax.data.prepare.histories import raw_events, read_ids
 from socialrec_jax.data.world import Events, World
-from socialrec_jax.errors import BadData, UsageError
+from socialrec_jax.errors import BadData, InputMissing, UsageError
 
 # A list, a numpy array, or a column of pyarrow, pandas or polars; or a file of ids.
 Ids = Path | Iterable[Any]
@@ -26,11 +30,16 @@ Frame = Any
 def find_numbers(column: Strings, ids: Ids, kind: Literal["user", "item"]) -> np.ndarray:
     """The numbers [n] int64 of ids. Raises BadData with one line where some are unknown."""
     names = read_ids(ids, kind) if isinstance(ids, Path) else _texts(ids, kind)
+    return _numbers_of(column, names, kind, ids)
+
+
+def _numbers_of(column: Strings, names: list[str], kind: str, source: Any) -> np.ndarray:
+    """The numbers of names, which come from source. Raises BadData where some are unknown."""
     numbers = column.lookup(names)
     # Unknown ids are an error, not fewer rows: they are often a wrong column or file.
     unknown = np.flatnonzero(numbers < 0)
     if len(unknown):
-        where = f"{ids}: " if isinstance(ids, Path) else ""
+        where = f"{source}: " if isinstance(source, Path) else ""
         raise BadData(
             f"{where}{len(unknown)} of {len(names)} {kind} ids are unknown to this run, "
             f"first {names[unknown[0]]!r}"
@@ -66,12 +75,67 @@ def read_histories(source: Frame, world: World) -> tuple[Strings, Events]:
     # Through a file, because the readers of training data read files.
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
         file = Path(folder) / "events.parquet"
-        pq.write_table(_table(source), file)
+        pq.write_table(_table(source, "histories"), file)
         return raw_events(file, world)
 
 
-def _table(frame: Frame) -> pa.Table:
+def read_pairs(source: Frame, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """(users [n], items [n]) int64 of pairs in their order.
+
+    source: a data frame with the columns user_id and item_id (or synonyms, as in training data), or
+    a file of it: .parquet, .csv, .tsv, .jsonl. Raises BadData where an id is unknown or absent.
+    """
+    is_file = isinstance(source, (str, Path))
+    source = Path(source) if is_file else source
+    table = _read_table(source) if is_file else _table(source, "pairs")
+    users, items = _id_column(table, "user", source), _id_column(table, "item", source)
+    return (
+        _numbers_of(world.user_ids, users, "user", source),
+        _numbers_of(world.items.ids, items, "item", source),
+    )
+
+
+def _read_table(file: Path) -> pa.Table:
+    if not file.is_file():
+        raise InputMissing(f"{file}: no such file of pairs")
+    try:
+        return _reader_of(file)(str(file))
+    except pa.ArrowException as error:
+        raise BadData(f"{file}: {error}") from None
+
+
+def _reader_of(file: Path) -> Callable[[str], pa.Table]:
+    # The last suffix may be that of a compression, which pyarrow reads too.
+    suffixes = set(file.suffixes)
+    if ".parquet" in suffixes:
+        return pq.read_table
+    if suffixes & {".jsonl", ".json"}:
+        return pa_json.read_json
+    return functools.partial(_read_delimited, delimiter="\t" if ".tsv" in suffixes else ",")
+
+
+def _read_delimited(file: str, delimiter: str) -> pa.Table:
+    """All columns as texts: an id like 007 keeps its zeros."""
+    parsing = pa_csv.ParseOptions(delimiter=delimiter)
+    with pa_csv.open_csv(file, parse_options=parsing) as reader:
+        types = dict.fromkeys(reader.schema.names, pa.string())
+    conversion = pa_csv.ConvertOptions(column_types=types)
+    return pa_csv.read_csv(file, parse_options=parsing, convert_options=conversion)
+
+
+def _id_column(table: pa.Table, kind: Literal["user", "item"], source: Any) -> list[str]:
+    """The ids of a table as texts, the empty one where there is none."""
+    synonyms = schema.USER if kind == "user" else schema.ITEM
+    matched = schema.match([schema.Field(kind, "id", synonyms)], table.column_names)
+    if not matched:
+        where = f"{source}: " if isinstance(source, Path) else ""
+        raise BadData(f"{where}no {kind} column; found: {', '.join(table.column_names)}")
+    ids = table[matched[kind]].cast(pa.string())
+    return ids.fill_null("").to_pylist()
+
+
+def _table(frame: Frame, name: str) -> pa.Table:
     try:
         return pa.table(frame)
     except (TypeError, ValueError, pa.ArrowException) as error:
-        raise UsageError(f"histories are no data frame: {error}") from None
+        raise UsageError(f"{name} are no data frame: {error}") from None

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from socialrec_jax.data.as_of import AsOf, unix_seconds
 from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW
-from socialrec_jax.errors import UsageError
+from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.text_encoder import TextEncoder
+from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
+from socialrec_jax.serving.tasks.score import score
+from socialrec_jax.serving.tasks.search import QueryTexts, SearchOptions, search
+from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
 
 # Besides unix seconds and ISO 8601 times.
 _NAMED_TIMES = {"now": NOW, "validation": BEFORE_VALIDATION, "test": BEFORE_TEST}
@@ -30,6 +38,7 @@ class Recommender:
 
     engine: Engine
     as_of: AsOf
+    text_folder: Path | None = None  # of the text encoder, which only `search` reads
 
     @classmethod
     def load(
@@ -42,7 +51,7 @@ class Recommender:
         """
         # First, because it needs no run: a mistake is named at once.
         time = parse_as_of(as_of)
-        return cls(Engine.load(Path(run), time), time)
+        return cls(Engine.load(Path(run), time), time, RunDirectory(Path(run)).text)
 
     def recommend(
         self,
@@ -64,6 +73,49 @@ class Recommender:
             k=k, histories=histories, allow=allow, block=block, repeats=repeats
         )
         return whole_table(recommend(self.engine, self.as_of, users, options))
+
+    def score(self, pairs: Frame) -> pa.Table:
+        """How likely each user is to act on the item of the same row, in the order of the rows.
+
+        pairs: a data frame or a file with the columns user_id and item_id. Scores and probabilities
+        are those of a recommendation of the item. For the columns see `tasks.score.schema`. Raises
+        BadData where an id is unknown.
+        """
+        return whole_table(score(self.engine, self.as_of, pairs))
+
+    def similar(
+        self,
+        items: Ids | None = None,
+        *,
+        k: int = 10,
+        by: Literal["vectors", "text", "events"] = "vectors",
+    ) -> pa.Table:
+        """The k items most similar to each item (ids, all where None), see `tasks.similar`.
+
+        Raises BadData where an id is unknown, or by text for a run without texts.
+        """
+        options = SimilarOptions(k=k, by=by)
+        return whole_table(similar(self.engine, self.as_of, items, options))
+
+    def search(
+        self, queries: QueryTexts, *, k: int = 10, by: Literal["both", "text", "words"] = "both"
+    ) -> pa.Table:
+        """The k best items of each query in text, see `tasks.search`.
+
+        queries: texts, or a file with one a line. Raises BadData for a run without product texts.
+        """
+        options = SearchOptions(k=k, by=by)
+        return whole_table(search(self.engine, self.encode, queries, options))
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts [n] to vectors [n, F] in the space of the product texts."""
+        return self._text_encoder.encode(texts)
+
+    @functools.cached_property
+    def _text_encoder(self) -> TextEncoder:
+        if self.text_folder is None:
+            raise BadData("this Recommender was made without the text encoder of a run")
+        return TextEncoder.load(self.text_folder)
 
 
 def whole_table(parts: Iterator[pa.Table]) -> pa.Table:

@@ -55,8 +55,12 @@ def _project_and_rank(ranker: Ranker, candidates, catalogue):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
+    return ranked_engine(tmp_path_factory.mktemp("world"))
+
+
+def ranked_engine(folder) -> Engine:
     """An engine with random parameters of retriever and ranker."""
-    world = shop(tmp_path_factory.mktemp("world"))
+    world = shop(folder)
     texts = np.random.default_rng(1).normal(size=(ITEMS, 4)).astype(np.float32)
     model = model_for(CONFIG, world, 4)
     batch = training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION)).at(0)

@@ -28,6 +28,9 @@ from tests.workers import ROOT
         (["recommend", "--run", "a", "--out", "nowhere/b"], INPUT_MISSING, "nowhere"),
         (["recommend", "--run", "a", "--out", "b", "--shards", "0"], USAGE, "1..99999"),
         (["recommend", "--run", "a", "--out", "b.jsonl", "--shards", "2"], USAGE, "folder"),
+        (["score", "--run", "a", "--out", "b.jsonl"], USAGE, "--pairs"),
+        (["similar", "--run", "a", "--out", "b.jsonl", "--by", "taste"], USAGE, "events"),
+        (["search", "--run", "a", "--out", "b.jsonl"], USAGE, "--queries"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, suggestion):
@@ -44,7 +47,9 @@ def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, s
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["recommend", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["recommend", "--help"], ["search", "--help"]]
+)
 def test_help_names_the_tasks_and_their_options(capsys, arguments):
     with pytest.raises(SystemExit) as end:
         serve.main(arguments)

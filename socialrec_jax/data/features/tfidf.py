@@ -29,8 +29,12 @@ def word_matrix(items: Items) -> sparse.csr_array:
     titles = items.titles.tolist()
     descriptions = items.descriptions.tolist()
     pairs = zip(titles, descriptions, strict=True)
-    texts = [f"{title} {description}".lower() for title, description in pairs]
-    return tfidf_matrix([_WORD.findall(text) for text in texts])
+    return tfidf_matrix([words_of(f"{title} {description}") for title, description in pairs])
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in their order."""
+    return _WORD.findall(text.lower())
 
 
 def label_matrix(items: Items) -> sparse.csr_array:

@@ -1,0 +1,126 @@
+"""Scores of given pairs of user and item: those that a recommendation of the item would have."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.special import expit
+
+from socialrec_jax.data.csr import Pairs
+from socialrec_jax.data.features.sparse_rows import pairs_of, positions
+from socialrec_jax.data.query import Query
+from socialrec_jax.inference.candidates import chunk_size
+from socialrec_jax.inference.engine import Engine
+
+# One width for all rows of items, so that a score depends on no other pair and one program
+# compiles. A user with more items takes several rows.
+_ITEMS_PER_ROW = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The items of queries [Q] in r rows of one width."""
+
+    queries: np.ndarray  # [r] the query of each row
+    items: np.ndarray  # [r, width], -1 where there is none
+    places: np.ndarray  # [N] flat position of each pair in the rows
+
+    @classmethod
+    def of(cls, pairs: Pairs, width: int) -> _Rows:
+        lengths = np.diff(pairs.offsets)
+        rows_per_query = -(-lengths // width)
+        first_rows = np.cumsum(rows_per_query) - rows_per_query
+        # The items of a query follow each other, so its rows are filled from the first on.
+        position = np.arange(len(pairs.items)) - np.repeat(pairs.offsets[:-1], lengths)
+        places = np.repeat(first_rows * width, lengths) + position
+
+        queries = np.repeat(np.arange(len(lengths)), rows_per_query)
+        items = np.full(len(queries) * width, -1, np.int32)
+        items[places] = pairs.items
+        return cls(queries, items.reshape(-1, width), places)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Retrieval:
+    """What the retriever says of queries [Q]."""
+
+    states: np.ndarray  # [Q, D]
+    seen: Pairs  # items of the histories
+    log_totals: np.ndarray  # [Q] log-sum-exp over all items that are not seen
+    catalogue: np.ndarray  # [V, D]
+    popularity: np.ndarray  # [V] scores for users without history
+    temperature: float
+
+    @classmethod
+    def of(cls, engine: Engine, query: Query) -> _Retrieval:
+        states = engine.states(query)
+        seen = query.events.histories(query.users, query.history_ends)
+        # As for recommendations, the total is that of new items. The list itself is not read.
+        inputs, allowed = engine.index_inputs(query.as_of), ~engine.world.deleted_items
+        tops = engine.index.top(inputs, states, seen, 1, allowed)
+        return cls(
+            states=states,
+            seen=seen,
+            log_totals=np.concatenate([top.log_totals for top in tops]),
+            catalogue=np.asarray(engine.catalogue),
+            popularity=engine.popularity(query.as_of),
+            temperature=engine.config.model.temperature,
+        )
+
+    def scores(self, queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores [r, n] of items [r, n] for some of the queries [r]."""
+        states = self.states[queries]
+        cosines = np.einsum("rd,rnd->rn", states, self.catalogue[items])
+        unknown = ~states.any(axis=1, keepdims=True)
+        return cosines / self.temperature + np.where(unknown, self.popularity[items], 0)
+
+    def totals(self, queries: np.ndarray, items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """The log totals [r, n] that scores [r, n] of items [r, n] are compared with.
+
+        An item of the history is no part of the total of new items, so its score is added.
+        """
+        new_items = np.broadcast_to(self.log_totals[queries][:, None], items.shape)
+        at = positions(pairs_of(items), self.seen.of(queries), len(self.catalogue))
+        is_seen = at.reshape(items.shape) >= 0
+        return np.where(is_seen, np.logaddexp(new_items, scores), new_items)
+
+
+def score_pairs(engine: Engine, query: Query, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """(scores [N] float32, probabilities [N, A] float32) of the items of each query.
+
+    query [Q]: each user once. pairs: N items, grouped by query. Scores and probabilities are those
+    of `Engine.recommend` for new items. A row depends on its own user and item alone.
+    """
+    retrieval = _Retrieval.of(engine, query)
+    rows = _Rows.of(pairs, _ITEMS_PER_ROW)
+    scores = np.zeros(rows.items.shape, np.float32)
+    probabilities = np.zeros((*rows.items.shape, engine.model.num_event_types), np.float32)
+
+    size = chunk_size(_ITEMS_PER_ROW)
+    for begin in range(0, len(rows.items), size):
+        part = slice(begin, begin + size)
+        queries, items = rows.queries[part], rows.items[part]
+        scores[part], probabilities[part] = _score_rows(engine, query, retrieval, queries, items)
+    of_pairs = probabilities.reshape(-1, probabilities.shape[-1])[rows.places]
+    return scores.reshape(-1)[rows.places], of_pairs
+
+
+def _score_rows(
+    engine: Engine, query: Query, retrieval: _Retrieval, queries: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(scores [r, n], probabilities [r, n, A]) of items [r, n] for some of the queries [r]."""
+    # What does not exist is computed as item 0, and no pair reads it.
+    existing = np.maximum(items, 0)
+    states = retrieval.states[queries]
+    scores = retrieval.scores(queries, existing)
+    totals = retrieval.totals(queries, existing, scores)
+    if engine.reranker is None:
+        item_probabilities = np.exp(scores - totals)[..., None]
+        return scores, item_probabilities * engine.type_shares(states, existing)
+
+    generator = engine.reranker.generator
+    query_features = generator.features.look_up(query.part(queries))
+    candidates = generator.with_features(states, items, query_features, totals)
+    scores, logits = engine.reranker.score(candidates)
+    return scores, expit(logits)

@@ -1,0 +1,74 @@
+"""Scores of given pairs of user and item: for coupons, ads, or an order of given items."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.csr import Pairs, offsets_of
+from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.pair_scores import score_pairs
+from socialrec_jax.serving.frames import Frame, arrow_strings, read_pairs
+
+# A user is encoded once for so many pairs. Bounds memory.
+_PAIRS_AT_ONCE = 1 << 18
+
+
+def schema(event_types: list[str]) -> pa.Schema:
+    """The columns, one row a pair. score and p_<event type>: as of a recommendation."""
+    probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
+    return pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("item_id", pa.string()),
+            ("score", pa.float32()),
+            *probabilities,
+        ]
+    )
+
+
+def score(engine: Engine, as_of: AsOf, pairs: Frame) -> Iterator[pa.Table]:
+    """Scores of pairs as of a time, in their order, as a stream of tables of one schema.
+
+    The first table is empty: a stream has a schema even without pairs.
+    """
+    columns = schema(engine.world.event_types)
+    users, items = read_pairs(pairs, engine.world)
+    parts = [slice(begin, begin + _PAIRS_AT_ONCE) for begin in range(0, len(users), _PAIRS_AT_ONCE)]
+    tables = (_table(engine, as_of, users[part], items[part], columns) for part in parts)
+    return itertools.chain([columns.empty_table()], tables)
+
+
+def _table(
+    engine: Engine, as_of: AsOf, users: np.ndarray, items: np.ndarray, columns: pa.Schema
+) -> pa.Table:
+    scores, probabilities = _scores(engine, as_of, users, items)
+    world = engine.world
+    arrays = [
+        arrow_strings(world.user_ids).take(pa.array(users)),
+        arrow_strings(world.items.ids).take(pa.array(items)),
+        pa.array(scores),
+        *(pa.array(column) for column in probabilities.T),
+    ]
+    typed = [array.cast(field.type) for array, field in zip(arrays, columns, strict=True)]
+    return pa.Table.from_arrays(typed, schema=columns)
+
+
+def _scores(
+    engine: Engine, as_of: AsOf, users: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(scores [n], probabilities [n, A]) of pairs [n]."""
+    distinct_users, owners = np.unique(users, return_inverse=True)
+    by_user = np.argsort(owners, kind="stable")
+    offsets = offsets_of(owners[by_user], len(distinct_users))
+    pairs = Pairs(offsets, items[by_user].astype(np.int32))
+    query = engine.query(distinct_users, as_of)
+    scores, probabilities = score_pairs(engine, query, pairs)
+
+    # Back to the order of the rows.
+    place = np.argsort(by_user)
+    return scores[place], probabilities[place]
