@@ -199,7 +199,8 @@ def _first_row(source: Source) -> list[str]:
         )
     if not source.quote or len(source.delimiter) > 1:
         return [cell.strip() for cell in first.split(source.delimiter)]
-    quoted = next(csv.reader([first], delimiter=source.delimiter))
+    # some programs write a blank after each comma, which would make quotes part of the name
+    quoted = next(csv.reader([first], delimiter=source.delimiter, skipinitialspace=True))
     return [cell.strip() for cell in quoted]
 
 

@@ -232,3 +232,26 @@ def test_options_that_say_nothing_are_refused(tmp_path, options, says):
     with pytest.raises(UsageError, match=says) as error:
         prepared(tmp_path, {"events.csv": EVENTS}, **options)
     assert error.value.code == 64
+
+
+def test_part_files_may_spell_columns_in_another_case(tmp_path):
+    parts = {"users/a.csv": "user,region\nu,north\n", "users/b.csv": "uid,Region,age\nv,south,5\n"}
+    world = prepared(tmp_path, {"events.csv": EVENTS, **parts})
+    columns = {name: list(column) for name, column in world.attributes.items()}
+    by_user = {user: row for row, user in enumerate(world.user_ids)}
+    assert list(columns) == ["region", "age"]
+    assert [columns["region"][by_user[user]] for user in "uv"] == ["north", "south"]
+    assert [columns["age"][by_user[user]] for user in "uv"] == ["", "5"]
+
+
+def test_a_header_may_have_blanks_before_quotes(tmp_path):
+    header, rows = EVENTS.split("\n", 1)
+    quoted = ", ".join(f'"{name}"' for name in header.split(","))
+    world = prepared(tmp_path, {"events.csv": f"{quoted}\n{rows}"})
+    assert list(world.manifest["columns"]["events"].values()) == ["user", "item", "timestamp"]
+
+
+def test_a_column_called_a_vector_that_is_none_is_named(tmp_path, caplog):
+    items = "item,image_vector\ni0,0.1 0.2\n"
+    prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
+    assert "hold no vectors: image_vector" in caplog.text

@@ -212,3 +212,21 @@ def test_without_times_the_order_of_rows_can_be_taken(tmp_path):
 
 def test_a_table_without_numbers_decides_nothing():
     assert decide("events", {None: 5}, None, None).notation is None
+
+
+@pytest.mark.parametrize("clock", ["10:00:0{}", "10:00:0{}.5", "10:0{}", "1{}"])
+def test_a_date_as_one_number_is_joined_with_the_time_of_the_day(tmp_path, clock):
+    column = "hour" if ":" not in clock else "time"
+    rows = [("u", f"i{n}", 20200101, clock.format(3 - n)) for n in range(4)]
+    world = prepared(tmp_path, {"events.csv": csv(("user", "item", "date", column), *rows)})
+    assert items_in_order(world) == ["i3", "i2", "i1", "i0"]
+    assert times(world)[0] == BEGIN
+
+
+def test_times_as_short_floats_are_named(tmp_path, caplog):
+    path = tmp_path / "raw" / "events.parquet"
+    path.parent.mkdir()
+    query = f"SELECT 'u' AS user, range AS item, ({BEGIN} + range)::FLOAT AS ts FROM range(3)"
+    duckdb.execute(f"COPY ({query}) TO '{path}'")
+    prepared(tmp_path, {})
+    assert "32-bit floats" in caplog.text

@@ -102,3 +102,31 @@ def test_repeated_events_can_be_rejected(tmp_path, caplog):
 def test_nothing_to_test_is_said(tmp_path, caplog):
     prepared(tmp_path, {"events.csv": events_csv(BEGIN, BEGIN + 1)})
     assert "nothing is left to test on" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NULL", ""])
+def test_words_for_nothing_are_no_values_or_types(tmp_path, word):
+    rows = [("u", f"i{n}", BEGIN + n, word, word) for n in range(3)]
+    header = ("user", "item", "timestamp", "value", "event_type")
+    world = prepared(tmp_path, {"events.csv": csv(header, *rows)})
+    assert world.events.values.tolist() == [1, 1, 1]
+    assert world.event_types == ["event"]
+
+
+@pytest.mark.parametrize(
+    ("written", "tags"),
+    [
+        ("['red', 'big']", "red|big"),
+        ('["red","big"]', "red|big"),
+        ("[red, big]", "red|big"),
+        ("[]", ""),
+        ("red|big", "red|big"),
+        ("[red", "[red"),
+        ("[{'name': 'red'}]", "[{'name': 'red'}]"),
+    ],
+)
+def test_lists_that_are_written_as_text_are_tags(tmp_path, written, tags):
+    quoted = written.replace('"', '""')
+    files = {"events.csv": EVENTS, "items.csv": f'item,tags\ni1,"{quoted}"\n'}
+    world = prepared(tmp_path, files)
+    assert world.items.tags[world.items.ids.lookup(["i1"])[0]] == tags

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 Types = Mapping[str, str]  # column -> DuckDB's type
 SAMPLE_ROWS = 1000
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+_COARSE_TIMES = (
+    "%s: column %s holds times as 32-bit floats, which are good to two minutes at best: the order "
+    "of events within them is lost; write 64-bit numbers"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +52,16 @@ def choose(
         columns.pop("timestamp", None)
     elif any(field.kind == "time" for field in TABLES[table]):
         _choose_time(con, source, types, choice, rules)
+    _warn_of_coarse_times(source, types, choice)
     _drop_words(con, source, table, types, choice)
     return choice
+
+
+def _warn_of_coarse_times(source: Source, types: Types, choice: Choice) -> None:
+    column = choice.columns.get("timestamp")
+    # 24 bits hold unix seconds to about two minutes, so the order of events is lost
+    if column is not None and types[column] == "FLOAT":
+        log.warning(_COARSE_TIMES, source.path, column)
 
 
 def _choose_time(

@@ -179,7 +179,8 @@ def _checked_relation(
 
 def _add_extras(expressions: Expressions, staged: StagedTable, types: Mapping[str, str]) -> None:
     """The columns beyond the fields; files of one table may differ in them."""
-    present = [extra for extra in staged.extras if extra in types]
+    columns = {column.lower() for column in types}
+    present = [extra for extra in staged.extras if extra.lower() in columns]
     if staged.table == "items":
         expressions.selected.append(values.vector_sql(present))
         for extra in present:

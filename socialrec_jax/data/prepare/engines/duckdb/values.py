@@ -10,7 +10,7 @@ from socialrec_jax.data.prepare.engines.duckdb.types import DATED, FLOATING, STR
 from socialrec_jax.data.prepare.schema import Kind
 
 # what programs write where they have no value
-MISSING = ("null", "na", "n/a", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
+MISSING = ("null", "na", "n/a", "nan", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
 # as they are spelled, for to fold a million ids would cost more than to look them up
 _MISSING_IDS = (
     *("", "NULL", "null", "Null", "NA", "na", "N/A", "n/a", "<NA>", "#N/A", "nan", "NaN", "NAN"),
@@ -119,7 +119,7 @@ def _value_conditions(kind: Kind, column: str, value: str) -> list[tuple[str, st
         # many tools write NaN for a price that they do not know
         return [(f"isinf({value})", "is not finite")]
     if kind == "number":
-        return [(unreadable, "is not a number"), (f"NOT (isfinite({value}))", "is not finite")]
+        return [(unreadable, "is not a number"), (f"isinf({value})", "is not finite")]
     return []
 
 
@@ -172,15 +172,20 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
 
 
 def _number_sql(kind: Kind, column: str, sql_type: str) -> str:
-    if not STRING.match(sql_type):
-        return f"try_cast({column} AS FLOAT)"
     plain = f"try_cast({column} AS FLOAT)"
+    if STRING.match(sql_type):
+        plain = _written_number_sql(kind, column, plain)
+    # dataframes write NaN for a number that is not known
+    return f"nullif({plain}, 'nan'::FLOAT)"
+
+
+def _written_number_sql(kind: Kind, column: str, plain: str) -> str:
+    if kind == "price":
+        return f"coalesce({plain}, try_cast({price_sql(column)} AS FLOAT))"
     # 4,5 is four and a half in many countries; 1.234,5 and 1,234.5 have both signs
-    if kind == "number":
-        decimal_comma = f"regexp_matches(trim({column}), '^[+-]?[0-9]+,[0-9]+$')"
-        with_point = f"try_cast(replace({column}, ',', '.') AS FLOAT)"
-        return f"CASE WHEN {decimal_comma} THEN {with_point} ELSE {plain} END"
-    return f"coalesce({plain}, try_cast({price_sql(column)} AS FLOAT))"
+    decimal_comma = f"regexp_matches(trim({column}), '^[+-]?[0-9]+,[0-9]+$')"
+    with_point = f"try_cast(replace({column}, ',', '.') AS FLOAT)"
+    return f"CASE WHEN {decimal_comma} THEN {with_point} ELSE {plain} END"
 
 
 def price_sql(column: str) -> str:
@@ -209,6 +214,8 @@ def _joined_sql(column: str, sql_type: str, separator: str) -> str:
     # parquet has typed lists, JSON lists come as text
     if sql_type.endswith("[]"):
         return f"array_to_string({column}::VARCHAR[], '{separator}')"
+    if STRING.match(sql_type) and sql_type != "MIXED" and separator == "|":
+        return _written_list_sql(column, separator)
     if sql_type not in ("ARRAY", "MIXED"):
         return f"{column}::VARCHAR"
     return f"""CASE WHEN starts_with({column}, '[') AND json_valid({column})
@@ -216,6 +223,15 @@ def _joined_sql(column: str, sql_type: str, separator: str) -> str:
             CASE WHEN starts_with({column}, '[[')
             THEN {column}->>'$[*][*]' ELSE {column}->>'$[*]' END, '{separator}')
         ELSE {column} END"""
+
+
+def _written_list_sql(column: str, separator: str) -> str:
+    """Text, or the parts of a list that a table without list types holds as text."""
+    plain = f"{column}::VARCHAR"
+    # dataframes write lists as Python or JSON does; objects in a list are no tags
+    is_list = f"starts_with({plain}, '[') AND NOT starts_with({plain}, '[{{')"
+    parts = f"array_to_string(try_cast({plain} AS VARCHAR[]), '{separator}')"
+    return f"CASE WHEN {is_list} THEN coalesce({parts}, {plain}) ELSE {plain} END"
 
 
 MISSING_SQL = _list(MISSING)

@@ -48,20 +48,31 @@ def _free_columns(
     columns: Mapping[Source, Mapping[str, str]], known: Mapping[Source, set[str]], rules: Rules
 ) -> dict[str, Source]:
     """Columns that are no field, each with a file that has it."""
-    return {
-        column: source
-        for source, types in columns.items()
-        for column in types
-        if column not in known[source] and plain_name(column) not in rules.ignored
-    }
+    free: dict[str, Source] = {}
+    first_spelling: dict[str, str] = {}
+    for source, types in columns.items():
+        for column in types:
+            if column in known[source] or plain_name(column) in rules.ignored:
+                continue
+            # part files may write `Region` and `region`, which SQL does not tell apart
+            if first_spelling.setdefault(column.lower(), column) == column:
+                free[column] = source
+    return free
 
 
 def _name_unused(
     table: str, columns: Mapping[Source, Mapping[str, str]], unused: Sequence[str]
 ) -> None:
-    """Log the columns of lists and objects that are no vectors."""
+    """Log the columns of lists and objects, or called vectors, that are none."""
     types = {column: kind for of_file in columns.values() for column, kind in of_file.items()}
-    nested = [c for c in unused if types[c].endswith("]") or types[c] in _NESTED]
+    nested = [
+        column
+        for column in unused
+        if types[column].endswith("]")
+        or types[column] in _NESTED
+        # numbers that are separated by blanks are text, which the user may not expect
+        or _NAMED.search(plain_name(column))
+    ]
     if nested:
         log.warning("%s: not used, for they hold no vectors: %s", table, ", ".join(nested))
 
