@@ -77,6 +77,7 @@ def source_of(path: Path, encoding: str | None = None) -> Source | None:
     # unknown kinds are the caller's to refuse: only it knows if the file was named
     if suffix not in KINDS:
         return None
+    # parquet says everything itself
     if KINDS[suffix] == "parquet":
         return Source(path, "parquet")
 
@@ -97,6 +98,7 @@ def _delimiter_of(path: Path, encoding: str, suffix: str) -> str:
 def kind_suffix(path: Path) -> str:
     """The suffix that names the kind of file, in lower case: `.csv` of `EVENTS.CSV.gz`."""
     suffix = path.suffix.lower()
+    # events.zip: only its member tells the kind, unlike events.csv.zip
     if suffix == ".zip" and path.is_file() and not Path(path.stem).suffix:
         return Path(only_member(path)).suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in (".gz", ".zst", ".zip") else suffix
@@ -114,6 +116,7 @@ def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
     if not files:
         raise InputMissing(f"{path}: the folder holds no part files")
 
+    # before anything is read: events that count twice look like a good shop
     refuse_twice(files)
     sources = []
     for file in files:
@@ -157,6 +160,7 @@ def _partitions(path: Path) -> dict[str, str | None]:
 def _part_files(folder: Path) -> list[Path]:
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     parts = [file for file in files if not _is_hidden(file.relative_to(folder))]
+    # a README beside part files is usual, any other file is refused by its suffix
     notes = [file for file in parts if file.suffix.lower() == ".md" or file.stem in _NOTES]
     if notes:
         log.warning("%s: not read: %s", folder, ", ".join(file.name for file in notes))
@@ -218,12 +222,14 @@ def lines(source: Source) -> Generator[str, None, None]:
 
 def for_engine(source: Source, folder: Path, number: int) -> Source:
     """The source, with a copy in the folder where an engine cannot read the file as it lies."""
+    # an empty file is named by the engine that reads it
     is_json = source.kind == "json"
     if source.kind == "parquet" or not source.path.stat().st_size:
         return source
     names = _quoted_names(source)
     if not names and not needs_copy(source.path, source.encoding, is_json):
         return source
+    # most files need no copy, so the folder is made with the first that does
     folder.mkdir(exist_ok=True)
     copy = folder / f"{number}.txt"
     write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))

@@ -19,6 +19,7 @@ from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 Types = Mapping[str, str]  # column -> DuckDB's type
+# enough to see words among numbers, and read in milliseconds from a file of any length
 SAMPLE_ROWS = 1000
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
 _COARSE_TIMES = (
@@ -48,6 +49,7 @@ def choose(
     columns = schema.match(TABLES[table], types, rules)
     needs_times = table != "events" or rules.order == "time"
     choice = Choice(columns, dict(source.derived), needs_times)
+    # with --data.order the rows say what came first, so a time column is not even checked
     if not needs_times:
         columns.pop("timestamp", None)
     elif any(field.kind == "time" for field in TABLES[table]):
@@ -67,12 +69,14 @@ def _warn_of_coarse_times(source: Source, types: Types, choice: Choice) -> None:
 def _choose_time(
     con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice, rules: Rules
 ) -> None:
+    # what the user or a public layout says is not second-guessed
     if "timestamp" in rules.columns or "timestamp" in choice.derived:
         return
     candidates = schema.time_columns(types, choice.columns, rules)
     hour = next((column for column in types if plain_name(column) == "hour"), None)
     if not candidates:
         _join_days(types, choice)
+    # one candidate needs no look at its values
     if len(candidates) > 1 or (candidates and hour):
         sampled = _sample(con, source, types, candidates)
         kinds = {c: samples.kind_of_time(sampled[c]) for c in candidates}
@@ -81,6 +85,7 @@ def _choose_time(
 
 def _take(chosen: tuple[str, ...], choice: Choice) -> None:
     choice.columns["timestamp"] = chosen[0]
+    # two: a date, and the time of the day in another column
     if len(chosen) == 2:
         del choice.columns["timestamp"]
         choice.derived["timestamp"] = Joined(chosen, " ")
@@ -107,6 +112,7 @@ def _drop_words(
     sampled = _sample(con, source, types, list(textual.values())) if textual else {}
     for field, column in textual.items():
         odd = samples.first_that_does_not_fit(field.kind, sampled[column])
+        # a rating "like" must not make every row bad: the column is optional
         if odd is not None:
             del choice.columns[field.name]
             log.warning(_NO_NUMBER, source.path, column, field.name, odd[:60])
@@ -116,6 +122,7 @@ def _sample(
     con: duckdb.DuckDBPyConnection, source: Source, types: Types, columns: Sequence[str]
 ) -> dict[str, list[str | None]]:
     """The first values of some columns, as text."""
+    # as text: one column may hold several types
     selected = ", ".join(f"{name(column)}::VARCHAR" for column in columns)
     with readable(source.path, *FILE_ERRORS):
         rows = con.execute(

@@ -11,6 +11,7 @@ from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import Part
 from socialrec_jax.data.prepare.rules import Rules
 
+# `rejected.parquet` is read by people
 MAX_VALUE_LENGTH = 200  # characters of a bad value that are kept
 ODD_UNIT = "is in another notation (seconds, milliseconds, dates, ...) than most"
 _ODD_TIME = Check("timestamp", "coalesce(other, stamp) // 1000000000", "", ODD_UNIT)
@@ -32,6 +33,7 @@ class StagedTable:
 
 def reject(con: duckdb.DuckDBPyConnection, staged: StagedTable, check: Check) -> int:
     """Mark the good rows that meet a check's condition as bad; how many they were."""
+    # a number a row instead of the text: most rows have none
     staged.reasons.append((check.column, check.reason))
     marked = con.execute(
         f"""
@@ -82,8 +84,10 @@ def _apply(
     con: duckdb.DuckDBPyConnection, staged: StagedTable, decision: times.Decision, rules: Rules
 ) -> None:
     rows = f"{staged.table}_rows"
+    # `other` holds the second way to read 01/02/2020
     if decision.month_first:
         con.execute(f"UPDATE {rows} SET stamp = other WHERE unit = {times.DAY_OR_MONTH}")
+    # 0 and -1 among dates stand for an unknown time, which the events around it fill in
     con.execute(f"UPDATE {rows} SET stamp = NULL, unit = NULL WHERE unit = {times.ZERO}")
     # 20201301 has the size of a date
     no_date = f"unit = {times.COMPACT} AND stamp IS NULL"
@@ -91,6 +95,7 @@ def _apply(
     outside = f"unit IN ({times.OUTSIDE}, {times.OUTSIDE_DATE})"
     reason = f"lies outside {rules.first_year} to {rules.last_year}"
     reject(con, staged, dataclasses.replace(_ODD_TIME, condition=outside, reason=reason))
+    # read by its size, a number in a stray unit would move its event by centuries
     if decision.notation is not None:
         differs = f"unit < {times.DAY_FIRST} AND unit <> {decision.notation}"
         reject(con, staged, dataclasses.replace(_ODD_TIME, condition=differs))

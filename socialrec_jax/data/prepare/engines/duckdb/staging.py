@@ -62,6 +62,7 @@ def stage(
     """Read the sources into `<table>_rows`; see `Engine.stage`."""
     types = {source: columns_of(con, source) for source in sources}
     choices = {source: choose(con, source, table, types[source], rules) for source in sources}
+    # all files are known before the first is read: they share the columns beyond the fields
     known = {source: choice.columns_used for source, choice in choices.items()}
     extras = extra_columns(con, table, types, known, rules)
     staged = StagedTable(table, [], list(LINE_REASONS), extras)
@@ -81,6 +82,7 @@ def stage(
 def _staged_columns(table: str, extras: Sequence[str]) -> list[str]:
     columns = []
     for field in TABLES[table]:
+        # a time is settled when all rows are known: until then, two ways to read it
         if field.kind == "time":
             columns += ["stamp BIGINT", "unit TINYINT", "other BIGINT"]
         else:
@@ -93,6 +95,7 @@ def _staged_columns(table: str, extras: Sequence[str]) -> list[str]:
 
 
 def _show_good_rows(con: duckdb.DuckDBPyConnection, table: str, rules: Rules) -> None:
+    # a view, so that rejecting more rows later needs no copy
     has_time = any(field.kind == "time" for field in TABLES[table])
     columns = "*"
     if has_time:
@@ -124,7 +127,7 @@ def _reject_minority(
         WHERE bad IS NULL AND {key} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1
         """
     ).fetchall()
-    # the unit of most rows is right: a stray one would otherwise move an event by centuries
+    # the length of most vectors is right; ties go to the shorter one
     if len(counts) > 1:
         most_frequent = counts[0][0]
         differs = f"{key} <> {most_frequent}"
@@ -141,6 +144,7 @@ def _insert(
     _add_extras(expressions, staged, types)
     checks, first_reason = expressions.checks, len(staged.reasons)
     staged.reasons.extend((check.column, check.reason) for check in checks)
+    # the raw value is kept for bad rows alone, where a person looks at it
     raw_values = "".join(
         f" WHEN {number} THEN {shortened(check.value)}"
         for number, check in enumerate(checks, first_reason)
@@ -179,6 +183,7 @@ def _checked_relation(
 
 def _add_extras(expressions: Expressions, staged: StagedTable, types: Mapping[str, str]) -> None:
     """The columns beyond the fields; files of one table may differ in them."""
+    # part files may spell one column `Region` and `region`
     columns = {column.lower() for column in types}
     present = [extra for extra in staged.extras if extra.lower() in columns]
     if staged.table == "items":

@@ -16,12 +16,15 @@ _MISSING_IDS = (
     *("", "NULL", "null", "Null", "NA", "na", "N/A", "n/a", "<NA>", "#N/A", "nan", "NaN", "NAN"),
     *("None", "none", "NONE", "nil", "\\N", "undefined", "(null)"),
 )
+# blanks of all widths, zero-width letters and the byte order mark, which copying from pages leaves
 _INVISIBLE = (9, 10, 13, 32, 160, 5760, 8203, 8204, 8205, 8288, 12288, 65279)
+# flags as programs and as people write them
 _TRUE = ("true", "t", "yes", "y", "1", "1.0", "in stock", "instock", "available", "on", "active")
 _FALSE = (
     *("false", "f", "no", "n", "0", "0.0", "out of stock", "outofstock", "sold out", "off"),
     *("unavailable", "not available", "inactive"),
 )
+# A longer id is a broken line. One of a megabyte would make every table of ids as wide.
 MAX_ID_BYTES = 1024
 MAX_TEXT = 65_536  # characters of a text that are kept
 
@@ -61,6 +64,7 @@ def _flag_sql(column: str) -> str:
 
 def id_sql(column: str, sql_type: str) -> str:
     """An id without what cannot be seen around it; 5.0 is written by programs that mean 5."""
+    # a typed number has nothing around it
     if WHOLE.match(sql_type):
         return f"{column}::VARCHAR"
     if FLOATING.match(sql_type):
@@ -136,6 +140,7 @@ def vector_checks(column: str) -> list[Check]:
     """When a list of numbers makes its row unusable."""
     quoted = name(column)
     vector = f"try_cast({quoted} AS FLOAT[])"
+    # an item may be without a vector, but not with half of one
     no_list = f"NOT {_is_missing(quoted)} AND {vector} IS NULL"
     not_finite = f"len(list_filter({vector}, x -> x IS NULL OR NOT isfinite(x))) > 0"
     return [
@@ -154,13 +159,16 @@ def _is_missing(column: str) -> str:
 
 
 def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
+    # no whole number is a word for nothing
     if WHOLE.match(sql_type):
         return [(f"{value} IS NULL", "is blank")]
     missing = f"({value} IS NULL OR {value} IN {_list(_MISSING_IDS)})"
     conditions = [(missing, "is blank")]
+    # JSON may hold an object where the other rows have an id
     if sql_type == "MIXED":
         conditions.append((f"left({value}, 1) IN ('[', '{{')", "is a list or an object"))
     if not FLOATING.match(sql_type):
+        # both would cut the id in files of one id a line, and in C strings
         conditions.append((f"contains({value}, chr(10))", "holds a line break"))
         conditions.append((f"contains({value}, chr(0))", "holds a NUL byte"))
         # 1.23457E+12 stands for many ids
@@ -180,6 +188,7 @@ def _number_sql(kind: Kind, column: str, sql_type: str) -> str:
 
 
 def _written_number_sql(kind: Kind, column: str, plain: str) -> str:
+    # a price may have a currency beside it; a plain number is tried first, as most are
     if kind == "price":
         return f"coalesce({plain}, try_cast({price_sql(column)} AS FLOAT))"
     # 4,5 is four and a half in many countries; 1.234,5 and 1,234.5 have both signs
@@ -218,6 +227,7 @@ def _joined_sql(column: str, sql_type: str, separator: str) -> str:
         return _written_list_sql(column, separator)
     if sql_type not in ("ARRAY", "MIXED"):
         return f"{column}::VARCHAR"
+    # categories of Amazon are lists of lists: their words are joined alike
     return f"""CASE WHEN starts_with({column}, '[') AND json_valid({column})
         THEN array_to_string(
             CASE WHEN starts_with({column}, '[[')
