@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from socialrec_jax.data.prepare.schema import Kind
+from socialrec_jax.data.prepare.schema import MISSING, Kind
 
 _NUMBER = re.compile(r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$")
-_MISSING = {"", "null", "na", "n/a", "nan", "none", "nil", "\\n", "undefined", "(null)", "#n/a"}
 _DATE = re.compile(
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.]\d{4}$|^(19|20)\d{6}$"
 )
@@ -19,7 +18,7 @@ _INSTANT = re.compile(r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}[T ]|^\d{9,19}([.]\d*)?$|\
 def given_values(values: Sequence[str | None]) -> list[str]:
     """The values that are not blank, nor a word for it."""
     stripped = [(value or "").strip() for value in values]
-    return [value for value in stripped if value.lower() not in _MISSING]
+    return [value for value in stripped if value and value.lower() not in MISSING]
 
 
 def first_that_does_not_fit(kind: Kind, values: Sequence[str | None]) -> str | None:

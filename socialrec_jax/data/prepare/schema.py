@@ -65,6 +65,8 @@ TITLE = (
 )
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
+# what programs write where they have no value, in lower case
+MISSING = ("null", "na", "n/a", "nan", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
 
 Kind = Literal["id", "time", "number", "price", "flag", "label", "text", "list"]
 
@@ -120,7 +122,7 @@ def match(
             by_plain_name.setdefault(plain_name(column), column)
 
     fields = list(fields)
-    matched = _said_by_user(fields, by_plain_name, rules)
+    matched = _mapped_by_user(fields, by_plain_name, rules)
     if {"src", "dst"} <= {field.name for field in fields} - matched.keys():
         matched |= _edge_ends(by_plain_name)
     return _by_synonyms(fields, by_plain_name, matched)
@@ -136,7 +138,7 @@ def _by_synonyms(
     return matched
 
 
-def _said_by_user(
+def _mapped_by_user(
     fields: Iterable[Field], by_plain_name: dict[str, str], rules: Rules
 ) -> dict[str, str]:
     columns = {field.name: by_plain_name.get(rules.columns.get(field.name, "")) for field in fields}

@@ -56,13 +56,13 @@ def only_member(path: Path) -> str:
     return names[0]
 
 
-def encoding_of(path: Path, said: str | None) -> str:
+def encoding_of(path: Path, option: str | None) -> str:
     """The encoding of a text file: what the user says, else what its first bytes say, else UTF-8.
 
     UsageError: the user says one that does not exist.
     """
-    if said is not None:
-        return _known_encoding(said)
+    if option is not None:
+        return _known_encoding(option)
     head = _head(path)
     for mark, name in _MARKS.items():
         if head.startswith(mark):
@@ -74,11 +74,11 @@ def encoding_of(path: Path, said: str | None) -> str:
     return "utf-8"
 
 
-def _known_encoding(said: str) -> str:
+def _known_encoding(option: str) -> str:
     try:
-        name = codecs.lookup(said).name
+        name = codecs.lookup(option).name
     except LookupError:
-        raise UsageError(f"--data.encoding {said}: there is no such encoding") from None
+        raise UsageError(f"--data.encoding {option}: there is no such encoding") from None
     return {"iso8859-1": "latin-1"}.get(name, name)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.prepare.append import append
+from socialrec_jax.data.prepare.samples import given_values
+from socialrec_jax.data.prepare.schema import MISSING
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
@@ -130,3 +132,8 @@ def test_lists_that_are_written_as_text_are_tags(tmp_path, written, tags):
     files = {"events.csv": EVENTS, "items.csv": f'item,tags\ni1,"{quoted}"\n'}
     world = prepared(tmp_path, files)
     assert world.items.tags[world.items.ids.lookup(["i1"])[0]] == tags
+
+
+@pytest.mark.parametrize("word", MISSING)
+def test_words_for_nothing_are_no_values_of_a_sample(word):
+    assert given_values([word, word.upper(), f" {word} ", "", None, "4.5"]) == ["4.5"]

@@ -110,9 +110,9 @@ def _type_name(types: Mapping[str, str]) -> str:
     """SQL of the type that a spelling stands for."""
     folded = "lower(trim(raw))"
     given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif(trim(raw), '') END"
-    said = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
-    said = f"CASE {folded} {said} END" if said else "NULL"
-    return f"coalesce({said}, {given}, '{DEFAULT_TYPE}')"
+    renamed = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
+    renamed = f"CASE {folded} {renamed} END" if renamed else "NULL"
+    return f"coalesce({renamed}, {given}, '{DEFAULT_TYPE}')"
 
 
 def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, text
 from socialrec_jax.data.prepare.engines.duckdb.types import DATED, FLOATING, STRING, WHOLE
-from socialrec_jax.data.prepare.schema import Kind
+from socialrec_jax.data.prepare.schema import MISSING, Kind
 
-# what programs write where they have no value
-MISSING = ("null", "na", "n/a", "nan", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
 # as they are spelled, for to fold a million ids would cost more than to look them up
 _MISSING_IDS = (
     *("", "NULL", "null", "Null", "NA", "na", "N/A", "n/a", "<NA>", "#N/A", "nan", "NaN", "NAN"),
