@@ -45,6 +45,22 @@ class Pairs:
     offsets: np.ndarray  # [Q + 1] int64
     items: np.ndarray  # int32
 
+    @property
+    def owners(self) -> np.ndarray:
+        """The query [n] of each pair."""
+        lengths = np.diff(self.offsets)
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+    def distinct(self, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+        """(query [n], item [n]) of all pairs, each once, in their order."""
+        keys = np.unique(self.owners * num_items + self.items)
+        return keys // num_items, keys % num_items
+
+    def count_distinct(self, num_items: int) -> np.ndarray:
+        """How many different items each query [Q] has."""
+        owners, _ = self.distinct(num_items)
+        return np.bincount(owners, minlength=len(self.offsets) - 1)
+
     def part(self, begin: int, end: int) -> Pairs:
         """The pairs of the queries begin..end - 1."""
         offsets = self.offsets[begin : end + 1]

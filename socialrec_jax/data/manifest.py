@@ -47,9 +47,13 @@ def _data_settings(config: DataConfig) -> dict:
 
 def describe(file: Path, root: Path) -> dict:
     """Name (inside the data folder), size and sha256 of a source file."""
+    return {"name": _name(file, root), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"name": _name(file, root), "bytes": file.stat().st_size, "sha256": digest}
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _name(file: Path, root: Path) -> str:

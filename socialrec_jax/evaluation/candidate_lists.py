@@ -24,7 +24,7 @@ def ranks_in_lists(items: np.ndarray, values: np.ndarray, queries: EvaluationQue
     A value of -inf marks a place without a candidate. A target that is not in its list is
     UNRANKED. Ties count against the model.
     """
-    query_of_target = _query_of_target(queries)
+    query_of_target = queries.targets.owners
     ranks = np.empty(len(query_of_target), np.int64)
 
     for chunk in _chunks_of_targets(len(query_of_target)):
@@ -75,7 +75,7 @@ def labels(
     types [M]: event type of each target.
     """
     labels = np.zeros((*items.shape, num_types), np.float32)
-    query_of_target = _query_of_target(queries)
+    query_of_target = queries.targets.owners
 
     for chunk in _chunks_of_targets(len(query_of_target)):
         rows = query_of_target[chunk]
@@ -85,13 +85,6 @@ def labels(
         labels[rows[target], position, types[chunk][target]] = 1
 
     return labels
-
-
-def _query_of_target(queries: EvaluationQueries) -> np.ndarray:
-    """The query [M] that each target belongs to."""
-    # Targets lie query by query, so their owners are a run of each number.
-    targets_per_query = np.diff(queries.targets.offsets)
-    return np.repeat(np.arange(len(queries)), targets_per_query)
 
 
 def _chunks_of_targets(num_targets: int) -> Iterator[slice]:

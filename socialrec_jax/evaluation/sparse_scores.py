@@ -85,15 +85,15 @@ def _ranks_of_targets(
     scores: sparse.csr_array, queries: EvaluationQueries, num_items: int
 ) -> np.ndarray:
     """Rank [M] of each target by scores [Q, V] of unseen items."""
-    entries, rows = entries_of(scores), _rows(queries.targets)
+    entries, rows = entries_of(scores), queries.targets.owners
     at = positions(queries.targets, entries, num_items)
     own = values_at(scores.data, at)
 
     # A target without a score ties with all others that have none.
-    ranks = num_items - _distinct(queries.seen, num_items)[rows]
+    ranks = num_items - queries.seen.count_distinct(num_items)[rows]
     scored = own > 0
     bits, own_bits = order_bits(scores.data), order_bits(own[scored])
-    ranks[scored] = _at_least(_rows(entries), bits, rows[scored], own_bits)
+    ranks[scored] = _at_least(entries.owners, bits, rows[scored], own_bits)
     return ranks
 
 
@@ -102,12 +102,6 @@ def _without(seen: Pairs, scores: sparse.csr_array, num_items: int) -> sparse.cs
     is_seen = positions(entries_of(scores), seen, num_items) >= 0
     data = np.where(is_seen, 0, scores.data)
     return sparse.csr_array((data, scores.indices, scores.indptr), scores.shape)
-
-
-def _rows(pairs: Pairs) -> np.ndarray:
-    """The query [n] of each pair."""
-    lengths = np.diff(pairs.offsets)
-    return np.repeat(np.arange(len(lengths)), lengths)
 
 
 def _at_least(
@@ -126,18 +120,6 @@ def _at_least(
     begins = np.searchsorted(keys, (at_rows << 31) + at_values)
     ends = np.searchsorted(keys, (at_rows + 1) << 31)
     return ends - begins
-
-
-def _distinct_pairs(pairs: Pairs, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """(query [n], item [n]) of all pairs, each once."""
-    keys = np.unique(_rows(pairs) * num_items + pairs.items)
-    return keys // num_items, keys % num_items
-
-
-def _distinct(pairs: Pairs, num_items: int) -> np.ndarray:
-    """How many different items each query [Q] has."""
-    rows, _ = _distinct_pairs(pairs, num_items)
-    return np.bincount(rows, minlength=len(pairs.offsets) - 1)
 
 
 def _unranked_if_seen(ranks: np.ndarray, queries: EvaluationQueries, num_items: int) -> np.ndarray:
@@ -168,8 +150,8 @@ def _ranks_by_level(level: np.ndarray, queries: EvaluationQueries) -> np.ndarray
     own = level[targets.items]
     in_catalogue = num_items - np.searchsorted(np.sort(level), own)
 
-    seen_rows, seen_items = _distinct_pairs(seen, num_items)
-    masked = _at_least(seen_rows, level[seen_items], _rows(targets), own)
+    seen_rows, seen_items = seen.distinct(num_items)
+    masked = _at_least(seen_rows, level[seen_items], targets.owners, own)
     return _unranked_if_seen(in_catalogue - masked, queries, num_items)
 
 

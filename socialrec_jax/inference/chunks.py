@@ -110,7 +110,6 @@ def _pad_pairs(
     shape = (len(parts), bucket(count, 1))
     rows, items = np.full(shape, pad_row, np.int32), np.zeros(shape, np.int32)
     for device, part in enumerate(parts):
-        lengths = np.diff(part.offsets)
-        rows[device, : len(part.items)] = np.repeat(np.arange(len(lengths)), lengths)
+        rows[device, : len(part.items)] = part.owners
         items[device, : len(part.items)] = part.items
     return rows, items

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -246,3 +246,10 @@ def _queries_per_part(tuning: SearchTuning, num_items: int) -> int:
 def retrieval_index(temperature: float, num_items: int, sharded: bool = False) -> Index:
     """The retriever's index, one for all of the same sizes, so that nothing compiles twice."""
     return Index(with_fallback(temperature), num_items, sharded)
+
+
+def cosine_search(vectors: np.ndarray, sharded: bool) -> tuple[Index, Any]:
+    """(index, its inputs on the devices) to search unit vectors [V, F] by their cosine."""
+    # With a temperature of 1 the retriever's score is the cosine itself.
+    index = retrieval_index(1.0, len(vectors), sharded)
+    return index, index.place((vectors, np.zeros(len(vectors), np.float32)))

@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 
+from socialrec_jax.models.attention import current_platform
 from socialrec_jax.runtime import parallel
 
 
@@ -48,6 +49,7 @@ def exact_precision() -> jax.lax.Precision | jax.lax.DotAlgorithmPreset:
     float32 into three bfloat16 and adds the six largest of the nine products. That is what the
     precision "highest" means on a TPU. On a GPU "highest" does not use the tensor cores.
     """
-    if parallel.have_bfloat16_tensor_cores():
+    # An NVIDIA GPU whose tensor cores multiply bfloat16.
+    if current_platform() == "cuda":
         return jax.lax.DotAlgorithmPreset.BF16_BF16_F32_X6
     return jax.lax.Precision.HIGHEST

@@ -8,7 +8,6 @@ is in this file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -56,15 +55,6 @@ def memory_for_data() -> int:
     stats = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     memory = stats.get("bytes_limit", 4 << 30)
     return int(memory) // 4
-
-
-def have_bfloat16_tensor_cores() -> bool:
-    """Whether the local devices are NVIDIA GPUs that multiply bfloat16: Ampere and later ones."""
-    device = jax.local_devices()[0]
-    # AMD GPUs name an architecture here, and other devices have no such attribute.
-    capability = getattr(device, "compute_capability", "")
-    is_number = re.fullmatch(r"\d+\.\d+", capability) is not None
-    return is_number and float(capability) >= 8.0
 
 
 # ---- Placement of arrays

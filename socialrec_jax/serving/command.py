@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from socialrec_jax.data.manifest import sha256_of
+
 
 def command_of(task: str, run: Path, options: dict[str, Any]) -> dict[str, Any]:
     """The task, its run and its options as JSON, with hashes of all files that they name."""
@@ -28,11 +30,5 @@ def _path_and_hash(path: Path, files: Iterable[Path]) -> dict[str, str]:
     total = hashlib.sha256()
     # A file that is missing is named with a message of its own when it is read.
     for file in sorted(file for file in files if file.is_file()):
-        total.update(hash_of_file(file))
+        total.update(bytes.fromhex(sha256_of(file)))
     return {"path": str(path.resolve()), "sha256": total.hexdigest()}
-
-
-def hash_of_file(file: Path) -> bytes:
-    """SHA-256 of a file's content."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").digest()

@@ -1,6 +1,8 @@
-"""Tables of the best items of each query, whatever a query is."""
+"""Tables in the types of the contract, and those of the best items of each query."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,24 @@ def check_k(k: int, world: World) -> None:
         )
 
 
+def typed_table(schema: pa.Schema, arrays: Sequence[pa.Array]) -> pa.Table:
+    """The columns of a schema; `take` gives large strings and 64-bit ranks, files narrower ones."""
+    typed = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
+    return pa.Table.from_arrays(typed, schema=schema)
+
+
+def ranked_schema(query: str, item: str) -> pa.Schema:
+    """The columns of `ranked_table`. query, item: what the task calls them."""
+    return pa.schema(
+        [
+            (query, pa.string()),
+            ("rank", pa.int32()),
+            (item, pa.string()),
+            ("score", pa.float32()),
+        ]
+    )
+
+
 def ranked_table(
     schema: pa.Schema,
     queries: pa.Array,
@@ -26,7 +46,7 @@ def ranked_table(
 ) -> pa.Table:
     """One row for each item [q, k] that exists (not -1), query after query, the best first.
 
-    schema: the columns query, rank, item and score, under the names of the task.
+    schema: see `ranked_schema`.
     """
     row, place = np.nonzero(items >= 0)
     arrays = [
@@ -35,6 +55,4 @@ def ranked_table(
         item_names.take(pa.array(items[row, place])),
         pa.array(scores[row, place]),
     ]
-    # Take gives large strings and int64 ranks; the file has the narrower types of the contract.
-    typed = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
-    return pa.Table.from_arrays(typed, schema=schema)
+    return typed_table(schema, arrays)

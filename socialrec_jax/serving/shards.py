@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from socialrec_jax.data.manifest import sha256_of
 from socialrec_jax.errors import InputMissing, UsageError
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
 from socialrec_jax.runtime.run import held_lock, write_atomically
-from socialrec_jax.serving.command import hash_of_file
 from socialrec_jax.serving.user_tables import UserTables
 from socialrec_jax.serving.writer import NOTHING_TO_WRITE, exit_on_sigterm, write_shard
 
@@ -184,4 +184,4 @@ def _default_number(num_users: int) -> int:
 
 def _rows_and_checksum(file: Path) -> dict[str, Any]:
     rows = pq.read_metadata(file).num_rows
-    return {"file": file.name, "rows": rows, "sha256": hash_of_file(file).hex()}
+    return {"file": file.name, "rows": rows, "sha256": sha256_of(file)}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.csr import Pairs
+from socialrec_jax.inference import tuning
 from socialrec_jax.inference.index import UNRANKED, Index
 from socialrec_jax.inference.scores import Score, with_fallback
 from socialrec_jax.inference.tuning import SearchTuning
@@ -106,10 +107,10 @@ def test_a_user_without_history_gets_the_fallback():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_search_lowers_for_accelerators(platform, monkeypatch):
-    monkeypatch.setattr(parallel, "have_bfloat16_tensor_cores", lambda: platform == "cuda")
-    tuning = SearchTuning(1 << 30, least_blocks=4, one_pass=True)
+    monkeypatch.setattr(tuning, "current_platform", lambda: platform)
+    large = SearchTuning(1 << 30, least_blocks=4, one_pass=True)
     score = with_fallback(0.1)
-    program = functools.partial(Index(score, 20_000, tuning=tuning).top_of_chunk, 100)
+    program = functools.partial(Index(score, 20_000, tuning=large).top_of_chunk, 100)
 
     catalogue, fallback, blocked = np.zeros((20_000, 64), np.float32), *np.zeros((2, 20_000))
     shared = ((catalogue, fallback.astype(np.float32)), blocked.astype(bool))

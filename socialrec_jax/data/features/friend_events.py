@@ -112,14 +112,6 @@ def _similarity(histories: Pairs, friend_events: FriendEvents, num_items: int) -
     num_edges = int(edges.max(initial=-1)) + 1
     shared = np.bincount(edges, in_history, num_edges)
     friend_size = np.bincount(edges, minlength=num_edges)
-    user_size = _distinct_items(histories, num_items)
+    user_size = histories.count_distinct(num_items)
     of_friend = shared / np.sqrt(np.maximum(friend_size, 1))
     return of_friend[edges] / np.sqrt(np.maximum(user_size, 1))[friend_events.queries]
-
-
-def _distinct_items(histories: Pairs, num_items: int) -> np.ndarray:
-    """How many different items each query [q] has."""
-    lengths = np.diff(histories.offsets)
-    queries = np.repeat(np.arange(len(lengths)), lengths)
-    keys = np.unique(queries * num_items + histories.items)
-    return np.bincount(keys // num_items, minlength=len(lengths))

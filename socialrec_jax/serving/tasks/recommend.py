@@ -17,6 +17,7 @@ from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_histories
+from socialrec_jax.serving.ranked_tables import typed_table
 from socialrec_jax.serving.user_tables import UserTables
 
 
@@ -136,9 +137,7 @@ def _table(
         pa.array(SOURCES).take(pa.array(part.sources[row, place])),
         _reasons(part.reasons[row, place], item_names),
     ]
-    # Take gives large strings and int64 ranks; the file has the narrower types of the contract.
-    typed = [array.cast(field.type) for array, field in zip(arrays, columns, strict=True)]
-    return pa.Table.from_arrays(typed, schema=columns)
+    return typed_table(columns, arrays)
 
 
 def _reasons(items: np.ndarray, item_names: pa.Array) -> pa.Array:

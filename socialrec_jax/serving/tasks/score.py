@@ -13,6 +13,7 @@ from socialrec_jax.data.csr import Pairs, offsets_of
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.pair_scores import score_pairs
 from socialrec_jax.serving.frames import Frame, arrow_strings, read_pairs
+from socialrec_jax.serving.ranked_tables import typed_table
 
 # A user is encoded once for so many pairs. Bounds memory.
 _PAIRS_AT_ONCE = 1 << 18
@@ -54,8 +55,7 @@ def _table(
         pa.array(scores),
         *(pa.array(column) for column in probabilities.T),
     ]
-    typed = [array.cast(field.type) for array, field in zip(arrays, columns, strict=True)]
-    return pa.Table.from_arrays(typed, schema=columns)
+    return typed_table(columns, arrays)
 
 
 def _scores(

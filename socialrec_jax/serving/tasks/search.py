@@ -18,9 +18,9 @@ from socialrec_jax.data.features.sparse_rows import top_k_sparse
 from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.index import retrieval_index
+from socialrec_jax.inference.index import cosine_search
 from socialrec_jax.serving.frames import arrow_strings
-from socialrec_jax.serving.ranked_tables import check_k, ranked_table
+from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
 
 # Reciprocal rank fusion: Cormack, Clarke and Buettcher (2009), whose constant this is.
 _RANK_OFFSET = 60
@@ -36,14 +36,7 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 # Texts, or a file with one query a line.
 QueryTexts = Path | Sequence[str]
 
-SCHEMA = pa.schema(
-    [
-        ("query", pa.string()),
-        ("rank", pa.int32()),
-        ("item_id", pa.string()),
-        ("score", pa.float32()),
-    ]
-)
+SCHEMA = ranked_schema("query", "item_id")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,10 +111,7 @@ class _Lists:
         if by != "words":
             self._vectors = _text_part(engine.texts, encode)
             self._allowed = self._vectors.any(axis=1) & ~deleted
-            # With a temperature of 1 the index scores by the cosine itself.
-            self._index = retrieval_index(1.0, len(deleted), engine.index.sharded)
-            fallback = np.zeros(len(deleted), np.float32)
-            self._inputs = self._index.place((self._vectors, fallback))
+            self._index, self._inputs = cosine_search(self._vectors, engine.index.sharded)
 
     def __call__(self, queries: list[str]) -> list[_List]:
         by_words = [] if self._by == "text" else [self._by_words(queries)]

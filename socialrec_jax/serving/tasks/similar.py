@@ -17,21 +17,14 @@ from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.sparse_rows import top_k_sparse
 from socialrec_jax.errors import BadData
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.index import retrieval_index
+from socialrec_jax.inference.index import cosine_search
 from socialrec_jax.serving.frames import Ids, arrow_strings, find_numbers
-from socialrec_jax.serving.ranked_tables import check_k, ranked_table
+from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
 
 # Rows of co-occurrence that are sorted together.
 _ITEMS_AT_ONCE = 1 << 14
 
-SCHEMA = pa.schema(
-    [
-        ("item_id", pa.string()),
-        ("rank", pa.int32()),
-        ("similar_id", pa.string()),
-        ("score", pa.float32()),
-    ]
-)
+SCHEMA = ranked_schema("item_id", "similar_id")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,9 +82,7 @@ def _by_vectors(
     unit_vectors = _unit_rows(vectors)
     has_vector = np.asarray(unit_vectors.any(axis=1))
     numbers = numbers[has_vector[numbers]]
-    # With a temperature of 1 the index scores by the cosine itself.
-    index = retrieval_index(1.0, len(vectors), engine.index.sharded)
-    inputs = index.place((unit_vectors, np.zeros(len(vectors), np.float32)))
+    index, inputs = cosine_search(unit_vectors, engine.index.sharded)
     itself = Pairs(np.arange(len(numbers) + 1), numbers.astype(np.int32))
     allowed = has_vector & ~engine.world.deleted_items
 
