@@ -1,28 +1,21 @@
 """Attention over packed rows: the one function that both transformers call.
 
-    out_t = sum_s softmax_s(q_t . k_s / sqrt(K) + bias_ts) v_s,   s <= t in the same segment
+    out_t = sum_s softmax_s(q_t . k_s / sqrt(K)) v_s,   s <= t in the same segment
 
-Models pass segments, times and tables, never an array of all pairs: an implementation decides
-itself what it holds in memory. Each is a file in `kernels/`, and tests/models/test_attention.py
-compares it with the reference.
+Where and when events lie is in the queries and keys already (`rotations`), so that models pass
+segments and never an array of all pairs: an implementation decides itself what it holds in memory.
+Each is a file in `kernels/`, and tests/models/test_attention.py compares it with the reference.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from socialrec_jax.models.kernels import cudnn, reference
-from socialrec_jax.models.kernels.relative_bias import (
-    RelativeBias,
-    look_up_rows,
-    look_up_rows_on_accelerators,
-)
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 # The fused kernels keep blocks of whole heads in a processor's own memory.
@@ -31,23 +24,11 @@ _MAX_HEAD_BYTES = 256
 _MIN_COMPUTE_CAPABILITY = 8.0
 
 
-class AttentionContext(struct.PyTreeNode):
-    """What attention depends on besides queries, keys and values.
-
-    A query attends to the keys of its own segment that are not later. Padding (segment 0) attends
-    to padding, so that its softmax is finite. Windows are contiguous, so the columns of a row count
-    events, and the positions of a segment stand side by side.
-    """
-
-    segments: Ints[Array, "B T"]
-    bias: RelativeBias | None = None
-
-
 class Implementation(NamedTuple):
-    """A way to compute attention: (query, key, value, segments, bias) -> output, as `attend`."""
+    """A way to compute attention: (query, key, value, segments) -> output, as `attend`."""
 
     name: str
-    attend: Callable[[Array, Array, Array, Array, RelativeBias | None], jax.Array]
+    attend: Callable[[Array, Array, Array, Array], jax.Array]
 
 
 class Choice(NamedTuple):
@@ -62,21 +43,24 @@ def attend(
     query: Floats[Array, "B T H K"],
     key: Floats[Array, "B T H K"],
     value: Floats[Array, "B T H K"],
-    context: AttentionContext,
+    segments: Ints[Array, "B T"],
 ) -> Floats[Array, "B T H K"]:
     """Causal attention within segments, in the precision of value.
 
-    Products take the inputs' precision and add up in float32; logits, bias and softmax are float32.
+    A query attends to the keys of its own segment that are not later. Padding (segment 0) attends
+    to padding, so that its softmax is finite. Windows are contiguous: the positions of a segment
+    stand side by side.
+
+    Products take the inputs' precision and add up in float32; logits and softmax are float32.
     """
-    has_bias = context.bias is not None
-    choice = choose_implementation(current_platform(), value.dtype.name, query.shape, has_bias)
-    return choice.implementation.attend(query, key, value, context.segments, context.bias)
+    choice = choose_implementation(current_platform(), value.dtype.name, query.shape)
+    return choice.implementation.attend(query, key, value, segments)
 
 
-def describe(dtype: str, shape: tuple[int, ...], has_bias: bool) -> str:
+def describe(dtype: str, shape: tuple[int, ...]) -> str:
     """The implementation that this process uses for such queries: a line for people."""
     platform = current_platform()
-    implementation, reason = choose_implementation(platform, dtype, shape, has_bias)
+    implementation, reason = choose_implementation(platform, dtype, shape)
     line = f"{implementation.name} on {platform}"
     return f"{line}: {reason}" if reason else line
 
@@ -92,69 +76,45 @@ def current_platform() -> str:
     return "cuda" if is_number and float(capability) >= _MIN_COMPUTE_CAPABILITY else "gpu"
 
 
-def choose_implementation(
-    platform: str, dtype: str, shape: tuple[int, ...], has_bias: bool
-) -> Choice:
-    """The fastest implementation for queries [B, T, H, K] of a type, with or without a bias.
+def choose_implementation(platform: str, dtype: str, shape: tuple[int, ...]) -> Choice:
+    """The fastest implementation for queries [B, T, H, K] of a type.
 
     platform: see `current_platform`.
     """
     if platform == "cuda":
-        return _choose_on_cuda(dtype, shape, has_bias)
+        return _choose_on_cuda(dtype, shape)
     if platform == "tpu":
-        if has_bias:
-            return Choice(ACCELERATOR_REFERENCE, "splash attention takes no bias")
         return Choice(SPLASH)
     if platform == "gpu":
-        return Choice(ACCELERATOR_REFERENCE, "no fused kernel for this GPU")
+        return Choice(REFERENCE, "no fused kernel for this GPU")
     return Choice(REFERENCE)
 
 
-def _choose_on_cuda(dtype: str, shape: tuple[int, ...], has_bias: bool) -> Choice:
-    no_cudnn = (
-        "cuDNN would compute the bias as an array" if has_bias else cudnn.why_not(dtype, shape)
-    )
-    if not no_cudnn:
-        return Choice(CUDNN)
+def _choose_on_cuda(dtype: str, shape: tuple[int, ...]) -> Choice:
     head_bytes = shape[3] * jnp.dtype(dtype).itemsize
-    if head_bytes > _MAX_HEAD_BYTES:
-        too_wide = f"a head has {head_bytes} bytes, the fused kernel takes {_MAX_HEAD_BYTES}"
-        return Choice(ACCELERATOR_REFERENCE, f"{no_cudnn}, and {too_wide}")
-    return Choice(FUSED, "" if has_bias else no_cudnn)
+    if head_bytes <= _MAX_HEAD_BYTES:
+        return Choice(FUSED)
+    too_wide = f"a head has {head_bytes} bytes, the fused kernel takes {_MAX_HEAD_BYTES}"
+    no_cudnn = cudnn.why_not(dtype, shape)
+    if not no_cudnn:
+        return Choice(CUDNN, too_wide)
+    return Choice(REFERENCE, f"{too_wide}, and {no_cudnn}")
 
 
-def _attend_fused(
-    query: Array, key: Array, value: Array, segments: Array, bias: RelativeBias | None
-) -> jax.Array:
+def _attend_fused(query: Array, key: Array, value: Array, segments: Array) -> jax.Array:
     # Pallas costs half a second to import, and CPUs do not need it.
     from socialrec_jax.models.kernels import fused
 
-    return fused.attend(query, key, value, segments, bias)
+    return fused.attend(query, key, value, segments)
 
 
-def _attend_splash(
-    query: Array, key: Array, value: Array, segments: Array, bias: RelativeBias | None
-) -> jax.Array:
+def _attend_splash(query: Array, key: Array, value: Array, segments: Array) -> jax.Array:
     from socialrec_jax.models.kernels import splash
 
-    assert bias is None
     return splash.attend(query, key, value, segments)
 
 
-def _attend_cudnn(
-    query: Array, key: Array, value: Array, segments: Array, bias: RelativeBias | None
-) -> jax.Array:
-    assert bias is None
-    return cudnn.attend(query, key, value, segments)
-
-
-REFERENCE = Implementation(
-    "reference, jnp", functools.partial(reference.attend, look_up=look_up_rows)
-)
-ACCELERATOR_REFERENCE = Implementation(
-    "reference, jnp, tables' gradient by one-hot products",
-    functools.partial(reference.attend, look_up=look_up_rows_on_accelerators),
-)
-CUDNN = Implementation("cuDNN", _attend_cudnn)
+REFERENCE = Implementation("reference, jnp", reference.attend)
+CUDNN = Implementation("cuDNN", cudnn.attend)
 FUSED = Implementation("fused kernel, Triton", _attend_fused)
 SPLASH = Implementation("splash attention", _attend_splash)

@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from socialrec_jax.models.attention import AttentionContext, attend
+from socialrec_jax.models.attention import attend
 from socialrec_jax.models.layers import Dtype
 from socialrec_jax.models.stack import apply_layers
 from socialrec_jax.shapes import Array, Floats, Ints, typed
@@ -57,14 +57,16 @@ class Attention(nn.Module):
 
     @nn.compact
     @typed
-    def __call__(self, x: Floats[Array, "N D"], context: AttentionContext) -> Floats[Array, "N D"]:
+    def __call__(
+        self, x: Floats[Array, "N D"], segments: Ints[Array, "B L"]
+    ) -> Floats[Array, "N D"]:
         N, D = x.shape
-        B, L = context.segments.shape
+        B, L = segments.shape
         # c_attn holds all queries, then all keys, then all values.
         qkv = nn.Dense(3 * D, kernel_init=_INITIAL, dtype=self.dtype, name="c_attn")(x)
         parts = jnp.split(qkv, 3, -1)
         query, key, value = (part.reshape(B, L, self.num_heads, -1) for part in parts)
-        attended = attend(query, key, value, context)
+        attended = attend(query, key, value, segments)
         out = nn.Dense(D, kernel_init=_INITIAL, dtype=self.dtype, name="c_proj")
         return out(attended.reshape(N, D))
 
@@ -90,11 +92,11 @@ class Block(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, context: AttentionContext) -> Array:
+    def __call__(self, x: Array, segments: Array) -> Array:
         s, dtype = self.sizes, self.dtype
         attention = Attention(s.n_head, dtype, name="attn")
         norm = nn.LayerNorm(s.layer_norm_epsilon, dtype, name="ln_1")
-        x = x + attention(norm(x), context)
+        x = x + attention(norm(x), segments)
 
         feed_forward = FeedForward(s.n_inner or 4 * s.n_embd, dtype, name="mlp")
         norm = nn.LayerNorm(s.layer_norm_epsilon, dtype, name="ln_2")
@@ -125,21 +127,24 @@ class GPT2(nn.Module):
         """segments: 1.. number of the text in its row, 0 = padding."""
         x = self.wte(tokens) + self.wpe(positions(segments))
         rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
-        rows = self._blocks(rows, AttentionContext(segments))
+        rows = self._blocks(rows, segments)
         return self.ln_f(rows.astype(jnp.float32)).reshape(x.shape)
 
-    def _blocks(self, x: Array, context: AttentionContext) -> Array:
+    def _blocks(self, x: Array, segments: Array) -> Array:
         # As in `layers.Blocks`.
         if self.is_initializing():
             for block in self.h:
-                x = block(x, context)
+                x = block(x, segments)
             return x
         layers = range(self.sizes.n_layer)
         params = [self.variables["params"][f"h_{layer}"] for layer in layers]
-        inputs = [(context,) for _ in layers]
         # Not a part of this module: its parameters are passed to it.
         block = Block(self.sizes, self.dtype, parent=None)
-        return apply_layers(block, params, x, inputs, self.dtype)
+
+        def layer(params: dict, x: Array) -> Array:
+            return block.apply({"params": params}, x, segments)
+
+        return apply_layers(layer, params, x, [()] * len(params), self.dtype)
 
     def logits(self, hidden: Array) -> Array:
         """Scores [..., vocabulary] of the next token."""

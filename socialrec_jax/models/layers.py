@@ -7,6 +7,7 @@ gradient of a product with a 3-D array, XLA's CPU compiler copies the array tran
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -14,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from socialrec_jax.models.attention import AttentionContext, attend
+from socialrec_jax.models.attention import attend
 from socialrec_jax.models.dropout import Dropout, DropoutRng, rng_of_layer
+from socialrec_jax.models.rotations import Angles, Rotations, rotate
 from socialrec_jax.models.stack import apply_layers
-from socialrec_jax.shapes import Array, Floats, typed
+from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 Dtype = jnp.dtype | type
 # The normed stream -> (what is added to the stream, logits of its gate).
@@ -43,17 +45,6 @@ class RMSNorm(nn.Module):
 def _mean_square(x: Array) -> jax.Array:
     """Of each row [..., 1] in float32; a little more than zero."""
     return jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True) + 1e-6
-
-
-class BiasTable(nn.Module):
-    """A learned table [num_buckets, num_heads] that starts at zero: see `RelativeBias`."""
-
-    num_buckets: int
-    num_heads: int
-
-    @nn.compact
-    def __call__(self) -> Floats[Array, "R H"]:
-        return self.param("table", nn.initializers.zeros, (self.num_buckets, self.num_heads))
 
 
 class Gate(nn.Module):
@@ -92,8 +83,24 @@ class JoinedDense(nn.Module):
         return jnp.split(x @ kernel, ends, -1)
 
 
+class TurnedFeatures(nn.Module):
+    """Queries or keys [B, T, H, K]: normalised, with a learned offset, turned by their angles.
+
+    The norm keeps logits small however large the weights grow (QK-norm). The offsets of queries and
+    keys give each head a preference for some distances, whatever the events are.
+    """
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, angles: Angles) -> Array:
+        offset = self.param("offset", nn.initializers.normal(0.1), x.shape[2:])
+        x = RMSNorm(self.dtype, name="norm")(x)
+        return rotate(x + offset.astype(x.dtype)[None, None], angles)
+
+
 class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys, and the logits of its gate."""
+    """Multi-head attention with normalised, turned queries and keys, and the logits of its gate."""
 
     num_heads: int
     dtype: Dtype = jnp.float32
@@ -101,18 +108,17 @@ class Attention(nn.Module):
     @nn.compact
     @typed
     def __call__(
-        self, x: Floats[Array, "N D"], context: AttentionContext
+        self, x: Floats[Array, "N D"], segments: Ints[Array, "B T"], rotations: Rotations
     ) -> tuple[Floats[Array, "N D"], Floats[Array, "N D"]]:
         N, D = x.shape
-        B, T = context.segments.shape
+        B, T = segments.shape
         qkv, gate = JoinedDense((3 * D, D), self.dtype, name="in")(x)
         parts = jnp.split(qkv, 3, -1)
         query, key, value = (part.reshape(B, T, self.num_heads, -1) for part in parts)
-        # Keeps the logits small however large the weights grow (QK-norm).
-        query = RMSNorm(self.dtype, name="query_norm")(query)
-        key = RMSNorm(self.dtype, name="key_norm")(key)
+        query = TurnedFeatures(self.dtype, name="query")(query, rotations.query)
+        key = TurnedFeatures(self.dtype, name="key")(key, rotations.key)
 
-        attended = attend(query, key, value, context)
+        attended = attend(query, key, value, segments)
         out = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")
         return out(attended.reshape(N, D)), gate
 
@@ -146,10 +152,15 @@ class GatedBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, context: AttentionContext, dropout_rng: DropoutRng | None
+        self,
+        x: Array,
+        segments: Array,
+        rotations: Rotations,
+        dropout_rng: DropoutRng | None,
     ) -> Array:
         attention = Attention(self.num_heads, self.dtype, name="attention")
-        x = self._add("attention", lambda normed: attention(normed, context), x, dropout_rng)
+        attend_to = functools.partial(attention, segments=segments, rotations=rotations)
+        x = self._add("attention", attend_to, x, dropout_rng)
 
         feed_forward = SwiGLU(dtype=self.dtype, name="feed_forward")
         return self._add("feed_forward", feed_forward, x, dropout_rng)
@@ -167,8 +178,9 @@ class GatedBlock(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Gated blocks, one for each context; x: the stream as rows [B T, D]."""
+    """Gated blocks; x: the stream as rows [B T, D]."""
 
+    num_layers: int
     num_heads: int
     dropout: float
     dtype: Dtype = jnp.float32
@@ -176,19 +188,21 @@ class Blocks(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, contexts: list[AttentionContext], dropout_rng: DropoutRng | None
+        self, x: Array, segments: Array, rotations: Rotations, dropout_rng: DropoutRng | None
     ) -> Array:
-        names = [f"block_{layer}" for layer in range(len(contexts))]
+        names = [f"block_{layer}" for layer in range(self.num_layers)]
         sizes = self.num_heads, self.dropout, self.dtype
         # Parameters are made by the blocks, and read by a stack that may be one loop.
         if self.is_initializing():
-            for name, context in zip(names, contexts, strict=True):
-                x = GatedBlock(*sizes, name=name)(x, context, dropout_rng)
+            for name in names:
+                x = GatedBlock(*sizes, name=name)(x, segments, rotations, dropout_rng)
             return x
 
         params = [self.variables["params"][name] for name in names]
-        inputs = [
-            (context, rng_of_layer(dropout_rng, layer)) for layer, context in enumerate(contexts)
-        ]
+        rngs = [(rng_of_layer(dropout_rng, layer),) for layer in range(self.num_layers)]
         block = GatedBlock(*sizes, parent=None)
-        return apply_layers(block, params, x, inputs, self.dtype, self.remat)
+
+        def layer(params: dict, x: Array, dropout_rng: DropoutRng | None) -> Array:
+            return block.apply({"params": params}, x, segments, rotations, dropout_rng)
+
+        return apply_layers(layer, params, x, rngs, self.dtype, self.remat)

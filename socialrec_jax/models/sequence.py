@@ -1,8 +1,8 @@
 """The behavior model: from a user's events to the state that the next event is predicted from.
 
 P(next = y | x_1..x_t) = exp(f(x_1..x_t) . v_y / temperature) / sum over the catalogue, f = this
-transformer. An event is its item and type; how many events and how many seconds lie between two
-events enters the attention as a bias. Packed rows hold several windows, kept apart by segments.
+transformer. An event is its item and type; how many events and how much time lie between two events
+turns their queries and keys. Packed rows hold several windows, kept apart by segments.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ from flax import linen as nn
 from socialrec_jax.batch import Batch
 from socialrec_jax.config import ModelConfig, required
 from socialrec_jax.models import attention
-from socialrec_jax.models.attention import AttentionContext
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.kernels.relative_bias import RelativeBias
-from socialrec_jax.models.layers import BiasTable, Blocks, RMSNorm
+from socialrec_jax.models.layers import Blocks, RMSNorm
+from socialrec_jax.models.rotations import Rotations, rotations
 from socialrec_jax.shapes import Array, Floats, typed
-
-TIME_BUCKETS = 32  # powers of two of seconds: one second to 68 years
-POSITION_BUCKETS = 16  # powers of two of events
 
 
 class BehaviorTransformer(nn.Module):
@@ -44,32 +40,22 @@ class BehaviorTransformer(nn.Module):
         x = Dropout(dropout)(x, dropout_rng).astype(dtype)
         x = x.reshape(-1, c.width)  # see layers.py
 
-        blocks = Blocks(c.num_heads, dropout, dtype, c.remat, name="blocks")
-        x = blocks(x, self._contexts(batch), dropout_rng)
+        blocks = Blocks(c.num_layers, c.num_heads, dropout, dtype, c.remat, name="blocks")
+        x = blocks(x, batch.segments, self._rotations(batch), dropout_rng)
         states = nn.Dense(c.width, name="state")(RMSNorm()(x))
         return normalise(states).reshape(items.shape)
 
-    def _contexts(self, batch: Batch) -> list[AttentionContext]:
-        """The attention context of each layer; each has its own columns of the bias tables."""
+    def _rotations(self, batch: Batch) -> Rotations:
         c = self.config
-        heads = c.num_layers * c.num_heads
-        time_table = BiasTable(TIME_BUCKETS, heads, name="time_bias")()
-        position_table = BiasTable(POSITION_BUCKETS, heads, name="position_bias")()
         # In training the next event's time is known: only models with request_time may see it.
         query_times = batch.request_times if c.request_time else batch.times
-
-        contexts = []
-        for layer in range(c.num_layers):
-            columns = slice(layer * c.num_heads, (layer + 1) * c.num_heads)
-            bias = RelativeBias(
-                query_times, batch.times, time_table[:, columns], position_table[:, columns]
-            )
-            contexts.append(AttentionContext(batch.segments, bias))
-        return contexts
+        head_dim = c.width // c.num_heads
+        history_length = required(c.history_length)
+        return rotations(batch.times, query_times, batch.segments, head_dim, history_length)
 
 
 def describe_attention(config: ModelConfig) -> str:
     """How this process computes the model's attention: a line for people."""
     head_width = config.width // config.num_heads
     shape = (1, required(config.history_length), config.num_heads, head_width)
-    return attention.describe(config.compute_dtype, shape, has_bias=True)
+    return attention.describe(config.compute_dtype, shape)

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from socialrec_jax.shapes import Array
 
@@ -24,28 +23,28 @@ _ATTENTION_KERNELS = ("pallas_call", "dot_product_attention_fwd_wrapper")
 
 
 def apply_layers(
-    module: nn.Module,
+    layer: Callable[..., Array],
     params: Sequence[dict],
     x: Array,
     inputs: Sequence[tuple],
     dtype: jnp.dtype | type = jnp.float32,
     remat: bool = False,
 ) -> Array:
-    """module(x, *inputs[i]) with params[i] for each layer i in turn; params are cast to dtype.
+    """layer(params[i], x, *inputs[i]) for each layer i in turn; params are cast to dtype.
 
     remat: compute each layer once more in the backward pass. Otherwise a loop keeps the results of
     products and of attention kernels, and computes only elementwise operations again.
     """
 
-    def layer(x, params_and_inputs):
+    def step(x, params_and_inputs):
         layer_params, layer_inputs = params_and_inputs
-        return jnp.asarray(module.apply({"params": layer_params}, x, *layer_inputs))
+        return jnp.asarray(layer(layer_params, x, *layer_inputs))
 
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), list(params))
     layers = list(zip(params, inputs, strict=True))
     if len(layers) > MAX_UNROLLED:
-        return _scan(layer, x, layers, None if remat else _keeps_products)
-    return _one_after_the_other(jax.checkpoint(layer) if remat else layer, x, layers)
+        return _scan(step, x, layers, None if remat else _keeps_products)
+    return _one_after_the_other(jax.checkpoint(step) if remat else step, x, layers)
 
 
 def _one_after_the_other(layer: Callable, x: Array, layers: list) -> Array:

@@ -1,4 +1,4 @@
-"""Attention in plain jnp: holds all logits [B, H, T, T], and the bias beside them.
+"""Attention in plain jnp: holds all logits [B, H, T, T].
 
 Runs everywhere, is the fastest on CPUs, and is what tests compare the other implementations with.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from socialrec_jax.models.kernels.relative_bias import LookUp, RelativeBias, bias_array
 from socialrec_jax.shapes import Array, Bools, Ints, typed
 
 
@@ -17,16 +16,11 @@ def attend(
     key: Array,
     value: Array,
     segments: Array,
-    bias: RelativeBias | None,
-    look_up: LookUp,
 ) -> jax.Array:
-    """See `attention.attend`; look_up decides how the bias tables' gradient is computed."""
+    """See `attention.attend`."""
     # Scaling the queries, not the logits, costs T * K instead of T * T products.
     scaled = query * query.shape[-1] ** -0.5
     logits = jnp.einsum("BTHK,BSHK->BHTS", scaled, key, preferred_element_type=jnp.float32)
-    if bias is not None:
-        logits = logits + bias_array(bias, look_up)
-
     weights = _masked_softmax(logits, segments).astype(value.dtype)
     return jnp.einsum("BHTS,BSHK->BTHK", weights, value)
 

@@ -1,0 +1,108 @@
+"""Where and when events lie, as rotations of queries and keys (RoPE, Su et al. 2021).
+
+    <R(a_t) q, R(a_s) k> = <R(a_t - a_s) q, k>
+
+so that logits depend on the difference of two events' angles, and attention itself needs no bias.
+Pairs of features turn by two clocks, at several speeds each: one counts events, the other adds up
+the logarithms of the seconds between events, so that gaps of seconds and of months both tell.
+
+Clocks are integers, and so are their periods: differences are exact in rows of any length.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from socialrec_jax.shapes import Array, Floats, Ints, typed
+
+# Ticks of an event, and of a gap that is twice as long.
+_TICKS = 256
+# Of the pairs of features, so many turn by each clock; a quarter of them does not turn.
+_SHARE_OF_CLOCK = 3 / 8
+# The shortest period of each clock in events or doublings, and the longest one for each event of
+# the longest history.
+_EVENT_PERIODS = (4, 4)
+_GAP_PERIODS = (8, 32)
+
+
+class Angles(struct.PyTreeNode):
+    """Cosine and sine of the angle of each of n pairs of features."""
+
+    cos: Floats[Array, "B T n"]
+    sin: Floats[Array, "B T n"]
+
+
+class Rotations(struct.PyTreeNode):
+    """What queries and keys are turned by."""
+
+    query: Angles
+    key: Angles
+
+
+@typed
+def rotations(
+    times: Ints[Array, "B T"],
+    query_times: Ints[Array, "B T"],
+    segments: Ints[Array, "B T"],
+    head_dim: int,
+    history_length: int,
+) -> Rotations:
+    """times, query_times: seconds of the events, and of the requests that they answer."""
+    num_periods = max(1, int(_SHARE_OF_CLOCK * (head_dim // 2)))
+    event_periods = _periods(*_EVENT_PERIODS, history_length, num_periods)
+    gap_periods = _periods(*_GAP_PERIODS, history_length, num_periods)
+
+    events = jnp.arange(times.shape[1], dtype=jnp.int32) * _TICKS
+    events = _phases(jnp.broadcast_to(events, times.shape), event_periods)
+    gaps = _gap_clock(times, segments)
+    # A query is as much later as its request is.
+    waits = _log_ticks(query_times - times)
+    keys = jnp.concatenate([events, _phases(gaps, gap_periods)], axis=-1)
+    queries = jnp.concatenate([events, _phases(gaps + waits, gap_periods)], axis=-1)
+    return Rotations(_angles(queries), _angles(keys))
+
+
+def _periods(shortest: int, longest: int, history_length: int, count: int) -> np.ndarray:
+    """Ticks, evenly spaced in their logarithm."""
+    bounds = np.log2([shortest * _TICKS, longest * history_length * _TICKS])
+    return np.round(2 ** np.linspace(*bounds, count)).astype(np.int32)
+
+
+def _gap_clock(times: Array, segments: Array) -> jax.Array:
+    """The sum of log2(1 + seconds) over the gaps of the row so far, in ticks."""
+    gaps = jnp.diff(times, axis=1, prepend=times[:, :1])
+    is_same = jnp.diff(segments, axis=1, prepend=segments[:, :1]) == 0
+    return jnp.cumsum(jnp.where(is_same, _log_ticks(gaps), 0), axis=1)
+
+
+def _log_ticks(seconds: Array) -> jax.Array:
+    """log2(1 + seconds) in ticks; below 0 counts as 0."""
+    seconds = jnp.maximum(seconds, 0).astype(jnp.float32)
+    return jnp.round(_TICKS * jnp.log2(1 + seconds)).astype(jnp.int32)
+
+
+def _phases(ticks: Array, periods: np.ndarray) -> jax.Array:
+    """The share of each period that is over [B, T, n], in 0..1."""
+    rest = jnp.mod(ticks[..., None], periods[None, None])
+    return rest.astype(jnp.float32) / periods[None, None].astype(np.float32)
+
+
+def _angles(phases: Array) -> Angles:
+    radians = 2 * np.pi * phases
+    return Angles(jnp.cos(radians), jnp.sin(radians))
+
+
+@typed
+def rotate(x: Floats[Array, "B T H K"], angles: Angles) -> Floats[Array, "B T H K"]:
+    """x with feature i of each head turned together with feature i + n, for the n pairs.
+
+    Computed in float32: bfloat16 would round the angles of a long history.
+    """
+    n = angles.cos.shape[-1]
+    cos, sin = angles.cos[:, :, None], angles.sin[:, :, None]
+    first, second, rest = x[..., :n], x[..., n : 2 * n], x[..., 2 * n :]
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate([*(part.astype(x.dtype) for part in turned), rest], axis=-1)
