@@ -18,7 +18,7 @@ from common import Clock, Sequences, arguments, finish, mixed_precision, use_bes
 from torch import nn
 from torch.nn import functional
 
-TIME_BUCKETS, POSITION_BUCKETS = 32, 16
+TICKS = 256  # of a clock: of an event, and of a gap that is twice as long
 TEMPERATURE = 0.07
 _WARM_UP = 3  # steps
 
@@ -41,24 +41,27 @@ class Block(nn.Module):
         self.norms = nn.ModuleList([RMSNorm(width), RMSNorm(width)])
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.query_norm, self.key_norm = RMSNorm(width // heads), RMSNorm(width // heads)
+        self.query_offset = nn.Parameter(torch.empty(heads, 1, width // heads).normal_(0, 0.1))
+        self.key_offset = nn.Parameter(torch.empty(heads, 1, width // heads).normal_(0, 0.1))
         self.out = nn.Linear(width, width, bias=False)
         self.gates = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
         self.widen = nn.Linear(width, 2 * expansion * width, bias=False)
         self.narrow = nn.Linear(expansion * width, width, bias=False)
 
-    def forward(self, x, bias):
-        """x [B, T, D], bias [B, H, T, T] with -inf where nothing may be seen."""
-        attended = self._attend(self.norms[0](x), bias)
+    def forward(self, x, angles):
+        """x [B, T, D], angles: cosines and sines [B, 1, T, n]."""
+        attended = self._attend(self.norms[0](x), angles)
         x = x + torch.sigmoid(self.gates[0](x)) * self.dropout(attended)
         transformed = self._transform(self.norms[1](x))
         return x + torch.sigmoid(self.gates[1](x)) * self.dropout(transformed)
 
-    def _attend(self, x, bias):
+    def _attend(self, x, angles):
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        query, key = self.query_norm(query), self.key_norm(key)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        query = turn(self.query_norm(query) + self.query_offset, *angles)
+        key = turn(self.key_norm(key) + self.key_offset, *angles)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(B, T, D))
 
     def _transform(self, x):
@@ -72,12 +75,8 @@ class Twin(nn.Module):
         super().__init__()
         self.items = nn.Embedding(num_items, width)
         nn.init.normal_(self.items.weight, std=width**-0.5)
-        self.dropout, self.heads = nn.Dropout(dropout), heads
+        self.dropout, self.head_dim = nn.Dropout(dropout), width // heads
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(layers)])
-        self.time_bias = nn.Embedding(TIME_BUCKETS, layers * heads)
-        self.position_bias = nn.Embedding(POSITION_BUCKETS, layers * heads)
-        nn.init.zeros_(self.time_bias.weight)
-        nn.init.zeros_(self.position_bias.weight)
         self.norm, self.state = RMSNorm(width), nn.Linear(width, width)
 
     def forward(self, items, times):
@@ -88,29 +87,36 @@ class Twin(nn.Module):
         # Item vectors have unit length; the stream has unit variance.
         vectors = functional.normalize(self.items(items), dim=-1)
         x = self.dropout(vectors * self.items.embedding_dim**0.5)
-        for block, bias in zip(self.blocks, self._biases(times), strict=True):
-            x = block(x, bias)
+        angles = self._angles(times)
+        for block in self.blocks:
+            x = block(x, angles)
         return functional.normalize(self.state(self.norm(x)), dim=-1)
 
-    def _biases(self, times) -> list:
-        """One attention bias [B, H, T, T] for each layer, -inf where the key is later."""
-        T = times.shape[1]
-        columns = torch.arange(T, device=times.device)
-        steps = (columns[:, None] - columns[None]).clamp(min=0)
-        ages = (times[:, :, None] - times[:, None]).clamp(min=0)
-        by_time = self.time_bias(log_buckets(ages, TIME_BUCKETS))
-        by_position = self.position_bias(log_buckets(steps, POSITION_BUCKETS))
-        future = torch.full((T, T), float("-inf"), device=times.device).triu(1)
-        # [B, T, T, layers x heads] to [B, layers x heads, T, T]
-        heads_first = (by_time + by_position).permute(0, 3, 1, 2)
-        return [bias + future for bias in heads_first.split(self.heads, 1)]
+    def _angles(self, times) -> tuple:
+        """Cosines and sines [B, 1, T, n] of the angles of events and of the time between them."""
+        B, T = times.shape
+        n = max(1, 3 * (self.head_dim // 2) // 8)
+        events = TICKS * torch.arange(T, device=times.device).expand(B, T)
+        gaps = torch.diff(times, dim=1, prepend=times[:, :1]).clamp(min=0)
+        gaps = torch.round(TICKS * torch.log2(1 + gaps.float())).long().cumsum(1)
+        phases = [phases_of(events, 4, 4 * T, n), phases_of(gaps, 8, 32 * T, n)]
+        radians = 2 * torch.pi * torch.cat(phases, -1)[:, None]
+        return torch.cos(radians), torch.sin(radians)
 
 
-def log_buckets(distance, num_buckets: int):
-    """0, 1, 2-3, 4-7, ..."""
-    # `torch.compile` cannot vectorise frexp on CPUs (torch 2.13).
-    bounds = 2 ** torch.arange(num_buckets - 1, device=distance.device)
-    return torch.bucketize(distance, bounds, right=True)
+def phases_of(ticks, shortest: int, longest: int, count: int):
+    """The share of each of n periods that is over [B, T, n]."""
+    bounds = np.log2([TICKS * shortest, TICKS * longest])
+    periods = torch.from_numpy(np.round(2 ** np.linspace(*bounds, count))).to(ticks.device)
+    return (ticks[..., None] % periods.long()).float() / periods.float()
+
+
+def turn(x, cos, sin):
+    """x [B, H, T, K] with feature i of each head turned together with feature i + n."""
+    n = cos.shape[-1]
+    first, second = x[..., :n], x[..., n : 2 * n]
+    turned = first * cos - second * sin, second * cos + first * sin
+    return torch.cat([part.to(x.dtype) for part in turned] + [x[..., 2 * n :]], -1)
 
 
 def sampled_loss(model: Twin, states, targets, negatives, log_expected, temperature: float):

@@ -13,14 +13,12 @@ from benchmarks.work.microbenchmarks import (
     SIZES,
     TINY_SIZES,
     dropout,
-    relative_bias,
     softmax,
 )
 
 # Name: (work, the textbook's way, the product's way).
 _PIECES = {
     "full softmax": (softmax, "logits computed again, in chunks", "gradient in the forward pass"),
-    "relative bias": (relative_bias, "product with one-hot rows", "lookup"),
     "dropout": (dropout, "jax.random.bernoulli", "hash of row and place"),
 }
 

@@ -12,8 +12,7 @@ import numpy as np
 from benchmarks.harness import flops
 from benchmarks.harness.cases import Work, expect_close
 from benchmarks.harness.workloads import ATTENTION_SHAPES, AttentionShape
-from socialrec_jax.models.attention import AttentionContext, RelativeBias, attend
-from socialrec_jax.models.sequence import POSITION_BUCKETS, TIME_BUCKETS
+from socialrec_jax.models.attention import attend
 from socialrec_jax.shapes import Array
 
 _CHECKED_ROWS = 2
@@ -21,34 +20,26 @@ _CHECKED_ROWS = 2
 _TOLERANCES = {"bfloat16": 3e-2, "float32": 5e-3}
 # Passes over a row of queries, keys, values, outputs or one of their gradients.
 _FORWARD_PASSES, _BACKWARD_PASSES = 4, 8
-_LONGEST_GAP = 300_000  # seconds between two events
 
 
 @dataclasses.dataclass(frozen=True)
 class _Inputs:
     """What attention reads, and a direction for its gradients."""
 
-    arguments: tuple[Array, ...]  # query, key, value [B, T, H, K]; time and position table
+    arguments: tuple[Array, ...]  # query, key, value [B, T, H, K]
     segments: np.ndarray  # [B, T]
-    times: np.ndarray  # [B, T]
     direction: Array  # [B, T, H, K]
 
     def rows(self, count: int) -> _Inputs:
         """The first rows."""
-        *vectors, time_table, position_table = self.arguments
-        first = tuple(vector[:count] for vector in vectors)
-        return _Inputs(
-            (*first, time_table, position_table),
-            self.segments[:count],
-            self.times[:count],
-            self.direction[:count],
-        )
+        arguments = tuple(vector[:count] for vector in self.arguments)
+        return _Inputs(arguments, self.segments[:count], self.direction[:count])
 
 
 def attention(name: str, gradients: bool) -> Work:
     """`attend` as the behavior transformer calls it, on rows of about two windows.
 
-    With gradients: of queries, keys, values and both tables, along a fixed direction.
+    With gradients: of queries, keys and values, along a fixed direction.
     """
     shape = ATTENTION_SHAPES[name]
     inputs = _random_inputs(shape)
@@ -77,12 +68,8 @@ def _random_inputs(shape: AttentionShape) -> _Inputs:
     rng = np.random.default_rng(0)
     B, T, H, K = shape.rows, shape.length, shape.heads, shape.head_width
     segments = _random_segments(rng, B, T)
-    gaps = rng.integers(1, _LONGEST_GAP, (B, T))
-    times = np.cumsum(gaps, axis=1).astype(np.int32)
     vectors = [jnp.asarray(rng.normal(size=(B, T, H, K)), shape.dtype) for _ in range(4)]
-    sizes = (TIME_BUCKETS, POSITION_BUCKETS)
-    tables = [jnp.asarray(rng.normal(size=(size, H)), jnp.float32) for size in sizes]
-    return _Inputs((*vectors[:3], *tables), segments, times, vectors[3])
+    return _Inputs(tuple(vectors[:3]), segments, vectors[3])
 
 
 def _random_segments(rng: np.random.Generator, rows: int, length: int) -> np.ndarray:
@@ -105,22 +92,18 @@ def _num_events(inputs: _Inputs) -> int:
 
 
 def _arrays(inputs: _Inputs) -> tuple:
-    return jax.device_put((inputs.segments, inputs.times, inputs.arguments, inputs.direction))
+    return jax.device_put((inputs.segments, inputs.arguments, inputs.direction))
 
 
-def _forward(attention: Any, segments: Array, times: Array, arguments: tuple, _: Array) -> Array:
-    query, key, value, time_table, position_table = arguments
-    bias = RelativeBias(times, times, time_table, position_table)
-    return attention(query, key, value, AttentionContext(segments, bias))
+def _forward(attention: Any, segments: Array, arguments: tuple, _: Array) -> Array:
+    return attention(*arguments, segments)
 
 
-def _with_gradients(
-    attention: Any, segments: Array, times: Array, arguments: tuple, direction: Array
-) -> tuple:
+def _with_gradients(attention: Any, segments: Array, arguments: tuple, direction: Array) -> tuple:
     """(output, gradients of all arguments)."""
 
     def output(*arguments: Array) -> Array:
-        return _forward(attention, segments, times, arguments, direction)
+        return _forward(attention, segments, arguments, direction)
 
     attended, pull_back = jax.vjp(output, *arguments)
     # What comes out at padding belongs to nobody.
@@ -156,27 +139,12 @@ def _at_events(result: Any, segments: np.ndarray) -> Any:
     return jax.tree.map(select, result)
 
 
-def _textbook(query: Array, key: Array, value: Array, context: AttentionContext) -> Array:
-    """All logits at once, masked, softmax, mean of the values.
-
-    It shares nothing with the product, not even the buckets.
-    """
-    bias, segments = context.bias, jnp.asarray(context.segments)
-    assert bias is not None
+def _textbook(query: Array, key: Array, value: Array, segments: Array) -> Array:
+    """All logits at once, masked, softmax, mean of the values; nothing of it is the product's."""
+    segments = jnp.asarray(segments)
     logits = jnp.einsum("BTHK,BSHK->BHTS", query, key) / query.shape[-1] ** 0.5
-    seconds = bias.query_times[:, :, None] - bias.key_times[:, None, :]
     column = jnp.arange(segments.shape[1])
     steps = (column[:, None] - column[None, :])[None]
-    logits += _textbook_bias(bias.time_table, seconds)
-    logits += _textbook_bias(bias.position_table, steps)
     is_visible = (segments[:, :, None] == segments[:, None, :]) & (steps >= 0)
     logits = jnp.where(is_visible[:, None], logits, -1e30)
     return jnp.einsum("BHTS,BSHK->BTHK", jax.nn.softmax(logits), value)
-
-
-def _textbook_bias(table: Array, distance: Array) -> Array:
-    """[B, H, T, S] of distances [B, T, S]; bucket n begins at 2^(n - 1)."""
-    bounds = 2 ** jnp.arange(len(table) - 1, dtype=jnp.int32)
-    # Below zero counts as zero.
-    buckets = jnp.searchsorted(bounds, distance, side="right")
-    return jnp.moveaxis(jnp.asarray(table)[buckets], -1, 1)

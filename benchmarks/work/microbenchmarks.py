@@ -21,7 +21,6 @@ from benchmarks.harness.cases import Work, WrongResult, expect_close
 from benchmarks.work.steps import FLOAT32_TOLERANCE, descend
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.kernels.relative_bias import log_buckets
 from socialrec_jax.shapes import Array
 from socialrec_jax.training.losses import full_softmax
 
@@ -39,8 +38,6 @@ class Sizes:
     items: int = 12101
     width: int = 128
     window: int = 64
-    heads: int = 4
-    buckets: int = 32
 
     @property
     def windows(self) -> int:
@@ -48,7 +45,7 @@ class Sizes:
 
 
 SIZES = Sizes()
-TINY_SIZES = Sizes(events=1024, items=500, width=32, window=32, heads=2, buckets=16)
+TINY_SIZES = Sizes(events=1024, items=500, width=32, window=32)
 
 
 def softmax(product: bool, sizes: Sizes) -> Work:
@@ -89,42 +86,6 @@ def _recomputed_softmax(vectors: tuple[Array, Array], targets: Array) -> Array:
     chunks = chunks_of_users, targets.reshape(-1, _CHUNK)
     total, _ = jax.lax.scan(add_chunk, jnp.zeros(()), chunks)
     return total
-
-
-def relative_bias(product: bool, sizes: Sizes) -> Work:
-    """Attention bias of distances: by lookup (the product's way), or by a product with one-hot
-    rows.
-    """
-    rng = np.random.default_rng(0)
-    windows, T, H = sizes.windows, sizes.window, sizes.heads
-    # Seconds between events, up to nine years.
-    distances = rng.integers(0, 2**28, (windows, T, T))
-    buckets = log_buckets(jnp.asarray(distances, jnp.int32), sizes.buckets)
-    logits = _normal(rng, (windows, H, T, T))
-    loss, reference = (
-        partial(_bias_loss, bias, buckets, logits) for bias in _ordered(_BIASES, product)
-    )
-    # Biases start at zero, as the model's do.
-    table = jnp.zeros((sizes.buckets, H))
-    return _gradient_work(loss, reference, table, sizes.events)
-
-
-def _bias_by_lookup(table: Array, buckets: Array) -> Array:
-    """[B, H, T, T]."""
-    return jnp.moveaxis(table[buckets], -1, 1)
-
-
-def _bias_by_one_hot(table: Array, buckets: Array) -> Array:
-    """[B, H, T, T]."""
-    one_hot = jax.nn.one_hot(buckets, len(table))
-    return jnp.einsum("BTSK,KH->BHTS", one_hot, table)
-
-
-_BIASES = (_bias_by_lookup, _bias_by_one_hot)
-
-
-def _bias_loss(bias: Callable, buckets: Array, logits: Array, table: Array) -> Array:
-    return jnp.sum(jnp.tanh(bias(table, buckets) + logits) * logits)
 
 
 def dropout(product: bool, sizes: Sizes) -> Work:

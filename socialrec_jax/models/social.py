@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
@@ -22,7 +23,6 @@ from flax import linen as nn
 from socialrec_jax.batch import FriendTrees
 from socialrec_jax.models.dropout import Dropout, DropoutRng
 from socialrec_jax.models.items import normalise
-from socialrec_jax.models.kernels.relative_bias import log_buckets
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 AGE_BUCKETS = 32  # powers of two of seconds
@@ -142,6 +142,15 @@ class UserFeatures(nn.Module):
         weights = weights / jnp.maximum(total, 1e-6)  # a node may have no items
         recent = jnp.einsum("...r,...rD->...D", weights, items)
         return nn.Dense(self.width, use_bias=False, name="recent")(recent)
+
+
+@typed
+def log_buckets(distance: Ints[Array, "*S"], num_buckets: int) -> Ints[Array, "*S"]:
+    """The logarithmic bucket of a distance: 0, 1, 2-3, 4-7, ...; below 0 counts as 0."""
+    distance = jnp.maximum(distance, 0).astype(jnp.int32)
+    # The number of bits: the logarithm without floating point.
+    bits = 32 - jax.lax.clz(distance)
+    return jnp.minimum(bits, num_buckets - 1)
 
 
 class SocialState(nn.Module):

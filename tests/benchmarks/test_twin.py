@@ -69,8 +69,10 @@ def _copy_block(params: dict, block) -> None:
         _copy(block.gates[place].bias, params[f"{part}_gate"]["bias"])
     _copy(block.qkv.weight, qkv)
     _copy(block.out.weight, attention["out"]["kernel"])
-    _copy(block.query_norm.scale, attention["query_norm"]["scale"])
-    _copy(block.key_norm.scale, attention["key_norm"]["scale"])
+    for name in ("query", "key"):
+        _copy(getattr(block, f"{name}_norm").scale, attention[name]["norm"]["scale"])
+        offset = attention[name]["offset"][:, None]
+        getattr(block, f"{name}_offset").data = torch.from_numpy(np.array(offset))
     _copy(block.widen.weight, widen)
     _copy(block.narrow.weight, feed_forward["out"]["kernel"])
 
@@ -80,8 +82,6 @@ def _copy_model(params: dict, model) -> None:
     model.items.weight.data = torch.from_numpy(np.array(params["items"]["ids"]))
     for layer, block in enumerate(model.blocks):
         _copy_block(behavior["blocks"][f"block_{layer}"], block)
-    for name in ("time_bias", "position_bias"):
-        getattr(model, name).weight.data = torch.from_numpy(np.array(behavior[name]["table"]))
     _copy(model.norm.scale, behavior["RMSNorm_0"]["scale"])
     _copy(model.state.weight, behavior["state"]["kernel"])
     _copy(model.state.bias, behavior["state"]["bias"])

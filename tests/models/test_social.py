@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.batch import FriendTrees
-from socialrec_jax.models.social import AGGREGATORS, SocialGCN, SocialState, graph_of
+from socialrec_jax.models.social import AGGREGATORS, SocialGCN, SocialState, graph_of, log_buckets
 
 D = 6
 
@@ -157,3 +157,11 @@ def test_what_is_absent_is_not_read():
     other = np.where(trees.exists[..., None], items, 99.0).astype(np.float32)
     older = trees.replace(ages=np.where(trees.exists, trees.ages, 7))
     np.testing.assert_allclose(apply(params, older, other, None), state, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("distance", "bucket"),
+    [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (127, 7), (2**31 - 1, 9), (-5, 0)],
+)
+def test_log_buckets(distance, bucket):
+    assert int(log_buckets(jnp.array(distance), 10)) == bucket

@@ -6,31 +6,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from jax.experimental import pallas
 from jax.extend.core import jaxprs_in_params
 
 from socialrec_jax.models import stack
-from socialrec_jax.models.attention import AttentionContext
 from socialrec_jax.models.dropout import DropoutRng, rng_of_layer
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
-from socialrec_jax.models.kernels.relative_bias import RelativeBias
 from socialrec_jax.models.layers import Blocks, GatedBlock
+from socialrec_jax.models.rotations import rotations
 
-B, T, D, H, LAYERS = 3, 8, 16, 2, 3
+B, T, D, H, LAYERS = 2, 8, 16, 2, 3
 _rng = np.random.default_rng(0)
 SEGMENTS = np.sort(_rng.integers(0, 3, (B, T)), axis=1).astype(np.int32)
 TIMES = np.sort(_rng.integers(0, 10**6, (B, T)), axis=1).astype(np.int32)
 DROPOUT_RNG = DropoutRng(jnp.uint32(5), jnp.arange(B))
 
 
-def contexts() -> list[AttentionContext]:
-    rng = np.random.default_rng(1)
-    tables = rng.normal(size=(LAYERS, 2, 16, H)).astype(np.float32)
-    return [
-        AttentionContext(SEGMENTS, RelativeBias(TIMES, TIMES, *map(jnp.asarray, tables_of_layer)))
-        for tables_of_layer in tables
-    ]
+def packing() -> tuple:
+    """Segments, and what queries and keys are turned by."""
+    return SEGMENTS, rotations(TIMES, TIMES + 9, SEGMENTS, D // H, T)
 
 
 def stream() -> jax.Array:
@@ -44,12 +38,12 @@ def perturbed(params):
 
 def gated_blocks(dtype=jnp.float32, remat=False, rate=0.3):
     """(parameters, a loss of them and of the stream) of a stack of gated blocks."""
-    blocks = Blocks(H, rate, dtype, remat)
-    init = jax.jit(lambda key: blocks.init(key, stream(), contexts(), None))
+    blocks = Blocks(LAYERS, H, rate, dtype, remat)
+    init = jax.jit(lambda key: blocks.init(key, stream(), *packing(), None))
     params = perturbed(init(jax.random.key(0))["params"])
 
     def loss(params, x):
-        states = blocks.apply({"params": params}, x.astype(dtype), contexts(), DROPOUT_RNG)
+        states = blocks.apply({"params": params}, x.astype(dtype), *packing(), DROPOUT_RNG)
         return jnp.mean(jnp.square(jnp.asarray(states, jnp.float32)))
 
     return params, loss
@@ -150,10 +144,10 @@ def test_layers_drop_independently():
     masks = []
     for layer in range(2):
         block = GatedBlock(H, 0.5)
-        x, context = stream(), contexts()[0]
-        params = block.init(jax.random.key(0), x, context, None)
-        dropped = block.apply(params, x, context, rng_of_layer(DROPOUT_RNG, layer))
-        whole = block.apply(params, x, context, None)
+        inputs = stream(), *packing()
+        params = block.init(jax.random.key(0), *inputs, None)
+        dropped = block.apply(params, *inputs, rng_of_layer(DROPOUT_RNG, layer))
+        whole = block.apply(params, *inputs, None)
         masks.append(np.asarray(dropped) > np.asarray(whole))
     agreement = (masks[0] == masks[1]).mean()
     assert 0.3 < agreement < 0.9
@@ -165,24 +159,20 @@ def test_a_loop_computes_attention_kernels_once(remat, calls, monkeypatch):
     monkeypatch.setattr(stack, "MAX_UNROLLED", 1)
     kernels = {"kernel": jnp.eye(4)}
 
+    def layer(params, x):
+        return x + fused_tanh(x @ params["kernel"])
+
     def loss(x):
         inputs = [()] * LAYERS
-        return jnp.sum(stack.apply_layers(FusedTanh(), [kernels] * LAYERS, x, inputs, remat=remat))
+        return jnp.sum(stack.apply_layers(layer, [kernels] * LAYERS, x, inputs, remat=remat))
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(jnp.ones((4, 4)))
     assert primitives_in(jaxpr.jaxpr).count("pallas_call") == calls
 
 
-class FusedTanh(nn.Module):
-    """A product, and a kernel with a gradient of its own in place of attention."""
-
-    @nn.compact
-    def __call__(self, x):
-        kernel = self.param("kernel", nn.initializers.zeros, (4, 4))
-        return x + fused_tanh(x @ kernel)
-
-
 def tanh_kernel(x):
+    """A kernel with a gradient of its own, in place of attention."""
+
     def kernel(source, target):
         target[...] = jnp.tanh(source[...])
 

@@ -1,9 +1,9 @@
-"""Attention with segments and relative bias in one GPU kernel, and its gradients in two more.
+"""Attention within segments in one GPU kernel, and its gradients in two more.
 
 Nothing of size [T, T] is ever in memory: a program keeps one block of queries and passes over the
 blocks of keys that they attend to, with a running maximum and sum (flash attention, Dao 2023).
-Buckets are computed and tables looked up inside. Gradients of the tables are sums per program,
-added up afterwards: no atomic operations, so equal inputs give equal bits.
+Blocks of other segments are skipped, which cuDNN's attention cannot do. No atomic operations, so
+equal inputs give equal bits.
 
 Written in Pallas for its Triton backend. Block sizes are the fastest of those tried on an H100
 (docs/results.md).

@@ -15,11 +15,10 @@ from socialrec_jax.models.kernels.fused.backward import (
     QUERY_SIZES,
     Saved,
     key_and_value_gradients,
-    query_and_table_gradients,
+    query_gradients,
 )
-from socialrec_jax.models.kernels.fused.blocks import LOG2_E, Inputs, Packing, Tables
+from socialrec_jax.models.kernels.fused.blocks import Inputs, Packing
 from socialrec_jax.models.kernels.fused.forward import SIZES, forward
-from socialrec_jax.models.kernels.relative_bias import RelativeBias
 from socialrec_jax.shapes import Array
 
 # Rows are padded to whole blocks, and heads to the smallest product of a tensor core.
@@ -28,19 +27,13 @@ _MIN_HEAD_DIM = 16
 
 
 def attend(
-    query: Array,
-    key: Array,
-    value: Array,
-    segments: Array,
-    bias: RelativeBias | None,
-    interpret: bool = False,
+    query: Array, key: Array, value: Array, segments: Array, interpret: bool = False
 ) -> jax.Array:
     """See `attention.attend`. interpret: run the kernels' source on any device, for tests."""
     T, K = query.shape[1], query.shape[3]
     padding = -T % _BLOCK
     query, key, value = (_pad(part, padding) for part in (query, key, value))
-    packing = _packing(jnp.asarray(segments), bias, padding)
-    inputs = Inputs(query, key, value, packing, _tables(bias))
+    inputs = Inputs(query, key, value, _packing(jnp.asarray(segments), padding))
     attended = cast(jax.Array, _attend(inputs, K**-0.5, interpret))
     return attended[:, :T, :, :K]
 
@@ -52,14 +45,11 @@ def _pad(part: Array, padding: int) -> jax.Array:
     return jnp.pad(part, ((0, 0), (0, padding), (0, 0), (0, head_dim - K)))
 
 
-def _packing(segments: jax.Array, bias: RelativeBias | None, padding: int) -> Packing:
+def _packing(segments: jax.Array, padding: int) -> Packing:
     """What the kernels need to know of each position, for rows with padding at the end."""
-    times = (segments, segments) if bias is None else (bias.query_times, bias.key_times)
-    widths = ((0, 0), (0, padding))
-    query_times, key_times = (jnp.pad(column, widths) for column in times)
     # A segment of its own: nothing of the row attends to what is added.
-    segments = jnp.pad(segments, widths, constant_values=-1)
-    return Packing(segments, query_times, key_times, *_segment_bounds(segments))
+    segments = jnp.pad(segments, ((0, 0), (0, padding)), constant_values=-1)
+    return Packing(segments, *_segment_bounds(segments))
 
 
 def _segment_bounds(segments: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -74,22 +64,6 @@ def _segment_bounds(segments: jax.Array) -> tuple[jax.Array, jax.Array]:
     first = lax.cummax(jnp.where(is_first, numbers, 0), axis=1)
     last = lax.cummin(jnp.where(is_last, numbers, T - 1), axis=1, reverse=True)
     return first, last
-
-
-def _tables(bias: RelativeBias | None) -> Tables | None:
-    if bias is None:
-        return None
-    return Tables(_kernel_table(bias.time_table), _kernel_table(bias.position_table))
-
-
-def _kernel_table(table: Array) -> jax.Array:
-    """[R, H] -> [H, R'], to the base of 2; R' is the next power of 2.
-
-    Rows that are added repeat the last one, which stands for all larger distances.
-    """
-    rows_added = pl.next_power_of_2(len(table)) - len(table)
-    padded = jnp.pad(table, ((0, rows_added), (0, 0)), mode="edge")
-    return (padded.astype(jnp.float32) * LOG2_E).T
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -111,11 +85,10 @@ def _attend_backward(
         "BTHK,BTHK->BHT", output, gradient, preferred_element_type=jnp.float32
     )
     saved = Saved(gradient, log_sums, output_products)
-    query, tables = query_and_table_gradients(inputs, saved, scale, interpret)
+    query = query_gradients(inputs, saved, scale, interpret)
     key, value = key_and_value_gradients(inputs, saved, scale, interpret)
     # Integers have no gradient.
-    packing = Packing(None, None, None, None, None)
-    return (Inputs(query, key, value, packing, tables),)
+    return (Inputs(query, key, value, Packing(None, None, None)),)
 
 
 _attend.defvjp(_attend_forward, _attend_backward)

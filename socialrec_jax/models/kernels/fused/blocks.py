@@ -27,20 +27,11 @@ class BlockSizes(NamedTuple):
 
 
 class Packing(NamedTuple):
-    """What decides which pairs are visible, and their distances: [B, T], in a kernel [T]."""
+    """What decides which pairs are visible: [B, T], in a kernel [T]."""
 
     segments: Ref
-    query_times: Ref
-    key_times: Ref
     first: Ref  # the first position of the position's segment
     last: Ref  # the last one
-
-
-class Tables(NamedTuple):
-    """The bias tables as kernels read them: heads first, to the base of 2; in a kernel one head."""
-
-    time: Ref  # [H, R]
-    position: Ref  # [H, J]
 
 
 class Inputs(NamedTuple):
@@ -50,7 +41,6 @@ class Inputs(NamedTuple):
     key: Ref
     value: Ref
     packing: Packing
-    tables: Tables | None
 
 
 class Positions(NamedTuple):
@@ -58,7 +48,6 @@ class Positions(NamedTuple):
 
     numbers: jax.Array
     segments: jax.Array
-    times: jax.Array
 
     def as_column(self) -> Positions:
         return Positions(*(values[:, None] for values in self))
@@ -67,28 +56,10 @@ class Positions(NamedTuple):
         return Positions(*(values[None, :] for values in self))
 
 
-class Pairs(NamedTuple):
-    """A block of pairs: which are visible, and how far apart each is."""
-
-    visible: jax.Array
-    seconds: jax.Array
-    steps: jax.Array
-
-
-def load_queries(packing: Packing, start: jax.Array, size: int) -> Positions:
-    """The queries at positions start..start + size."""
-    return _load_positions(packing, packing.query_times, start, size)
-
-
-def load_keys(packing: Packing, start: jax.Array, size: int) -> Positions:
-    """The keys at positions start..start + size."""
-    return _load_positions(packing, packing.key_times, start, size)
-
-
-def _load_positions(packing: Packing, times: Ref, start: jax.Array, size: int) -> Positions:
-    span = pl.ds(start, size)
+def load_positions(packing: Packing, start: jax.Array, size: int) -> Positions:
+    """The positions start..start + size."""
     numbers = start + jnp.arange(size, dtype=jnp.int32)
-    return Positions(numbers, packing.segments[span], times[span])
+    return Positions(numbers, packing.segments[pl.ds(start, size)])
 
 
 def visible_key_blocks(
@@ -101,31 +72,11 @@ def visible_key_blocks(
     return first_block, pl.cdiv(end_key, jnp.int32(sizes.keys))
 
 
-def pairs_of(queries: Positions, keys: Positions) -> Pairs:
-    """All pairs of queries and keys; one is a column and the other a row."""
-    steps = queries.numbers - keys.numbers
+def masked_logits(products: jax.Array, queries: Positions, keys: Positions) -> jax.Array:
+    """Products of the pairs that are visible; one of queries and keys is a column, one a row."""
+    not_later = queries.numbers >= keys.numbers
     same_segment = queries.segments == keys.segments
-    return Pairs(same_segment & (steps >= 0), queries.times - keys.times, steps)
-
-
-def masked_logits(products: jax.Array, pairs: Pairs, tables: Tables | None) -> jax.Array:
-    """Products with the bias of each pair, where it is visible."""
-    logits = products
-    if tables is not None:
-        logits = logits + tables.time[bucket_of(pairs.seconds, tables.time)]
-        logits = logits + tables.position[bucket_of(pairs.steps, tables.position)]
-    return jnp.where(pairs.visible, logits, MASKED)
-
-
-def bucket_of(distance: jax.Array, table: Ref) -> jax.Array:
-    """`log_buckets`, from the exponent of a float: on a GPU twice as fast as counting bits."""
-    distance = jnp.maximum(distance, 0)
-    # Without the bit below the highest one, rounding to 24 bits never reaches the next power of 2.
-    rounded_down = distance & ~(distance >> 1)
-    bits = lax.bitcast_convert_type(rounded_down.astype(jnp.float32), jnp.int32)
-    exponent = bits >> 23
-    # 1.0 has the exponent 127.
-    return jnp.clip(exponent - 126, 0, table.shape[-1] - 1)
+    return jnp.where(same_segment & not_later, products, MASKED)
 
 
 def product(left: jax.Array, right: jax.Array) -> jax.Array:

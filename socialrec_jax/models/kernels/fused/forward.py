@@ -19,10 +19,8 @@ from socialrec_jax.models.kernels.fused.blocks import (
     Inputs,
     Positions,
     Ref,
-    load_keys,
-    load_queries,
+    load_positions,
     masked_logits,
-    pairs_of,
     product,
     product_with_transposed,
     visible_key_blocks,
@@ -47,7 +45,7 @@ def forward(inputs: Inputs, scale: float, interpret: bool) -> list[jax.Array]:
     grid = Grid(inputs, SIZES.queries, backwards=True)
     log_sums = jax.ShapeDtypeStruct((B, H, T), jnp.float32)
     outputs = [like(inputs.value, grid.block()), Output(log_sums, grid.block_of_sums())]
-    specs = grid.inputs(inputs, query=grid.block(), key=grid.whole())
+    specs = grid.inputs(query=grid.block(), key=grid.whole())
 
     kernel = functools.partial(_kernel, scale=scale * LOG2_E)
     return grid.call(kernel, "fused_attention_forward", (specs,), outputs, interpret)(inputs)
@@ -57,7 +55,7 @@ def _kernel(inputs: Inputs, output_ref: Ref, log_sums_ref: Ref, scale: float) ->
     query = inputs.query[...]
     block = pl.num_programs(0) - 1 - pl.program_id(0)
     start = block * SIZES.queries
-    queries = load_queries(inputs.packing, start, SIZES.queries).as_column()
+    queries = load_positions(inputs.packing, start, SIZES.queries).as_column()
     add_keys = functools.partial(
         _add_keys, query=query, queries=queries, inputs=inputs, scale=scale
     )
@@ -88,9 +86,9 @@ def _add_keys(
     """The softmax with one more block of keys."""
     start = block * SIZES.keys
     span = pl.ds(start, SIZES.keys)
-    keys = load_keys(inputs.packing, start, SIZES.keys).as_row()
+    keys = load_positions(inputs.packing, start, SIZES.keys).as_row()
     products = product_with_transposed(query, inputs.key[span, :]) * scale
-    logits = masked_logits(products, pairs_of(queries, keys), inputs.tables)
+    logits = masked_logits(products, queries, keys)
     return _extend(softmax, logits, inputs.value[span, :])
 
 

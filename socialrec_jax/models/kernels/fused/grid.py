@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from socialrec_jax.models.kernels.fused.blocks import Inputs, Packing
 
-# The fastest on an H100. A second stage would copy the tables' lookups through shared memory.
-_WARPS, _STAGES = 4, 1
+# The fastest on an H100.
+_WARPS, _STAGES = 4, 2
 
 
 class Output(NamedTuple):
@@ -82,7 +81,7 @@ class Grid:
 
         return pl.BlockSpec((None, None, self.T), index)
 
-    def inputs(self, like: Inputs, query: pl.BlockSpec, key: pl.BlockSpec) -> Inputs:
+    def inputs(self, query: pl.BlockSpec, key: pl.BlockSpec) -> Inputs:
         """Specs of the inputs; values are read as keys are."""
 
         def index(program: Any, head: Any, row: Any) -> tuple:
@@ -90,36 +89,11 @@ class Grid:
 
         # All positions of each column [B, T].
         column = pl.BlockSpec((None, self.T), index)
-        packing = Packing(column, column, column, column, column)
-        tables = jax.tree.map(_row_of_head, like.tables)
-        return Inputs(query, key, key, packing, tables)
-
-    def table_sums(self, tables: Any) -> list[Output]:
-        """One float32 vector of each table's length from each program."""
-        lengths = [table.shape[1] for table in jax.tree.leaves(tables)]
-        return [self._vector_of_program(length) for length in lengths]
-
-    def _vector_of_program(self, length: int) -> Output:
-        def index(program: Any, head: Any, row: Any) -> tuple:
-            return row, head, program, 0
-
-        num_blocks, H, B = self.shape
-        shape = (B, H, num_blocks, length)
-        spec = pl.BlockSpec((None, None, None, length), index)
-        return Output(jax.ShapeDtypeStruct(shape, jnp.float32), spec)
+        return Inputs(query, key, key, Packing(column, column, column))
 
     def _block(self, program: Any) -> Any:
         """The block of a program."""
         return program if self._last is None else self._last - program
-
-
-def _row_of_head(table: jax.Array) -> pl.BlockSpec:
-    """The head's row of a table [H, R]."""
-
-    def index(program: Any, head: Any, row: Any) -> tuple:
-        return head, 0
-
-    return pl.BlockSpec((None, table.shape[1]), index)
 
 
 def like(array: jax.Array, spec: pl.BlockSpec) -> Output:
