@@ -55,14 +55,15 @@ def rotations(
     event_periods = _periods(*_EVENT_PERIODS, history_length, num_periods)
     gap_periods = _periods(*_GAP_PERIODS, history_length, num_periods)
 
-    events = jnp.arange(times.shape[1], dtype=jnp.int32) * _TICKS
-    events = _phases(jnp.broadcast_to(events, times.shape), event_periods)
+    # The same for all rows.
+    events = jnp.arange(times.shape[1], dtype=jnp.int32)[None] * _TICKS
+    events = _angles(events, event_periods)
+
     gaps = _gap_clock(times, segments)
     # A query is as much later as its request is.
     waits = _log_ticks(query_times - times)
-    keys = jnp.concatenate([events, _phases(gaps, gap_periods)], axis=-1)
-    queries = jnp.concatenate([events, _phases(gaps + waits, gap_periods)], axis=-1)
-    return Rotations(_angles(queries), _angles(keys))
+    query = _joined(events, _angles(gaps + waits, gap_periods))
+    return Rotations(query, _joined(events, _angles(gaps, gap_periods)))
 
 
 def _periods(shortest: int, longest: int, history_length: int, count: int) -> np.ndarray:
@@ -84,15 +85,23 @@ def _log_ticks(seconds: Array) -> jax.Array:
     return jnp.round(_TICKS * jnp.log2(1 + seconds)).astype(jnp.int32)
 
 
-def _phases(ticks: Array, periods: np.ndarray) -> jax.Array:
-    """The share of each period that is over [B, T, n], in 0..1."""
-    rest = jnp.mod(ticks[..., None], periods[None, None])
-    return rest.astype(jnp.float32) / periods[None, None].astype(np.float32)
-
-
-def _angles(phases: Array) -> Angles:
-    radians = 2 * np.pi * phases
+def _angles(ticks: Array, periods: np.ndarray) -> Angles:
+    """How far each of n periods is over [B, T, n]."""
+    periods = periods[None, None]
+    rest = jnp.mod(ticks[..., None], periods).astype(jnp.float32)
+    radians = rest * (2 * np.pi / periods).astype(np.float32)
     return Angles(jnp.cos(radians), jnp.sin(radians))
+
+
+def _joined(events: Angles, gaps: Angles) -> Angles:
+    """Both for each row; events: [1, T, n]."""
+    shape = gaps.cos.shape[:2]
+
+    def join(of_events: Array, of_gaps: Array) -> jax.Array:
+        of_events = jnp.broadcast_to(of_events, (*shape, of_events.shape[-1]))
+        return jnp.concatenate([of_events, of_gaps], axis=-1)
+
+    return jax.tree.map(join, events, gaps)
 
 
 @typed

@@ -15,7 +15,7 @@ from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.layers import Blocks, GatedBlock
 from socialrec_jax.models.rotations import rotations
 
-B, T, D, H, LAYERS = 2, 8, 16, 2, 3
+B, T, D, H, LAYERS = 2, 9, 16, 2, 3
 _rng = np.random.default_rng(0)
 SEGMENTS = np.sort(_rng.integers(0, 3, (B, T)), axis=1).astype(np.int32)
 TIMES = np.sort(_rng.integers(0, 10**6, (B, T)), axis=1).astype(np.int32)
@@ -112,7 +112,8 @@ def test_each_kernel_is_cast_once(max_unrolled, remat, monkeypatch):
     params, loss = gated_blocks(jnp.bfloat16, remat)
     jaxpr = jax.make_jaxpr(jax.grad(loss))(params, stream())
     kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
-    casts = [shape for shape in casts_in(jaxpr.jaxpr) if shape in {k.shape for k in kernels}]
+    shapes = {kernel.shape for kernel in kernels}
+    casts = [shape for shape in casts_in(jaxpr.jaxpr) if shape in shapes]
     assert len(casts) == len(kernels)
 
 
