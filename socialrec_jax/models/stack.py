@@ -16,7 +16,7 @@ from socialrec_jax.shapes import Array
 
 # Deeper stacks are a loop: its body is compiled once, and each layer's activations are copied into
 # arrays of all layers (docs/results.md).
-MAX_UNROLLED = 4
+MAX_UNROLLED = 12
 
 # Primitives of fused attention: their results are kept for the backward pass, as products' are.
 _ATTENTION_KERNELS = ("pallas_call", "dot_product_attention_fwd_wrapper")
