@@ -140,11 +140,10 @@ class Index:
         shared, blocked = shared
         scores = self._scores(shared, *chunk)
         scores = jnp.where(blocked[None], -jnp.inf, scores)
+        shifts_of = self._score.shifts
+        shifts = None if shifts_of is None else shifts_of(shared, chunk[0])
         best, items, log_totals = top_k_and_log_total(
-            scores,
-            min(k, self._items_per_shard),
-            self._tuning.least_blocks,
-            self._tuning.one_pass,
+            scores, min(k, self._items_per_shard), self._tuning.least_blocks, shifts
         )
         best, items = self._join_shards(best, items, k)
         # From it follow probabilities: exp(score - log total).

@@ -12,7 +12,7 @@ from socialrec_jax.inference.tuning import exact_precision
 
 
 class Score(NamedTuple):
-    """How queries of one kind score the catalogue; both functions run on a device.
+    """How queries of one kind score the catalogue; all functions run on a device.
 
     The scores [q, V] are products(shared, queries) + addend(shared, queries). The products are
     written to memory, where seen items are masked. The addend is computed wherever scores are read,
@@ -21,6 +21,7 @@ class Score(NamedTuple):
 
     products: Callable  # -> [q, V]
     addend: Callable | None = None  # -> [q, V] or what broadcasts to it
+    shifts: Callable | None = None  # -> [q], see `top_k_and_log_total`
 
 
 def with_fallback(temperature: float) -> Score:
@@ -37,7 +38,15 @@ def with_fallback(temperature: float) -> Score:
 
     def addend(shared: tuple, users: jax.Array) -> jax.Array:
         _, fallback = shared
-        unknown = jnp.all(users == 0, axis=-1, keepdims=True)
-        return jnp.where(unknown, fallback[None], 0)
+        return jnp.where(_is_unknown(users)[:, None], fallback[None], 0)
 
-    return Score(products, addend)
+    def shifts(shared: tuple, users: jax.Array) -> jax.Array:
+        _, fallback = shared
+        # A cosine is at most 1, and a temperature at least 0.02 (config.py).
+        return jnp.where(_is_unknown(users), jnp.max(fallback), 0)
+
+    return Score(products, addend, shifts)
+
+
+def _is_unknown(users: jax.Array) -> jax.Array:
+    return jnp.all(users == 0, axis=-1)

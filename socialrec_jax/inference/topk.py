@@ -32,20 +32,21 @@ def top_k(
 
 
 def top_k_and_log_total(
-    scores: jax.Array, k: int, least_blocks: int, one_pass: bool
+    scores: jax.Array, k: int, least_blocks: int, shifts: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`top_k`, and the log-sum-exp [Q] of all scores [Q, V].
 
-    one_pass: the maxima of the blocks and their sums come from one reading of the scores.
+    shifts: numbers [Q] from which the best scores of a query are at most 60 away, so that float32
+    can hold the sum of their exponentials. With them, one reading of the scores gives this sum and
+    the maxima of the blocks. Without them, the largest score has to be found first.
     """
-    if not one_pass or not _has_blocks(scores, k, least_blocks):
+    if shifts is None or not _has_blocks(scores, k, least_blocks):
         return *top_k(scores, k, least_blocks), jax.nn.logsumexp(scores, axis=-1)
-    maxima, sums = _maxima_and_sums(_blocks(scores))
-    best, columns = _top_of_blocks(scores, maxima, k, least_blocks)
-    log_sums = maxima + jnp.log(sums)
-    rest = scores[:, maxima.shape[1] * _BLOCK :]
-    log_total = jax.nn.logsumexp(jnp.concatenate([log_sums, rest], axis=1), axis=-1)
-    return best, columns, log_total
+    maxima = _blocks(scores).max(axis=-1)
+    blocks = jnp.exp(_blocks(scores) - shifts[:, None, None]).sum(axis=-1)
+    rest = jnp.exp(scores[:, maxima.shape[1] * _BLOCK :] - shifts[:, None])
+    totals = blocks.sum(axis=-1) + rest.sum(axis=-1)
+    return *_top_of_blocks(scores, maxima, k, least_blocks), shifts + jnp.log(totals)
 
 
 def _has_blocks(scores: jax.Array, k: int, least_blocks: int) -> bool:
@@ -81,25 +82,3 @@ def _columns_of_best_blocks(
     rest = jnp.arange(num_blocks * _BLOCK, num_columns)[None]
     rest = jnp.broadcast_to(rest, (Q, num_columns % _BLOCK))
     return jnp.concatenate([columns, rest], axis=1)
-
-
-def _maxima_and_sums(blocks: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(m, sum of exp(score - m)) [Q, n] of blocks [Q, n, block], where m is the block's maximum.
-
-    This is the running sum of an online softmax (Milakov and Gimelshein 2018).
-    """
-    start = (jnp.float32(-jnp.inf), jnp.float32(0))
-    maxima, sums = jax.lax.reduce((blocks, jnp.ones_like(blocks)), start, _add_scaled, (2,))
-    return maxima, sums
-
-
-def _add_scaled(one: tuple, other: tuple) -> tuple[jax.Array, jax.Array]:
-    """The sum of two sums of exponentials, each given as (m, sum / exp(m))."""
-    (first, first_sum), (second, second_sum) = one, other
-    greatest, least = jnp.maximum(first, second), jnp.minimum(first, second)
-    # Equal maxima need no factor. Two infinite ones have no difference.
-    factor = jnp.where(greatest == least, 1.0, jnp.exp(least - greatest))
-    first_is_greatest = first >= second
-    first_sum = jnp.where(first_is_greatest, first_sum, first_sum * factor)
-    second_sum = jnp.where(first_is_greatest, second_sum * factor, second_sum)
-    return greatest, first_sum + second_sum

