@@ -40,9 +40,11 @@ class Block(nn.Module):
         self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.norms = nn.ModuleList([RMSNorm(width), RMSNorm(width)])
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.query_norm, self.key_norm = RMSNorm(width // heads), RMSNorm(width // heads)
-        self.query_offset = nn.Parameter(torch.empty(heads, 1, width // heads).normal_(0, 0.1))
-        self.key_offset = nn.Parameter(torch.empty(heads, 1, width // heads).normal_(0, 0.1))
+        shape = heads, 1, width // heads
+        self.query_scale = nn.Parameter(torch.ones(shape))
+        self.key_scale = nn.Parameter(torch.ones(shape))
+        self.query_offset = nn.Parameter(0.1 * torch.randn(shape))
+        self.key_offset = nn.Parameter(0.1 * torch.randn(shape))
         self.out = nn.Linear(width, width, bias=False)
         self.gates = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
         self.widen = nn.Linear(width, 2 * expansion * width, bias=False)
@@ -59,8 +61,8 @@ class Block(nn.Module):
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        query = turn(self.query_norm(query) + self.query_offset, *angles)
-        key = turn(self.key_norm(key) + self.key_offset, *angles)
+        query = turn(normalised(query) * self.query_scale + self.query_offset, *angles)
+        key = turn(normalised(key) * self.key_scale + self.key_offset, *angles)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(B, T, D))
 
@@ -109,6 +111,10 @@ def phases_of(ticks, shortest: int, longest: int, count: int):
     bounds = np.log2([TICKS * shortest, TICKS * longest])
     periods = torch.from_numpy(np.round(2 ** np.linspace(*bounds, count))).to(ticks.device)
     return (ticks[..., None] % periods.long()).float() / periods.float()
+
+
+def normalised(x):
+    return functional.rms_norm(x, x.shape[-1:], eps=1e-6)
 
 
 def turn(x, cos, sin):

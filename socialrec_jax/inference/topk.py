@@ -42,10 +42,13 @@ def top_k_and_log_total(
     """
     if shifts is None or not _has_blocks(scores, k, least_blocks):
         return *top_k(scores, k, least_blocks), jax.nn.logsumexp(scores, axis=-1)
-    maxima = _blocks(scores).max(axis=-1)
-    blocks = jnp.exp(_blocks(scores) - shifts[:, None, None]).sum(axis=-1)
+    blocks = _blocks(scores)
+    maxima = blocks.max(axis=-1)
+    sums = jnp.exp(blocks - shifts[:, None, None]).sum(axis=-1)
+    # Otherwise XLA adds up whole rows at once, in a reading of their own.
+    maxima, sums = jax.lax.optimization_barrier((maxima, sums))
     rest = jnp.exp(scores[:, maxima.shape[1] * _BLOCK :] - shifts[:, None])
-    totals = blocks.sum(axis=-1) + rest.sum(axis=-1)
+    totals = sums.sum(axis=-1) + rest.sum(axis=-1)
     return *_top_of_blocks(scores, maxima, k, least_blocks), shifts + jnp.log(totals)
 
 

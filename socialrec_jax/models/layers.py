@@ -36,10 +36,14 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         # Tests forbid implicit broadcasting between ranks.
         scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
-        inverse = jax.lax.rsqrt(_mean_square(x)).astype(self.dtype)
-        # In the blocks' dtype: float32 factors would double what is read and written.
-        normed = x.astype(self.dtype) * inverse
-        return normed * scale.astype(self.dtype)
+        return _normalised(x, self.dtype) * scale.astype(self.dtype)
+
+
+def _normalised(x: Array, dtype: Dtype) -> jax.Array:
+    """x / rms(x) of each row."""
+    inverse = jax.lax.rsqrt(_mean_square(x)).astype(dtype)
+    # In the blocks' dtype: float32 factors would double what is read and written.
+    return x.astype(dtype) * inverse
 
 
 def _mean_square(x: Array) -> jax.Array:
@@ -98,19 +102,21 @@ _with_joined_gradient.defvjp(
 
 
 class TurnedFeatures(nn.Module):
-    """Queries or keys [B, T, H, K]: normalised, with a learned offset, turned by their angles.
+    """Queries or keys [B, T, H, K]: normalised, with a learned scale and offset, and turned.
 
     The norm keeps logits small however large the weights grow (QK-norm). The offsets of queries and
-    keys give each head a preference for some distances, whatever the events are.
+    keys give each head a preference for some distances, whatever the events are. Scale and offset
+    have one shape, so that one pass adds up the gradients of both.
     """
 
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, angles: Angles) -> Array:
+        scale = self.param("scale", nn.initializers.ones, x.shape[2:])
         offset = self.param("offset", nn.initializers.normal(0.1), x.shape[2:])
-        x = RMSNorm(self.dtype, name="norm")(x)
-        return rotate(x + offset.astype(x.dtype)[None, None], angles)
+        scale, offset = (part.astype(self.dtype)[None, None] for part in (scale, offset))
+        return rotate(_normalised(x, self.dtype) * scale + offset, angles)
 
 
 class Attention(nn.Module):

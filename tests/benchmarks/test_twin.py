@@ -70,9 +70,9 @@ def _copy_block(params: dict, block) -> None:
     _copy(block.qkv.weight, qkv)
     _copy(block.out.weight, attention["out"]["kernel"])
     for name in ("query", "key"):
-        _copy(getattr(block, f"{name}_norm").scale, attention[name]["norm"]["scale"])
-        offset = attention[name]["offset"][:, None]
-        getattr(block, f"{name}_offset").data = torch.from_numpy(np.array(offset))
+        for part in ("scale", "offset"):
+            value = np.array(attention[name][part][:, None])
+            getattr(block, f"{name}_{part}").data = torch.from_numpy(value)
     _copy(block.widen.weight, widen)
     _copy(block.narrow.weight, feed_forward["out"]["kernel"])
 
