@@ -10,8 +10,11 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +58,10 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     BadData: see docs/data.md.
     """
     # all four tables are staged, also those without files: later steps need no cases
-    staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
+    parts = _concurrently(
+        engine, [partial(engine.stage, table, tables.get(table, [])) for table in TABLES]
+    )
+    staged = dict(zip(TABLES, parts, strict=True))
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
 
     events_without_time, events_with_time = engine.fill_times()
@@ -71,17 +77,32 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
 def _numbered(engine: Engine, config: DataConfig) -> RawColumns:
     """All columns of the staged tables; every id of any table gets a number."""
     # so cold users and items exist too
-    user_ids, item_ids = engine.number_ids("md5")
-    event_types = checked_types(engine.event_types())
-    events = engine.events(len(user_ids))
-    friends, dropped_edges = engine.friends(len(user_ids), config.social_direction)
-    items, availability_known = engine.items(item_ids)
-    attributes = engine.attributes()
+    ids, type_names = _concurrently(engine, [partial(engine.number_ids, "md5"), engine.event_types])
+    user_ids, item_ids = ids
+    event_types = checked_types(type_names)
+    events, (friends, dropped_edges), (items, availability_known), attributes = _concurrently(
+        engine,
+        [
+            partial(engine.events, len(user_ids)),
+            partial(engine.friends, len(user_ids), config.social_direction),
+            partial(engine.items, item_ids),
+            engine.attributes,
+        ],
+    )
     return RawColumns(
         *(user_ids, event_types, events, friends, items, attributes, availability_known),
         counts=dropped_edges,
         columns={},
     )
+
+
+def _concurrently(engine: Engine, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The results of calls of the engine; the first of them that failed raises."""
+    # a long statement in this thread can be interrupted from the keyboard
+    if engine.streams == 1:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(engine.streams) as pool:
+        return list(pool.map(lambda call: call(), calls))
 
 
 def check_mapping(columns: RawColumns, config: DataConfig) -> None:

@@ -1,7 +1,7 @@
 """What an engine must give so that a folder of raw tables can become a World.
 
 An engine holds the four tables of one folder. Calls come in this order: `stage` each table, count
-and write the bad rows, `fill_times`, `number_ids`, `event_types`, then the columns.
+and write the bad rows, `fill_times`, `number_ids` and `event_types`, then the columns.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Reject:
 
 class Engine(Protocol):
     """Reads one set of raw tables: checks each row, numbers ids, sorts."""
+
+    streams: int  # from how many threads methods of different tables are best called at once
 
     def columns_of(self, source: Source) -> Mapping[str, str]:
         """Column name -> the engine's type. BadData: the file cannot be read."""
