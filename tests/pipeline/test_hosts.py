@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 def train(folder: Path, processes: int, devices: int) -> Path:
     run = folder / f"{processes}x{devices}"
-    command = ("train.py", "--data", folder / "shop", "--run", run, *SMALL)
+    command = ("-m", "tests.pipeline.short_run", "--data", folder / "shop", "--run", run, *SMALL)
     workers.launch(*command, processes=processes, devices=devices)
     return run
 
