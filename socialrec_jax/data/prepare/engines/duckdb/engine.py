@@ -7,8 +7,10 @@ import dataclasses
 import itertools
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -51,10 +53,12 @@ def open_duckdb(
     database, spill = folder / "scratch.duckdb", folder / "spill"
     size = sum(file.stat().st_size for file in files)
     con = _connect(database, spill, size)
-    streams = SMALL_STREAMS if size < ONE_THREAD_BYTES else 1
+    pool = ThreadPoolExecutor(SMALL_STREAMS) if size < ONE_THREAD_BYTES else None
     try:
-        yield DuckDBEngine(con, rules or Rules(), folder / "copies", streams)
+        yield DuckDBEngine(con, rules or Rules(), folder / "copies", pool)
     finally:
+        if pool:
+            pool.shutdown()
         con.close()
         for file in (database, database.with_suffix(".duckdb.wal")):
             file.unlink(missing_ok=True)
@@ -79,9 +83,13 @@ class DuckDBEngine(Engine):
     """See `Engine`, which documents each method."""
 
     def __init__(
-        self, database: duckdb.DuckDBPyConnection, rules: Rules, copies: Path, streams: int = 1
+        self,
+        database: duckdb.DuckDBPyConnection,
+        rules: Rules,
+        copies: Path,
+        pool: ThreadPoolExecutor | None = None,
     ):
-        self.database, self.rules, self.copies, self.streams = database, rules, copies, streams
+        self.database, self.rules, self.copies, self.pool = database, rules, copies, pool
         self.staged: dict[str, StagedTable] = {}
         self._of_thread = threading.local()
         self._copy_numbers = itertools.count()
@@ -93,6 +101,12 @@ class DuckDBEngine(Engine):
             self._of_thread.con = self.database.cursor()
             self._of_thread.con.execute(_SESSION)
         return self._of_thread.con
+
+    def concurrently(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        # a long statement in the main thread can be interrupted from the keyboard
+        if self.pool is None:
+            return [call() for call in calls]
+        return list(self.pool.map(lambda call: call(), calls))
 
     def columns_of(self, source: Source) -> dict[str, str]:
         return files.columns_of(self.con, self._copied(source))
@@ -168,15 +182,17 @@ class DuckDBEngine(Engine):
     def fill_times(self) -> tuple[int, int]:
         return tables.fill_times(self.con)
 
-    def number_ids(self, order: IdOrder) -> tuple[Strings, Strings]:
-        if order == "md5":
-            tables.number_by_md5(self.con)
-        else:
-            tables.number_by_first_row(self.con)
-        users, items = (self._numbered_ids(table) for table in ("user_ids", "item_ids"))
-        return users, items
+    def number_users(self, order: IdOrder) -> Strings:
+        return self._numbered("user_ids", "user", order)
 
-    def _numbered_ids(self, table: str) -> Strings:
+    def number_items(self, order: IdOrder) -> Strings:
+        return self._numbered("item_ids", "item", order)
+
+    def _numbered(self, table: str, column: str, order: IdOrder) -> Strings:
+        if order == "md5":
+            tables.number_by_md5(self.con, table)
+        else:
+            tables.number_by_first_row(self.con, table, column)
         return fetch_strings(self.con, table, "id", count_rows(self.con, table))
 
     def event_types(self) -> list[str]:
