@@ -68,6 +68,12 @@ def test_two_processes_report_what_one_reports(folder, together):
             )
 
 
+def test_more_devices_compile_hardly_more_programs(together):
+    """A program of one process is for all its devices: so it is few also in test_walk.py."""
+    stages = json.loads((together / "report.json").read_text())["timeline"]["stages"]
+    assert sum(stage["programs"] for stage in stages) <= 32
+
+
 def test_two_processes_serve_what_one_serves(folder, together):
     users = World.open(together / "world").user_ids.tolist()
     for number in range(2):
