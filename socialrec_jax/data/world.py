@@ -217,7 +217,12 @@ class World:
         )
 
     def save(self) -> None:
-        """Write every column to `path`; the manifest comes last, so a World with one is whole."""
+        """Write the World to `path`; the manifest comes last, so a World with one is whole."""
+        self.save_columns()
+        self.save_manifest()
+
+    def save_columns(self) -> None:
+        """Write every column to `path`."""
         self.user_ids.save(self.path / "user_ids")
         save_column(self.path / "event_splits", self.event_splits)
         for name in ("events", "friends", "items"):
@@ -226,6 +231,9 @@ class World:
         (self.path / "users").mkdir(exist_ok=True)
         for number, column in enumerate(self.attributes.values()):
             column.save(self.path / "users" / str(number))
+
+    def save_manifest(self) -> None:
+        """Write the manifest: all columns must have been written."""
         (self.path / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from socialrec_jax.errors import DiskError
@@ -51,10 +52,11 @@ class Checkpoints:
         """
         if not processes.broadcast_from_main(lambda: self._prepare_to_write(step, state)):
             return
+        arrays = jax.tree.map(_one_copy, parallel.across_processes(state))
         # Closing the checkpointer waits for the write, so that errors are raised here.
         try:
             with ocp.StandardCheckpointer() as writer:
-                writer.save(self._state(step), parallel.across_processes(state))
+                writer.save(self._state(step), arrays)
         except OSError as error:
             raise _disk_error(self._path(step), error) from error
         processes.broadcast_from_main(lambda: self._commit(step, progress, keep))
@@ -211,6 +213,14 @@ class Checkpoints:
 
     def _state(self, step: int) -> Path:
         return self._path(step) / "state"
+
+
+def _one_copy(leaf: jax.Array) -> jax.Array | np.ndarray:
+    """What Orbax writes of an array: one that several devices hold alike comes from the host."""
+    # Otherwise each device writes a slice, and cutting it out is a program for every shape and
+    # device: they were 96 of the 124 programs of a small run on four devices.
+    is_replicated = leaf.is_fully_replicated and len(leaf.sharding.device_set) > 1
+    return np.asarray(leaf) if is_replicated else leaf
 
 
 def _placed(leaf, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:

@@ -16,6 +16,7 @@ from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.models.recommender import RecommenderModel
+from tests.parameters import perturbed
 from tests.worlds import random_world
 
 
@@ -29,8 +30,7 @@ def untrained_engine(folder, **settings):
     batch = TrainingBatches(
         world.events, world.history_ends(BEFORE_VALIDATION), world.first_time, 16, 4, 0
     ).at(0)
-    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
-    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch)["params"])
     return world, Engine.create(world, config, model, params), params
 
 

@@ -24,6 +24,7 @@ from socialrec_jax.evaluation import protocol
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
 from socialrec_jax.pipeline.retriever import training_batches
+from tests.parameters import perturbed
 from tests.worlds import events_of, leave_one_out, random_edges, random_world, with_friends
 
 FIRST, USERS = 1_000_000, 60
@@ -46,8 +47,7 @@ def random_params(world: World, config: Config) -> dict:
     """Parameters away from their start, an open gate among them."""
     model = model_for(config, world)
     batch = training_batches(world, config, world.history_ends(BEFORE_VALIDATION)).at(0)
-    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
-    return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    return perturbed(jax.jit(model.init)(jax.random.key(0), batch)["params"])
 
 
 def engine_of(world: World, params: dict, config: Config) -> Engine:

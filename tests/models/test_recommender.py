@@ -11,6 +11,7 @@ import pytest
 from socialrec_jax.config import PRESETS, ModelConfig
 from socialrec_jax.data.batching.layout import gather_rows, pack_windows
 from socialrec_jax.models.recommender import RecommenderModel
+from tests.parameters import perturbed
 from tests.worlds import events_of
 
 CONFIG = ModelConfig(width=16, num_layers=2, num_heads=2, history_length=8, dropout=0.0)
@@ -28,9 +29,7 @@ def model_and_params():
     model = RecommenderModel(CONFIG, num_items=20, num_event_types=2)
     params = jax.jit(model.init)(jax.random.key(0), batch_of(SEQUENCES)[0])["params"]
     # Biases start at zero: move every parameter, so that a leak through any of them shows.
-    return model, jax.tree.map(
-        lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params
-    )
+    return model, perturbed(params)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -74,8 +73,7 @@ def test_the_target_and_its_time_are_not_seen(model_and_params):
 def test_request_time_is_read_where_it_is_set():
     model = RecommenderModel(dataclasses.replace(CONFIG, request_time=True), 20, 2)
     batch, _ = batch_of(SEQUENCES)
-    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
-    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch)["params"])
     later = batch.replace(request_times=batch.request_times + 10_000_000)
     assert np.abs(states(model, params, batch) - states(model, params, later)).max() > 1e-4
 

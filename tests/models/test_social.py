@@ -12,6 +12,7 @@ import pytest
 
 from socialrec_jax.batch import FriendTrees
 from socialrec_jax.models.social import AGGREGATORS, SocialGCN, SocialState, graph_of, log_buckets
+from tests.parameters import perturbed
 
 D = 6
 
@@ -37,9 +38,7 @@ def gcn(name: str, graph, seed: int = 0):
     """(module, params away from their start)."""
     module = SocialGCN(D, AGGREGATORS[name])
     params = jax.jit(module.init)(jax.random.key(seed), graph)
-    return module, jax.tree.map(
-        lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params
-    )
+    return module, perturbed(params)
 
 
 def dense(name: str, graph, params) -> np.ndarray:

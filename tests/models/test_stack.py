@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +16,13 @@ from socialrec_jax.models.dropout import DropoutRng, rng_of_layer
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.models.layers import Blocks, GatedBlock
 from socialrec_jax.models.rotations import rotations
+from tests.parameters import perturbed
 
 B, T, D, H, LAYERS = 2, 9, 16, 2, 3
 _rng = np.random.default_rng(0)
 SEGMENTS = np.sort(_rng.integers(0, 3, (B, T)), axis=1).astype(np.int32)
 TIMES = np.sort(_rng.integers(0, 10**6, (B, T)), axis=1).astype(np.int32)
+TOKENS = _rng.integers(0, 50, (B, T)).astype(np.int32)
 DROPOUT_RNG = DropoutRng(jnp.uint32(5), jnp.arange(B))
 
 
@@ -27,48 +31,55 @@ def packing() -> tuple:
     return SEGMENTS, rotations(TIMES, TIMES + 9, SEGMENTS, D // H, T)
 
 
-def stream() -> jax.Array:
-    return jnp.asarray(np.random.default_rng(2).normal(size=(B * T, D)), jnp.float32)
+def stream() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(B * T, D)).astype(np.float32)
 
 
-def perturbed(params):
-    rng = np.random.default_rng(3)  # no bias zero, no scale one
-    return jax.tree.map(lambda p: p + rng.normal(0, 0.1, p.shape).astype(np.float32), params)
+@functools.cache
+def params_of_blocks():
+    blocks = Blocks(LAYERS, H, 0.0)
+    init = jax.jit(lambda key: blocks.init(key, stream(), *packing(), None))
+    return perturbed(init(jax.random.key(0))["params"], 0.1)
 
 
 def gated_blocks(dtype=jnp.float32, remat=False, rate=0.3):
     """(parameters, a loss of them and of the stream) of a stack of gated blocks."""
     blocks = Blocks(LAYERS, H, rate, dtype, remat)
-    init = jax.jit(lambda key: blocks.init(key, stream(), *packing(), None))
-    params = perturbed(init(jax.random.key(0))["params"])
 
     def loss(params, x):
         states = blocks.apply({"params": params}, x.astype(dtype), *packing(), DROPOUT_RNG)
         return jnp.mean(jnp.square(jnp.asarray(states, jnp.float32)))
 
-    return params, loss
+    return params_of_blocks(), loss
+
+
+@functools.cache
+def params_of_gpt2():
+    model = GPT2(GPT2Sizes(50, T, D, LAYERS, H), jnp.float32)
+    return perturbed(jax.jit(model.init)(jax.random.key(0), TOKENS, SEGMENTS)["params"], 0.1)
 
 
 def gpt2(dtype=jnp.float32):
     """(parameters, a loss of them and of the parameters' scale) of a GPT-2."""
-    tokens = np.random.default_rng(4).integers(0, 50, (B, T)).astype(np.int32)
     model = GPT2(GPT2Sizes(50, T, D, LAYERS, H), dtype)
-    params = perturbed(jax.jit(model.init)(jax.random.key(0), tokens, SEGMENTS)["params"])
     directions = np.random.default_rng(5).normal(size=(B, T, D)).astype(np.float32)
 
     def loss(params, x):
-        hidden = jnp.asarray(model.apply({"params": params}, tokens, SEGMENTS))
+        hidden = jnp.asarray(model.apply({"params": params}, TOKENS, SEGMENTS))
         return jnp.mean(jnp.square(jnp.sum(hidden * directions, -1))) + 0 * jnp.sum(x)
 
-    return params, loss
+    return params_of_gpt2(), loss
 
 
-def values_and_gradients(loss, params, max_unrolled, monkeypatch):
-    monkeypatch.setattr(stack, "MAX_UNROLLED", max_unrolled)
-    # A function of its own: what is traced depends on more than the arguments.
-    return jax.jit(lambda *inputs: jax.value_and_grad(loss, argnums=(0, 1))(*inputs))(
-        params, stream()
-    )
+@functools.cache
+def values_and_gradients(model, dtype=jnp.float32, max_unrolled=LAYERS, **options):
+    """Of the loss of a model; several tests compare the same ones."""
+    params, loss = model(dtype, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack, "MAX_UNROLLED", max_unrolled)
+        # A function of its own: what is traced depends on more than the arguments.
+        compute = jax.jit(lambda *inputs: jax.value_and_grad(loss, argnums=(0, 1))(*inputs))
+        return compute(params, stream())
 
 
 def expect_close(one, other, rtol, atol):
@@ -78,29 +89,24 @@ def expect_close(one, other, rtol, atol):
 
 
 @pytest.mark.parametrize("model", [gated_blocks, gpt2])
-def test_a_loop_equals_layers_one_after_the_other(model, monkeypatch):
-    params, loss = model()
-    unrolled = values_and_gradients(loss, params, LAYERS, monkeypatch)
-    looped = values_and_gradients(loss, params, LAYERS - 1, monkeypatch)
+def test_a_loop_equals_layers_one_after_the_other(model):
+    unrolled = values_and_gradients(model)
+    looped = values_and_gradients(model, max_unrolled=1)
     expect_close(looped, unrolled, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_unrolled", [LAYERS, 1])
-def test_computing_layers_once_more_changes_nothing(max_unrolled, monkeypatch):
-    params, loss = gated_blocks()
-    _, with_remat = gated_blocks(remat=True)
-    kept = values_and_gradients(loss, params, max_unrolled, monkeypatch)
-    again = values_and_gradients(with_remat, params, max_unrolled, monkeypatch)
+def test_computing_layers_once_more_changes_nothing(max_unrolled):
+    kept = values_and_gradients(gated_blocks, max_unrolled=max_unrolled)
+    again = values_and_gradients(gated_blocks, max_unrolled=max_unrolled, remat=True)
     expect_close(again, kept, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_unrolled", [LAYERS, 1])
 @pytest.mark.parametrize("model", [gated_blocks, gpt2])
-def test_bfloat16_has_the_same_loss(model, max_unrolled, monkeypatch):
-    params, loss = model()
-    _, half = model(jnp.bfloat16)
-    value, _ = values_and_gradients(loss, params, max_unrolled, monkeypatch)
-    rounded, (gradients, _) = values_and_gradients(half, params, max_unrolled, monkeypatch)
+def test_bfloat16_has_the_same_loss(model, max_unrolled):
+    value, _ = values_and_gradients(model, max_unrolled=max_unrolled)
+    rounded, (gradients, _) = values_and_gradients(model, jnp.bfloat16, max_unrolled)
     np.testing.assert_allclose(rounded, value, rtol=1e-2)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype("float32")}
 
@@ -134,7 +140,7 @@ def test_a_loop_keeps_no_logits_for_the_backward_pass(monkeypatch):
     """Only what products with parameters give: it has no axis of keys."""
     monkeypatch.setattr(stack, "MAX_UNROLLED", 1)
     params, loss = gated_blocks()
-    _, backward = jax.vjp(loss, params, stream())
+    backward = jax.eval_shape(lambda *inputs: jax.vjp(loss, *inputs)[1], params, stream())
     kept = [leaf for leaf in jax.tree.leaves(backward) if leaf.ndim and leaf.shape[0] == LAYERS]
     activations = [leaf for leaf in kept if leaf.size >= LAYERS * B * T * D]
     assert activations
@@ -142,15 +148,17 @@ def test_a_loop_keeps_no_logits_for_the_backward_pass(monkeypatch):
 
 
 def test_layers_drop_independently():
-    masks = []
-    for layer in range(2):
-        block = GatedBlock(H, 0.5)
-        inputs = stream(), *packing()
-        params = block.init(jax.random.key(0), *inputs, None)
-        dropped = block.apply(params, *inputs, rng_of_layer(DROPOUT_RNG, layer))
+    block, inputs = GatedBlock(H, 0.5), (stream(), *packing())
+
+    @jax.jit
+    def larger_with_dropout(key):
+        params = block.init(key, *inputs, None)
         whole = block.apply(params, *inputs, None)
-        masks.append(np.asarray(dropped) > np.asarray(whole))
-    agreement = (masks[0] == masks[1]).mean()
+        rngs = [rng_of_layer(DROPOUT_RNG, layer) for layer in range(2)]
+        return [block.apply(params, *inputs, rng) > whole for rng in rngs]
+
+    masks = larger_with_dropout(jax.random.key(0))
+    agreement = np.mean(masks[0] == masks[1])
     assert 0.3 < agreement < 0.9
 
 

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from socialrec_jax.pipeline import ranker as ranker_stage
-from socialrec_jax.training import ranker as ranker_training
+from tests.pipeline.short_run import shorten_training
 
 
 @pytest.fixture(scope="module")
 def short_ranker_training() -> Iterator[None]:
-    """The ranker makes a few steps, for tests of runs in this process that need no good one."""
+    """Runs in this process train a text model and a ranker that need not be good: see there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranker_training, "steps_for", lambda num_queries: 16)
-        patch.setattr(ranker_stage, "_EVALUATIONS", 1)
+        shorten_training(patch)
         yield

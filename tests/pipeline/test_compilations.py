@@ -41,7 +41,8 @@ def world(tmp_path_factory):
 def engine_of(world, seed: int) -> Engine:
     model = model_for(CONFIG, world)
     batch = training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION)).at(0)
-    params = jax.tree.map(np.asarray, model.init(jax.random.key(seed), batch)["params"])
+    variables = jax.jit(model.init)(jax.random.key(seed), batch)
+    params = jax.tree.map(np.asarray, variables["params"])
     return Engine.create(world, CONFIG, model, params)
 
 

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 def train(folder: Path, processes: int, devices: int) -> Path:
     run = folder / f"{processes}x{devices}"
-    command = ("train.py", "--data", folder / "shop", "--run", run, *SMALL)
+    command = ("-m", "tests.pipeline.short_run", "--data", folder / "shop", "--run", run, *SMALL)
     workers.launch(*command, processes=processes, devices=devices)
     return run
 
@@ -66,6 +66,12 @@ def test_two_processes_report_what_one_reports(folder, together):
             assert report_of_two[part][model] == pytest.approx(metrics, abs=1e-3), (
                 f"{model} on {part}"
             )
+
+
+def test_more_devices_compile_hardly_more_programs(together):
+    """A program of one process is for all its devices: so it is few also in test_walk.py."""
+    stages = json.loads((together / "report.json").read_text())["timeline"]["stages"]
+    assert sum(stage["programs"] for stage in stages) <= 32
 
 
 def test_two_processes_serve_what_one_serves(folder, together):

@@ -59,7 +59,8 @@ def walked(tmp_path_factory):
     leave_without_friends(folder / "shop")
     # A process of its own: what other tests have compiled must not be counted.
     process = workers.Process(
-        *("train.py", "--data", folder / "shop", "--run", folder / "run", "--preset", "tiny"),
+        *("-m", "tests.pipeline.short_run", "--data", folder / "shop", "--run", folder / "run"),
+        *("--preset", "tiny"),
         *("--model.width", 32, "--model.num-layers", 1),
         *("--text.width", 16, "--text.num-layers", 1, "--text.epochs", 2),
         *("--train.epochs", 6, "--train.evaluations", 3),

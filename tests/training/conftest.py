@@ -13,7 +13,7 @@ from tests.shared import made_once
 
 LENGTH = (
     "--steps",
-    "52",
+    "28",
     "--evaluations",
     "2",
 )  # the first is in the middle, and each saves a checkpoint

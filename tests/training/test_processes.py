@@ -63,6 +63,7 @@ def test_tables_of_two_processes_go_on_in_one(run_on, together_by_rows, tmp_path
     )
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(1, 1), (1, 2), (1, 4), (2, 2)])
+# That two, four and eight devices equal one is tested in test_devices.py.
+@pytest.mark.parametrize(("processes", "devices"), [(1, 1), (2, 2)])
 def test_a_checkpoint_of_eight_devices_goes_on_elsewhere(run_on, processes, devices, tmp_path):
     same(train(halfway(run_on(8), tmp_path / "run"), processes, devices), run_on(1))

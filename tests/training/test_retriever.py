@@ -17,10 +17,8 @@ from socialrec_jax.runtime import parallel
 from socialrec_jax.training.retriever import RetrieverTrainer
 from tests.worlds import copying_world, cyclic_world
 
-pytestmark = pytest.mark.optimized
 
-
-def trained(world, negatives: int, steps: int = 400, **settings):
+def trained(world, negatives: int, steps: int = 300, **settings):
     """(state, config, model, compilations) after some steps of 4 a call."""
     config = Config(
         model=ModelConfig(width=32, history_length=8, dropout=0.1, **settings),

@@ -34,7 +34,7 @@ from socialrec_jax.data.prepare.build import (
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.prepare.rules import Rules, folded_type
-from socialrec_jax.data.world import Events, World
+from socialrec_jax.data.world import Events, Friends, World
 from socialrec_jax.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -103,9 +103,12 @@ def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Pa
             return World.open(out)
 
         with replaced_at_end(out) as folder:
-            merged = _build(known, tables, config, deleted, folder)
-            manifest = {**settings, **merged.manifest, "sources": described.result()}
-            merged.with_manifest(manifests.hashed(manifest)).save()
+            merged, added = _build(known, tables, config, deleted, folder)
+            contents = pool.submit(_contents, merged, added)
+            # what the manifest says is counted while the columns are written
+            merged.save_columns()
+            manifest = {**settings, **contents.result(), "sources": described.result()}
+            merged.with_manifest(manifests.hashed(manifest)).save_manifest()
     return World.open(out)
 
 
@@ -121,19 +124,23 @@ def _rows_of(known: World, column: Strings, ids: Sequence[str]) -> np.ndarray:
 
 def _build(
     known: World, tables: Tables, config: DataConfig, deleted: Deletions, folder: Path
-) -> World:
+) -> tuple[World, RawColumns]:
+    """The columns of the next generation, and those that were added to them."""
     # deletions first: who is deleted and occurs in the new tables is a newcomer
     remaining = _delete(known, deleted)
     rules = times.for_world(Rules.of(config), known)
     with open_engine(folder, files_of(tables), rules) as engine:
         added = read_columns(engine, tables, config, folder)
 
-    merged = _merge(remaining, added, config, folder)
+    return _merge(remaining, added, config, folder), added
+
+
+def _contents(merged: World, added: RawColumns) -> dict:
+    """What the manifest says of the columns."""
     # counts of rows that were rejected or dropped are those of the new tables alone
     contents = manifests.contents(merged)
     contents["counts"] |= added.counts
-    contents["columns"] = added.columns
-    return merged.with_manifest({**merged.manifest, **contents})
+    return {**merged.manifest, **contents, "columns": added.columns}
 
 
 def _delete(known: World, deleted: Deletions) -> World:
@@ -162,7 +169,7 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
     items = merge.numbers_of(known.items.ids, added.items.ids)
     user_ids = merge.extend_ids(known.user_ids, added.user_ids, users)
 
-    # Items and attributes are copied while events and friends are: numpy needs no lock for that.
+    # All others are copied while the events are: numpy needs no lock for that.
     with ThreadPoolExecutor(1) as pool:
         texts = pool.submit(
             merge.merge_items, known.items, added.items, items, added.availability_known
@@ -170,21 +177,27 @@ def _merge(known: World, added: RawColumns, config: DataConfig, folder: Path) ->
         attributes = pool.submit(
             merge.merge_attributes, known.attributes, added.attributes, users, known.num_users
         )
+        friends = pool.submit(_merge_friends, known, added, users, len(user_ids))
         event_types, types = _merge_types(known.event_types, added.event_types)
         new_events = added.events if config.order == "time" else _later(added.events, known.events)
         added_events = merge.renumber_events(new_events, users, items, types, len(user_ids))
         events = merge.merge_events(known.events, added_events)
-        friends = merge.renumber_friends(added.friends, users, len(user_ids))
         return World(
             path=folder,
             manifest={"event_types": event_types},
             user_ids=user_ids,
             events=events,
             event_splits=split_events(events, known.manifest["split"], config),
-            friends=merge.merge_friends(known.friends, friends),
+            friends=friends.result(),
             items=texts.result(),
             attributes=attributes.result(),
         )
+
+
+def _merge_friends(known: World, added: RawColumns, users: np.ndarray, num_users: int) -> Friends:
+    return merge.merge_friends(
+        known.friends, merge.renumber_friends(added.friends, users, num_users)
+    )
 
 
 def _later(events: Events, known: Events) -> Events:

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,10 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     BadData: see docs/data.md.
     """
     # all four tables are staged, also those without files: later steps need no cases
-    staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
+    parts = engine.concurrently(
+        [partial(engine.stage, table, tables.get(table, [])) for table in TABLES]
+    )
+    staged = dict(zip(TABLES, parts, strict=True))
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
 
     events_without_time, events_with_time = engine.fill_times()
@@ -70,18 +74,27 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
 
 def _numbered(engine: Engine, config: DataConfig) -> RawColumns:
     """All columns of the staged tables; every id of any table gets a number."""
-    # so cold users and items exist too
-    user_ids, item_ids = engine.number_ids("md5")
-    event_types = checked_types(engine.event_types())
-    events = engine.events(len(user_ids))
-    friends, dropped_edges = engine.friends(len(user_ids), config.social_direction)
-    items, availability_known = engine.items(item_ids)
-    attributes = engine.attributes()
+    user_ids, item_ids, event_types = _number(engine)
+    calls = [
+        partial(engine.events, len(user_ids)),
+        partial(engine.friends, len(user_ids), config.social_direction),
+        partial(engine.items, item_ids),
+        engine.attributes,
+    ]
+    events, (friends, dropped), (items, availability_known), attributes = engine.concurrently(calls)
     return RawColumns(
         *(user_ids, event_types, events, friends, items, attributes, availability_known),
-        counts=dropped_edges,
+        counts=dropped,
         columns={},
     )
+
+
+def _number(engine: Engine) -> tuple[Strings, Strings, list[str]]:
+    """The ids of users and items, and the event types, in the order of their numbers."""
+    # so cold users and items exist too
+    numbering = [partial(engine.number_users, "md5"), partial(engine.number_items, "md5")]
+    user_ids, item_ids, type_names = engine.concurrently([*numbering, engine.event_types])
+    return user_ids, item_ids, checked_types(type_names)
 
 
 def check_mapping(columns: RawColumns, config: DataConfig) -> None:

@@ -54,7 +54,7 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
 
 
 def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
-    user_ids, item_ids = engine.number_ids("first row")
+    user_ids, item_ids = engine.number_users("first row"), engine.number_items("first row")
     type_names = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
 

@@ -222,7 +222,14 @@ def _padded_slices(offsets: np.ndarray, count: int) -> tuple[np.ndarray, np.ndar
 
 def _insert(column: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The column with values[i] before row rows[i]; the rows rise or stay equal."""
-    return np.insert(np.asarray(column), rows, values)
+    # np.insert would sort the rows for each column
+    places = rows + np.arange(len(rows))
+    is_known = np.ones(len(column) + len(rows), bool)
+    is_known[places] = False
+    merged = np.empty(len(is_known), column.dtype)
+    merged[is_known] = column
+    merged[places] = values
+    return merged
 
 
 def _newest(

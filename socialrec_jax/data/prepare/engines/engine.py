@@ -1,15 +1,15 @@
 """What an engine must give so that a folder of raw tables can become a World.
 
 An engine holds the four tables of one folder. Calls come in this order: `stage` each table, count
-and write the bad rows, `fill_times`, `number_ids`, `event_types`, then the columns.
+and write the bad rows, `fill_times`, number users, items and event types, then the columns.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -65,6 +65,13 @@ class Reject:
 class Engine(Protocol):
     """Reads one set of raw tables: checks each row, numbers ids, sorts."""
 
+    def concurrently(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """The results of calls of this engine that do not depend on each other.
+
+        In several threads where that is faster. The first of the calls that failed raises.
+        """
+        ...
+
     def columns_of(self, source: Source) -> Mapping[str, str]:
         """Column name -> the engine's type. BadData: the file cannot be read."""
         ...
@@ -105,12 +112,15 @@ class Engine(Protocol):
         """
         ...
 
-    def number_ids(self, order: IdOrder) -> tuple[Strings, Strings]:
-        """Number all users (of events, social, users) and items (of events, items).
+    def number_users(self, order: IdOrder) -> Strings:
+        """Number all users of events, social and users; their ids in the order of the numbers.
 
-        order: by the md5 of the id, or by the first row in the events. Returns the ids of users
-        and of items, each in the order of their numbers.
+        order: by the md5 of the id, or by the first row in the events, which then count alone.
         """
+        ...
+
+    def number_items(self, order: IdOrder) -> Strings:
+        """The same for the items of events and items."""
         ...
 
     def event_types(self) -> list[str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -33,6 +37,12 @@ MEMORY_LIMIT = "2GB"
 # is most of the time that a small append takes. They too spill above the limit.
 IN_MEMORY_BYTES = 4 << 20
 ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
+# Then planning takes most of the time of a statement, and several are planned at once.
+SMALL_STREAMS = 2
+# ties in time keep the order of the file
+_SESSION = """
+    SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false
+"""
 
 
 @contextlib.contextmanager
@@ -41,10 +51,14 @@ def open_duckdb(
 ) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
     database, spill = folder / "scratch.duckdb", folder / "spill"
-    con = _connect(database, spill, sum(file.stat().st_size for file in files))
+    size = sum(file.stat().st_size for file in files)
+    con = _connect(database, spill, size)
+    pool = ThreadPoolExecutor(SMALL_STREAMS) if size < ONE_THREAD_BYTES else None
     try:
-        yield DuckDBEngine(con, rules or Rules(), folder / "copies")
+        yield DuckDBEngine(con, rules or Rules(), folder / "copies", pool)
     finally:
+        if pool:
+            pool.shutdown()
         con.close()
         for file in (database, database.with_suffix(".duckdb.wal")):
             file.unlink(missing_ok=True)
@@ -60,23 +74,39 @@ def _connect(database: Path, spill: Path, size: int) -> duckdb.DuckDBPyConnectio
     if size < ONE_THREAD_BYTES:
         settings["threads"] = "1"
     con = duckdb.connect(place, config=settings)
-    # ties in time keep the order of the file; the database is thrown away, so nothing is written
-    # at the end
-    con.execute(
-        """
-        SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false;
-        PRAGMA disable_checkpoint_on_shutdown
-        """
-    )
+    # the database is thrown away, so nothing is written at the end
+    con.execute("PRAGMA disable_checkpoint_on_shutdown")
     return con
 
 
 class DuckDBEngine(Engine):
     """See `Engine`, which documents each method."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, rules: Rules, copies: Path):
-        self.con, self.rules, self.copies = con, rules, copies
+    def __init__(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        rules: Rules,
+        copies: Path,
+        pool: ThreadPoolExecutor | None = None,
+    ):
+        self.database, self.rules, self.copies, self.pool = database, rules, copies, pool
         self.staged: dict[str, StagedTable] = {}
+        self._of_thread = threading.local()
+        self._copy_numbers = itertools.count()
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The connection of this thread, for one connection runs one statement at a time."""
+        if not hasattr(self._of_thread, "con"):
+            self._of_thread.con = self.database.cursor()
+            self._of_thread.con.execute(_SESSION)
+        return self._of_thread.con
+
+    def concurrently(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        # a long statement in the main thread can be interrupted from the keyboard
+        if self.pool is None:
+            return [call() for call in calls]
+        return list(self.pool.map(lambda call: call(), calls))
 
     def columns_of(self, source: Source) -> dict[str, str]:
         return files.columns_of(self.con, self._copied(source))
@@ -84,8 +114,7 @@ class DuckDBEngine(Engine):
     def _copied(self, source: Source) -> Source:
         if not source.path.exists():
             return source
-        number = len(list(self.copies.glob("*"))) if self.copies.exists() else 0
-        return for_engine(source, self.copies, number)
+        return for_engine(source, self.copies, next(self._copy_numbers))
 
     def read_column(self, source: Source, column: str) -> list[str]:
         source = self._copied(source)
@@ -153,15 +182,17 @@ class DuckDBEngine(Engine):
     def fill_times(self) -> tuple[int, int]:
         return tables.fill_times(self.con)
 
-    def number_ids(self, order: IdOrder) -> tuple[Strings, Strings]:
-        if order == "md5":
-            tables.number_by_md5(self.con)
-        else:
-            tables.number_by_first_row(self.con)
-        users, items = (self._numbered_ids(table) for table in ("user_ids", "item_ids"))
-        return users, items
+    def number_users(self, order: IdOrder) -> Strings:
+        return self._numbered("user_ids", "user", order)
 
-    def _numbered_ids(self, table: str) -> Strings:
+    def number_items(self, order: IdOrder) -> Strings:
+        return self._numbered("item_ids", "item", order)
+
+    def _numbered(self, table: str, column: str, order: IdOrder) -> Strings:
+        if order == "md5":
+            tables.number_by_md5(self.con, table)
+        else:
+            tables.number_by_first_row(self.con, table, column)
         return fetch_strings(self.con, table, "id", count_rows(self.con, table))
 
     def event_types(self) -> list[str]:

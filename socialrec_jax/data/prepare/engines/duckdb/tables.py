@@ -25,6 +25,14 @@ from socialrec_jax.data.prepare.engines.duckdb.values import MISSING_SQL
 from socialrec_jax.data.prepare.schema import DEFAULT_TYPE
 from socialrec_jax.data.world import NO_TIME, Events, Friends, Items
 
+# friends and users without events have a number too: they are cold, not unknown
+_IDS = {
+    "user_ids": (
+        *("SELECT user FROM events", "SELECT src FROM social", "SELECT dst FROM social"),
+        "SELECT user FROM users",
+    ),
+    "item_ids": ("SELECT item FROM events", "SELECT item FROM items"),
+}
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
 
@@ -61,25 +69,29 @@ def _fill_times_of_users(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def number_by_md5(con: duckdb.DuckDBPyConnection) -> None:
-    """Tables `user_ids` and `item_ids` (id, number), in the order of the numbers."""
-    # friends and users without events have a number too: they are cold, not unknown
-    users = ["SELECT user FROM events", "SELECT src FROM social", "SELECT dst FROM social"]
-    _number(con, "user_ids", *users, "SELECT user FROM users")
-    _number(con, "item_ids", "SELECT item FROM events", "SELECT item FROM items")
+def number_by_md5(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Table `user_ids` or `item_ids` (id, number), in the order of the numbers."""
+    # The id breaks the tie of two equal hashes, so the order is total.
+    queries = " UNION ".join(_IDS[table])
+    con.execute(
+        f"""
+        CREATE TABLE {table} AS
+        SELECT id, row_number() OVER (ORDER BY md5(id), id) - 1 AS number
+        FROM ({queries}) AS distinct_ids(id) ORDER BY number
+        """
+    )
 
 
-def number_by_first_row(con: duckdb.DuckDBPyConnection) -> None:
-    """The same tables by first appearance in the events, which alone count."""
+def number_by_first_row(con: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
+    """The same table by first appearance in the events, which alone count."""
     # for histories that are only answered: nothing learns from the order
-    for table, column in (("user_ids", "user"), ("item_ids", "item")):
-        con.execute(
-            f"""
-            CREATE TABLE {table} AS
-            SELECT {column} AS id, row_number() OVER (ORDER BY min(row)) - 1 AS number
-            FROM events GROUP BY {column} ORDER BY number
-            """
-        )
+    con.execute(
+        f"""
+        CREATE TABLE {table} AS
+        SELECT {column} AS id, row_number() OVER (ORDER BY min(row)) - 1 AS number
+        FROM events GROUP BY {column} ORDER BY number
+        """
+    )
 
 
 def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> list[str]:
@@ -235,17 +247,6 @@ def attributes(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str
         attribute: fetch_strings(con, "sorted_users", name("extra " + attribute), size)
         for attribute in names
     }
-
-
-def _number(con: duckdb.DuckDBPyConnection, table: str, *queries: str) -> None:
-    # The id breaks the tie of two equal hashes, so the order is total.
-    con.execute(
-        f"""
-        CREATE TABLE {table} AS
-        SELECT id, row_number() OVER (ORDER BY md5(id), id) - 1 AS number
-        FROM ({" UNION ".join(queries)}) AS distinct_ids(id) ORDER BY number
-        """
-    )
 
 
 def described(con: duckdb.DuckDBPyConnection, table: str) -> np.ndarray:

@@ -1,0 +1,37 @@
+"""train.py whose text model and ranker make a few small steps, for tests that need no good ones.
+
+python -m tests.pipeline.short_run OPTIONS OF train.py
+
+Both make at least some hundred steps however small a shop is. Programs of tests are not optimised,
+so this would take most of the time of a run.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from socialrec_jax.pipeline import ranker as ranker_stage
+from socialrec_jax.pipeline import text as text_stage
+from socialrec_jax.training import ranker as ranker_training
+
+
+def shorten_training(patch: pytest.MonkeyPatch) -> None:
+    """Of the text model and the ranker, in this process, as long as the patch holds."""
+    patch.setattr(text_stage, "_LEAST_STEPS", 16)
+    patch.setattr(ranker_training, "steps_for", lambda num_queries: 16)
+    patch.setattr(ranker_training, "QUERIES_PER_STEP", 64)
+    patch.setattr(ranker_stage, "_EVALUATIONS", 1)
+
+
+def main() -> None:
+    import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_training(patch)
+        train.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
