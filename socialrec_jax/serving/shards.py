@@ -17,11 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from socialrec_jax.data.manifest import sha256_of
+from socialrec_jax.checksums import sha256_of
 from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
-from socialrec_jax.runtime.run import held_lock, write_atomically
+from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving.user_tables import UserTables
 from socialrec_jax.serving.writer import NOTHING_TO_WRITE, exit_on_sigterm, write_shard
 

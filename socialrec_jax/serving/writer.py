@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, UsageError
-from socialrec_jax.runtime.run import replacing
+from socialrec_jax.files import replacing
 
 _SUFFIXES = (".parquet", ".jsonl")
 _ROWS_A_GROUP = 1 << 17  # of a parquet file
