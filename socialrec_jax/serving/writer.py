@@ -113,6 +113,8 @@ def exit_on_sigterm() -> Iterator[None]:
         return
 
     def leave(*_: object) -> None:
+        # A second signal must not interrupt the removal of temporary files.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(TERMINATED)
 
     # The former handler comes back, because a library may be used by a program with its own.
