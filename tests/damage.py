@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax.errors import DamagedFile
+
 Damage = Callable[[Path, Path], bool]  # (file, the same file of another run) -> whether it changed
 
 
@@ -83,6 +85,15 @@ def objects(file: Path, _: Path) -> bool:
 
 def of_another_run(file: Path, other: Path) -> bool:
     return _rewritten(file, other.read_bytes())
+
+
+def named_by(function: Callable[[], object]) -> str | None:
+    """What is said of the damage that a function finds; None where it finds none."""
+    try:
+        function()
+    except DamagedFile as error:
+        return str(error)
+    return None
 
 
 KINDS: tuple[Damage, ...] = (
