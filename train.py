@@ -3,6 +3,7 @@
     python train.py                                   the embedded sample shop, into runs/sample
     python train.py --data DIR --run RUN              your own tables
     python train.py --run RUN                         resumes RUN
+    python train.py --run RUN --verify                compares every file with what was written
 
 How a run resumes:
     1. A RUN without config.json is new. The options and the data make its configuration.
@@ -37,6 +38,8 @@ class Options(Config):
     """Run directory; an existing one is resumed."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A config.json to start from instead of a preset."""
+    verify: bool = False
+    """Compare every file of RUN with what was written, and change none."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -56,9 +59,14 @@ def run_training(arguments: list[str]) -> None:
     cli.prepare_jax(options.run)
     from socialrec_jax.pipeline.console import print_summary
     from socialrec_jax.pipeline.run import train
+    from socialrec_jax.pipeline.verify import verify
     from socialrec_jax.runtime import processes
     from socialrec_jax.runtime.run import RunDirectory
     from socialrec_jax.runtime.timeline import timeline
+
+    if options.verify:
+        verify(RunDirectory(options.run))
+        return
 
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
     processes.initialize()

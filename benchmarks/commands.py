@@ -106,7 +106,7 @@ def report(options: Report) -> int:
     # It imports Jinja2 and matplotlib, which the other commands need not wait for.
     from benchmarks.output.hardware_comparison import device_names
     from benchmarks.output.report import page
-    from socialrec_jax.runtime.run import write_atomically
+    from socialrec_jax.files import write_atomically
 
     if not options.files:
         raise UsageError(

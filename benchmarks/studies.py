@@ -14,9 +14,10 @@ from benchmarks.suites import quality as quality_suite
 from socialrec_jax.config import PRESETS, Config
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError
+from socialrec_jax.files import write_atomically
 from socialrec_jax.pipeline.run import open_world, sample_tables
 from socialrec_jax.runtime.environment import environment
-from socialrec_jax.runtime.run import RunDirectory, write_atomically
+from socialrec_jax.runtime.run import RunDirectory
 
 if TYPE_CHECKING:
     from benchmarks.__main__ import Run

@@ -3,6 +3,8 @@
 The codes follow BSD's sysexits.h, so that schedulers and shell scripts can tell them apart.
 """
 
+from __future__ import annotations
+
 USAGE = 64
 BAD_DATA = 65
 INPUT_MISSING = 66
@@ -39,6 +41,18 @@ class TrainingDiverged(UserError):
 
 class DiskError(UserError):
     code = DISK
+
+
+class DamagedFile(DiskError):
+    """A file is missing, or is not what was written."""
+
+    def __init__(self, file: object, what: str, advice: str = ""):
+        self.file, self.what = file, what
+        super().__init__(f"{file} is damaged: {what}" + (f"; {advice}" if advice else ""))
+
+    def with_advice(self, advice: str) -> DamagedFile:
+        """The same error, with what the file was made from and what to do."""
+        return DamagedFile(self.file, self.what, advice)
 
 
 class RunLocked(UserError):

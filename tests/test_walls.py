@@ -21,7 +21,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 # A room may import rooms of lower floors only.
 FLOORS = [
-    {"config", "errors", "shapes", "batch"},
+    {"config", "errors", "files", "checksums", "shapes", "batch"},
     {"data", "models", "runtime"},
     {"training", "inference", "reports"},
     {"evaluation"},
@@ -31,6 +31,8 @@ FLOORS = [
 # Rooms of one floor that may import each other after all, and why.
 NEIGHBOURS = {
     ("config", "errors"): "a setting out of range is a usage error",
+    ("checksums", "errors"): "a file that is not what was written is an error with its own code",
+    ("checksums", "files"): "a manifest is written whole or not at all",
     ("batch", "shapes"): "arrays of a batch are declared with the dimensions' names",
 }
 JAX = {"jax", "flax", "optax", "orbax", "jraph"}

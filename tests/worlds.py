@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.world import NO_TIME, SCHEMA_VERSION, Events, Friends, Items, World
+from socialrec_jax.data.world import NO_TIME, Events, Friends, Items, World
+from socialrec_jax.data.world_files import SCHEMA_VERSION
 
 
 def events_of(sequences: list[list[int]], first_time: int = 1_000_000, gap: int = 3600) -> Events:

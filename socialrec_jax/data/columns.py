@@ -13,6 +13,7 @@ from typing import overload
 
 import numpy as np
 
+from socialrec_jax.checksums import readable
 from socialrec_jax.data.csr import ranges
 
 HASH_BASE = 0x9E3779B97F4A7C15  # odd, so that every power keeps all bits
@@ -154,8 +155,13 @@ class Strings(Sequence[str]):
 
     @classmethod
     def load(cls, path: Path) -> Strings:
-        offsets = load_column(path.with_suffix(".offsets"))
-        return cls(offsets, load_column(path.with_suffix(".utf8")))
+        """DamagedFile: it cannot be read, or the offsets do not fit the bytes."""
+        offsets = load_column(path.with_suffix(".offsets"), "int64")
+        data = load_column(path.with_suffix(".utf8"), "uint8")
+        with readable(path.with_suffix(".offsets.npy")):
+            if offsets[0] != 0 or offsets[-1] != len(data):
+                raise ValueError(f"its offsets do not end at {len(data)} bytes")
+        return cls(offsets, data)
 
     def save(self, path: Path) -> None:
         save_column(path.with_suffix(".offsets"), self.offsets)
@@ -179,12 +185,18 @@ def _polynomial(offsets: np.ndarray, data: np.ndarray) -> np.ndarray:
     return sums[bounds[1:]] - sums[bounds[:-1]]
 
 
-def load_column(path: Path) -> np.ndarray:
-    """The column `path`.npy, memory-mapped read-only; small ones are read, empty ones must be."""
+def load_column(path: Path, dtype: str) -> np.ndarray:
+    """The column `path`.npy, memory-mapped read-only; small ones are read, empty ones must be.
+
+    DamagedFile: it cannot be read, or holds no rows of this type.
+    """
     # an id such as `a.b` is no suffix, so the name is extended by hand
     file = path.with_name(path.name + ".npy")
-    mapped = file.stat().st_size > 1024
-    column = np.load(file, mmap_mode="r" if mapped else None)
+    with readable(file):
+        mapped = file.stat().st_size > 1024
+        column = np.load(file, mmap_mode="r" if mapped else None)
+        if column.dtype != dtype or not column.ndim:
+            raise ValueError(f"it holds {column.dtype}{list(column.shape)}, not rows of {dtype}")
     return column.view(np.ndarray)  # a memmap's own indexing is slow
 
 

@@ -1,7 +1,8 @@
 """The manifest of a World: what it was made from, what it holds, and one hash that names it.
 
-`hash` is the sha256 of everything else in the manifest. No time of day, path or program version
-enters, so the same files and settings give the same hash on every machine. `parent` is the hash of
+`hash` is the sha256 of everything else in the manifest, but for the checksums of the World's own
+files. No time of day, path or program version enters, so the same files and settings give the same
+hash on every machine. `parent` is the hash of
 the World that this one was appended to, `lineage` are the hashes of all its ancestors.
 """
 
@@ -16,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax import checksums
 from socialrec_jax.config import DataConfig, Split
-from socialrec_jax.data.world import SCHEMA_VERSION, World
+from socialrec_jax.data.world import World
+from socialrec_jax.data.world_files import MANIFEST, SCHEMA_VERSION
+from socialrec_jax.errors import DamagedFile
 
 
 def settings(
@@ -47,13 +51,11 @@ def _data_settings(config: DataConfig) -> dict:
 
 def describe(file: Path, root: Path) -> dict:
     """Name (inside the data folder), size and sha256 of a source file."""
-    return {"name": _name(file, root), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal digits."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return {
+        "name": _name(file, root),
+        "bytes": file.stat().st_size,
+        "sha256": checksums.sha256_of(file),
+    }
 
 
 def _name(file: Path, root: Path) -> str:
@@ -63,9 +65,14 @@ def _name(file: Path, root: Path) -> str:
 def read(path: Path) -> dict | None:
     """The manifest of the World at path; None when there is none that can be read."""
     try:
-        return json.loads((path / "manifest.json").read_text())
-    except (OSError, ValueError):
+        return checksums.read(path / MANIFEST)
+    except DamagedFile:
         return None
+
+
+def read_hash(path: Path) -> str | None:
+    """The hash of the World at path; None when its manifest cannot be read."""
+    return (read(path) or {}).get("hash")
 
 
 def is_same(
@@ -109,7 +116,7 @@ def contents(world: World) -> dict:
 
 def hashed(manifest: dict) -> dict:
     """The manifest with its `hash`."""
-    rest = {key: value for key, value in manifest.items() if key != "hash"}
+    rest = {k: v for k, v in manifest.items() if k != "hash" and k not in checksums.KEYS}
     # sorted keys, so that the hash does not follow the order in which they were set
     text = json.dumps(rest, sort_keys=True)
     return {**manifest, "hash": hashlib.sha256(text.encode()).hexdigest()}

@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax import checksums
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings, load_column, save_column
 from socialrec_jax.data.csr import Pairs, first_at_or_after, ranges
-from socialrec_jax.errors import BadData
+from socialrec_jax.data.world_files import MANIFEST, advised, read_manifest, write_manifest
+from socialrec_jax.errors import DamagedFile
 
-SCHEMA_VERSION = 2
 TRAIN, VALIDATION, TEST = 0, 1, 2
 NO_TIME = np.iinfo(np.int64).min  # a friendship of unknown age has always been there
 NOW = AsOf.now()
 BEFORE_VALIDATION, BEFORE_TEST = AsOf.before(VALIDATION), AsOf.before(TEST)
+
+_DTYPES = {
+    **{"offsets": "int64", "items": "int32", "times": "int64", "types": "uint8"},
+    **{"values": "float32", "ids": "int32", "weights": "float32"},
+    **{"prices": "float32", "available": "bool", "vectors": "float32"},
+}  # of the columns by name, those of all tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,21 +205,31 @@ class World:
 
     @classmethod
     def open(cls, path: Path) -> World:
-        """The World that `prepare` or `append` wrote. BadData: it has another format."""
-        manifest = json.loads((path / "manifest.json").read_text())
-        check_format(manifest, path)
+        """The World that `prepare` or `append` wrote, with sizes and headers of all files checked.
+
+        Contents: see `world_checks`. Raises InputMissing without manifest, BadData for another
+        format, DamagedFile where a file is missing or cannot be what was written.
+        """
+        manifest = read_manifest(path)
+        with advised(manifest), checksums.readable(path / MANIFEST):
+            checksums.check_sizes(path, manifest)
+            world = cls._load(path, manifest)
+            check_lengths(world)
+        return world
+
+    @classmethod
+    def _load(cls, path: Path, manifest: dict) -> World:
+        attributes = list(enumerate(manifest.get("user_attributes", [])))
         return cls(
             path=path,
-            manifest=manifest,
+            # what describes the files is no property of the data
+            manifest={k: v for k, v in manifest.items() if k not in checksums.KEYS},
             user_ids=Strings.load(path / "user_ids"),
             events=_load(Events, path / "events"),
-            event_splits=load_column(path / "event_splits"),
+            event_splits=load_column(path / "event_splits", "uint8"),
             friends=_load(Friends, path / "friends"),
             items=_load(Items, path / "items"),
-            attributes={
-                name: Strings.load(path / "users" / str(number))
-                for number, name in enumerate(manifest.get("user_attributes", []))
-            },
+            attributes={name: Strings.load(path / "users" / str(i)) for i, name in attributes},
         )
 
     def save(self) -> None:
@@ -234,24 +250,33 @@ class World:
 
     def save_manifest(self) -> None:
         """Write the manifest: all columns must have been written."""
-        (self.path / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
+        write_manifest(self.path, self.manifest)
 
 
-def check_format(manifest: dict, path: Path) -> None:
-    """BadData, with what to do, unless the World at path has the format of this program."""
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise BadData(
-            f"{path} is a World of format {version}, this program reads format {SCHEMA_VERSION}: "
-            "prepare the raw tables again, for a new --run"
-        )
+def check_lengths(world: World) -> None:
+    """DamagedFile where columns of one table have different lengths."""
+    U, V, N = world.num_users, world.num_items, len(world.events.items)
+    expected = {"event_splits": (world.event_splits, N)}
+    expected |= {f"users/{name}": (column, U) for name, column in world.attributes.items()}
+    rows = {"events": (U, N), "friends": (U, len(world.friends.ids)), "items": (V, V)}
+    for table, (owners, entries) in rows.items():
+        for name, column in vars(getattr(world, table)).items():
+            length = owners + 1 if name == "offsets" else entries
+            expected[f"{table}/{name}"] = (column, length)
+    for name, (column, length) in expected.items():
+        if len(column) != length:
+            what = f"it has {len(column)} rows, the columns beside it say {length}"
+            raise DamagedFile(world.path / name, what)
 
 
 def _load(table: type, folder: Path):
     columns = {}
     for field in dataclasses.fields(table):
-        load = Strings.load if field.type == "Strings" else load_column
-        columns[field.name] = load(folder / field.name)
+        file = folder / field.name
+        if field.type == "Strings":
+            columns[field.name] = Strings.load(file)
+        else:
+            columns[field.name] = load_column(file, _DTYPES[field.name])
     return table(**columns)
 
 

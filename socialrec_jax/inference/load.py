@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,15 +14,27 @@ import numpy as np
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
-from socialrec_jax.errors import BadData, InputMissing, UsageError
+from socialrec_jax.errors import BadData, DamagedFile, InputMissing, UsageError
+from socialrec_jax.inference.artefacts import (
+    advised,
+    load_features,
+    load_texts,
+    open_world,
+    recorded_stages,
+)
+from socialrec_jax.inference.artefacts import (
+    features_folder as features_folder,
+)
+from socialrec_jax.inference.parameters import parameter_shapes, shapes_of
 from socialrec_jax.models.embedding_tables import in_number_order, merge_tables
-from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.models.recommender import PARAMETERS_VERSION, RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 
 # The stages whose checkpoints serve.
 RETRIEVER, FOCUS, RANKER = "retriever", "focus", "ranker"
 REFIT, REFIT_FOCUS = "refit", "refit-focus"
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,25 +54,26 @@ class Loaded:
 def load_run(path: Path, refitted: bool) -> Loaded:
     """The model that was refitted on all events if there is one, or the one that was evaluated.
 
-    Raises InputMissing when path holds no trained run, DiskError when a best checkpoint is damaged.
+    Raises InputMissing when path holds no trained run, DamagedFile when a file is not what was
+    written, or when a stage is not there that the run has trained.
     """
     run = RunDirectory(path)
     config = run.config()
-    if not (run.world / "manifest.json").exists():
-        raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
-    world = World.open(run.world)
+    world = open_world(run)
     texts = load_texts(run, world)
 
-    evaluated, refit = (FOCUS, REFIT_FOCUS) if config.train.focus else (RETRIEVER, REFIT)
-    # The refit may still be under way, or switched off.
-    refitted = refitted and _finished(run, refit)
+    refitted = refitted and _is_trained(run, refit_stage(config), expected=config.train.refit)
+    if not refitted:
+        _is_trained(run, evaluated_stage(config), expected=False)
+    served = refit_stage(config) if refitted else evaluated_stage(config)
+    model = model_for(config, world, texts.shape[1])
     learnt = world.history_ends(NOW if refitted else BEFORE_VALIDATION)
-    ranker, features = _load_ranker(run, world, refitted)
+    ranker, features = _load_ranker(run, world, config, refitted)
     return Loaded(
         world=world,
         config=config,
-        model=model_for(config, world, texts.shape[1]),
-        params=_restore(run, refit if refitted else evaluated, world),
+        model=model,
+        params=_restore(run, served, world, config, model),
         texts=texts,
         known=items_with_events(world, learnt),
         ranker=ranker,
@@ -65,41 +81,131 @@ def load_run(path: Path, refitted: bool) -> Loaded:
     )
 
 
+def evaluated_stage(config: Config) -> str:
+    """The stage whose retriever is evaluated."""
+    return FOCUS if config.train.focus else RETRIEVER
+
+
+def refit_stage(config: Config) -> str:
+    """The stage whose retriever has learnt from all events."""
+    return REFIT_FOCUS if config.train.focus else REFIT
+
+
+def trained_stages(config: Config, has_ranker: bool) -> list[str]:
+    """The stages of a run that is at its end."""
+    stages = [evaluated_stage(config)]
+    stages += [RANKER] if has_ranker else []
+    return stages + ([refit_stage(config)] if config.train.refit else [])
+
+
+def trained_world(run: RunDirectory) -> str | None:
+    """The hash of the World that a run was trained on, by its newest retriever; None without."""
+    checkpoints = Checkpoints(run.checkpoints / RETRIEVER)
+    whole = [step for step in checkpoints.steps() if checkpoints.damaged_file(step) is None]
+    return checkpoints.about_step(whole[-1]).get("world") if whole else None
+
+
+def _is_trained(run: RunDirectory, stage: str, *, expected: bool) -> bool:
+    """Whether a stage was trained to its end.
+
+    The log says where an expected one was not. Raises DamagedFile where the run has trained it.
+    """
+    folder = run.checkpoints / stage
+    with advised(f"train.py --run {run.path} goes on from the newest whole step"):
+        progress = Checkpoints(folder).newest_progress()
+    if progress and progress.get("finished"):
+        return True
+    recorded = recorded_stages(run)
+    if recorded is not None and stage in recorded:
+        what = "the run has trained this stage, and its newest checkpoint is gone"
+        raise DamagedFile(folder, what, f"train.py --run {run.path} trains it again")
+    if expected and recorded is None:
+        log.warning("%s is not trained to its end: the answers are without it", folder)
+    return False
+
+
 def _load_ranker(
-    run: RunDirectory, world: World, refitted: bool
+    run: RunDirectory, world: World, config: Config, refitted: bool
 ) -> tuple[dict | None, RankerFeatures | None]:
     """The ranker's parameters and features; None in a run without ranker.
 
     The ranker is trained once. Its features are counted anew for the refitted model.
     """
-    if _best(run, RANKER) is None:
+    if not _is_trained(run, RANKER, expected=True):
         return None, None
-    params = serving_member(_restore(run, RANKER, world))
-    return params, RankerFeatures.load(features_folder(run, refitted))
+    params = serving_member(_restore(run, RANKER, world, config))
+    return params, load_features(run, world, refitted)
 
 
-def _best(run: RunDirectory, stage: str) -> int | None:
-    return Checkpoints(run.checkpoints / stage).best_step()
+def _restore(
+    run: RunDirectory,
+    stage: str,
+    world: World,
+    config: Config,
+    model: RecommenderModel | None = None,
+) -> dict:
+    """The parameters of a stage at its best: averages, and the tables that have none.
+
+    model: the one that they must fit.
+    """
+    checkpoints = Checkpoints(run.checkpoints / stage)
+    with advised(f"train.py --run {run.path} goes on from the newest whole step"):
+        best = checkpoints.best_step()
+        if best is None:
+            raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
+        checkpoints.check(best)
+        about = checkpoints.about_step(best)
+        _check_world(run, about, world)
+        _check_settings(run, about, config)
+        rows = {"items": world.num_items, "users": world.num_users}
+        tables = checkpoints.restore_part("tables", best)
+        params = merge_tables(
+            checkpoints.restore_part("average", best),
+            {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
+        )
+    if model is not None:
+        _check_friends(run, params, model)
+    if model is not None and about.get("parameters") != PARAMETERS_VERSION:
+        _check_fits(run, params, model)
+    return params
 
 
-def _finished(run: RunDirectory, stage: str) -> bool:
-    """Whether a stage was trained to its end."""
-    progress = Checkpoints(run.checkpoints / stage).newest_progress()
-    return bool(progress and progress.get("finished"))
+def _check_fits(run: RunDirectory, params: dict, model: RecommenderModel) -> None:
+    """BadData unless parameters of an older program have the names and shapes of this model."""
+    if shapes_of(params) != parameter_shapes(model):
+        raise BadData(
+            f"{run.path} was trained by a version whose model differs: train a new --run, or serve "
+            "it with that version"
+        )
 
 
-def _restore(run: RunDirectory, stage: str, world: World) -> dict:
-    """The parameters of a stage at its best: averages, and the tables that have none."""
-    checkpoints, best = Checkpoints(run.checkpoints / stage), _best(run, stage)
-    if best is None:
-        raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
-    _check_world(run, checkpoints.about_step(best), world)
-    rows = {"items": world.num_items, "users": world.num_users}
-    tables = checkpoints.restore_part("tables", best)
-    return merge_tables(
-        checkpoints.restore_part("average", best),
-        {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
-    )
+def _check_friends(run: RunDirectory, params: dict, model: RecommenderModel) -> None:
+    """BadData where the parameters have a part for friends and the model none, or the reverse."""
+    if ("social" in params) != bool(model.num_users):
+        raise _changed_config(run, "model.social_queries")
+
+
+def _changed_config(run: RunDirectory, setting: str) -> BadData:
+    file = run.path / "config.json"
+    return BadData(f"{file} was changed after the training ({setting}): put the former value back")
+
+
+def _check_settings(run: RunDirectory, about: dict, config: Config) -> None:
+    """BadData where config.json is not the configuration that a checkpoint was trained with."""
+    # through JSON, which knows no tuples
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    for section in ("model", "seed", "split"):
+        if differing := _difference(about.get("config", {}).get(section), now[section]):
+            raise _changed_config(run, f"{section}{differing}")
+
+
+def _difference(former: Any, now: Any) -> str | None:
+    """The first value that two versions of a setting have both and that differs."""
+    if isinstance(former, dict):
+        both = (name for name in former if name in now and former[name] != now[name])
+        both = (name for name in both if name != "social_queries")  # see `_check_friends`
+        return next((f".{name} was {former[name]}, is {now[name]}" for name in both), None)
+    return f" was {former}, is {now}" if former not in (None, now) else None
 
 
 def _check_world(run: RunDirectory, about: dict, world: World) -> None:
@@ -124,20 +230,10 @@ def serving_member(params: dict) -> dict:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[0], params)
 
 
-def features_folder(run: RunDirectory, refitted: bool) -> Path:
-    return run.path / "features" / ("refit" if refitted else "evaluated")
-
-
 def items_with_events(world: World, history_ends: np.ndarray) -> np.ndarray:
     """Which items [V] bool have a visible event, before history_ends [U]."""
     visible = world.events.items[world.events.visible(history_ends)]
     return np.bincount(visible, minlength=world.num_items) > 0
-
-
-def load_texts(run: RunDirectory, world: World) -> np.ndarray:
-    """The items' vectors of text and image [V, F], F = 0 where the items have neither."""
-    file = run.text / "vectors.npy"
-    return np.load(file) if file.exists() else np.zeros((world.num_items, 0), np.float32)
 
 
 def focus_of(config: Config, world: World) -> tuple[int, ...]:
@@ -157,6 +253,7 @@ def about(config: Config, world: World) -> dict:
         "counts": _counts(world),
         "config": dataclasses.asdict(config),
         "event_types": world.event_types,
+        "parameters": PARAMETERS_VERSION,
     }
 
 

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from socialrec_jax.data.text.tokenizer import load_tokenizer
 from socialrec_jax.errors import BadData, InputMissing
+from socialrec_jax.files import replacing, write_atomically
 from socialrec_jax.models.gpt2 import GPT2Sizes, from_hugging_face, tensor_shapes, to_hugging_face
-from socialrec_jax.runtime.run import replacing, write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -14,6 +14,9 @@ from socialrec_jax.models.sequence import BehaviorTransformer
 from socialrec_jax.models.social import AGGREGATORS, SocialState
 from socialrec_jax.shapes import Array, Bools, Floats, Ints, typed
 
+# Checkpoints carry it. A change of names, shapes or meaning of parameters needs the next number.
+PARAMETERS_VERSION = 1
+
 
 class RecommenderModel(nn.Module):
     """Two towers; friends are a part of the user's."""

@@ -9,23 +9,25 @@ from collections.abc import Callable
 
 import numpy as np
 
+from socialrec_jax import checksums
 from socialrec_jax.config import Config
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features.next_type import NextTypeRegression
-from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION, World
 from socialrec_jax.evaluation import metrics, next_type, protocol, segments
 from socialrec_jax.evaluation.evaluator import evaluate_ranker, evaluate_retriever
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
+from socialrec_jax.files import write_atomically
+from socialrec_jax.inference.artefacts import features_folder, load_features, write_record
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.load import RETRIEVER, features_folder, focus_of
+from socialrec_jax.inference.load import RETRIEVER, focus_of
 from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.reports.run_report import write_report
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.environment import environment
-from socialrec_jax.runtime.run import RunDirectory, write_atomically
+from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.loop import StageProgress
 
@@ -105,6 +107,7 @@ def _write(run: RunDirectory, report: dict) -> dict:
     write_atomically(run.report, json.dumps(report, indent=1) + "\n")
     # The page is made from the files alone, so it can be made again.
     write_report(run.path)
+    write_record(run)
     return report
 
 
@@ -188,8 +191,8 @@ def evaluate_baselines(run: RunDirectory, world: World, config: Config) -> Resul
 def _tuned_baselines(run: RunDirectory, world: World, validation: EvaluationQueries):
     # The ranker's features have a tuned item-kNN, so it need not be tuned again.
     folder = features_folder(run, refitted=False)
-    has_features = (folder / "settings.json").exists()
-    item_knn = RankerFeatures.load(folder).item_knn if has_features else None
+    has_features = (folder / checksums.MANIFEST).exists()
+    item_knn = load_features(run, world, refitted=False).item_knn if has_features else None
     return fit_tuned_baselines(world, validation, item_knn)
 
 

@@ -20,16 +20,17 @@ from socialrec_jax.evaluation.evaluator import RankerEvaluator
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
 from socialrec_jax.evaluation.tuned_baselines import tuned_item_knn
+from socialrec_jax.inference.artefacts import load_features
 from socialrec_jax.inference.candidates import CandidateGenerator, CandidateRequest
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import (
     RANKER,
     about,
-    features_folder,
     focus_of,
     serving_member,
 )
 from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.pipeline.heal import count_features_once
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
@@ -68,7 +69,7 @@ def train_ranker(
 
     # ---- Data: candidates of validation queries, and what happened to them
     processes.broadcast_from_main(count or functools.partial(count_features, run, world, config))
-    features = RankerFeatures.load(features_folder(run, refitted=False))
+    features = load_features(run, world, refitted=False)
     sample = queries.sample(_RANKER_QUERIES, seed=config.seed)
     generator = engine.candidate_generator(features)
     labelled = _labelled(engine, generator, sample)
@@ -87,13 +88,14 @@ def count_features(run: RunDirectory, world: World, config: Config) -> None:
 
     The counts do not depend on a model. Only process 0 may call it.
     """
-    folder = features_folder(run, refitted=False)
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
-    # settings.json is written last: with it, the folder is whole.
-    if len(queries) and not (folder / "settings.json").exists():
+
+    def count() -> RankerFeatures:
         _, settings = tuned_item_knn(world, queries)
-        features = RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
-        features.save(folder)
+        return RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
+
+    if len(queries):
+        count_features_once(run, world, refitted=False, count=count)
 
 
 def _labelled(

@@ -13,8 +13,9 @@ import numpy as np
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
-from socialrec_jax.inference.load import REFIT, REFIT_FOCUS, about, features_folder
+from socialrec_jax.inference.load import REFIT, REFIT_FOCUS, about
 from socialrec_jax.pipeline.focus import fine_tuned
+from socialrec_jax.pipeline.heal import count_features_once, delete_damaged_stage
 from socialrec_jax.pipeline.ranker import TrainedRanker
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime import processes
@@ -43,6 +44,8 @@ def refit(
     ranker: TrainedRanker | None,
 ) -> None:
     """Train the retriever, and count the ranker's features, from all events."""
+    for stage in (REFIT, REFIT_FOCUS):
+        processes.broadcast_from_main(lambda s=stage: delete_damaged_stage(run, s))
     refit_retriever(run, world, config, texts, progress)
     if ranker is not None:
         _refit_features(run, world, ranker)
@@ -87,12 +90,9 @@ def shortened(
 
 
 def _refit_features(run: RunDirectory, world: World, ranker: TrainedRanker) -> None:
-    folder = features_folder(run, refitted=True)
+    def count() -> RankerFeatures:
+        return RankerFeatures.fit(world, world.history_ends(NOW), ranker.features.settings)
 
-    def count() -> None:
-        # settings.json is written last: with it, the folder is whole.
-        if not (folder / "settings.json").exists():
-            features = RankerFeatures.fit(world, world.history_ends(NOW), ranker.features.settings)
-            features.save(folder)
-
-    processes.broadcast_from_main(count)
+    processes.broadcast_from_main(
+        lambda: count_features_once(run, world, refitted=True, count=count)
+    )

@@ -5,13 +5,18 @@ Each stage goes on from its newest checkpoint, and returns at once when it is fi
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from socialrec_jax.config import Config, from_json, to_json
+from socialrec_jax.data import world_checks
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
-from socialrec_jax.errors import InputMissing
+from socialrec_jax.data.world_files import MANIFEST
+from socialrec_jax.errors import DamagedFile, InputMissing
+from socialrec_jax.inference.artefacts import write_record
+from socialrec_jax.inference.load import trained_stages, trained_world
 from socialrec_jax.pipeline.console import describe
 from socialrec_jax.pipeline.evaluate import complete_report, evaluate, evaluate_baselines
 from socialrec_jax.pipeline.focus import focus_retriever
@@ -24,6 +29,9 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.background import Background
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
+
+SAMPLE = "sample"
+log = logging.getLogger(__name__)
 
 
 def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
@@ -57,6 +65,10 @@ def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
     if config.train.refit:
         refit(run, world, config, texts, RetrieverProgress(progress, focus_progress), ranker)
 
+    # ---- The record of what is trained: serving misses nothing of it in silence
+    stages = trained_stages(config, ranker is not None)
+    processes.broadcast_from_main(lambda: write_record(run, stages))
+
     # ---- The report once more, with the time of all stages
     return complete_report(run, report)
 
@@ -86,7 +98,7 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
 
 def sample_tables(run: RunDirectory, seed: int) -> Path:
     """The synthetic sample shop, written once into the run directory."""
-    folder = run.path / "sample"
+    folder = run.path / SAMPLE
     # users.parquet is written last.
     if not (folder / "users.parquet").exists():
         write_tables(folder, seed=seed)
@@ -99,8 +111,28 @@ def open_world(run: RunDirectory, source: Path | None, config: Config) -> World:
     Raises BadData when the run was prepared from other data, InputMissing when there is none.
     """
     if source is None:
-        if not (run.world / "manifest.json").exists():
-            raise InputMissing(f"{run.path} holds no prepared data: say which with --data DIR")
-        return World.open(run.world)
+        try:
+            return _verified(run)
+        except (DamagedFile, InputMissing) as error:
+            if not (run.path / SAMPLE).exists():
+                raise
+            log.warning("%s", error)
+            source = run.path / SAMPLE
     # Only a run that trained nothing yet may change its data.
-    return prepare(source, run.world, config.data, config.split, replace=not run.exists)
+    return prepare(
+        source,
+        run.world,
+        config.data,
+        config.split,
+        replace=not run.exists,
+        expected_hash=trained_world(run),
+    )
+
+
+def _verified(run: RunDirectory) -> World:
+    """The run's World, with its contents read."""
+    if not (run.world / MANIFEST).exists():
+        raise InputMissing(f"{run.path} holds no prepared data: say which with --data DIR")
+    world = World.open(run.world)
+    world_checks.verify(world)
+    return world

@@ -6,7 +6,7 @@ import dataclasses
 
 from socialrec_jax.config import Config, check
 from socialrec_jax.data.world import World
-from socialrec_jax.errors import UsageError
+from socialrec_jax.errors import InputMissing, UsageError
 from socialrec_jax.inference.load import focus_of
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
@@ -15,6 +15,12 @@ from socialrec_jax.training.auto_config import auto_config
 def check_settings(run: RunDirectory, config: Config) -> None:
     """Raise UsageError when a setting is out of its range, or differs from an existing run's."""
     check(config)
+
+    if not run.exists and any(run.checkpoints.glob("*/*/about.json")):
+        raise InputMissing(
+            f"{run.path} has checkpoints and no config.json: put it back (`config` in the "
+            "about.json of a checkpoint is its content), or choose another --run"
+        )
 
     # An existing run keeps its settings: with others it would not be the same training.
     if run.exists and (difference := _difference(run.config(), config)):

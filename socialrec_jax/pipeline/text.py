@@ -7,9 +7,11 @@ token weights and two whitening transforms.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +19,16 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
+from socialrec_jax import checksums
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.text.text_batches import TextBatches
 from socialrec_jax.data.text.tokenizer import Texts, product_texts, tokenize, train_tokenizer
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
 from socialrec_jax.data.world import World
+from socialrec_jax.errors import BadData, DamagedFile
+from socialrec_jax.files import replacing, write_atomically
+from socialrec_jax.inference.artefacts import load_texts, write_text_manifest
+from socialrec_jax.inference.load import RETRIEVER
 from socialrec_jax.inference.pretrained import load_pretrained, save_pretrained
 from socialrec_jax.inference.text_encoder import (
     TEXT_WHITENING,
@@ -32,8 +39,10 @@ from socialrec_jax.inference.text_encoder import (
     row_length_for,
 )
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
+from socialrec_jax.pipeline.heal import has_whole_texts
 from socialrec_jax.runtime import parallel, processes
-from socialrec_jax.runtime.run import RunDirectory, replacing, write_atomically
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.loop import fit, whole_calls
 from socialrec_jax.training.text import TextTrainer
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 STAGE = "text"
+log = logging.getLogger(__name__)
 _TOKENS_PER_STEP = 2048  # over all devices: a small catalogue still takes a thousand steps
 _LEAST_STEPS = 200  # a small catalogue needs them too
 
@@ -51,18 +61,17 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     """Vectors of the items [V, F] float32, from texts and fixed vectors; F = 0 without both.
 
     Each of the two is whitened, and its rows have length 1, or 0 for an item without. They are made
-    once: RUN/text/key is a hash of all that they follow from.
+    once, and again where they are damaged: RUN/text/key is a hash of all that they follow from.
     """
     texts = product_texts(world.items)
     key = _key(texts, world, config)
-    processes.broadcast_from_main(lambda: _delete_outdated(run, key))
+    processes.broadcast_from_main(lambda: _delete_outdated(run, world, key))
 
     # All processes train together; process 0 writes the vectors, and all read them.
-    vectors = run.text / "vectors.npy"
-    if not processes.broadcast_from_main(vectors.exists):
+    if not processes.broadcast_from_main(lambda: has_whole_texts(run, world, key)):
         trained = _trained(run, texts, config)
-        processes.broadcast_from_main(lambda: _write_vectors(run, world, texts, config, trained))
-    return np.load(vectors)
+        processes.broadcast_from_main(lambda: _write(run, world, texts, config, trained))
+    return load_texts(run, world)
 
 
 def _key(texts: list[str], world: World, config: Config) -> str:
@@ -77,15 +86,40 @@ def _key(texts: list[str], world: World, config: Config) -> str:
     return digest.hexdigest()
 
 
-def _delete_outdated(run: RunDirectory, key: str) -> None:
-    """Delete what was made with another key, and write this key."""
+def _delete_outdated(run: RunDirectory, world: World, key: str) -> None:
+    """Delete what was made with another key, and write this key.
+
+    A retriever that has learnt from the vectors keeps them: BadData where they are not whole.
+    """
     file = run.text / "key"
-    if file.exists() and file.read_text() == key:
+    if _recorded_key(run) == key:
+        write_atomically(file, key)
+        return
+    if Checkpoints(run.checkpoints / RETRIEVER).steps():
+        _keep_former(run, world)
         return
     for folder in (run.text, run.checkpoints / STAGE):
         shutil.rmtree(folder, ignore_errors=True)
     run.text.mkdir(parents=True)
     write_atomically(file, key)
+
+
+def _recorded_key(run: RunDirectory) -> str | None:
+    """The key that RUN/text was made with; None where there is none."""
+    file = run.text / "key"
+    if file.exists():
+        return file.read_text(errors="replace")
+    with contextlib.suppress(DamagedFile):
+        return checksums.read(run.text / checksums.MANIFEST).get("made_from", {}).get("key")
+    return None
+
+
+def _keep_former(run: RunDirectory, world: World) -> None:
+    """Texts of another key stay under a retriever that has learnt from them."""
+    former = "made from other texts, settings or another pretrained model than those of now"
+    if not has_whole_texts(run, world, "unknown"):
+        raise BadData(f"{run.text} is damaged, and was {former}: train a new --run")
+    log.warning("%s was %s: it stays, for the retriever has learnt from it", run.text, former)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +186,15 @@ def _train(
     trainer = TextTrainer(config, model, num_steps, start)
     state, _ = fit(run, STAGE, trainer, batches, None)
     return state.average
+
+
+def _write(
+    run: RunDirectory, world: World, texts: list[str], config: Config, trained: TrainedText | None
+) -> None:
+    """Write RUN/text, its manifest last."""
+    (run.text / checksums.MANIFEST).unlink(missing_ok=True)
+    _write_vectors(run, world, texts, config, trained)
+    write_text_manifest(run, world, (run.text / "key").read_text())
 
 
 def _write_vectors(

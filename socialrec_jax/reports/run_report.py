@@ -12,6 +12,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from socialrec_jax.config import SELECT_BY
+from socialrec_jax.files import write_atomically
 from socialrec_jax.reports import figures, html
 from socialrec_jax.reports.accuracy import (
     accuracy_table,
@@ -22,7 +23,6 @@ from socialrec_jax.reports.accuracy import (
 )
 from socialrec_jax.reports.facts import facts
 from socialrec_jax.reports.stages import stage_bars, timeline_summary
-from socialrec_jax.runtime.run import write_atomically
 
 _CURVE_POINTS = 400  # of the loss curve: more cannot be seen
 _TILES = {"ndcg@10": "NDCG@10", "hr@10": "HR@10"}

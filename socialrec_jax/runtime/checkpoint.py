@@ -9,7 +9,6 @@ With several processes all take part in writing and reading arrays; process 0 do
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -20,12 +19,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from socialrec_jax.errors import DiskError
+from socialrec_jax.checksums import MANIFEST, known_sha256_of, sha256_of
+from socialrec_jax.errors import DamagedFile, DiskError
+from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import parallel, processes
-from socialrec_jax.runtime.run import write_atomically
 
 State = TypeVar("State")
-_MANIFEST = "MANIFEST.json"
 _SPACE_FACTOR = 1.2  # free space before a step is written, over the size of its arrays
 _log = logging.getLogger("socialrec_jax")
 
@@ -62,10 +61,13 @@ class Checkpoints:
         processes.broadcast_from_main(lambda: self._commit(step, progress, keep))
 
     def _prepare_to_write(self, step: int, state: object) -> bool:
-        """Delete what interrupted saves left, and check the space. False when the step exists."""
-        if step in self.steps():
+        """Delete what interrupted saves left, and check the space. False when the step exists, and
+        is whole.
+        """
+        if step in self.steps() and self.damaged_file(step) is None:
             return False  # Orbax would not write it either, but would not say so
         self._delete_uncommitted()
+        self._delete_damaged_from(step)
         self._check_space(state)
         shutil.rmtree(self._path(step), ignore_errors=True)
         return True
@@ -77,9 +79,9 @@ class Checkpoints:
             (target / "progress.json").write_text(json.dumps(progress))
             (target / "about.json").write_text(json.dumps(self.about, indent=1))
             # The manifest is last: a step without it does not count.
-            sums = {str(file.relative_to(target)): _sha256(file) for file in _files(target)}
+            sums = {str(file.relative_to(target)): sha256_of(file) for file in _files(target)}
             manifest = json.dumps({"step": step, "sha256": sums}, indent=1)
-            write_atomically(target / _MANIFEST, manifest)
+            write_atomically(target / MANIFEST, manifest)
         except OSError as error:
             raise _disk_error(target, error) from error
 
@@ -90,14 +92,20 @@ class Checkpoints:
 
     def _delete(self, step: int) -> None:
         # The manifest goes first, so that a half-deleted step does not count.
-        (self._path(step) / _MANIFEST).unlink()
+        (self._path(step) / MANIFEST).unlink()
         shutil.rmtree(self._path(step))
 
     def _delete_uncommitted(self) -> None:
         """Delete what an interrupted save or deletion left."""
         for path in self.folder.glob("*"):
-            if path.is_dir() and not (path / _MANIFEST).exists():
+            if path.is_dir() and not (path / MANIFEST).exists():
                 shutil.rmtree(path)
+
+    def _delete_damaged_from(self, step: int) -> None:
+        """Delete this step and later ones where they are damaged: training makes them again."""
+        for later in self.steps():
+            if later >= step and self.damaged_file(later) is not None:
+                self._delete(later)
 
     def _check_space(self, state: object) -> None:
         # A full disk in the middle of a write leaves files that block later ones.
@@ -114,7 +122,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps with a manifest, oldest first."""
-        names = (manifest.parent.name for manifest in self.folder.glob(f"*/{_MANIFEST}"))
+        names = (manifest.parent.name for manifest in self.folder.glob(f"*/{MANIFEST}"))
         return sorted(int(name) for name in names if name.isdigit())
 
     def restore(self, like: State, step: int | None = None) -> tuple[State, dict] | None:
@@ -134,11 +142,7 @@ class Checkpoints:
         """One field of a saved state on the first local device, {} when the state has none. Raises
         DiskError when the step is damaged.
         """
-        damaged = self.damaged_file(step)
-        if damaged is not None:
-            raise DiskError(
-                f"checkpoint {self._path(step)} is damaged ({damaged}): train the run again"
-            )
+        self.check(step)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         with ocp.PyTreeCheckpointer() as reader:
             saved = reader.metadata(self._state(step)).item_metadata.tree
@@ -154,15 +158,24 @@ class Checkpoints:
             return reader.restore(self._state(step), args=arguments)[name]
 
     def best_step(self) -> int | None:
-        """The best step by the progress of the newest whole step; None without one."""
+        """The best step by the progress of the newest one; None without steps."""
         return (self.newest_progress() or {}).get("best_step") or None
 
     def newest_progress(self) -> dict | None:
-        """The progress that was saved with the newest whole step."""
-        for step in reversed(self.steps()):
-            if self.damaged_file(step) is None:
-                return self._progress(step)
-        return None
+        """The progress that was saved with the newest step; None without one.
+
+        Raises DamagedFile where that step is damaged: an older one says less, or something else.
+        """
+        steps = self.steps()
+        if not steps:
+            return None
+        self.check(steps[-1])
+        return self._progress(steps[-1])
+
+    def check(self, step: int) -> None:
+        """Raise DamagedFile unless a step is what was written."""
+        if damaged := self.damaged_file(step):
+            raise DamagedFile(self._path(step) / damaged, "it is not what was written")
 
     def about_step(self, step: int) -> dict:
         """The `about` that a step was saved with."""
@@ -174,12 +187,12 @@ class Checkpoints:
         """
         folder = self._path(step)
         try:
-            sums = json.loads((folder / _MANIFEST).read_text())["sha256"]
-        except (OSError, ValueError, KeyError):
-            return _MANIFEST
+            sums = json.loads((folder / MANIFEST).read_text())["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return MANIFEST
         for name, expected in sums.items():
             file = folder / name
-            if not file.is_file() or _sha256(file) != expected:
+            if not file.is_file() or known_sha256_of(file) != expected:
                 return name
         return None
 
@@ -233,9 +246,4 @@ def _disk_error(target: Path, error: OSError) -> DiskError:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)

@@ -70,8 +70,10 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _run(program, arguments)
-    except SystemExit:
-        raise  # tyro has printed why
+    except SystemExit as end:
+        if end.code == errors.TERMINATED:
+            print("terminated: nothing half-written is left", file=sys.stderr, flush=True)
+        raise  # of any other code, tyro has printed why
     except BrokenPipeError:
         # Python would write the rest at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The run directory: the files of one training, the lock of its writer, and atomic writes."""
+"""The run directory: the files of one training, and the lock of its writer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import dataclasses
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from socialrec_jax.config import Config, from_json, to_json
 from socialrec_jax.errors import BadData, InputMissing, RunLocked
+from socialrec_jax.files import replacing as replacing
+from socialrec_jax.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,28 +118,6 @@ def read_config(file: Path) -> Config:
         raise InputMissing(f"{file} does not exist") from None
     except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise BadData(f"{file} is not a configuration of this version: {error}") from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is either the old one or the whole new one, whenever the process dies."""
-    with replacing(path) as temporary:
-        temporary.write_text(text)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file in path's folder. It becomes path when the block ends without an error, and
-    is deleted otherwise.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)  # in the same folder: a rename across file systems is not atomic
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp's files are for the owner alone
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_after(line: str, stage: str, step: int) -> bool:

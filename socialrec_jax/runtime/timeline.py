@@ -20,7 +20,7 @@ from pathlib import Path
 
 import jax
 
-from socialrec_jax.runtime.run import write_atomically
+from socialrec_jax.files import write_atomically
 
 START = "start"  # imports, devices, and all that belongs to no stage
 

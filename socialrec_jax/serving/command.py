@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from socialrec_jax.data.manifest import sha256_of
+from socialrec_jax.checksums import sha256_of
 
 
 def command_of(task: str, run: Path, options: dict[str, Any]) -> dict[str, Any]:

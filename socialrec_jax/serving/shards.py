@@ -7,21 +7,23 @@ writes only what is missing. `_SUCCESS` is written when all shards are there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from socialrec_jax.data.manifest import sha256_of
+from socialrec_jax.checksums import sha256_of
 from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
-from socialrec_jax.runtime.run import held_lock, write_atomically
+from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving.user_tables import UserTables
 from socialrec_jax.serving.writer import NOTHING_TO_WRITE, exit_on_sigterm, write_shard
 
@@ -64,7 +66,7 @@ def write_shards(
     is called unless everything is written already. Raises RunLocked when another job writes here.
     """
     shards = _Shards(folder)
-    locked = held_lock(folder, _LOCK, "choose another --out")
+    locked = _held_folder(folder)
     with processes.held_by_main(locked), exit_on_sigterm():
         if processes.broadcast_from_main(lambda: shards.prepare(command, num_shards)):
             return
@@ -75,6 +77,21 @@ def write_shards(
         # All processes have written their shards before the main one counts them.
         processes.barrier()
         processes.broadcast_from_main(lambda: shards.finish(number))
+
+
+@contextlib.contextmanager
+def _held_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; an error before anything is written leaves no trace of it."""
+    existed = folder.exists()
+    with held_lock(folder, _LOCK, "choose another --out"):
+        try:
+            yield
+        except BaseException:
+            if {file.name for file in folder.iterdir()} == {_LOCK}:
+                (folder / _LOCK).unlink()
+                if not existed:
+                    folder.rmdir()
+            raise
 
 
 def _write_own(shards: _Shards, num_shards: int, answer: UserTables) -> None:

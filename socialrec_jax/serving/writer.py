@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, UsageError
-from socialrec_jax.runtime.run import replacing
+from socialrec_jax.files import replacing
 
 _SUFFIXES = (".parquet", ".jsonl")
 _ROWS_A_GROUP = 1 << 17  # of a parquet file
@@ -113,6 +113,8 @@ def exit_on_sigterm() -> Iterator[None]:
         return
 
     def leave(*_: object) -> None:
+        # A second signal must not interrupt the removal of temporary files.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(TERMINATED)
 
     # The former handler comes back, because a library may be used by a program with its own.

@@ -166,8 +166,7 @@ class _Loop:
         timer.stop(events_per_step * self.trainer.config.train.steps_per_call)
         self.progress.steps = step
         if not np.isfinite(loss):
-            message = f"{self.stage}: loss is {loss} at step {step}; lower --train.learning-rate"
-            raise TrainingDiverged(message)
+            raise self._diverged(step, f"the loss is {loss}")
         progress_bar.advance(step, loss, timer.events_per_second)
         self.metric_writer.write(
             step,
@@ -176,8 +175,19 @@ class _Loop:
             learning_rate=float(self.trainer.schedule(step)),
         )
 
+    def _check_finite(self, step: int, state: TrainState) -> None:
+        """Raise TrainingDiverged where a number is not finite: such a state is never saved."""
+        numbers = parallel.on_host((state.params, state.average, state.opt_state))
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)):
+            raise self._diverged(step, "a parameter is not finite")
+
+    def _diverged(self, step: int, problem: str) -> TrainingDiverged:
+        advice = "train a new --run with a lower --train.learning-rate"
+        return TrainingDiverged(f"{self.stage}: {problem} at step {step}; {advice}")
+
     def _validate(self, step: int, state: TrainState, progress_bar: ProgressBar) -> None:
         """Validate, and update the best step, the patience and whether the stage is finished."""
+        self._check_finite(step, state)
         progress, validate = self.progress, self.validate
         progress.finished = step >= self.trainer.num_steps
         if validate is None:
@@ -197,6 +207,7 @@ class _Loop:
         progress.finished |= progress.worse_in_a_row >= self.trainer.config.train.patience
 
     def _save(self, step: int, state: TrainState) -> None:
+        self._check_finite(step, state)
         progress = dataclasses.asdict(self.progress)
         self.checkpoints.save(step, state, progress, keep={self.progress.best_step})
         timeline.save()

@@ -153,10 +153,16 @@ def test_one_job_at_a_time(tmp_path):
         write_shards(tmp_path / "out", COMMAND, None, not_loaded)
 
 
-def test_no_user_is_a_mistake(tmp_path):
+def test_no_user_is_a_mistake_that_leaves_nothing(tmp_path):
     nobody = UserTables(0, COLUMNS, rows_of)
     with pytest.raises(UsageError, match="nothing to write"):
         write_shards(tmp_path / "out", COMMAND, None, lambda: nobody)
+    assert not (tmp_path / "out").exists()
+
+    (tmp_path / "out").mkdir()  # a folder of the user's stays
+    with pytest.raises(UsageError, match="nothing to write"):
+        write_shards(tmp_path / "out", COMMAND, None, lambda: nobody)
+    assert files_of(tmp_path / "out") == []
 
 
 def test_what_names_a_folder():

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 
+from socialrec_jax import checksums
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features import tfidf
 from socialrec_jax.data.features.friend_events import FriendEvents, FriendScores, friends_had
@@ -52,6 +53,8 @@ NAMES = (
     "retriever log-probability",
     "text similarity to recent items",
 )
+_MATRICES = ("together", "labels", "words")
+_FILES = (*(f"{name}.npz" for name in _MATRICES), "items.npy", "actions.npz", "settings.json")
 _HISTORY_DECAY = 0.8  # weight of a recent item per event that came after it
 
 
@@ -208,31 +211,52 @@ class RankerFeatures:
         words, words_of_last = tfidf.similarities([history, last_item], self.words, candidates)
         return labels, words, words_of_last
 
-    def save(self, folder: Path) -> None:
-        """Write to folder; `settings.json` comes last, so that a folder with one is complete."""
+    def save(self, folder: Path, made_from: dict | None = None) -> None:
+        """Write to folder; the manifest comes last, so that a folder with one is complete.
+
+        made_from: JSON that says what was counted.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / checksums.MANIFEST).unlink(missing_ok=True)
         sparse.save_npz(folder / "labels.npz", self.labels)
         sparse.save_npz(folder / "words.npz", self.words)
         sparse.save_npz(folder / "together.npz", self.item_knn.similarity)
         np.save(folder / "items.npy", self.item_popularity)
         self.next_type.save(folder / "actions.npz")
         (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(self.settings)))
+        checksums.write(folder / checksums.MANIFEST, {"made_from": made_from or {}}, _FILES)
 
     @classmethod
     def load(cls, folder: Path) -> RankerFeatures:
-        settings = ItemKNNSettings(**json.loads((folder / "settings.json").read_text()))
-        return cls(
-            item_knn=ItemKNN(_load_sparse(folder / "together.npz"), settings.history_decay),
-            labels=_load_sparse(folder / "labels.npz"),
-            words=_load_sparse(folder / "words.npz"),
-            item_popularity=np.load(folder / "items.npy"),
-            next_type=NextTypeRegression.load(folder / "actions.npz"),
-            settings=settings,
-        )
+        """What `save` wrote. DamagedFile where a file is not that."""
+        manifest_file = folder / checksums.MANIFEST
+        if manifest_file.exists():  # older programs wrote none
+            checksums.check_contents(folder, checksums.read(manifest_file))
+        with checksums.readable(folder / "settings.json"):
+            settings = ItemKNNSettings(**json.loads((folder / "settings.json").read_text()))
+        with checksums.readable(folder / "items.npy"):
+            item_popularity = _finite(np.load(folder / "items.npy"))
+        with checksums.readable(folder / "actions.npz"):
+            next_type = NextTypeRegression.load(folder / "actions.npz")
+            _finite(next_type.weights)
+        together, labels, words = (_load_sparse(folder / f"{name}.npz") for name in _MATRICES)
+        item_knn = ItemKNN(together, settings.history_decay)
+        return cls(item_knn, labels, words, item_popularity, next_type, settings)
+
+
+def _finite(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers. ValueError where one is not finite."""
+    if not np.isfinite(numbers).all():
+        raise ValueError("not all of its numbers are finite")
+    return numbers
 
 
 def _load_sparse(file: Path) -> sparse.csr_array:
-    return sparse.csr_array(sparse.load_npz(file))
+    with checksums.readable(file):
+        matrix = sparse.csr_array(sparse.load_npz(file))
+        matrix.check_format(full_check=True)
+        _finite(matrix.data)
+    return matrix
 
 
 def _popularity_columns(events: Events, history_ends: np.ndarray, num_items: int) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""What is damaged in a run and can be made again: one line says so, and the stage makes it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+
+from socialrec_jax import checksums
+from socialrec_jax.data.features.ranker_features import RankerFeatures
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import DamagedFile
+from socialrec_jax.inference.artefacts import (
+    VECTORS,
+    check_text_files,
+    features_folder,
+    features_made_from,
+    load_features,
+    load_texts,
+    write_text_manifest,
+)
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.run import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+def count_features_once(
+    run: RunDirectory, world: World, refitted: bool, count: Callable[[], RankerFeatures]
+) -> None:
+    """Write what count() gives, unless it is there and whole."""
+    if not _has_whole_features(run, world, refitted):
+        made_from = features_made_from(world, refitted)
+        count().save(features_folder(run, refitted), made_from)
+
+
+def _has_whole_features(run: RunDirectory, world: World, refitted: bool) -> bool:
+    folder = features_folder(run, refitted)
+    manifest = folder / checksums.MANIFEST
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    # A kill before the manifest leaves files, and so did older programs.
+    if not manifest.exists() and not (folder / "settings.json").exists():
+        return False
+    try:
+        if not manifest.exists():
+            RankerFeatures.load(folder).save(folder, features_made_from(world, refitted))
+        load_features(run, world, refitted)
+    except DamagedFile as error:
+        say_made_again(error)
+        return False
+    return True
+
+
+def has_whole_texts(run: RunDirectory, world: World, key: str) -> bool:
+    """Whether RUN/text is there and whole; checksums are added where there are none."""
+    if not (run.text / VECTORS).exists() and not (run.text / checksums.MANIFEST).exists():
+        return False
+    try:
+        if not (run.text / checksums.MANIFEST).exists():
+            write_text_manifest(run, world, key)
+        check_text_files(run.text)
+        load_texts(run, world)
+    except DamagedFile as error:
+        say_made_again(error)
+        return False
+    return True
+
+
+def delete_damaged_stage(run: RunDirectory, stage: str) -> None:
+    """Delete the checkpoints of a stage of which none is whole, so that it is trained again."""
+    checkpoints = Checkpoints(run.checkpoints / stage)
+    damaged = {step: checkpoints.damaged_file(step) for step in checkpoints.steps()}
+    if damaged and all(damaged.values()):
+        step, name = next(iter(damaged.items()))
+        file = checkpoints.folder / str(step) / str(name)
+        log.warning("%s is damaged, and no step is whole: the stage is trained again", file)
+        shutil.rmtree(checkpoints.folder)
+
+
+def say_made_again(error: DamagedFile) -> None:
+    """One line with what is damaged."""
+    log.warning("%s is damaged (%s): it is made again", error.file, error.what)

@@ -1,0 +1,69 @@
+"""Every file of a run compared with what was written, without changing any."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from socialrec_jax import checksums
+from socialrec_jax.data import world_checks
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import DamagedFile, DiskError
+from socialrec_jax.inference.artefacts import check_text_files, features_folder, load_features
+from socialrec_jax.inference.load import load_run
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.run import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+def verify(run: RunDirectory) -> None:
+    """Print what is whole. Raises DiskError with the number of damages, each one in the log.
+
+    InputMissing where there is no run.
+    """
+    run.config()
+    world = World.open(run.world)
+    damages = []
+    for part, check in _checks(run, world):
+        try:
+            check()
+        except DamagedFile as error:
+            log.warning("%s", error)
+            damages.append(error)
+        else:
+            print(f"whole  {part}", flush=True)
+    if damages:
+        raise DiskError(f"{run.path} has {len(damages)} damaged parts, first {damages[0]}")
+
+
+def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The name of each part with what reads all of it."""
+
+    def check_world() -> None:
+        world_checks.check_contents(world)
+        world_checks.check_numbers(world)
+
+    yield "world", check_world
+    if run.text.exists():
+        yield "text", lambda: check_text_files(run.text)
+    for refitted in (False, True):
+        if features_folder(run, refitted).exists():
+            part = "features of all events" if refitted else "features"
+            yield part, lambda r=refitted: load_features(run, world, r)
+    for folder in sorted(path for path in run.checkpoints.glob("*") if path.is_dir()):
+        checkpoints = Checkpoints(folder)
+        for step in checkpoints.steps():
+            yield f"checkpoint {folder.name}/{step}", lambda c=checkpoints, s=step: c.check(s)
+    if (run.path / checksums.MANIFEST).exists():
+        yield "report", lambda: _check_record(run)
+        # what is there is whole; what should be there is what serving reads
+        yield "what serves", lambda: load_run(run.path, refitted=True)
+
+
+def _check_record(run: RunDirectory) -> None:
+    manifest = checksums.read(run.path / checksums.MANIFEST)
+    try:
+        checksums.check_contents(run.path, manifest)
+    except DamagedFile as error:
+        raise error.with_advice(f"train.py --run {run.path} writes it again") from None
