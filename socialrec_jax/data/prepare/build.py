@@ -57,7 +57,16 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     # all four tables are staged, also those without files: later steps need no cases
     staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
+    return number_columns(engine, tables, config, rejected)
 
+
+def number_columns(
+    engine: Engine, tables: Tables, config: DataConfig, rejected: dict[str, int]
+) -> RawColumns:
+    """Number and sort the good rows of the staged tables. rejected: bad rows by table.
+
+    BadData: no event has a time, or there are too many event types.
+    """
     events_without_time, events_with_time = engine.fill_times()
     if "events" in tables:
         check_has_times(events_without_time, events_with_time)
@@ -117,9 +126,7 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
     tested, `validation_share` before it validated, and an event at a cut belongs after it.
     BadData: there are no events, or the time split leaves nothing to train on.
     """
-    if not len(events.times):
-        raise BadData("events: no event is left")
-    splits = _leave_one_out(events) if split == "leave-one-out" else _split_by_time(events, config)
+    splits = parts_of_split(events, split, config)
     if not (splits == TEST).any():
         log.warning(
             "%s: nothing is left to test on, for no user has three events or more; accuracy "
@@ -127,6 +134,13 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
             split,
         )
     return splits
+
+
+def parts_of_split(events: Events, split: Split, config: DataConfig) -> np.ndarray:
+    """The same without a warning where nothing is left to test on."""
+    if not len(events.times):
+        raise BadData("events: no event is left")
+    return _leave_one_out(events) if split == "leave-one-out" else _split_by_time(events, config)
 
 
 def warn_of_repeats(events: Events) -> None:

@@ -1,10 +1,4 @@
-"""Which files of a folder are which table: our own names, or one of the public formats.
-
-A layout is recognised by its events file. Fields are matched by the synonyms of `schema.py`; a
-layout only says what a file cannot say itself: its delimiter, the names of columns without a
-header, text that needs taking apart. HetRec's `user_artists.dat` is left out: its listens have no
-time, so they would tell a model what comes later.
-"""
+"""Which files of a folder are which table: our own names, or one of the public formats."""
 
 from __future__ import annotations
 
@@ -17,7 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Replaced
+from socialrec_jax.data.prepare.derived import Replaced
+from socialrec_jax.data.prepare.layouts import LAYOUTS
 from socialrec_jax.data.prepare.readers import (
     KINDS,
     Source,
@@ -32,73 +27,20 @@ from socialrec_jax.data.prepare.schema import ITEM_CODES, ITEM_IDS, TABLES, USER
 from socialrec_jax.errors import BadData, InputMissing
 
 log = logging.getLogger(__name__)
+OWN_NAMES, RECBOLE = "tables by their own names", "RecBole atomic files"
+AMAZON = "Amazon reviews"
 FIRST_OBJECTS = 20  # of a JSON file, whose keys say what it is
 Tables = dict[str, list[Source]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """A public format: (glob pattern, options of `Source`) a table."""
+class Found:
+    """The tables of a folder, and the format that they were recognised as."""
 
     title: str
-    tables: Mapping[str, tuple[str, dict]]
+    tables: Tables
 
 
-def _plain(delimiter: str, *names: str, encoding: str = "utf-8", **derived: Derived) -> dict:
-    """Unquoted text; with names the file has no header."""
-    options = {"delimiter": delimiter, "quote": "", "encoding": encoding, "derived": derived}
-    if names:
-        options |= {"names": names, "has_header": False}
-    return options
-
-
-FILM = ("item", "title", "released", "video", "url")
-GENRES = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
-    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
-    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
-)
-RATINGS = ("user", "item", "value", "timestamp")
-TAG = Constant("tag")
-
-LAYOUTS = (
-    Layout(
-        "MovieLens 100K",
-        {
-            "events": ("u.data", _plain("\t", *RATINGS)),
-            "items": (
-                "u.item",
-                _plain("|", *FILM, *GENRES, encoding="latin-1", tags=FlaggedColumns(GENRES)),
-            ),
-            "users": ("u.user", _plain("|", "user", "age", "gender", "occupation", "zip")),
-        },
-    ),
-    Layout(
-        "MovieLens 1M and 10M",
-        {
-            "events": ("ratings.dat", _plain("::", *RATINGS)),
-            "items": ("movies.dat", _plain("::", "item", "title", "tags", encoding="latin-1")),
-            "users": ("users.dat", _plain("::", "user", "gender", "age", "occupation", "zip")),
-        },
-    ),
-    Layout("MovieLens 20M and later", {"events": ("ratings.csv", {}), "items": ("movies.csv", {})}),
-    Layout(
-        "HetRec-2011 Last.fm",
-        {
-            "events": ("user_taggedartists-timestamps.dat", _plain("\t", event_type=TAG)),
-            "social": ("user_friends.dat", _plain("\t")),
-            "items": ("artists.dat", _plain("\t")),
-        },
-    ),
-    Layout(
-        "HetRec-2011 Delicious",
-        {
-            "events": ("user_taggedbookmarks-timestamps.dat", _plain("\t", event_type=TAG)),
-            "social": ("user_contacts-timestamps.dat", _plain("\t")),
-            "items": ("bookmarks.dat", _plain("\t", encoding="latin-1")),
-        },
-    ),
-)
 _PARTS = {".train": 1, ".valid": 2, ".test": 3}  # in the order of a user's events
 ATOMIC_TABLES = {"events": "*.inter", "social": "*.net", "items": "*.item", "users": "*.user"}
 
@@ -112,18 +54,31 @@ def find_tables(
     as the user says. InputMissing: no such folder, or no table in any form that we know. BadData: a
     table lies there twice.
     """
+    return find(folder, events_required=events_required, encoding=encoding).tables
+
+
+def find(folder: Path, *, events_required: bool = True, encoding: str | None = None) -> Found:
+    """The same with the name of the format."""
     if not folder.is_dir():
         raise InputMissing(
             f"{folder}: no such folder; it should hold events.parquet (or .csv, .tsv, .jsonl)"
         )
     # our own names first: a folder may hold a public format beside what was made of it
-    tables = _own_names(folder, encoding)
-    if not tables or ("events" not in tables and events_required):
-        tables = _recbole(folder) or _declared(folder) or _amazon(folder, encoding)
-        if "events" not in tables:
+    found = Found(OWN_NAMES, _own_names(folder, encoding))
+    if not found.tables or ("events" not in found.tables and events_required):
+        found = _public(folder, encoding)
+        if "events" not in found.tables:
             raise _no_events(folder)
-    _name_unread(folder, tables)
-    return tables
+    _name_unread(folder, found.tables)
+    return found
+
+
+def _public(folder: Path, encoding: str | None) -> Found:
+    """The first public format that the folder holds."""
+    recbole = _recbole(folder)
+    if recbole:
+        return Found(RECBOLE, recbole)
+    return _declared(folder) or Found(AMAZON, _amazon(folder, encoding))
 
 
 def _no_events(folder: Path) -> InputMissing:
@@ -181,16 +136,17 @@ def _glob(folder: Path, patterns: Mapping[str, str]) -> dict[str, list[Path]]:
     return {table: files for table, files in paths.items() if files}
 
 
-def _declared(folder: Path) -> Tables:
+def _declared(folder: Path) -> Found | None:
     for layout in LAYOUTS:
         patterns = {table: pattern for table, (pattern, _) in layout.tables.items()}
         paths = _glob(folder, patterns)
         if paths:
-            return {
+            tables = {
                 table: [Source(file, "text", **layout.tables[table][1]) for file in files]
                 for table, files in paths.items()
             }
-    return {}
+            return Found(layout.title, tables)
+    return None
 
 
 def _recbole(folder: Path) -> Tables:

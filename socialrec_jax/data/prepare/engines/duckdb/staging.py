@@ -67,7 +67,9 @@ def stage(
     extras = extra_columns(con, table, types, known, rules)
     staged = StagedTable(table, [], list(LINE_REASONS), extras)
 
-    con.execute(f"CREATE TABLE {table}_rows ({', '.join(_staged_columns(table, extras))})")
+    con.execute(
+        f"CREATE OR REPLACE TABLE {table}_rows ({', '.join(_staged_columns(table, extras))})"
+    )
     for source, choice in choices.items():
         fields = values_of(source, table, types[source], choice)
         staged.columns.update({field: value.shown for field, value in fields.items()})
