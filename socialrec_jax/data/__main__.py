@@ -2,6 +2,7 @@
 
     python -m socialrec_jax.data check DIR           in words
     python -m socialrec_jax.data check DIR --json    as one JSON object, see docs/data.md
+    python -m socialrec_jax.data formats             the published layouts that are read
 
 Exit code 65 where a problem is an error, 66 where there is no such folder.
 """
@@ -45,7 +46,20 @@ class Check:
             sys.exit(BAD_DATA)
 
 
-TASKS: dict[str, type] = {"check": Check}
+@dataclasses.dataclass(frozen=True)
+class Formats:
+    """The published layouts that are read as they are."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        from socialrec_jax.data.prepare.layouts.catalogue import as_text
+
+        print(as_text())
+
+
+TASKS: dict[str, type] = {"check": Check, "formats": Formats}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import fnmatch
 import logging
 import urllib.parse
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -15,14 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
+from socialrec_jax.data.prepare.expansions import Expansion
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
-    needs_copy,
     only_member,
     readable,
     text_lines,
     verify_whole,
-    write_copy,
 )
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
 
 
 log = logging.getLogger(__name__)
+_PACKED = (".gz", ".zst", ".zip")
 _NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
 MAX_SHOWN = 300  # characters of a header in a message
 
@@ -52,6 +53,7 @@ class Source:
     kind: Kind
     delimiter: str = ","
     quote: str = '"'
+    escape: str | None = None  # what stands before a quote in quotes; None: another quote
     encoding: str = "utf-8"
     names: tuple[str, ...] | None = None
     """Column names that replace the header, or stand for a missing one; None: the header's own."""
@@ -60,12 +62,17 @@ class Source:
     """Field name -> how it is made of the file's columns, where a synonym is not enough."""
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     """Column -> its value in all rows, from folders such as `date=2024-01-01`."""
+    expansion: Expansion | None = None
+    """How one line becomes several rows; None: a line is a row."""
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
 
     @property
     def content(self) -> Path:
         return self.copy or self.path
+
+
+Tables = dict[str, list[Source]]
 
 
 def source_of(path: Path, encoding: str | None = None) -> Source | None:
@@ -101,7 +108,7 @@ def kind_suffix(path: Path) -> str:
     # events.zip: only its member tells the kind, unlike events.csv.zip
     if suffix == ".zip" and path.is_file() and not Path(path.stem).suffix:
         return Path(only_member(path)).suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in (".gz", ".zst", ".zip") else suffix
+    return Path(path.stem).suffix.lower() if suffix in _PACKED else suffix
 
 
 def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
@@ -129,6 +136,18 @@ def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
     return sources
 
 
+def glob(folder: Path, pattern: str) -> list[Path]:
+    """Files whose name matches a pattern, in either case, plain or packed; in order of names."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    return [file for file in files if fnmatch.fnmatchcase(_unpacked(file.name), pattern.lower())]
+
+
+def _unpacked(name: str) -> str:
+    """The name in lower case, without the suffix of an archive."""
+    lower = name.lower()
+    return lower.removesuffix(Path(lower).suffix) if Path(lower).suffix in _PACKED else lower
+
+
 def refuse_twice(files: Sequence[Path]) -> None:
     """BadData: two files differ in their suffixes alone, so they most likely hold the same rows."""
     by_stem: dict[Path, Path] = {}
@@ -143,7 +162,7 @@ def refuse_twice(files: Sequence[Path]) -> None:
 
 def _without_suffixes(name: str) -> str:
     path = Path(name)
-    if path.suffix.lower() in (".gz", ".zst", ".zip"):
+    if path.suffix.lower() in _PACKED:
         path = Path(path.stem)
     return path.stem if path.suffix.lower() in KINDS else path.name
 
@@ -220,34 +239,13 @@ def lines(source: Source) -> Generator[str, None, None]:
     return text_lines(source.content, source.encoding)
 
 
-def for_engine(source: Source, folder: Path, number: int) -> Source:
-    """The source, with a copy in the folder where an engine cannot read the file as it lies."""
-    # an empty file is named by the engine that reads it
-    is_json = source.kind == "json"
-    if source.kind == "parquet" or not source.path.stat().st_size:
-        return source
-    names = _quoted_names(source)
-    if not names and not needs_copy(source.path, source.encoding, is_json):
-        return source
-    # most files need no copy, so the folder is made with the first that does
-    folder.mkdir(exist_ok=True)
-    copy = folder / f"{number}.txt"
-    write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
-    return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
-
-
-def _quoted_names(source: Source) -> tuple[str, ...]:
-    """The header's names where some hold quotes, which may confuse a reader; else none."""
-    if source.kind != "text" or not source.quote or source.names:
-        return ()
-    if source.quote not in first_line(source.path, source.encoding):
-        return ()
-    names = header_of(source)
-    return tuple(names) if any(source.quote in name for name in names) else ()
-
-
 def records(source: Source) -> Iterator[tuple[int, bool]]:
     """(first line, is blank) of each record; a quoted field may run over several lines."""
+    if source.expansion:
+        # the lines of the file, not those of its copy
+        for number, _ in source.expansion.rows(text_lines(source.path, "utf-8")):
+            yield number, False
+        return
     if source.kind == "json" or not source.quote:
         for number, line in enumerate(lines(source), 1):
             yield number, not line
@@ -256,7 +254,9 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
     # a description may be longer than the 128 KiB that Python allows by default
     csv.field_size_limit(2**31 - 1)
     ended = (line + "\n" for line in lines(source))
-    reader = csv.reader(ended, delimiter=source.delimiter, quotechar=source.quote)
+    reader = csv.reader(
+        ended, delimiter=source.delimiter, quotechar=source.quote, escapechar=source.escape
+    )
     start = 1
     for record in reader:
         yield start, not record

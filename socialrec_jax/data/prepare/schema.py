@@ -54,14 +54,20 @@ EDGES = (
     *(("node1", "node2"), ("user", "user2"), ("userid", "userid2")),
 )
 # `weight` is a rating in some public sets; in a social table it is the edge's own
-VALUE = ("value", "rating", "score", "overall", "stars", "weight")
+VALUE = ("value", "rating", "score", "overall", "stars", "weight", "bookrating", "watchratio")
 TYPE = (
     *("eventtype", "actiontype", "interactiontype", "behaviortype", "behaviourtype", "eventname"),
     *("event", "action", "interaction", "behavior", "behaviour", "type"),
 )
 TITLE = (
     *("title", "name", "itemname", "productname", "movietitle", "itemtitle", "producttitle"),
+    *("booktitle", "prodname", "caption"),
     *("item", *ITEM_WORDS),
+)
+DESCRIPTION = ("description", "desc", "text", "summary", "detaildesc", "abstract")
+CATEGORY = (
+    *("category", "categoryname", "maincategory", "class", "categoryid", "producttypename"),
+    "firstlevelcategoryname",
 )
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
@@ -98,11 +104,9 @@ TABLES: dict[str, tuple[Field, ...]] = {
     "items": (
         Field("item", "id", (*ITEM_IDS, "item", *ITEM_CODES, "id", *ITEM_WORDS), required=True),
         Field("title", "text", TITLE),
-        Field("description", "text", ("description", "desc", "text", "summary")),
-        Field("tags", "list", ("tags", "tag", "genres", "genre", "categories")),
-        Field(
-            "category", "text", ("category", "categoryname", "maincategory", "class", "categoryid")
-        ),
+        Field("description", "text", DESCRIPTION),
+        Field("tags", "list", ("tags", "tag", "genres", "genre", "categories", "topictag")),
+        Field("category", "text", CATEGORY),
         Field("price", "price", ("price",)),
         Field("available", "flag", ("available", "isavailable", "instock")),
     ),
@@ -143,6 +147,11 @@ def _mapped_by_user(
 ) -> dict[str, str]:
     columns = {field.name: by_plain_name.get(rules.columns.get(field.name, "")) for field in fields}
     return {name: column for name, column in columns.items() if column is not None}
+
+
+def edge_ends(columns: Iterable[str]) -> dict[str, str]:
+    """The columns of `src` and `dst`, where two columns are named as a pair."""
+    return _edge_ends({plain_name(column): column for column in columns})
 
 
 def _edge_ends(by_plain_name: dict[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.formats import find_tables
-from socialrec_jax.data.prepare.layouts import GENRES
+from socialrec_jax.data.prepare.layouts.movies import GENRES
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, InputMissing

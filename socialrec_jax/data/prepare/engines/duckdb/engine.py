@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare.copies import for_engine
 from socialrec_jax.data.prepare.engines.duckdb import files, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
     FILE_ERRORS,
@@ -24,7 +25,7 @@ from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
 from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
 from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
-from socialrec_jax.data.prepare.readers import Source, for_engine, readable
+from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 

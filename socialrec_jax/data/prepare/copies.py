@@ -1,0 +1,58 @@
+"""Files that no engine reads as they lie are copied to plain lines first."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+from socialrec_jax.data.prepare.expansions import Expansion
+from socialrec_jax.data.prepare.readers import Source, first_line, header_of, lines
+from socialrec_jax.data.prepare.text_files import needs_copy, readable, write_copy
+
+
+def for_engine(source: Source, folder: Path, number: int) -> Source:
+    """The source, with a copy in the folder where an engine cannot read the file as it lies."""
+    # an empty file is named by the engine that reads it
+    is_json = source.kind == "json"
+    if source.kind == "parquet" or not source.path.stat().st_size:
+        return source
+    if source.expansion:
+        return _expanded(source, source.expansion, folder, number)
+    names = _quoted_names(source)
+    if not names and not needs_copy(source.path, source.encoding, is_json):
+        return source
+    # most files need no copy, so the folder is made with the first that does
+    folder.mkdir(exist_ok=True)
+    copy = folder / f"{number}.txt"
+    write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
+    return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
+
+
+def _expanded(source: Source, expansion: Expansion, folder: Path, number: int) -> Source:
+    """The source, with a copy that has one row a line."""
+    folder.mkdir(exist_ok=True)
+    copy = folder / f"{number}.txt"
+    with readable(source.path), copy.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows(row for _, row in expansion.rows(lines(source)))
+    return dataclasses.replace(
+        source,
+        kind="text",
+        delimiter=",",
+        quote='"',
+        encoding="utf-8",
+        names=expansion.names or source.names,
+        has_header=False,
+        copy=copy,
+    )
+
+
+def _quoted_names(source: Source) -> tuple[str, ...]:
+    """The header's names where some hold quotes, which may confuse a reader; else none."""
+    if source.kind != "text" or not source.quote or source.names:
+        return ()
+    if source.quote not in first_line(source.path, source.encoding):
+        return ()
+    names = header_of(source)
+    return tuple(names) if any(source.quote in name for name in names) else ()
