@@ -54,6 +54,9 @@ class DataConfig:
     map: Annotated[tuple[str, ...], Doc("FIELD=COLUMN, such as user=buyer_id,timestamp=ts")] = ()
     ignore: Annotated[tuple[str, ...], Doc("Columns to pass over, such as updated_at.")] = ()
     types: Annotated[tuple[str, ...], Doc("Types that are one: view=click,pv buy=order.")] = ()
+    names: Annotated[
+        tuple[str, ...], Doc("Columns of files without a header: events=user,item,timestamp.")
+    ] = ()
     encoding: Annotated[str | None, Doc("Of text files, such as latin-1; by default UTF-8.")] = None
     order: Annotated[
         Literal["time", "file", "random"], Doc("What orders a user's events; file: their rows.")

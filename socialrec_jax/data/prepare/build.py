@@ -95,7 +95,9 @@ def _numbered(engine: Engine, config: DataConfig) -> RawColumns:
 
 def check_mapping(columns: RawColumns, config: DataConfig) -> None:
     """UsageError: --data.map names a column that no table has."""
-    used = {plain_name(column) for fields in columns.columns.values() for column in fields.values()}
+    shown = [column for fields in columns.columns.values() for column in fields.values()]
+    # part files may have called one field by several names
+    used = {plain_name(name) for column in shown for name in (column, *column.split(", "))}
     for field, column in Rules.of(config).columns.items():
         if column not in used:
             raise UsageError(f"--data.map {field}={column}: no table has such a column")

@@ -10,8 +10,9 @@ import csv
 import dataclasses
 import fnmatch
 import logging
+import re
 import urllib.parse
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
 log = logging.getLogger(__name__)
 _PACKED = (".gz", ".zst", ".zip")
 _NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
+_NUMBER = re.compile(r"-?[0-9]+([.][0-9]+)?")
 MAX_SHOWN = 300  # characters of a header in a message
 
 
@@ -208,9 +210,22 @@ def check_names(source: Source, names: Sequence[str]) -> None:
     distinct = {name.lower() for name in names}
     listed = ", ".join(names)[:MAX_SHOWN]
     if len(distinct) < len(names):
-        raise BadData(f"{source.path}: the header has repeated names: {listed}")
+        advice = f"; {no_header_advice('events')}" if looks_like_data(names) else ""
+        raise BadData(f"{source.path}: the header has repeated names: {listed}{advice}")
     if any(ord(letter) < ord(" ") for name in names for letter in name):
         raise BadData(f"{source.path}: the header holds control characters: {listed!r}")
+
+
+def looks_like_data(names: Iterable[str]) -> bool:
+    """Whether one of these names of columns is a number, as no header has."""
+    return any(_NUMBER.fullmatch(name.strip()) for name in names)
+
+
+def no_header_advice(table: str) -> str:
+    return (
+        "the first line looks like data: put a line of column names before it, or say them with "
+        f"--data.names {table}=NAME,NAME,..."
+    )
 
 
 def _first_row(source: Source) -> list[str]:

@@ -87,6 +87,11 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
+def first_text(path: Path, encoding: str) -> str:
+    """The begin of a text file."""
+    return _head(path).decode(encoding, errors="replace")
+
+
 def text_lines(path: Path, encoding: str) -> Generator[str, None, None]:
     """The lines of a text file, undecodable bytes replaced; a bare carriage return ends none.
 

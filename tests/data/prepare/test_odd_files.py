@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from socialrec_jax.errors import BadData, UserError
+from socialrec_jax.errors import BadData, UsageError, UserError
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
@@ -162,6 +162,35 @@ def test_amazon_metadata_of_2018(tmp_path):
     assert titles(world) == {"B": "Soap"}
     assert (world.items.prices[place], world.items.descriptions[place]) == (3.5, "Mild.")
     assert times(world) == [BEGIN]
+
+
+def test_blanks_before_quotes_are_no_part_of_a_cell(tmp_path):
+    items = 'item, title\n"i1", "Red, ""big"" shoe"\n"i2",  "Hat"\n "i3", Cap\n'
+    world = prepared(tmp_path, {"events.csv": EVENTS.replace("u,", '"u", '), "items.csv": items})
+    assert titles(world) == {"i0": "", "i1": 'Red, "big" shoe', "i2": "Hat", "i3": "Cap"}
+
+
+def test_files_without_a_header_can_be_named(tmp_path):
+    rows = EVENTS.split("\n", 1)[1]
+    files = {"events.csv": rows, "social.txt": "u v\nu w\n"}
+    with pytest.raises(BadData, match=r"--data\.names events="):
+        prepared(tmp_path, files)
+    names = ("events=user,item,timestamp", "social=src,dst")
+    world = prepared(tmp_path, files, names=names)
+    assert items_in_order(world) == ["i0", "i1", "i2", "i3"]
+    assert len(world.friends.ids) == 4
+    with pytest.raises(UsageError, match=r"--data\.names event=user"):
+        prepared(tmp_path, files, names=("event=user",))
+
+
+def test_parts_that_name_a_column_differently_are_all_named(tmp_path, caplog):
+    files = {
+        "events/a.csv": EVENTS,
+        "events/b.csv": EVENTS.replace("timestamp", "ts").replace("u,", "v,"),
+    }
+    world = prepared(tmp_path, files, map=("timestamp=ts",))
+    assert world.manifest["columns"]["events"]["timestamp"] == "timestamp, ts"
+    assert "timestamp is column ts in b.csv, and timestamp in the files before it" in caplog.text
 
 
 def test_keys_of_json_may_be_anything(tmp_path):

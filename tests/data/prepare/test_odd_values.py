@@ -51,6 +51,11 @@ def test_event_types_can_be_one(tmp_path):
         ("from 3.50", 3.5),
         ("on request", None),
         ("£1,299", 1299),
+        ("R$ 1.299", 1299),
+        ("1.299.000 ₫", 1299000),
+        ("KWD 1.299", 1.299),
+        ("€ 0.299", 0.299),
+        ("1.299", 1.299),
         ("7", 7),
     ],
 )
@@ -59,6 +64,21 @@ def test_prices_are_written_in_many_ways(tmp_path, written, price):
     world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
     expected = np.float32(np.nan if price is None else price)
     np.testing.assert_equal(world.items.prices[world.items.ids.lookup(["i1"])[0]], expected)
+
+
+@pytest.mark.parametrize(
+    ("column", "prices"),
+    [
+        (["1.299", "12,90", "1.299,00", "7"], [1299, 12.9, 1299, 7]),
+        (["1.299", "12.90", "1,299.00", "7"], [1.299, 12.9, 1299, 7]),
+        (["1,299", "12.90"], [1299, 12.9]),
+    ],
+)
+def test_a_column_of_prices_has_one_sign_for_decimals(tmp_path, column, prices):
+    rows = [(f"i{place}", f'"{price}"') for place, price in enumerate(column)]
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": csv(("item", "price"), *rows)})
+    places = world.items.ids.lookup([item for item, _ in rows])
+    np.testing.assert_allclose(world.items.prices[places], prices, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("word", "available"), [("in stock", True), ("Out of stock", False)])

@@ -69,8 +69,8 @@ class Engine(Protocol):
         """Column name -> the engine's type. BadData: the file cannot be read."""
         ...
 
-    def read_column(self, source: Source, column: str) -> list[str]:
-        """The values of one column that are not blank, in file order."""
+    def read_columns(self, source: Source) -> dict[str, list[str]]:
+        """All columns of a file row by row, written as ids are; blank where there is nothing."""
         ...
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:

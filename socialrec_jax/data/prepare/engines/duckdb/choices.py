@@ -35,6 +35,7 @@ class Choice:
     columns: dict[str, str]
     derived: dict[str, Derived]
     needs_times: bool = True
+    decimal_commas: frozenset[str] = frozenset()  # columns of prices such as 1.299,00
 
     @property
     def columns_used(self) -> set[str]:
@@ -56,7 +57,7 @@ def choose(
         _choose_time(con, source, types, choice, rules)
     _warn_of_coarse_times(source, types, choice)
     _drop_words(con, source, table, types, choice)
-    return choice
+    return dataclasses.replace(choice, decimal_commas=_decimal_commas(con, source, types, choice))
 
 
 def _warn_of_coarse_times(source: Source, types: Types, choice: Choice) -> None:
@@ -116,6 +117,26 @@ def _drop_words(
         if odd is not None:
             del choice.columns[field.name]
             log.warning(_NO_NUMBER, source.path, column, field.name, odd[:60])
+
+
+def _decimal_commas(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice
+) -> frozenset[str]:
+    """The column of prices, where some have a decimal comma and none a decimal point.
+
+    Then 1.299 is more than a thousand, which such a price alone does not tell.
+    """
+    column = choice.columns.get("price")
+    if column is None or not STRING.match(types[column]):
+        return frozenset()
+    comma, point = (
+        f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{1,2}}([^0-9.,]|$)'))"
+        for sign in ("[,]", "[.]")
+    )
+    with readable(source.path, *FILE_ERRORS):
+        found = con.execute(f"SELECT {comma} AND NOT {point} FROM {relation(source, types)}")
+        has_commas = found.fetchall()[0][0]
+    return frozenset([column] if has_commas else [])
 
 
 def _sample(

@@ -88,20 +88,29 @@ class DuckDBEngine(Engine):
         number = len(list(self.copies.glob("*"))) if self.copies.exists() else 0
         return for_engine(source, self.copies, number)
 
-    def read_column(self, source: Source, column: str) -> list[str]:
+    def read_columns(self, source: Source) -> dict[str, list[str]]:
         source = self._copied(source)
         types = files.columns_of(self.con, source)
-        rows = files.relation(source, types)
         # as in the tables, so that the same ids are found
-        value = id_sql(name(column), types[column])
+        values = [f"coalesce({id_sql(name(column), types[column])}, '')" for column in types]
         with readable(source.path, *FILE_ERRORS):
-            values = self.con.execute(f"SELECT {value} FROM {rows} WHERE trim({value}) <> ''")
-            return [value for (value,) in values.fetchall()]
+            rows = self.con.execute(
+                f"SELECT {', '.join(values)} FROM {files.relation(source, types)}"
+            ).fetchall()
+        return {column: [row[place] for row in rows] for place, column in enumerate(types)}
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
-        copied = [self._copied(source) for source in sources]
+        copied = [self._copied(self._named(table, source)) for source in sources]
         self.staged[table] = stage(self.con, table, copied, self.rules)
         return self.staged[table].parts
+
+    def _named(self, table: str, source: Source) -> Source:
+        """The source with the names that the user gives to files without a header."""
+        names = self.rules.names.get(table)
+        # those of public layouts are known
+        if names is None or source.names or source.kind != "text":
+            return source
+        return dataclasses.replace(source, names=names, has_header=False)
 
     def count_rows(self, table: str) -> tuple[int, int]:
         counts = self.con.execute(

@@ -11,7 +11,7 @@ from socialrec_jax.data.prepare.engines.duckdb.files import derived_sql
 from socialrec_jax.data.prepare.engines.duckdb.sql import name
 from socialrec_jax.data.prepare.engines.duckdb.types import fits
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
-from socialrec_jax.data.prepare.readers import Source
+from socialrec_jax.data.prepare.readers import Source, looks_like_data, no_header_advice
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES, Field
 from socialrec_jax.errors import BadData
@@ -57,7 +57,10 @@ def values_of(
         elif field.name in choice.columns:
             column = choice.columns[field.name]
             _check_type(source, field, column, types)
-            found[field.name] = Value(name(column), types[column], column)
+            sql = name(column)
+            if column in choice.decimal_commas:
+                sql = f"replace(replace({sql}, '.', ''), ',', '.')"
+            found[field.name] = Value(sql, types[column], column)
 
     required = [field for field in TABLES[table] if field.required]
     missing = [field.name for field in required if field.name not in found]
@@ -73,8 +76,8 @@ def _missing(
     advice = f"say which with --data.map {missing[0]}=COLUMN"
     if missing == ["timestamp"]:
         advice += ", or say --data.order file where rows come in order, random where they do not"
-    if all(column.replace(".", "").strip("- ").isdigit() for column in types):
-        advice = "the first line looks like data: put a line of column names before it"
+    if looks_like_data(types):
+        advice = no_header_advice(table)
     return BadData(
         f"{source.path}: {table} need a column {' and a column '.join(missing)} "
         f"(or a synonym, see docs/data.md); found: {', '.join(types)}; {advice}"

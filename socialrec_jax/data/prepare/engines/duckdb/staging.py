@@ -27,6 +27,7 @@ from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
 from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name
 from socialrec_jax.data.prepare.engines.duckdb.staged import (
     StagedTable,
+    add_columns,
     reject,
     settle_times,
     shortened,
@@ -72,7 +73,7 @@ def stage(
     )
     for source, choice in choices.items():
         fields = values_of(source, table, types[source], choice)
-        staged.columns.update({field: value.shown for field, value in fields.items()})
+        add_columns(staged, source, {field: value.shown for field, value in fields.items()})
         with readable(source.path, *FILE_ERRORS):
             expressions = expressions_of(table, fields, rules)
             staged.parts.append(_insert(con, staged, source, types[source], expressions))

@@ -23,6 +23,8 @@ _FALSE = (
     *("unavailable", "not available", "inactive"),
 )
 # A longer id is a broken line. One of a megabyte would make every table of ids as wide.
+# currencies of a thousand parts: 1.299 of them is a price
+_MILLS = "(?i)KWD|BHD|OMR|JOD|TND|LYD|IQD|KD|BD|DT"
 MAX_ID_BYTES = 1024
 MAX_TEXT = 65_536  # characters of a text that are kept
 
@@ -201,7 +203,11 @@ def price_sql(column: str) -> str:
     digits = f"rtrim(regexp_replace({number}, '[ '']', '', 'g'), '.,')"
     # a comma is decimal where it comes last, and one or two digits follow
     is_comma = f"regexp_matches({digits}, ',[0-9]{{1,2}}$')"
-    thousands = f"regexp_matches({digits}, '^-?[0-9]{{1,3}}([.][0-9]{{3}}){{2,}}$')"
+    # beside a currency, three digits after a point are thousands, for few have a third decimal
+    several = f"regexp_matches({digits}, '^-?[0-9]{{1,3}}([.][0-9]{{3}}){{2,}}$')"
+    one = f"regexp_matches({digits}, '^-?[1-9][0-9]{{0,2}}[.][0-9]{{3}}$')"
+    has_mills = f"regexp_matches({column}, '{_MILLS}')"
+    thousands = f"({several} OR ({one} AND NOT {has_mills}))"
     return f"""CASE WHEN {is_comma} THEN replace(replace({digits}, '.', ''), ',', '.')
         WHEN {thousands} THEN replace({digits}, '.', '') ELSE replace({digits}, ',', '') END"""
 
