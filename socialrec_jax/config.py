@@ -62,6 +62,11 @@ class DataConfig:
         Literal["time", "file", "random"], Doc("What orders a user's events; file: their rows.")
     ] = "time"
     deduplicate: Annotated[bool, Doc("Reject events that repeat an earlier one.")] = False
+    min_user_events: Annotated[int, Range(0, 10_000, "Leave out users of fewer events")] = 0
+    min_item_events: Annotated[int, Range(0, 10_000, "Leave out items of fewer events")] = 0
+    min_value: Annotated[float | None, Doc("Leave out events of a lower value, such as 4.")] = None
+    since: Annotated[str | None, Doc("Leave out earlier events: an ISO 8601 date in UTC.")] = None
+    until: Annotated[str | None, Doc("Leave out events of this time and later.")] = None
     first_year: Annotated[int, Range(1678, 2260, "Earlier events have a wrong time")] = 1990
     last_year: Annotated[int | None, Range(1678, 2260, "Later ones, too; None: next year")] = None
 

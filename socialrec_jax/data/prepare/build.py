@@ -18,6 +18,7 @@ import numpy as np
 from socialrec_jax.config import DataConfig, Split
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.engine import Engine
+from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.formats import Tables
 from socialrec_jax.data.prepare.rejects import reject_all
 from socialrec_jax.data.prepare.rules import Rules, plain_name
@@ -26,6 +27,7 @@ from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, I
 from socialrec_jax.errors import BadData, UsageError
 
 JOIN_SHARE = 0.5  # of the ids of a table occur in events where the tables belong together
+MANY_TYPES = 32  # a shop has fewer, so most likely the column is another one
 log = logging.getLogger(__name__)
 
 
@@ -49,15 +51,33 @@ def files_of(tables: Tables) -> list[Path]:
     return sorted({source.path for sources in tables.values() for source in sources})
 
 
-def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Path) -> RawColumns:
+def read_columns(
+    engine: Engine, tables: Tables, config: DataConfig, folder: Path, *, k_core: bool = False
+) -> RawColumns:
     """Read, check, number and sort the tables; bad rows go to `rejected.parquet` in the folder.
 
+    k_core: whether the settings' least numbers of events hold, which are those of all events.
     BadData: see docs/data.md.
     """
     # all four tables are staged, also those without files: later steps need no cases
     staged = {table: engine.stage(table, tables.get(table, [])) for table in TABLES}
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
-    return number_columns(engine, tables, config, rejected)
+    filtered = filter_events(engine, config, k_core=k_core)
+    columns = number_columns(engine, tables, config, rejected)
+    # Worlds without filters have the hash that they always had
+    counts = {"filtered": filtered} if filtered else {}
+    return dataclasses.replace(columns, counts=columns.counts | counts)
+
+
+def filter_events(engine: Engine, config: DataConfig, *, k_core: bool) -> dict[str, int]:
+    """Leave out events that the settings exclude; how many by option."""
+    filters = Filters.of(config)
+    filters = filters if k_core else filters.of_rows()
+    dropped = engine.filter_events(filters) if filters.are_set else {}
+    if dropped:
+        counts = ", ".join(f"{count:,} by {option}" for option, count in dropped.items())
+        log.warning("events: left out as the settings say: %s", counts)
+    return dropped
 
 
 def number_columns(
@@ -116,6 +136,12 @@ def checked_types(names: list[str]) -> list[str]:
         raise BadData(
             f"events: {len(names)} event types, {MAX_EVENT_TYPES} at most; "
             "is event_type the right column?"
+        )
+    if len(names) > MANY_TYPES:
+        log.warning(
+            "events: %d event types, such as %s: is event_type the right column? "
+            "--data.map event_type=COLUMN, or --data.ignore it",
+            *(len(names), ", ".join(names[:3])),
         )
     return names
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from socialrec_jax.data.prepare.doctor import Diagnosis
 from socialrec_jax.data.prepare.problems import Problem
+from socialrec_jax.data.prepare.schema import TABLES, suggest
 
 MAX_FILES = 40  # lines of files; a folder may hold thousands of parts
 MAX_TYPES = 12
@@ -16,6 +17,7 @@ def as_text(diagnosis: Diagnosis) -> str:
     blocks = {
         f"files ({diagnosis.title or 'none is read'})": _files(diagnosis.files),
         "columns": _columns(diagnosis),
+        "columns that are not used": _unused(diagnosis),
         "contents": _contents(diagnosis),
         "first events": diagnosis.first_events,
         "first rejected rows": diagnosis.first_rejects,
@@ -44,6 +46,19 @@ def _columns(diagnosis: Diagnosis) -> list[str]:
         f"{table:8}  {', '.join(f'{field}={column}' for field, column in columns.items())}"
         for table, columns in diagnosis.columns.items()
     ]
+
+
+def _unused(diagnosis: Diagnosis) -> list[str]:
+    """Unused columns, and which of them may be a field that has no column."""
+    lines = []
+    for table, columns in diagnosis.unused.items():
+        missing = [f for f in TABLES[table] if f.name not in diagnosis.columns[table]]
+        guesses = suggest(missing, columns)
+        advice = ",".join(f"{field}={column}" for field, column in guesses.items())
+        shown = ", ".join(columns)
+        if columns:
+            lines.append(f"{table:8}  {shown}" + (f"  (--data.map {advice}?)" if advice else ""))
+    return lines
 
 
 def _contents(diagnosis: Diagnosis) -> list[str]:

@@ -20,6 +20,7 @@ from socialrec_jax.data.prepare.build import (
     RawColumns,
     check_mapping,
     files_of,
+    filter_events,
     join_shares,
     number_columns,
     parts_of_split,
@@ -58,6 +59,7 @@ class Diagnosis:
     problems: list[Problem] = dataclasses.field(default_factory=list)
     # for people alone
     title: str = ""
+    unused: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # columns by table
     first_events: list[str] = dataclasses.field(default_factory=list)
     first_rejects: list[str] = dataclasses.field(default_factory=list)
 
@@ -67,7 +69,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         fields = dataclasses.asdict(self)
-        for name in ("title", "first_events", "first_rejects"):
+        for name in ("title", "unused", "first_events", "first_rejects"):
             del fields[name]
         return json.dumps(fields, indent=1, ensure_ascii=False)
 
@@ -134,11 +136,13 @@ def _read(
     """Fill in what the tables hold."""
     staged = {table: _stage(engine, table, tables, problems) for table in TABLES}
     diagnosis.columns = {table: engine.columns_used(table) for table in tables}
+    diagnosis.unused = {table: engine.columns_unused(table) for table in tables}
     rejected = _count_rejects(engine, staged, config, problems, scratch)
     diagnosis.counts["rejected"] = sum(rejected.values())
     diagnosis.first_rejects = _first_rejects(engine, staged, rejected)
 
     with problems.step("events"):
+        filter_events(engine, config, k_core=True)
         columns = number_columns(engine, tables, config, rejected)
         check_mapping(columns, config)
         diagnosis.joins = join_shares(engine, tables, columns)

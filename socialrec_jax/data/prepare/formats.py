@@ -78,6 +78,9 @@ def _public(folder: Path, encoding: str | None) -> Found:
 
 def _no_events(folder: Path) -> InputMissing:
     listed = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+    deeper = sorted({file.parent for file in folder.glob("*/events.*")})
+    if deeper:
+        listed += f"; {deeper[0]} holds events: name that folder"
     return InputMissing(
         f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a public format (python -m "
         f"socialrec_jax.data formats lists them); found: {listed}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -97,7 +98,8 @@ def read_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
 
 def _text_ids(path: Path) -> list[str]:
     with readable(path):
-        stripped = [line.strip() for line in lines(Source(path, "text"))]
+        all_lines = lines(Source(path, "text"))
+        stripped = [unicodedata.normalize("NFC", line.strip()) for line in all_lines]
     return [line for line in stripped if line]
 
 

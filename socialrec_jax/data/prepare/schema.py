@@ -167,6 +167,26 @@ def _first_free(field: Field, by_plain_name: dict[str, str], matched: dict[str, 
     return next((column for column in columns if column and column not in taken), None)
 
 
+def suggest(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
+    """Field name -> a column whose name holds one of the field's, such as `title_en`."""
+    by_plain_name = {plain_name(column): column for column in columns}
+    suggested = {}
+    for field in fields:
+        similar = [
+            column
+            for plain, column in by_plain_name.items()
+            if any(plain.startswith(name) or plain.endswith(name) for name in _long(field))
+        ]
+        if similar:
+            suggested[field.name] = similar[0]
+    return suggested
+
+
+def _long(field: Field) -> list[str]:
+    """Names of a field that are long enough to mean it inside another word."""
+    return [name for name in (field.name.replace("_", ""), *field.synonyms) if len(name) > 3]
+
+
 def time_columns(columns: Iterable[str], matched: dict[str, str], rules: Rules) -> list[str]:
     """All columns that may hold the time, by their synonym; the first is what `match` chose."""
     taken = {column for field, column in matched.items() if field != "timestamp"}

@@ -12,6 +12,7 @@ import pytest
 
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.__main__ import main
+from socialrec_jax.data.prepare.diagnosis_text import as_text
 from socialrec_jax.data.prepare.doctor import check
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.world import TEST
@@ -32,6 +33,7 @@ USABLE = {
     "repeats": {"events.csv": EVENTS + EVENTS.split("\n", 1)[1]},
     "own clock": {"events.csv": csv(("user", "item", "time"), ("u", "i", 1), ("u", "j", 2))},
 }
+MANY_TYPES = [("u", "i", BEGIN + n, n) for n in range(40)]
 UNUSABLE = {
     "no table": {"notes.txt": "x"},
     "no item": {"events.csv": EVENTS.replace("item", "thing")},
@@ -146,3 +148,29 @@ def test_each_split_says_whom_it_leaves_to_test(tmp_path):
     in_order = check(tmp_path / "raw", DataConfig(order="file"))
     assert in_order.to_judge == {"leave-one-out": 2, "time": 0}
     assert in_order.time == {"min": None, "max": None}
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"events.csv": EVENTS.replace(",i", ",i7;i")}, "holds lists such as 'i7;i0'"),
+        (
+            {"events.csv": EVENTS.replace("user", "customer_number")},
+            "--data.map user=customer_number",
+        ),
+        ({"raw/events.csv": EVENTS}, "raw holds events: name that folder"),
+        (
+            {"events.csv": csv(("user", "item", "ts", "type"), *MANY_TYPES)},
+            "is event_type the right column",
+        ),
+    ],
+)
+def test_what_looks_wrong_is_named_with_what_to_do(tmp_path, files, says):
+    problems = check(folder_of(tmp_path, files), DataConfig()).problems
+    assert any(says in problem.message for problem in problems)
+
+
+def test_columns_that_are_not_used_are_shown_with_what_they_may_be(tmp_path):
+    files = {"events.csv": EVENTS, "items.csv": "item,title_en,colour\ni0,Soap,red\n"}
+    text = as_text(check(folder_of(tmp_path, files), DataConfig()))
+    assert "title_en, colour  (--data.map title=title_en?)" in text

@@ -81,7 +81,10 @@ def test_a_column_of_prices_has_one_sign_for_decimals(tmp_path, column, prices):
     np.testing.assert_allclose(world.items.prices[places], prices, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("word", "available"), [("in stock", True), ("Out of stock", False)])
+@pytest.mark.parametrize(
+    ("word", "available"),
+    [("in stock", True), ("Out of stock", False), ("17", True), ("0", False), ("nan", True)],
+)
 def test_stock_is_said_in_words(tmp_path, word, available):
     items = csv(("item", "in_stock"), ("i1", word))
     world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
@@ -152,6 +155,12 @@ def test_lists_that_are_written_as_text_are_tags(tmp_path, written, tags):
     files = {"events.csv": EVENTS, "items.csv": f'item,tags\ni1,"{quoted}"\n'}
     world = prepared(tmp_path, files)
     assert world.items.tags[world.items.ids.lookup(["i1"])[0]] == tags
+
+
+def test_ids_that_look_the_same_are_the_same(tmp_path):
+    rows = [("Cafe\u0301", "a", BEGIN), ("Caf\u00e9", "b", BEGIN + 1)]
+    world = prepared(tmp_path, {"events.csv": csv(("user", "item", "ts"), *rows)})
+    assert users(world) == ["Caf\u00e9"]
 
 
 @pytest.mark.parametrize("word", MISSING)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.world import Events, Friends, Items
 
@@ -97,6 +98,14 @@ class Engine(Protocol):
         """Write the parquet file of all rejected rows, empty when there are none."""
         ...
 
+    def filter_events(self, filters: Filters) -> dict[str, int]:
+        """Leave out events that do not meet the filters; how many by the filter's option.
+
+        Users and items of few events go until all that are left have enough (a k-core), which is
+        counted as `k_core`.
+        """
+        ...
+
     def fill_times(self) -> tuple[int, int]:
         """Give each event of unknown time one, so that it keeps its place among its user's events.
 
@@ -138,6 +147,10 @@ class Engine(Protocol):
 
     def columns_used(self, table: str) -> dict[str, str]:
         """Field -> the column of the files that it was read from."""
+        ...
+
+    def columns_unused(self, table: str) -> list[str]:
+        """Columns of the files that are neither a field nor an attribute nor a vector."""
         ...
 
     def described(self, table: str) -> np.ndarray:

@@ -22,6 +22,7 @@ Types = Mapping[str, str]  # column -> DuckDB's type
 # enough to see words among numbers, and read in milliseconds from a file of any length
 SAMPLE_ROWS = 1000
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+_LISTS = "%s: column %s holds lists such as %r, each of which is read as one id: write one a row"
 _COARSE_TIMES = (
     "%s: column %s holds times as 32-bit floats, which are good to two minutes at best: the order "
     "of events within them is lost; write 64-bit numbers"
@@ -57,6 +58,7 @@ def choose(
         _choose_time(con, source, types, choice, rules)
     _warn_of_coarse_times(source, types, choice)
     _drop_words(con, source, table, types, choice)
+    _warn_of_lists(con, source, types, choice)
     return dataclasses.replace(choice, decimal_commas=_decimal_commas(con, source, types, choice))
 
 
@@ -98,6 +100,19 @@ def _join_days(types: Mapping[str, str], choice: Choice) -> None:
     if {"year", "month", "day"} <= plain.keys():
         parts = tuple(plain[part] for part in ("year", "month", "day"))
         choice.derived["timestamp"] = Joined(parts, "-")
+
+
+def _warn_of_lists(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice
+) -> None:
+    """Baskets of items, or lists of friends, in the place of one id."""
+    ids = [choice.columns.get(field) for field in ("item", "dst")]
+    columns = [column for column in ids if column and STRING.match(types[column])]
+    sampled = _sample(con, source, types, columns) if columns else {}
+    for column, values in sampled.items():
+        example = samples.lists_among(values)
+        if example is not None:
+            log.warning(_LISTS, source.path, column, example[:60])
 
 
 def _drop_words(

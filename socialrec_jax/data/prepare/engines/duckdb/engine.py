@@ -13,7 +13,7 @@ import numpy as np
 
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.copies import for_engine
-from socialrec_jax.data.prepare.engines.duckdb import files, tables
+from socialrec_jax.data.prepare.engines.duckdb import files, filtering, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
     FILE_ERRORS,
     count_rows,
@@ -25,6 +25,7 @@ from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
 from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
 from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
+from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
@@ -160,6 +161,9 @@ class DuckDBEngine(Engine):
             self.con.execute(f"INSERT INTO rejected SELECT {unnested}", columns)
         self.con.execute(f"COPY rejected TO {text(path)} (FORMAT parquet)")
 
+    def filter_events(self, filters: Filters) -> dict[str, int]:
+        return filtering.filter_events(self.con, filters)
+
     def fill_times(self) -> tuple[int, int]:
         return tables.fill_times(self.con)
 
@@ -188,6 +192,9 @@ class DuckDBEngine(Engine):
 
     def columns_used(self, table: str) -> dict[str, str]:
         return self.staged[table].columns
+
+    def columns_unused(self, table: str) -> list[str]:
+        return self.staged[table].unused
 
     def described(self, table: str) -> np.ndarray:
         return tables.described(self.con, table)

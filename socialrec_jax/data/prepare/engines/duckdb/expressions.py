@@ -13,7 +13,7 @@ from socialrec_jax.data.prepare.engines.duckdb.types import fits
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.readers import Source, looks_like_data, no_header_advice
 from socialrec_jax.data.prepare.rules import Rules
-from socialrec_jax.data.prepare.schema import TABLES, Field
+from socialrec_jax.data.prepare.schema import TABLES, Field, suggest
 from socialrec_jax.errors import BadData
 
 
@@ -73,7 +73,10 @@ def _missing(
     source: Source, table: str, missing: Sequence[str], types: Mapping[str, str]
 ) -> BadData:
     # named together, so that one run says all that is missing
-    advice = f"say which with --data.map {missing[0]}=COLUMN"
+    fields = [field for field in TABLES[table] if field.name in missing]
+    guesses = {missing[0]: "COLUMN"} | suggest(fields, types)
+    options = ",".join(f"{field}={column}" for field, column in guesses.items())
+    advice = f"say which with --data.map {options}"
     if missing == ["timestamp"]:
         advice += ", or say --data.order file where rows come in order, random where they do not"
     if looks_like_data(types):

@@ -34,6 +34,7 @@ class StagedTable:
     extras: list[str]  # attributes of users, vectors of items
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """Field -> the file's column, as the summary shows it."""
+    unused: list[str] = dataclasses.field(default_factory=list)  # columns of the files
 
 
 def add_columns(staged: StagedTable, source: Source, columns: Mapping[str, str]) -> None:

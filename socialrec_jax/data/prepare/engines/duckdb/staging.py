@@ -66,7 +66,8 @@ def stage(
     # all files are known before the first is read: they share the columns beyond the fields
     known = {source: choice.columns_used for source, choice in choices.items()}
     extras = extra_columns(con, table, types, known, rules)
-    staged = StagedTable(table, [], list(LINE_REASONS), extras)
+    unused = _unused(types, known, extras)
+    staged = StagedTable(table, [], list(LINE_REASONS), extras, unused=unused)
 
     con.execute(
         f"CREATE OR REPLACE TABLE {table}_rows ({', '.join(_staged_columns(table, extras))})"
@@ -80,6 +81,17 @@ def stage(
     _reject_minorities(con, staged, rules)
     _show_good_rows(con, table, rules)
     return staged
+
+
+def _unused(
+    types: Mapping[Source, Mapping[str, str]],
+    known: Mapping[Source, set[str]],
+    extras: Sequence[str],
+) -> list[str]:
+    """Columns of the files that nothing is made of."""
+    used = {column.lower() for column in extras}
+    columns = [c for source, of_file in types.items() for c in of_file if c not in known[source]]
+    return [column for column in dict.fromkeys(columns) if column.lower() not in used]
 
 
 def _staged_columns(table: str, extras: Sequence[str]) -> list[str]:

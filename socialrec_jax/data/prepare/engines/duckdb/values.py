@@ -59,11 +59,18 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
 def _flag_sql(column: str) -> str:
     lower = f"lower(trim({column}::VARCHAR))"
     true, false = _list(_TRUE), _list(_FALSE)
-    return f"CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false END"
+    # how many pieces lie in stock
+    number = f"try_cast({lower} AS DOUBLE)"
+    has_some = f"CASE WHEN isfinite({number}) THEN {number} > 0 END"
+    return f"""CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false
+        ELSE {has_some} END"""
 
 
 def id_sql(column: str, sql_type: str) -> str:
-    """An id without what cannot be seen around it; 5.0 is written by programs that mean 5."""
+    """An id without what cannot be seen around it; 5.0 is written by programs that mean 5.
+
+    Letters with accents have one form (NFC), so that ids that look the same are the same.
+    """
     # a typed number has nothing around it
     if WHOLE.match(sql_type):
         return f"{column}::VARCHAR"
@@ -78,7 +85,7 @@ def id_sql(column: str, sql_type: str) -> str:
     is_odd = f"{plain} < '!' OR strlen({plain}) <> length({plain}) OR {ends}"
     whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+[.]0+$')"
     return f"""CASE WHEN {whole} THEN split_part(trim({plain}), '.', 1)
-        WHEN {is_odd} THEN trim({plain}, {invisible}) ELSE {plain} END"""
+        WHEN {is_odd} THEN trim(nfc_normalize({plain}), {invisible}) ELSE {plain} END"""
 
 
 def id_layer(field: str, column: str, sql_type: str) -> str:
