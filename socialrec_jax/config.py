@@ -38,9 +38,7 @@ class DataConfig:
 
     social_direction: Annotated[
         Literal["both", "out", "in"],
-        Doc(
-            "Who learns of whom by an edge src -> dst: both, src of dst (out), or dst of src (in)."
-        ),
+        Doc("Who learns of whom by src -> dst: both, src of dst (out), or dst of src (in)."),
     ] = "both"
     max_bad_share: Annotated[
         float, Range(0, 1, "Stop when more than this share of a table's rows is unusable")
@@ -54,9 +52,7 @@ class DataConfig:
     map: Annotated[tuple[str, ...], Doc("FIELD=COLUMN, such as user=buyer_id,timestamp=ts")] = ()
     ignore: Annotated[tuple[str, ...], Doc("Columns to pass over, such as updated_at.")] = ()
     types: Annotated[tuple[str, ...], Doc("Types that are one: view=click,pv buy=order.")] = ()
-    names: Annotated[
-        tuple[str, ...], Doc("Columns of files without a header: events=user,item,timestamp.")
-    ] = ()
+    names: Annotated[tuple[str, ...], Doc("Without a header: events=user,item,timestamp.")] = ()
     encoding: Annotated[str | None, Doc("Of text files, such as latin-1; by default UTF-8.")] = None
     order: Annotated[
         Literal["time", "file", "random"], Doc("What orders a user's events; file: their rows.")

@@ -153,7 +153,7 @@ def test_each_split_says_whom_it_leaves_to_test(tmp_path):
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"events.csv": EVENTS.replace(",i", ",i7;i")}, "holds lists such as 'i7;i0'"),
+        ({"events.csv": EVENTS.replace("u,i", "u,i7;i")}, "holds lists such as 'i7;i0'"),
         (
             {"events.csv": EVENTS.replace("user", "customer_number")},
             "--data.map user=customer_number",
