@@ -9,7 +9,13 @@ from pathlib import Path
 
 from socialrec_jax.data.prepare.expansions import Expansion
 from socialrec_jax.data.prepare.readers import Source, first_line, header_of, lines
-from socialrec_jax.data.prepare.text_files import first_text, needs_copy, readable, write_copy
+from socialrec_jax.data.prepare.text_files import (
+    first_text,
+    is_clean,
+    needs_copy,
+    readable,
+    write_copy,
+)
 
 
 def for_engine(source: Source, folder: Path, number: int) -> Source:
@@ -24,7 +30,8 @@ def for_engine(source: Source, folder: Path, number: int) -> Source:
         return _without_blanks(source, folder, number)
     names = _quoted_names(source)
     if not names and not needs_copy(source.path, source.encoding, is_json):
-        return source
+        may_be_bad = not is_json and source.encoding == "utf-8" and not is_clean(source.path)
+        return dataclasses.replace(source, all_columns=True) if may_be_bad else source
     # most files need no copy, so the folder is made with the first that does
     folder.mkdir(exist_ok=True)
     copy = folder / f"{number}.txt"

@@ -66,6 +66,8 @@ class Source:
     """Column -> its value in all rows, from folders such as `date=2024-01-01`."""
     expansion: Expansion | None = None
     """How one line becomes several rows; None: a line is a row."""
+    all_columns: bool = False
+    """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
 

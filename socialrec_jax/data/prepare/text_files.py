@@ -147,6 +147,21 @@ def _records_of_array(path: Path, text: str) -> list:
         ) from error
 
 
+def is_clean(path: Path) -> bool:
+    """Whether a plain file is UTF-8 throughout; an archive is not looked at."""
+    if path.suffix.lower() in (".gz", ".zst", ".zip"):
+        return False
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with readable(path), path.open("rb") as file:
+        try:
+            while chunk := file.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
 def verify_whole(path: Path, *, is_text: bool = True) -> None:
     """Read a file once whose damage an engine may take for a short table.
 

@@ -13,6 +13,7 @@ from socialrec_jax.errors import BadData, UsageError, UserError
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
+    csv,
     items_in_order,
     lines,
     prepared,
@@ -67,6 +68,21 @@ def test_the_encoding_can_be_said(tmp_path):
     for encoding in ("latin-1", "cp1252"):
         world = prepared(tmp_path / encoding, files, encoding=encoding)
         assert "Café" in list(world.items.ids)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_bytes_that_are_no_text_are_bad_rows_wherever_they_lie(tmp_path, suffix):
+    rows = [("a", "b", "c", "d", "u", f"i{n}", BEGIN + n, "é") for n in range(3)]
+    rows.append(("a", "b", "é", "d", "u", "Café", BEGIN, "e"))
+    header = ("x", "y", "z", "note", "user", "item", "date", "time")
+    text = csv(header, *rows).replace("é", "\xe9").encode("latin-1")
+    items = csv(("item", "w", "price", "v"), ("i1", "w", '"5,50 €"', "é")).encode("cp1252")
+    files = {"events.csv" + suffix: gzip.compress(text) if suffix else text, "items.csv": items}
+    with pytest.raises(BadData, match=r"--data\.encoding"):
+        prepared(tmp_path, files)
+    world = prepared(tmp_path, files, encoding="cp1252", map=("timestamp=date",))
+    assert items_in_order(world) == ["i0", "Café", "i1", "i2"]
+    assert world.items.prices[world.items.ids.lookup(["i1"])[0]] == 5.5
 
 
 def test_paths_are_no_patterns(tmp_path):

@@ -76,6 +76,9 @@ def relation(source: Source, columns: Mapping[str, str]) -> str:
     else:
         header = f"header={source.has_header}, delim={text(source.delimiter)}"
         rows = _read_csv(source, tuple(own), header)
+        # a struct of all columns, because the reader must not leave out any
+        if source.all_columns:
+            rows = f"(SELECT unnest(cells) FROM (SELECT file AS cells FROM {rows} AS file))"
     return f"(SELECT *{constant}, NULL::VARCHAR AS {name(BROKEN)} FROM {rows})"
 
 
