@@ -224,9 +224,17 @@ def _users_to_test(events: Events, config: DataConfig) -> dict[str, int]:
 
 
 def _users_with_new_items(events: Events, is_test: np.ndarray) -> int:
-    keys = events.owners * np.int64(events.items.max() + 1) + events.items
-    is_new = ~np.isin(keys[is_test], keys[~is_test])
-    return len(np.unique(events.owners[is_test][is_new]))
+    num_items = np.int64(events.items.max() + 1)
+    keys = events.owners * num_items + events.items
+    tested = np.unique(keys[is_test])
+    if not len(tested):
+        return 0
+    # only pairs of user and item that are tested are looked up in the histories
+    earlier = keys[~is_test]
+    places = np.minimum(np.searchsorted(tested, earlier), len(tested) - 1)
+    is_known = np.zeros(len(tested), bool)
+    is_known[places[tested[places] == earlier]] = True
+    return len(np.unique(tested[~is_known] // num_items))
 
 
 def _first_events(columns: RawColumns, config: DataConfig) -> list[str]:
