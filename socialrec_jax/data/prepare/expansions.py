@@ -74,6 +74,7 @@ def _mind_clicks(line: str) -> list[Row]:
 
 
 BLANKS = Expansion(_between_blanks)  # columns between any number of blanks
+BLANKS_AND_HEADER = Expansion(_between_blanks, has_header=True)
 SEQUENCES = Expansion(_sequence, ("user", "item"))  # a user, and the items in order
 YELP_FRIENDS = Expansion(_yelp_friends, ("src", "dst"))
 KUAIREC_FRIENDS = Expansion(_kuairec_friends, ("src", "dst"), has_header=True)

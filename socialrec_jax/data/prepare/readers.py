@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
-from socialrec_jax.data.prepare.expansions import Expansion
+from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
     only_member,
@@ -95,13 +95,19 @@ def source_of(path: Path, encoding: str | None = None) -> Source | None:
     encoding = encoding_of(path, encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
-    delimiter = "\t" if suffix == ".tsv" else _delimiter_of(path, encoding, suffix)
+    header = first_line(path, encoding)
+    delimiter = _delimiter_of(header, suffix)
+    if delimiter == " " and header.split(" ") != header.split():
+        names = tuple(header.split())
+        return Source(path, "text", encoding=encoding, names=names, expansion=BLANKS_AND_HEADER)
     return Source(path, "text", delimiter=delimiter, encoding=encoding)
 
 
-def _delimiter_of(path: Path, encoding: str, suffix: str) -> str:
+def _delimiter_of(header: str, suffix: str) -> str:
+    # a comma may be part of a name in a .tsv
+    if suffix == ".tsv" and "\t" in header:
+        return "\t"
     # spreadsheets of many countries write `;` into a .csv
-    header = first_line(path, encoding)
     delimiters = ("\t", ",", ";", "|", "::", " ") if suffix == ".txt" else (",", ";", "\t", "|")
     return max(delimiters, key=header.count)
 

@@ -51,6 +51,7 @@ EDGES = (
     *(("userid", "contactid"), ("userid", "friend"), ("user", "friend"), ("userid", "trusteeid")),
     *(("userid1", "userid2"), ("user1id", "user2id"), ("user1", "user2"), ("usera", "userb")),
     *(("useraid", "userbid"), ("userida", "useridb"), ("uid1", "uid2"), ("id1", "id2")),
+    *(("followerid", "userid"), ("follower", "user"), ("user", "follows")),
     *(("node1", "node2"), ("user", "user2"), ("userid", "userid2")),
 )
 # `weight` is a rating in some public sets; in a social table it is the edge's own

@@ -45,6 +45,8 @@ AS_ARRAY = json.dumps([{"user": "u", "item": f"i{n}", "ts": BEGIN + n} for n in 
         ("events.txt", EVENTS.replace(",", "\t").encode()),
         ("events.txt", EVENTS.replace(",", "::").encode()),
         ("events.csv", EVENTS.replace(",", "|").encode()),
+        ("events.tsv", EVENTS.encode()),
+        ("events.txt", EVENTS.replace(",", "   ").encode()),
         ("events.csv.zip", zipped("events.csv", EVENTS)),
         ("events.zip", zipped("export.csv", EVENTS)),
         ("events.json", AS_ARRAY.encode()),
@@ -114,6 +116,7 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
         ({"events.csv": "1,2,1577872800\n3,4,1577872801\n"}, "first line looks like data"),
         ({"events.csv": "who,what,timestamp\na,b,1\n"}, "--data.map user=COLUMN"),
+        ({"events.csv": EVENTS.replace(",", "~")}, "separated by a comma"),
         ({"events.csv": EVENTS, "events.csv.gz": gzip.compress(b"x")}, "both events"),
         ({"events/a.csv": EVENTS, "events/a.csv.gz": gzip.compress(b"x")}, "same rows"),
         ({"events.json": "[1, 2"}, "JSON array"),
@@ -188,7 +191,7 @@ def test_blanks_before_quotes_are_no_part_of_a_cell(tmp_path):
 
 def test_files_without_a_header_can_be_named(tmp_path):
     rows = EVENTS.split("\n", 1)[1]
-    files = {"events.csv": rows, "social.txt": "u v\nu w\n"}
+    files = {"events.csv": rows, "social.txt": "  u   v\n  u  w\n"}
     with pytest.raises(BadData, match=r"--data\.names events="):
         prepared(tmp_path, files)
     names = ("events=user,item,timestamp", "social=src,dst")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.samples import given_values
 from socialrec_jax.data.prepare.schema import MISSING
+from socialrec_jax.errors import BadData
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
@@ -161,6 +165,24 @@ def test_ids_that_look_the_same_are_the_same(tmp_path):
     rows = [("Cafe\u0301", "a", BEGIN), ("Caf\u00e9", "b", BEGIN + 1)]
     world = prepared(tmp_path, {"events.csv": csv(("user", "item", "ts"), *rows)})
     assert users(world) == ["Caf\u00e9"]
+
+
+@pytest.mark.parametrize(("sql_type", "exact"), [("DOUBLE", 2**53), ("FLOAT", 2**24)])
+def test_ids_that_a_float_has_rounded_are_bad(tmp_path, sql_type, exact):
+    (tmp_path / "raw").mkdir()
+    query = f"SELECT ({exact} + range * 2)::{sql_type} AS user, 1 AS item, {BEGIN} AS ts"
+    target = tmp_path / "raw" / "events.parquet"
+    duckdb.execute(f"COPY ({query} FROM range(3)) TO '{target}' (FORMAT parquet)")
+    with pytest.raises(BadData, match=f"2 of 3 .* more than a {sql_type} holds exactly"):
+        prepared(tmp_path, {})
+
+
+def test_booleans_are_values(tmp_path):
+    rows = [{"user": "u", "item": f"i{n}", "ts": BEGIN + n, "value": bool(n)} for n in range(2)]
+    path = tmp_path / "raw" / "events.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert prepared(tmp_path, {}).events.values.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("word", MISSING)

@@ -22,6 +22,9 @@ Types = Mapping[str, str]  # column -> DuckDB's type
 # enough to see words among numbers, and read in milliseconds from a file of any length
 SAMPLE_ROWS = 1000
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+_OTHER_TIMES = (
+    "%s: the time is column %s, but %s may be it as well: --data.map timestamp=%s takes that"
+)
 _LISTS = "%s: column %s holds lists such as %r, each of which is read as one id: write one a row"
 _COARSE_TIMES = (
     "%s: column %s holds times as 32-bit floats, which are good to two minutes at best: the order "
@@ -83,7 +86,12 @@ def _choose_time(
     if len(candidates) > 1 or (candidates and hour):
         sampled = _sample(con, source, types, candidates)
         kinds = {c: samples.kind_of_time(sampled[c]) for c in candidates}
-        _take(samples.choose_time(kinds, hour), choice)
+        chosen = samples.choose_time(kinds, hour)
+        others = [c for c in candidates if c not in chosen and kinds[c] == kinds.get(chosen[0])]
+        # names alone do not tell when something was bought from when it was paid
+        if others:
+            log.warning(_OTHER_TIMES, source.path, ", ".join(chosen), ", ".join(others), others[0])
+        _take(chosen, choice)
 
 
 def _take(chosen: tuple[str, ...], choice: Choice) -> None:

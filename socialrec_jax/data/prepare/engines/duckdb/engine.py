@@ -25,6 +25,7 @@ from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
 from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
 from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
+from socialrec_jax.data.prepare.expansions import BLANKS, BLANKS_AND_HEADER
 from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.prepare.rules import Rules
@@ -108,6 +109,8 @@ class DuckDBEngine(Engine):
     def _named(self, table: str, source: Source) -> Source:
         """The source with the names that the user gives to files without a header."""
         names = self.rules.names.get(table)
+        if names is not None and source.expansion is BLANKS_AND_HEADER:
+            return dataclasses.replace(source, names=names, expansion=BLANKS)
         # those of public layouts are known
         if names is None or source.names or source.kind != "text":
             return source

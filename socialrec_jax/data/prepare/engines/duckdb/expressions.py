@@ -79,7 +79,9 @@ def _missing(
     advice = f"say which with --data.map {options}"
     if missing == ["timestamp"]:
         advice += ", or say --data.order file where rows come in order, random where they do not"
-    if looks_like_data(types):
+    if len(types) == 1:
+        advice = "are they separated by a comma, a semicolon, a tab or |?"
+    elif looks_like_data(types):
         advice = no_header_advice(table)
     return BadData(
         f"{source.path}: {table} need a column {' and a column '.join(missing)} "

@@ -22,6 +22,9 @@ _FALSE = (
     *("false", "f", "no", "n", "0", "0.0", "out of stock", "outofstock", "sold out", "off"),
     *("unavailable", "not available", "inactive"),
 )
+_EXACT_BELOW = {"FLOAT": 2**24, "DOUBLE": 2**53}  # whole numbers of floats
+# spreadsheets show six digits of ten; programs write as many as the number has
+_ROUNDED_TIME = "^[0-9]([.][0-9]{0,5})?E[+][0-9]+$"
 # A longer id is a broken line. One of a megabyte would make every table of ids as wide.
 # currencies of a thousand parts: 1.299 of them is a price
 _MILLS = "(?i)KWD|BHD|OMR|JOD|TND|LYD|IQD|KD|BD|DT"
@@ -101,6 +104,10 @@ def checks_of(kind: Kind, field: str, column: str, sql_type: str) -> list[Check]
     """When `column` makes its row unusable as `field`; blank values are bad only in ids."""
     if kind == "id":
         conditions = _id_conditions(id_name(field), sql_type)
+        if sql_type in _EXACT_BELOW:
+            # beyond it, several ids are one float
+            is_inexact = f"abs({column}) > {_EXACT_BELOW[sql_type]}"
+            conditions.append((is_inexact, f"is more than a {sql_type} holds exactly"))
     else:
         conditions = _value_conditions(kind, column, value_sql(kind, column, sql_type))
     return [Check(field, column, condition, reason) for condition, reason in conditions]
@@ -115,8 +122,12 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
     # to look at numbers as text would cost more than to read them
     missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
     unreadable = f"NOT {missing} AND NOT {is_read}"
+    rounded = "false"
+    if STRING.match(sql_type):
+        rounded = f"contains({column}, 'E+') AND regexp_matches(trim({column}), '{_ROUNDED_TIME}')"
     return [
         Check(field, column, infinite, "is not finite"),
+        Check(field, column, rounded, "was rounded by a spreadsheet"),
         Check(field, column, unreadable, "is neither unix time nor ISO 8601"),
     ]
 
