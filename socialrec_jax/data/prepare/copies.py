@@ -21,41 +21,41 @@ from socialrec_jax.data.prepare.text_files import (
 def for_engine(source: Source, folder: Path, number: int) -> Source:
     """The source, with a copy in the folder where an engine cannot read the file as it lies."""
     # an empty file is named by the engine that reads it
-    is_json = source.kind == "json"
     if source.kind == "parquet" or not source.path.stat().st_size:
         return source
+    copy = folder / f"{number}.txt"
     if source.expansion:
-        return _expanded(source, source.expansion, folder, number)
+        return _expanded(source, source.expansion, copy)
     if _has_blanks_before_quotes(source):
-        return _without_blanks(source, folder, number)
-    names = _quoted_names(source)
-    if not names and not needs_copy(source.path, source.encoding, is_json):
-        may_be_bad = not is_json and source.encoding == "utf-8" and not is_clean(source.path)
-        return dataclasses.replace(source, all_columns=True) if may_be_bad else source
-    # most files need no copy, so the folder is made with the first that does
-    folder.mkdir(exist_ok=True)
-    copy = folder / f"{number}.txt"
-    write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
-    return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
+        return _without_blanks(source, copy)
+
+    names, is_json = _quoted_names(source), source.kind == "json"
+    if names or needs_copy(source.path, source.encoding, is_json):
+        # most files need no copy, so the folder is made with the first that does
+        folder.mkdir(exist_ok=True)
+        write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
+        return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
+    return _with_all_columns(source)
 
 
-def _expanded(source: Source, expansion: Expansion, folder: Path, number: int) -> Source:
+def _with_all_columns(source: Source) -> Source:
+    """The source, read with all columns where its bytes may be no text."""
+    is_plain = source.kind == "text" and source.encoding == "utf-8"
+    if is_plain and not is_clean(source.path):
+        return dataclasses.replace(source, all_columns=True)
+    return source
+
+
+def _expanded(source: Source, expansion: Expansion, copy: Path) -> Source:
     """The source, with a copy that has one row a line."""
-    folder.mkdir(exist_ok=True)
-    copy = folder / f"{number}.txt"
+    copy.parent.mkdir(exist_ok=True)
     with readable(source.path), copy.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(row for _, row in expansion.rows(lines(source)))
-    return dataclasses.replace(
-        source,
-        kind="text",
-        delimiter=",",
-        quote='"',
-        encoding="utf-8",
-        names=expansion.names or source.names,
-        has_header=False,
-        copy=copy,
-    )
+    # the copy is a plain table, whatever the file was
+    plain = Source(source.path, "text", copy=copy, has_header=False, expansion=expansion)
+    names = expansion.names or source.names
+    return dataclasses.replace(plain, names=names, derived=source.derived)
 
 
 def _has_blanks_before_quotes(source: Source) -> bool:
@@ -71,25 +71,23 @@ def _has_blanks_before_quotes(source: Source) -> bool:
     return bool(re.search(f"{begin} +{quote}(?!{quote})", outside, flags=re.M))
 
 
-def _without_blanks(source: Source, folder: Path, number: int) -> Source:
+def _without_blanks(source: Source, copy: Path) -> Source:
     """The source, with a copy whose cells begin without blanks."""
-    folder.mkdir(exist_ok=True)
-    copy = folder / f"{number}.txt"
+    copy.parent.mkdir(exist_ok=True)
+    # a description may be longer than the 128 KiB that Python allows by default
     csv.field_size_limit(2**31 - 1)
-    ended = (part + "\n" for line in lines(source) for part in line.split("\r"))
+    separator, quote = source.delimiter, source.quote
+    cells = csv.reader(
+        (part + "\n" for line in lines(source) for part in line.split("\r")),
+        delimiter=separator,
+        quotechar=quote,
+        escapechar=source.escape,
+        skipinitialspace=True,
+    )
     with readable(source.path, csv.Error), copy.open("w", encoding="utf-8", newline="") as file:
-        cells = csv.reader(
-            ended,
-            delimiter=source.delimiter,
-            quotechar=source.quote,
-            escapechar=source.escape,
-            skipinitialspace=True,
-        )
-        # csv doubles quotes, so what escaped them before is gone
-        writer = csv.writer(
-            file, delimiter=source.delimiter, quotechar=source.quote, lineterminator="\n"
-        )
+        writer = csv.writer(file, delimiter=separator, quotechar=quote, lineterminator="\n")
         writer.writerows(cells)
+    # csv writes quotes twice, so what escaped them before is gone
     return dataclasses.replace(source, copy=copy, encoding="utf-8", escape=None)
 
 

@@ -74,25 +74,40 @@ class Diagnosis:
         return json.dumps(fields, indent=1, ensure_ascii=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """What the steps of preparation work on."""
+
+    engine: Engine
+    tables: Tables
+    config: DataConfig
+    split: Split
+    problems: Problems
+    scratch: Path
+
+
 def check(folder: Path, config: DataConfig, split: Split = "leave-one-out") -> Diagnosis:
     """What `prepare` would make of a folder. InputMissing: there is no such folder."""
     if not folder.is_dir():
         raise InputMissing(f"{folder}: no such folder")
+    # an option that cannot be understood is no matter of the data
     rules = Rules.of(config)
     problems, found = Problems(), Found("", {})
-    diagnosis = Diagnosis(problems=problems.all)
-    with problems.collected(), tempfile.TemporaryDirectory() as scratch:
+    with problems.collected(), tempfile.TemporaryDirectory() as name:
         with problems.step():
             found = find(folder, encoding=config.encoding)
-        diagnosis.title = found.title
-        diagnosis.files = _files(folder, found)
-        problems.files = {
-            table: [source.path for source in sources] for table, sources in found.tables.items()
-        }
+        problems.files = _paths(found.tables)
+        files = _files(folder, found)
+        diagnosis = Diagnosis(files=files, problems=problems.all, title=found.title)
         if found.tables:
-            with open_engine(Path(scratch), files_of(found.tables), rules) as engine:
-                _read(diagnosis, engine, found.tables, config, split, problems, Path(scratch))
+            with open_engine(Path(name), files_of(found.tables), rules) as engine:
+                step = _Step(engine, found.tables, config, split, problems, Path(name))
+                _read(diagnosis, step)
     return diagnosis
+
+
+def _paths(tables: Tables) -> dict[str, list[Path]]:
+    return {table: [source.path for source in sources] for table, sources in tables.items()}
 
 
 def _files(folder: Path, found: Found) -> list[dict]:
@@ -124,53 +139,45 @@ def _why_not_read(path: Path, found: Found) -> str:
     return "no table is known by that name"
 
 
-def _read(
-    diagnosis: Diagnosis,
-    engine: Engine,
-    tables: Tables,
-    config: DataConfig,
-    split: Split,
-    problems: Problems,
-    scratch: Path,
-) -> None:
+def _read(diagnosis: Diagnosis, step: _Step) -> None:
     """Fill in what the tables hold."""
-    staged = {table: _stage(engine, table, tables, problems) for table in TABLES}
+    engine, tables, problems = step.engine, step.tables, step.problems
+    staged = {table: _stage(step, table) for table in TABLES}
     diagnosis.columns = {table: engine.columns_used(table) for table in tables}
     diagnosis.unused = {table: engine.columns_unused(table) for table in tables}
-    rejected = _count_rejects(engine, staged, config, problems, scratch)
+    rejected = _count_rejects(step, staged)
     diagnosis.counts["rejected"] = sum(rejected.values())
     diagnosis.first_rejects = _first_rejects(engine, staged, rejected)
-
     with problems.step("events"):
-        filter_events(engine, config, k_core=True)
-        columns = number_columns(engine, tables, config, rejected)
-        check_mapping(columns, config)
-        diagnosis.joins = join_shares(engine, tables, columns)
-        _describe(diagnosis, columns, config)
-        warn_of_repeats(columns.events)
-        split_events(columns.events, split, config)
+        _number(diagnosis, step, rejected)
 
 
-def _stage(engine: Engine, table: str, tables: Tables, problems: Problems) -> list[Part]:
+def _number(diagnosis: Diagnosis, step: _Step, rejected: dict[str, int]) -> None:
+    """What is known once users and items are numbered. BadData: as in `prepare`."""
+    filter_events(step.engine, step.config, k_core=True)
+    columns = number_columns(step.engine, step.tables, step.config, rejected)
+    check_mapping(columns, step.config)
+    diagnosis.joins = join_shares(step.engine, step.tables, columns)
+    _describe(diagnosis, columns, step.config)
+    warn_of_repeats(columns.events)
+    # last, for its error must not hide the rest
+    split_events(columns.events, step.split, step.config)
+
+
+def _stage(step: _Step, table: str) -> list[Part]:
     """The parts of a table; where it cannot be read, it is taken for an empty one."""
-    with problems.step(table):
-        return engine.stage(table, tables.get(table, []))
-    return engine.stage(table, [])
+    with step.problems.step(table):
+        return step.engine.stage(table, step.tables.get(table, []))
+    return step.engine.stage(table, [])
 
 
-def _count_rejects(
-    engine: Engine,
-    staged: Mapping[str, Sequence[Part]],
-    config: DataConfig,
-    problems: Problems,
-    scratch: Path,
-) -> dict[str, int]:
+def _count_rejects(step: _Step, staged: Mapping[str, Sequence[Part]]) -> dict[str, int]:
     """The bad rows of each table. Too many of them are a problem, but the others are read."""
     for table, parts in staged.items():
-        with problems.step(table):
-            check_share(engine, table, parts, config.max_bad_share)
-    patient = dataclasses.replace(config, max_bad_share=1.0)
-    return reject_all(engine, staged, patient, scratch / "rejected.parquet")
+        with step.problems.step(table):
+            check_share(step.engine, table, parts, step.config.max_bad_share)
+    patient = dataclasses.replace(step.config, max_bad_share=1.0)
+    return reject_all(step.engine, staged, patient, step.scratch / "rejected.parquet")
 
 
 def _first_rejects(
@@ -196,11 +203,15 @@ def _describe(diagnosis: Diagnosis, columns: RawColumns, config: DataConfig) -> 
     counts = np.bincount(events.types, minlength=len(columns.event_types)).tolist()
     diagnosis.event_types = dict(zip(columns.event_types, counts, strict=True))
     diagnosis.to_judge = _users_to_test(events, config)
-    # places of rows are no times
-    if config.order == "time" and len(events.times):
-        first, last = events.times.min(), events.times.max()
-        diagnosis.time = {"min": iso(int(first)), "max": iso(int(last))}
+    diagnosis.time = _time_range(events, config)
     diagnosis.first_events = _first_events(columns, config)
+
+
+def _time_range(events: Events, config: DataConfig) -> dict[str, str | None]:
+    # places of rows are no times
+    if config.order != "time" or not len(events.times):
+        return {"min": None, "max": None}
+    return {"min": iso(int(events.times.min())), "max": iso(int(events.times.max()))}
 
 
 def iso(seconds: int) -> str:

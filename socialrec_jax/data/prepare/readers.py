@@ -95,8 +95,13 @@ def source_of(path: Path, encoding: str | None = None) -> Source | None:
     encoding = encoding_of(path, encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
+    return _text_source(path, encoding, suffix)
+
+
+def _text_source(path: Path, encoding: str, suffix: str) -> Source:
     header = first_line(path, encoding)
     delimiter = _delimiter_of(header, suffix)
+    # several blanks in a row separate two columns, not three
     if delimiter == " " and header.split(" ") != header.split():
         names = tuple(header.split())
         return Source(path, "text", encoding=encoding, names=names, expansion=BLANKS_AND_HEADER)
@@ -266,14 +271,15 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
     """(first line, is blank) of each record; a quoted field may run over several lines."""
     if source.expansion:
         # the lines of the file, not those of its copy
-        for number, _ in source.expansion.rows(text_lines(source.path, "utf-8")):
-            yield number, False
-        return
-    if source.kind == "json" or not source.quote:
-        for number, line in enumerate(lines(source), 1):
-            yield number, not line
-        return
+        all_lines = text_lines(source.path, "utf-8")
+        yield from ((number, False) for number, _ in source.expansion.rows(all_lines))
+    elif source.kind == "json" or not source.quote:
+        yield from ((number, not line) for number, line in enumerate(lines(source), 1))
+    else:
+        yield from _quoted_records(source)
 
+
+def _quoted_records(source: Source) -> Iterator[tuple[int, bool]]:
     # a description may be longer than the 128 KiB that Python allows by default
     csv.field_size_limit(2**31 - 1)
     ended = (line + "\n" for line in lines(source))

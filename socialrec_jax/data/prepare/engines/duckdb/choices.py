@@ -87,11 +87,16 @@ def _choose_time(
         sampled = _sample(con, source, types, candidates)
         kinds = {c: samples.kind_of_time(sampled[c]) for c in candidates}
         chosen = samples.choose_time(kinds, hour)
-        others = [c for c in candidates if c not in chosen and kinds[c] == kinds.get(chosen[0])]
-        # names alone do not tell when something was bought from when it was paid
-        if others:
-            log.warning(_OTHER_TIMES, source.path, ", ".join(chosen), ", ".join(others), others[0])
+        _warn_of_other_times(source, chosen, kinds)
         _take(chosen, choice)
+
+
+def _warn_of_other_times(source: Source, chosen: tuple[str, ...], kinds: dict[str, str]) -> None:
+    # names alone do not tell when something was bought from when it was paid
+    kind = kinds.get(chosen[0])
+    others = [column for column in kinds if column not in chosen and kinds[column] == kind]
+    if others:
+        log.warning(_OTHER_TIMES, source.path, ", ".join(chosen), ", ".join(others), others[0])
 
 
 def _take(chosen: tuple[str, ...], choice: Choice) -> None:
