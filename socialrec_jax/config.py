@@ -38,9 +38,7 @@ class DataConfig:
 
     social_direction: Annotated[
         Literal["both", "out", "in"],
-        Doc(
-            "Who learns of whom by an edge src -> dst: both, src of dst (out), or dst of src (in)."
-        ),
+        Doc("Who learns of whom by src -> dst: both, src of dst (out), or dst of src (in)."),
     ] = "both"
     max_bad_share: Annotated[
         float, Range(0, 1, "Stop when more than this share of a table's rows is unusable")
@@ -54,11 +52,17 @@ class DataConfig:
     map: Annotated[tuple[str, ...], Doc("FIELD=COLUMN, such as user=buyer_id,timestamp=ts")] = ()
     ignore: Annotated[tuple[str, ...], Doc("Columns to pass over, such as updated_at.")] = ()
     types: Annotated[tuple[str, ...], Doc("Types that are one: view=click,pv buy=order.")] = ()
+    names: Annotated[tuple[str, ...], Doc("Without a header: events=user,item,timestamp.")] = ()
     encoding: Annotated[str | None, Doc("Of text files, such as latin-1; by default UTF-8.")] = None
     order: Annotated[
         Literal["time", "file", "random"], Doc("What orders a user's events; file: their rows.")
     ] = "time"
     deduplicate: Annotated[bool, Doc("Reject events that repeat an earlier one.")] = False
+    min_user_events: Annotated[int, Range(0, 10_000, "Leave out users of fewer events")] = 0
+    min_item_events: Annotated[int, Range(0, 10_000, "Leave out items of fewer events")] = 0
+    min_value: Annotated[float | None, Doc("Leave out events of a lower value, such as 4.")] = None
+    since: Annotated[str | None, Doc("Leave out earlier events: an ISO 8601 date in UTC.")] = None
+    until: Annotated[str | None, Doc("Leave out events of this time and later.")] = None
     first_year: Annotated[int, Range(1678, 2260, "Earlier events have a wrong time")] = 1990
     last_year: Annotated[int | None, Range(1678, 2260, "Later ones, too; None: next year")] = None
 

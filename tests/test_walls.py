@@ -14,8 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "socialrec_jax"
-PACKAGE_FILES = sorted(PACKAGE.rglob("*.py"))
-PROGRAM_FILES = [ROOT / "train.py", ROOT / "serve.py", *sorted((ROOT / "benchmarks").rglob("*.py"))]
+MAIN_FILES = sorted(PACKAGE.rglob("__main__.py"))  # of `python -m`: programs, too
+PACKAGE_FILES = sorted(set(PACKAGE.rglob("*.py")) - set(MAIN_FILES))
+BENCHMARK_FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
+PROGRAM_FILES = [ROOT / "train.py", ROOT / "serve.py", *MAIN_FILES, *BENCHMARK_FILES]
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -129,6 +131,9 @@ def test_libraries_stay_in_their_rooms():
     prepare = reach(files_in("data/prepare"))
     assert not libraries_imported_by(prepare) & JAX, shown(prepare)
     assert not libraries_imported_by(files_in("data")) & JAX, "batches of the data are numpy arrays"
+
+    check = reach([PACKAGE / "data" / "__main__.py"])
+    assert not libraries_imported_by(check) & JAX, "a check of tables takes a second"
 
     inference = reach(files_in("inference"))
     assert "optax" not in libraries_imported_by(inference), shown(inference)

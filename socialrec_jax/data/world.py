@@ -109,6 +109,12 @@ class Items:
     available: np.ndarray  # [V] bool
     vectors: np.ndarray  # [V, F] float32, F = 0 without fixed vectors
 
+    @property
+    def has_text(self) -> np.ndarray:
+        """Which items [V] bool have a text of any kind."""
+        texts = (self.titles, self.descriptions, self.tags, self.categories)
+        return np.any([~column.blank for column in texts], axis=0)
+
 
 @dataclasses.dataclass(frozen=True)
 class World:

@@ -70,10 +70,8 @@ def _times(world: World) -> str:
 
 
 def _texts(world: World) -> str:
-    items = world.items
-    columns = (items.titles, items.descriptions, items.tags, items.categories)
-    has_text = np.any([np.diff(column.offsets) > 0 for column in columns], axis=0)
-    vector_width = items.vectors.shape[1]
+    has_text = world.items.has_text
+    vector_width = world.items.vectors.shape[1]
 
     text = f"{has_text.sum():,} products with text" if has_text.any() else "no product texts"
     return f"{text}  fixed vectors of width {vector_width}" if vector_width else text

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import functools
+import logging
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare import schema
-from socialrec_jax.data.prepare.histories import raw_events, read_ids
+from socialrec_jax.data.prepare.histories import raw_events, read_ids, read_texts
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
+
+log = logging.getLogger(__name__)
 
 # A list, a numpy array, or a column of pyarrow, pandas or polars; or a file of ids.
 Ids = Path | Iterable[Any]
@@ -28,22 +28,38 @@ Frame = Any
 
 
 def find_numbers(column: Strings, ids: Ids, kind: Literal["user", "item"]) -> np.ndarray:
-    """The numbers [n] int64 of ids. Raises BadData with one line where some are unknown."""
-    names = read_ids(ids, kind) if isinstance(ids, Path) else _texts(ids, kind)
-    return _numbers_of(column, names, kind, ids)
+    """The numbers [n] int64 of ids. BadData: some are unknown, or half of those in a file.
+
+    A file may be older than the run: fewer unknown ids are left out, and counted in the log.
+    """
+    if not isinstance(ids, Path):
+        return _numbers_of(column, _texts(ids, kind), kind, ids)
+    names = read_ids(ids, kind)
+    is_known = column.lookup(names) >= 0
+    known = [name for name, is_in_run in zip(names, is_known, strict=True) if is_in_run]
+    # most of them unknown: it is another column, or another run's file
+    if 2 * len(known) <= len(names):
+        return _numbers_of(column, names, kind, ids)
+    if len(known) < len(names):
+        log.warning("%s: %s; they are left out", ids, _unknown(names, is_known, kind))
+    return column.lookup(known)
+
+
+def _unknown(names: list[str], is_known: np.ndarray, kind: str) -> str:
+    unknown = np.flatnonzero(~is_known)
+    return (
+        f"{len(unknown)} of {len(names)} {kind} ids are unknown to this run, "
+        f"first {names[unknown[0]]!r}"
+    )
 
 
 def _numbers_of(column: Strings, names: list[str], kind: str, source: Any) -> np.ndarray:
     """The numbers of names, which come from source. Raises BadData where some are unknown."""
     numbers = column.lookup(names)
     # Unknown ids are an error, not fewer rows: they are often a wrong column or file.
-    unknown = np.flatnonzero(numbers < 0)
-    if len(unknown):
+    if (numbers < 0).any():
         where = f"{source}: " if isinstance(source, Path) else ""
-        raise BadData(
-            f"{where}{len(unknown)} of {len(names)} {kind} ids are unknown to this run, "
-            f"first {names[unknown[0]]!r}"
-        )
+        raise BadData(f"{where}{_unknown(names, numbers >= 0, kind)}")
     return numbers
 
 
@@ -98,29 +114,8 @@ def read_pairs(source: Frame, world: World) -> tuple[np.ndarray, np.ndarray]:
 def _read_table(file: Path) -> pa.Table:
     if not file.is_file():
         raise InputMissing(f"{file}: no such file of pairs")
-    try:
-        return _reader_of(file)(str(file))
-    except pa.ArrowException as error:
-        raise BadData(f"{file}: {error}") from None
-
-
-def _reader_of(file: Path) -> Callable[[str], pa.Table]:
-    # The last suffix may be that of a compression, which pyarrow reads too.
-    suffixes = set(file.suffixes)
-    if ".parquet" in suffixes:
-        return pq.read_table
-    if suffixes & {".jsonl", ".json"}:
-        return pa_json.read_json
-    return functools.partial(_read_delimited, delimiter="\t" if ".tsv" in suffixes else ",")
-
-
-def _read_delimited(file: str, delimiter: str) -> pa.Table:
-    """All columns as texts: an id like 007 keeps its zeros."""
-    parsing = pa_csv.ParseOptions(delimiter=delimiter)
-    with pa_csv.open_csv(file, parse_options=parsing) as reader:
-        types = dict.fromkeys(reader.schema.names, pa.string())
-    conversion = pa_csv.ConvertOptions(column_types=types)
-    return pa_csv.read_csv(file, parse_options=parsing, convert_options=conversion)
+    # by the readers of training data, so that the same ids are found
+    return pa.table(read_texts(file))
 
 
 def _id_column(table: pa.Table, kind: Literal["user", "item"], source: Any) -> list[str]:

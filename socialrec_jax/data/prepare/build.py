@@ -19,6 +19,7 @@ import numpy as np
 from socialrec_jax.config import DataConfig, Split
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.engine import Engine
+from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.formats import Tables
 from socialrec_jax.data.prepare.rejects import reject_all
 from socialrec_jax.data.prepare.rules import Rules, plain_name
@@ -27,6 +28,7 @@ from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, I
 from socialrec_jax.errors import BadData, UsageError
 
 JOIN_SHARE = 0.5  # of the ids of a table occur in events where the tables belong together
+MANY_TYPES = 32  # a shop has fewer, so most likely the column is another one
 log = logging.getLogger(__name__)
 
 
@@ -50,9 +52,12 @@ def files_of(tables: Tables) -> list[Path]:
     return sorted({source.path for sources in tables.values() for source in sources})
 
 
-def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Path) -> RawColumns:
+def read_columns(
+    engine: Engine, tables: Tables, config: DataConfig, folder: Path, *, k_core: bool = False
+) -> RawColumns:
     """Read, check, number and sort the tables; bad rows go to `rejected.parquet` in the folder.
 
+    k_core: whether the settings' least numbers of events hold, which are those of all events.
     BadData: see docs/data.md.
     """
     # all four tables are staged, also those without files: later steps need no cases
@@ -61,7 +66,31 @@ def read_columns(engine: Engine, tables: Tables, config: DataConfig, folder: Pat
     )
     staged = dict(zip(TABLES, parts, strict=True))
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
+    filtered = filter_events(engine, config, k_core=k_core)
+    columns = number_columns(engine, tables, config, rejected)
+    # Worlds without filters have the hash that they always had
+    counts = {"filtered": filtered} if filtered else {}
+    return dataclasses.replace(columns, counts=columns.counts | counts)
 
+
+def filter_events(engine: Engine, config: DataConfig, *, k_core: bool) -> dict[str, int]:
+    """Leave out events that the settings exclude; how many by option."""
+    filters = Filters.of(config)
+    filters = filters if k_core else filters.of_rows()
+    dropped = engine.filter_events(filters) if filters.are_set else {}
+    if dropped:
+        counts = ", ".join(f"{count:,} by {option}" for option, count in dropped.items())
+        log.warning("events: left out as the settings say: %s", counts)
+    return dropped
+
+
+def number_columns(
+    engine: Engine, tables: Tables, config: DataConfig, rejected: dict[str, int]
+) -> RawColumns:
+    """Number and sort the good rows of the staged tables. rejected: bad rows by table.
+
+    BadData: no event has a time, or there are too many event types.
+    """
     events_without_time, events_with_time = engine.fill_times()
     if "events" in tables:
         check_has_times(events_without_time, events_with_time)
@@ -99,7 +128,9 @@ def _number(engine: Engine) -> tuple[Strings, Strings, list[str]]:
 
 def check_mapping(columns: RawColumns, config: DataConfig) -> None:
     """UsageError: --data.map names a column that no table has."""
-    used = {plain_name(column) for fields in columns.columns.values() for column in fields.values()}
+    shown = [column for fields in columns.columns.values() for column in fields.values()]
+    # part files may have called one field by several names
+    used = {plain_name(name) for column in shown for name in (column, *column.split(", "))}
     for field, column in Rules.of(config).columns.items():
         if column not in used:
             raise UsageError(f"--data.map {field}={column}: no table has such a column")
@@ -119,6 +150,12 @@ def checked_types(names: list[str]) -> list[str]:
             f"events: {len(names)} event types, {MAX_EVENT_TYPES} at most; "
             "is event_type the right column?"
         )
+    if len(names) > MANY_TYPES:
+        log.warning(
+            "events: %d event types, such as %s: is event_type the right column? "
+            "--data.map event_type=COLUMN, or --data.ignore it",
+            *(len(names), ", ".join(names[:3])),
+        )
     return names
 
 
@@ -130,9 +167,7 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
     tested, `validation_share` before it validated, and an event at a cut belongs after it.
     BadData: there are no events, or the time split leaves nothing to train on.
     """
-    if not len(events.times):
-        raise BadData("events: no event is left")
-    splits = _leave_one_out(events) if split == "leave-one-out" else _split_by_time(events, config)
+    splits = parts_of_split(events, split, config)
     if not (splits == TEST).any():
         log.warning(
             "%s: nothing is left to test on, for no user has three events or more; accuracy "
@@ -140,6 +175,13 @@ def split_events(events: Events, split: Split, config: DataConfig) -> np.ndarray
             split,
         )
     return splits
+
+
+def parts_of_split(events: Events, split: Split, config: DataConfig) -> np.ndarray:
+    """The same without a warning where nothing is left to test on."""
+    if not len(events.times):
+        raise BadData("events: no event is left")
+    return _leave_one_out(events) if split == "leave-one-out" else _split_by_time(events, config)
 
 
 def warn_of_repeats(events: Events) -> None:

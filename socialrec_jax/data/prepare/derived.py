@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -19,6 +20,21 @@ class Constant:
     @property
     def shown(self) -> str:
         return repr(self.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column that no synonym names, or names for another field."""
+
+    column: str
+
+    @property
+    def columns_used(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def shown(self) -> str:
+        return self.column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +66,38 @@ class FlaggedColumns:
 
 
 @dataclasses.dataclass(frozen=True)
+class FirstFlag:
+    """What the first of some columns that holds 1 stands for; `default` where none does."""
+
+    meanings: Mapping[str, str]
+    default: str
+
+    @property
+    def columns_used(self) -> tuple[str, ...]:
+        return tuple(self.meanings)
+
+    @property
+    def shown(self) -> str:
+        return f"{len(self.meanings)} flags"
+
+
+@dataclasses.dataclass(frozen=True)
+class Later:
+    """A date, and milliseconds after its begin."""
+
+    date: str
+    milliseconds: str
+
+    @property
+    def columns_used(self) -> tuple[str, ...]:
+        return (self.date, self.milliseconds)
+
+    @property
+    def shown(self) -> str:
+        return "+".join(self.columns_used)
+
+
+@dataclasses.dataclass(frozen=True)
 class Joined:
     """The texts of some columns, such as a date and the time of the day."""
 
@@ -61,4 +109,4 @@ class Joined:
         return "+".join(self.columns_used)
 
 
-Derived = Constant | Replaced | FlaggedColumns | Joined
+Derived = Constant | Column | Replaced | FlaggedColumns | FirstFlag | Later | Joined

@@ -1,106 +1,39 @@
-"""Which files of a folder are which table: our own names, or one of the public formats.
-
-A layout is recognised by its events file. Fields are matched by the synonyms of `schema.py`; a
-layout only says what a file cannot say itself: its delimiter, the names of columns without a
-header, text that needs taking apart. HetRec's `user_artists.dat` is left out: its listens have no
-time, so they would tell a model what comes later.
-"""
+"""Which files of a folder are which table: our own names, or one of the public formats."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fnmatch
-import itertools
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Replaced
+from socialrec_jax.data.prepare.by_content import by_content
+from socialrec_jax.data.prepare.layouts.catalogue import LAYOUTS
 from socialrec_jax.data.prepare.readers import (
     KINDS,
     Source,
-    first_line,
+    Tables,
+    glob,
     kind_suffix,
-    lines,
-    readable,
     refuse_twice,
     sources_under,
 )
-from socialrec_jax.data.prepare.schema import ITEM_CODES, ITEM_IDS, TABLES, USER, Field, match
+from socialrec_jax.data.prepare.recbole import atomic_tables
+from socialrec_jax.data.prepare.schema import TABLES
 from socialrec_jax.errors import BadData, InputMissing
 
+__all__ = ["Tables", "find", "find_tables"]  # for those who look for tables
 log = logging.getLogger(__name__)
-FIRST_OBJECTS = 20  # of a JSON file, whose keys say what it is
-Tables = dict[str, list[Source]]
+OWN_NAMES, RECBOLE = "tables by their own names", "RecBole atomic files"
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """A public format: (glob pattern, options of `Source`) a table."""
+class Found:
+    """The tables of a folder, and the format that they were recognised as."""
 
     title: str
-    tables: Mapping[str, tuple[str, dict]]
-
-
-def _plain(delimiter: str, *names: str, encoding: str = "utf-8", **derived: Derived) -> dict:
-    """Unquoted text; with names the file has no header."""
-    options = {"delimiter": delimiter, "quote": "", "encoding": encoding, "derived": derived}
-    if names:
-        options |= {"names": names, "has_header": False}
-    return options
-
-
-FILM = ("item", "title", "released", "video", "url")
-GENRES = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
-    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
-    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
-)
-RATINGS = ("user", "item", "value", "timestamp")
-TAG = Constant("tag")
-
-LAYOUTS = (
-    Layout(
-        "MovieLens 100K",
-        {
-            "events": ("u.data", _plain("\t", *RATINGS)),
-            "items": (
-                "u.item",
-                _plain("|", *FILM, *GENRES, encoding="latin-1", tags=FlaggedColumns(GENRES)),
-            ),
-            "users": ("u.user", _plain("|", "user", "age", "gender", "occupation", "zip")),
-        },
-    ),
-    Layout(
-        "MovieLens 1M and 10M",
-        {
-            "events": ("ratings.dat", _plain("::", *RATINGS)),
-            "items": ("movies.dat", _plain("::", "item", "title", "tags", encoding="latin-1")),
-            "users": ("users.dat", _plain("::", "user", "gender", "age", "occupation", "zip")),
-        },
-    ),
-    Layout("MovieLens 20M and later", {"events": ("ratings.csv", {}), "items": ("movies.csv", {})}),
-    Layout(
-        "HetRec-2011 Last.fm",
-        {
-            "events": ("user_taggedartists-timestamps.dat", _plain("\t", event_type=TAG)),
-            "social": ("user_friends.dat", _plain("\t")),
-            "items": ("artists.dat", _plain("\t")),
-        },
-    ),
-    Layout(
-        "HetRec-2011 Delicious",
-        {
-            "events": ("user_taggedbookmarks-timestamps.dat", _plain("\t", event_type=TAG)),
-            "social": ("user_contacts-timestamps.dat", _plain("\t")),
-            "items": ("bookmarks.dat", _plain("\t", encoding="latin-1")),
-        },
-    ),
-)
-_PARTS = {".train": 1, ".valid": 2, ".test": 3}  # in the order of a user's events
-ATOMIC_TABLES = {"events": "*.inter", "social": "*.net", "items": "*.item", "users": "*.user"}
+    tables: Tables
 
 
 def find_tables(
@@ -112,25 +45,45 @@ def find_tables(
     as the user says. InputMissing: no such folder, or no table in any form that we know. BadData: a
     table lies there twice.
     """
+    return find(folder, events_required=events_required, encoding=encoding).tables
+
+
+def find(folder: Path, *, events_required: bool = True, encoding: str | None = None) -> Found:
+    """The same with the name of the format."""
     if not folder.is_dir():
         raise InputMissing(
             f"{folder}: no such folder; it should hold events.parquet (or .csv, .tsv, .jsonl)"
         )
     # our own names first: a folder may hold a public format beside what was made of it
-    tables = _own_names(folder, encoding)
-    if not tables or ("events" not in tables and events_required):
-        tables = _recbole(folder) or _declared(folder) or _amazon(folder, encoding)
-        if "events" not in tables:
+    found = Found(OWN_NAMES, _own_names(folder, encoding))
+    if not found.tables or ("events" not in found.tables and events_required):
+        found = _public(folder, encoding)
+        if "events" not in found.tables:
             raise _no_events(folder)
-    _name_unread(folder, tables)
-    return tables
+    _name_unread(folder, found.tables)
+    return found
+
+
+def _public(folder: Path, encoding: str | None) -> Found:
+    """The first public format that the folder holds."""
+    recbole = atomic_tables(folder)
+    if recbole:
+        return Found(RECBOLE, recbole)
+    declared = _declared(folder, encoding)
+    if declared:
+        return declared
+    title, tables = by_content(folder, encoding)
+    return Found(title, tables)
 
 
 def _no_events(folder: Path) -> InputMissing:
     listed = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+    deeper = sorted({file.parent for file in folder.glob("*/events.*")})
+    if deeper:
+        listed += f"; {deeper[0]} holds events: name that folder"
     return InputMissing(
-        f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a RecBole, MovieLens, Amazon "
-        f"or HetRec file; found: {listed}"
+        f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a public format (python -m "
+        f"socialrec_jax.data formats lists them); found: {listed}"
     )
 
 
@@ -169,102 +122,32 @@ def _holds(path: Path, table: str) -> bool:
     return is_named and (path.is_dir() or kind_suffix(path) in KINDS)
 
 
-def _glob(folder: Path, patterns: Mapping[str, str]) -> dict[str, list[Path]]:
-    """The files of each table; none at all where there are no events."""
-    files = sorted(folder.iterdir())
-    paths = {
-        table: [file for file in files if fnmatch.fnmatchcase(file.name.lower(), pattern.lower())]
-        for table, pattern in patterns.items()
-    }
-    if not paths["events"]:
-        return {}
-    return {table: files for table, files in paths.items() if files}
-
-
-def _declared(folder: Path) -> Tables:
+def _declared(folder: Path, encoding: str | None) -> Found | None:
     for layout in LAYOUTS:
-        patterns = {table: pattern for table, (pattern, _) in layout.tables.items()}
-        paths = _glob(folder, patterns)
-        if paths:
-            return {
-                table: [Source(file, "text", **layout.tables[table][1]) for file in files]
-                for table, files in paths.items()
+        if all(glob(folder, pattern) for pattern in layout.also_needs):
+            tables = {
+                table: [
+                    _as_declared(path, files.options, encoding)
+                    for files in of_table
+                    for path in glob(folder, files.pattern)
+                ]
+                for table, of_table in layout.tables.items()
             }
-    return {}
+            if tables["events"]:
+                return Found(layout.title, _checked(tables))
+    return None
 
 
-def _recbole(folder: Path) -> Tables:
-    # MovieLens has files u.item and u.user too, but no events under these names
-    paths = _glob(folder, ATOMIC_TABLES)
-    for files in paths.values():
-        _refuse_parts_beside_whole(files)
-        files.sort(key=lambda file: (_PARTS.get(file.suffixes[0], 0), file))
-    return {
-        table: [_atomic(file, TABLES[table]) for file in files] for table, files in paths.items()
-    }
+def _as_declared(path: Path, options: Mapping[str, Any], encoding: str | None) -> Source:
+    """How a file of a public format is read. What the layout leaves open the file says."""
+    kind = KINDS.get(kind_suffix(path), "text")
+    if encoding is not None:
+        options = {**options, "encoding": encoding}
+    return Source(path, kind, **options)
 
 
-def _refuse_parts_beside_whole(files: Sequence[Path]) -> None:
-    """BadData: `x.inter` beside `x.train.inter`, which holds some of its rows."""
-    names = {file.name: file for file in files}
-    for file in files:
-        first, *middle = file.suffixes
-        whole = file.name.removesuffix("".join([first, *middle])) + file.suffix
-        if middle and first in _PARTS and whole in names:
-            raise BadData(
-                f"{names[whole]} and {file.name} hold the same rows; keep the one or the others"
-            )
-
-
-def _atomic(path: Path, fields: Sequence[Field]) -> Source:
-    """Headers such as `genre:token_seq` say what a column holds; blanks separate sequences."""
-    # the type is behind the last part of a name, as in `user_id:token`
-    header = [cell.strip().partition(":") for cell in first_line(path).split("\t")]
-    types = {column: kind for column, _, kind in header}
-    columns = match(fields, types)
-    sequences = {
-        field.name: Replaced(columns[field.name], " ", "|")
-        for field in fields
-        if field.kind == "list" and types.get(columns.get(field.name, "")) == "token_seq"
-    }
-    return Source(path, "text", delimiter="\t", quote="", names=tuple(types), derived=sequences)
-
-
-def _amazon(folder: Path, encoding: str | None) -> Tables:
-    """Reviews have a user and an item, metadata an item and a title; both are JSON lines."""
-    tables: Tables = {}
-    for source in _json_files(folder, encoding):
-        keys = _first_keys(source)
-        # the files may have any name, so their keys decide
-        has_item = bool(match([Field("item", "id", (*ITEM_IDS, *ITEM_CODES))], keys))
-        has_user = bool(match([Field("user", "id", USER)], keys))
-        if has_item and has_user:
-            tables.setdefault("events", []).append(source)
-        elif has_item and "title" in keys:
-            tables.setdefault("items", []).append(source)
+def _checked(tables: Tables) -> Tables:
+    """The tables that have files. BadData: one lies there twice, plain and packed."""
     for sources in tables.values():
         refuse_twice([source.path for source in sources])
-    return tables
-
-
-def _json_files(folder: Path, encoding: str | None) -> list[Source]:
-    paths = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and KINDS.get(kind_suffix(path)) == "json"
-    ]
-    return [source for path in paths for source in sources_under(path, encoding)]
-
-
-def _first_keys(source: Source) -> set[str]:
-    """The keys of the first objects; some of them may lack a title."""
-    keys: set[str] = set()
-    with readable(source.path), contextlib.closing(lines(source)) as all_lines:
-        for line in itertools.islice(all_lines, FIRST_OBJECTS):
-            # a file of another kind is passed over, not refused
-            try:
-                record = json.loads(line)
-            except ValueError:
-                return keys
-            keys |= set(record) if isinstance(record, dict) else set()
-    return keys
+    return {table: sources for table, sources in tables.items() if sources}

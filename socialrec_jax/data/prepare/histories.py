@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -97,17 +98,25 @@ def read_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
 
 def _text_ids(path: Path) -> list[str]:
     with readable(path):
-        stripped = [line.strip() for line in lines(Source(path, "text"))]
+        all_lines = lines(Source(path, "text"))
+        stripped = [unicodedata.normalize("NFC", line.strip()) for line in all_lines]
     return [line for line in stripped if line]
 
 
 def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
-    (source,) = sources_under(path)
+    columns = read_texts(path)
     synonyms = schema.USER if kind == "user" else schema.ITEM
-    field = schema.Field("id", "id", (*synonyms, "id"))
+    matched = schema.match([schema.Field("id", "id", (*synonyms, "id"))], columns)
+    if not matched:
+        raise BadData(f"{path}: no {kind} column; found: {', '.join(columns)}")
+    return [name for name in columns[matched["id"]] if name]
+
+
+def read_texts(path: Path) -> dict[str, list[str]]:
+    """All columns of a table in a file, row by row, written as ids are; nothing is blank.
+
+    InputMissing: no such file. BadData: it cannot be read.
+    """
+    (source,) = sources_under(path)
     with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), [path]) as engine:
-        columns = engine.columns_of(source)
-        matched = schema.match([field], columns)
-        if not matched:
-            raise BadData(f"{path}: no {kind} column; found: {', '.join(columns)}")
-        return engine.read_column(source, matched["id"])
+        return engine.read_columns(source)

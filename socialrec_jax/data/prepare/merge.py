@@ -254,8 +254,7 @@ def _rows_that_describe(known: Items, added: Items, numbers: np.ndarray) -> np.n
 
 def _is_described(items: Items) -> np.ndarray:
     """Which items [V] bool have a text or a vector."""
-    has_text = np.any([~getattr(items, name).blank for name in TEXTS], axis=0)
-    return has_text | items.vectors.any(axis=1)
+    return items.has_text | items.vectors.any(axis=1)
 
 
 def _vectors_of_width(items: Items, width: int) -> np.ndarray:

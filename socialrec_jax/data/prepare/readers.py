@@ -8,21 +8,22 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import fnmatch
 import logging
+import re
 import urllib.parse
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
+from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
-    needs_copy,
     only_member,
     readable,
     text_lines,
     verify_whole,
-    write_copy,
 )
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -40,7 +41,9 @@ KINDS: dict[str, Kind] = {
 
 
 log = logging.getLogger(__name__)
+_PACKED = (".gz", ".zst", ".zip")
 _NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
+_NUMBER = re.compile(r"-?[0-9]+([.][0-9]+)?")
 MAX_SHOWN = 300  # characters of a header in a message
 
 
@@ -52,6 +55,7 @@ class Source:
     kind: Kind
     delimiter: str = ","
     quote: str = '"'
+    escape: str | None = None  # what stands before a quote in quotes; None: another quote
     encoding: str = "utf-8"
     names: tuple[str, ...] | None = None
     """Column names that replace the header, or stand for a missing one; None: the header's own."""
@@ -60,12 +64,19 @@ class Source:
     """Field name -> how it is made of the file's columns, where a synonym is not enough."""
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     """Column -> its value in all rows, from folders such as `date=2024-01-01`."""
+    expansion: Expansion | None = None
+    """How one line becomes several rows; None: a line is a row."""
+    all_columns: bool = False
+    """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
 
     @property
     def content(self) -> Path:
         return self.copy or self.path
+
+
+Tables = dict[str, list[Source]]
 
 
 def source_of(path: Path, encoding: str | None = None) -> Source | None:
@@ -84,13 +95,24 @@ def source_of(path: Path, encoding: str | None = None) -> Source | None:
     encoding = encoding_of(path, encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
-    delimiter = "\t" if suffix == ".tsv" else _delimiter_of(path, encoding, suffix)
+    return _text_source(path, encoding, suffix)
+
+
+def _text_source(path: Path, encoding: str, suffix: str) -> Source:
+    header = first_line(path, encoding)
+    delimiter = _delimiter_of(header, suffix)
+    # several blanks in a row separate two columns, not three
+    if delimiter == " " and header.split(" ") != header.split():
+        names = tuple(header.split())
+        return Source(path, "text", encoding=encoding, names=names, expansion=BLANKS_AND_HEADER)
     return Source(path, "text", delimiter=delimiter, encoding=encoding)
 
 
-def _delimiter_of(path: Path, encoding: str, suffix: str) -> str:
+def _delimiter_of(header: str, suffix: str) -> str:
+    # a comma may be part of a name in a .tsv
+    if suffix == ".tsv" and "\t" in header:
+        return "\t"
     # spreadsheets of many countries write `;` into a .csv
-    header = first_line(path, encoding)
     delimiters = ("\t", ",", ";", "|", "::", " ") if suffix == ".txt" else (",", ";", "\t", "|")
     return max(delimiters, key=header.count)
 
@@ -101,7 +123,7 @@ def kind_suffix(path: Path) -> str:
     # events.zip: only its member tells the kind, unlike events.csv.zip
     if suffix == ".zip" and path.is_file() and not Path(path.stem).suffix:
         return Path(only_member(path)).suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in (".gz", ".zst", ".zip") else suffix
+    return Path(path.stem).suffix.lower() if suffix in _PACKED else suffix
 
 
 def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
@@ -129,6 +151,18 @@ def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
     return sources
 
 
+def glob(folder: Path, pattern: str) -> list[Path]:
+    """Files whose name matches a pattern, in either case, plain or packed; in order of names."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    return [file for file in files if fnmatch.fnmatchcase(_unpacked(file.name), pattern.lower())]
+
+
+def _unpacked(name: str) -> str:
+    """The name in lower case, without the suffix of an archive."""
+    lower = name.lower()
+    return lower.removesuffix(Path(lower).suffix) if Path(lower).suffix in _PACKED else lower
+
+
 def refuse_twice(files: Sequence[Path]) -> None:
     """BadData: two files differ in their suffixes alone, so they most likely hold the same rows."""
     by_stem: dict[Path, Path] = {}
@@ -143,7 +177,7 @@ def refuse_twice(files: Sequence[Path]) -> None:
 
 def _without_suffixes(name: str) -> str:
     path = Path(name)
-    if path.suffix.lower() in (".gz", ".zst", ".zip"):
+    if path.suffix.lower() in _PACKED:
         path = Path(path.stem)
     return path.stem if path.suffix.lower() in KINDS else path.name
 
@@ -189,9 +223,22 @@ def check_names(source: Source, names: Sequence[str]) -> None:
     distinct = {name.lower() for name in names}
     listed = ", ".join(names)[:MAX_SHOWN]
     if len(distinct) < len(names):
-        raise BadData(f"{source.path}: the header has repeated names: {listed}")
+        advice = f"; {no_header_advice('events')}" if looks_like_data(names) else ""
+        raise BadData(f"{source.path}: the header has repeated names: {listed}{advice}")
     if any(ord(letter) < ord(" ") for name in names for letter in name):
         raise BadData(f"{source.path}: the header holds control characters: {listed!r}")
+
+
+def looks_like_data(names: Iterable[str]) -> bool:
+    """Whether one of these names of columns is a number, as no header has."""
+    return any(_NUMBER.fullmatch(name.strip()) for name in names)
+
+
+def no_header_advice(table: str) -> str:
+    return (
+        "the first line looks like data: put a line of column names before it, or say them with "
+        f"--data.names {table}=NAME,NAME,..."
+    )
 
 
 def _first_row(source: Source) -> list[str]:
@@ -220,43 +267,25 @@ def lines(source: Source) -> Generator[str, None, None]:
     return text_lines(source.content, source.encoding)
 
 
-def for_engine(source: Source, folder: Path, number: int) -> Source:
-    """The source, with a copy in the folder where an engine cannot read the file as it lies."""
-    # an empty file is named by the engine that reads it
-    is_json = source.kind == "json"
-    if source.kind == "parquet" or not source.path.stat().st_size:
-        return source
-    names = _quoted_names(source)
-    if not names and not needs_copy(source.path, source.encoding, is_json):
-        return source
-    # most files need no copy, so the folder is made with the first that does
-    folder.mkdir(exist_ok=True)
-    copy = folder / f"{number}.txt"
-    write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
-    return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
-
-
-def _quoted_names(source: Source) -> tuple[str, ...]:
-    """The header's names where some hold quotes, which may confuse a reader; else none."""
-    if source.kind != "text" or not source.quote or source.names:
-        return ()
-    if source.quote not in first_line(source.path, source.encoding):
-        return ()
-    names = header_of(source)
-    return tuple(names) if any(source.quote in name for name in names) else ()
-
-
 def records(source: Source) -> Iterator[tuple[int, bool]]:
     """(first line, is blank) of each record; a quoted field may run over several lines."""
-    if source.kind == "json" or not source.quote:
-        for number, line in enumerate(lines(source), 1):
-            yield number, not line
-        return
+    if source.expansion:
+        # the lines of the file, not those of its copy
+        all_lines = text_lines(source.path, "utf-8")
+        yield from ((number, False) for number, _ in source.expansion.rows(all_lines))
+    elif source.kind == "json" or not source.quote:
+        yield from ((number, not line) for number, line in enumerate(lines(source), 1))
+    else:
+        yield from _quoted_records(source)
 
+
+def _quoted_records(source: Source) -> Iterator[tuple[int, bool]]:
     # a description may be longer than the 128 KiB that Python allows by default
     csv.field_size_limit(2**31 - 1)
     ended = (line + "\n" for line in lines(source))
-    reader = csv.reader(ended, delimiter=source.delimiter, quotechar=source.quote)
+    reader = csv.reader(
+        ended, delimiter=source.delimiter, quotechar=source.quote, escapechar=source.escape
+    )
     start = 1
     for record in reader:
         yield start, not record

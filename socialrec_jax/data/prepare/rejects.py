@@ -62,7 +62,7 @@ def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share
         first = next(find_rejects(engine, table, parts, limit=1))
         raise BadData(
             f"{table}: {bad} of {rows} rows are unusable, more than max_bad_share = "
-            f"{max_bad_share:g}; the first is {_described(first)}. "
+            f"{max_bad_share:g}; the first is {described(first)}. "
             f"{_advice(first.reason, bad / rows)}"
         )
     if bad:
@@ -81,7 +81,8 @@ def _advice(reason: str, share: float) -> str:
     return text
 
 
-def _described(reject: Reject) -> str:
+def described(reject: Reject) -> str:
+    """A bad row in one line: where it is, its value, and what is wrong with it."""
     place = f"{reject.file} line {reject.line}"
     if reject.column:
         place += f", column {reject.column}"

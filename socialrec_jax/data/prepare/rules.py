@@ -11,6 +11,7 @@ from typing import Literal
 from socialrec_jax.config import DataConfig
 from socialrec_jax.errors import UsageError
 
+TABLE_NAMES = ("events", "social", "items", "users")
 FIELDS = (
     *("user", "item", "timestamp", "event_type", "value", "src", "dst", "weight"),
     *("title", "description", "tags", "category", "price", "available"),
@@ -26,6 +27,8 @@ class Rules:
     ignored: frozenset[str] = frozenset()  # plain names of columns
     types: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Folded event type -> the type that it is."""
+    names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Table -> the columns of its text files, which have no header."""
     order: Literal["time", "file", "random"] = "time"
     first_year: int = 1990
     last_year: int = 2100
@@ -44,6 +47,7 @@ class Rules:
             columns=_columns(config.map),
             ignored=frozenset(map(plain_name, _parts(config.ignore))),
             types=_types(config.types),
+            names=_names(config.names),
             order=config.order,
             first_year=config.first_year,
             last_year=last_year,
@@ -79,6 +83,19 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
     if len(set(columns.values())) < len(columns):
         raise UsageError(f"--data.map {' '.join(options)}: one column cannot be two fields")
     return columns
+
+
+def _names(options: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    names = {}
+    for option in options:
+        table, _, columns = option.partition("=")
+        if table not in TABLE_NAMES or not _parts([columns]):
+            raise UsageError(
+                f"--data.names {option}: write TABLE=COLUMN,COLUMN with one of "
+                f"{', '.join(TABLE_NAMES)}, such as events=user,item,timestamp"
+            )
+        names[table] = tuple(_parts([columns]))
+    return names
 
 
 def _types(options: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from socialrec_jax.data.prepare.schema import MISSING, Kind
 
 _NUMBER = re.compile(r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$")
+_LIST = re.compile(r"^\[.*\]$|^\w+([;|,]\s?\w+)+$")
 _DATE = re.compile(
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.]\d{4}$|^(19|20)\d{6}$"
 )
@@ -29,6 +30,13 @@ def first_that_does_not_fit(kind: Kind, values: Sequence[str | None]) -> str | N
     odd = [value for value in given if not _NUMBER.match(value)]
     # a single word may be a mistake in a sparse column
     return odd[0] if len(odd) > 1 and 2 * len(odd) > len(given) else None
+
+
+def lists_among(values: Sequence[str | None]) -> str | None:
+    """An example, where most of the given values are lists such as `1;2;3` rather than ids."""
+    given = given_values(values)
+    lists = [value for value in given if _LIST.match(value)]
+    return lists[0] if 2 * len(lists) > len(given) else None
 
 
 def kind_of_time(values: Sequence[str | None]) -> str:

@@ -51,17 +51,24 @@ EDGES = (
     *(("userid", "contactid"), ("userid", "friend"), ("user", "friend"), ("userid", "trusteeid")),
     *(("userid1", "userid2"), ("user1id", "user2id"), ("user1", "user2"), ("usera", "userb")),
     *(("useraid", "userbid"), ("userida", "useridb"), ("uid1", "uid2"), ("id1", "id2")),
+    *(("followerid", "userid"), ("follower", "user"), ("user", "follows")),
     *(("node1", "node2"), ("user", "user2"), ("userid", "userid2")),
 )
 # `weight` is a rating in some public sets; in a social table it is the edge's own
-VALUE = ("value", "rating", "score", "overall", "stars", "weight")
+VALUE = ("value", "rating", "score", "overall", "stars", "weight", "bookrating", "watchratio")
 TYPE = (
     *("eventtype", "actiontype", "interactiontype", "behaviortype", "behaviourtype", "eventname"),
     *("event", "action", "interaction", "behavior", "behaviour", "type"),
 )
 TITLE = (
     *("title", "name", "itemname", "productname", "movietitle", "itemtitle", "producttitle"),
+    *("booktitle", "prodname", "caption"),
     *("item", *ITEM_WORDS),
+)
+DESCRIPTION = ("description", "desc", "text", "summary", "detaildesc", "abstract")
+CATEGORY = (
+    *("category", "categoryname", "maincategory", "class", "categoryid", "producttypename"),
+    "firstlevelcategoryname",
 )
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
@@ -98,11 +105,9 @@ TABLES: dict[str, tuple[Field, ...]] = {
     "items": (
         Field("item", "id", (*ITEM_IDS, "item", *ITEM_CODES, "id", *ITEM_WORDS), required=True),
         Field("title", "text", TITLE),
-        Field("description", "text", ("description", "desc", "text", "summary")),
-        Field("tags", "list", ("tags", "tag", "genres", "genre", "categories")),
-        Field(
-            "category", "text", ("category", "categoryname", "maincategory", "class", "categoryid")
-        ),
+        Field("description", "text", DESCRIPTION),
+        Field("tags", "list", ("tags", "tag", "genres", "genre", "categories", "topictag")),
+        Field("category", "text", CATEGORY),
         Field("price", "price", ("price",)),
         Field("available", "flag", ("available", "isavailable", "instock")),
     ),
@@ -145,6 +150,11 @@ def _mapped_by_user(
     return {name: column for name, column in columns.items() if column is not None}
 
 
+def edge_ends(columns: Iterable[str]) -> dict[str, str]:
+    """The columns of `src` and `dst`, where two columns are named as a pair."""
+    return _edge_ends({plain_name(column): column for column in columns})
+
+
 def _edge_ends(by_plain_name: dict[str, str]) -> dict[str, str]:
     for src, dst in EDGES:
         if src in by_plain_name and dst in by_plain_name:
@@ -156,6 +166,26 @@ def _first_free(field: Field, by_plain_name: dict[str, str], matched: dict[str, 
     taken = set(matched.values())
     columns = [by_plain_name.get(synonym) for synonym in field.synonyms]
     return next((column for column in columns if column and column not in taken), None)
+
+
+def suggest(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
+    """Field name -> a column whose name holds one of the field's, such as `title_en`."""
+    by_plain_name = {plain_name(column): column for column in columns}
+    suggested = {}
+    for field in fields:
+        similar = [
+            column
+            for plain, column in by_plain_name.items()
+            if any(plain.startswith(name) or plain.endswith(name) for name in _long(field))
+        ]
+        if similar:
+            suggested[field.name] = similar[0]
+    return suggested
+
+
+def _long(field: Field) -> list[str]:
+    """Names of a field that are long enough to mean it inside another word."""
+    return [name for name in (field.name.replace("_", ""), *field.synonyms) if len(name) > 3]
 
 
 def time_columns(columns: Iterable[str], matched: dict[str, str], rules: Rules) -> list[str]:

@@ -87,6 +87,11 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
+def first_text(path: Path, encoding: str) -> str:
+    """The begin of a text file."""
+    return _head(path).decode(encoding, errors="replace")
+
+
 def text_lines(path: Path, encoding: str) -> Generator[str, None, None]:
     """The lines of a text file, undecodable bytes replaced; a bare carriage return ends none.
 
@@ -140,6 +145,21 @@ def _records_of_array(path: Path, text: str) -> list:
         raise BadData(
             f"{path}: one JSON array that cannot be read ({error}): write one object a line"
         ) from error
+
+
+def is_clean(path: Path) -> bool:
+    """Whether a plain file is UTF-8 throughout; an archive is not looked at."""
+    if path.suffix.lower() in (".gz", ".zst", ".zip"):
+        return False
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with readable(path), path.open("rb") as file:
+        try:
+            while chunk := file.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def verify_whole(path: Path, *, is_text: bool = True) -> None:

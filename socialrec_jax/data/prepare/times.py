@@ -43,7 +43,9 @@ TEXT_FORMATS = (
     *("%m %d, %Y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%y", "%d-%b-%Y"),
     *("%d %b %Y %H:%M:%S", "%d %b %Y %H:%M", "%b %d, %Y %H:%M", "%b %d, %Y %I:%M:%S %p"),
     *("%b %d, %Y, %I:%M %p", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p"),
-    *("%d.%m.%y", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S.%f"),
+    # two digits of a year first: %Y takes them for the year 20
+    *("%d.%m.%y", "%d.%m.%y %H:%M", "%d.%m.%y %H:%M:%S"),
+    *("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S.%f"),
     # a date as one number, joined with the time of the day of another column
     *("%Y%m%d %H:%M:%S", "%Y%m%d %H:%M:%S.%f", "%Y%m%d %H:%M", "%Y%m%d %H"),
     *("%Y.%m.%d", "%Y.%m.%d %H:%M", "%Y.%m.%d %H:%M:%S", "%Y-%m"),

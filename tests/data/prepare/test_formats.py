@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from socialrec_jax.config import DataConfig
-from socialrec_jax.data.prepare.formats import GENRES, find_tables
+from socialrec_jax.data.prepare.formats import find_tables
+from socialrec_jax.data.prepare.layouts.movies import GENRES
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, InputMissing

@@ -9,10 +9,11 @@ import zipfile
 
 import pytest
 
-from socialrec_jax.errors import BadData, UserError
+from socialrec_jax.errors import BadData, UsageError, UserError
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
+    csv,
     items_in_order,
     lines,
     prepared,
@@ -44,6 +45,8 @@ AS_ARRAY = json.dumps([{"user": "u", "item": f"i{n}", "ts": BEGIN + n} for n in 
         ("events.txt", EVENTS.replace(",", "\t").encode()),
         ("events.txt", EVENTS.replace(",", "::").encode()),
         ("events.csv", EVENTS.replace(",", "|").encode()),
+        ("events.tsv", EVENTS.encode()),
+        ("events.txt", EVENTS.replace(",", "   ").encode()),
         ("events.csv.zip", zipped("events.csv", EVENTS)),
         ("events.zip", zipped("export.csv", EVENTS)),
         ("events.json", AS_ARRAY.encode()),
@@ -67,6 +70,21 @@ def test_the_encoding_can_be_said(tmp_path):
     for encoding in ("latin-1", "cp1252"):
         world = prepared(tmp_path / encoding, files, encoding=encoding)
         assert "Café" in list(world.items.ids)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_bytes_that_are_no_text_are_bad_rows_wherever_they_lie(tmp_path, suffix):
+    rows = [("a", "b", "c", "d", "u", f"i{n}", BEGIN + n, "é") for n in range(3)]
+    rows.append(("a", "b", "é", "d", "u", "Café", BEGIN, "e"))
+    header = ("x", "y", "z", "note", "user", "item", "date", "time")
+    text = csv(header, *rows).replace("é", "\xe9").encode("latin-1")
+    items = csv(("item", "w", "price", "v"), ("i1", "w", '"5,50 €"', "é")).encode("cp1252")
+    files = {"events.csv" + suffix: gzip.compress(text) if suffix else text, "items.csv": items}
+    with pytest.raises(BadData, match=r"--data\.encoding"):
+        prepared(tmp_path, files)
+    world = prepared(tmp_path, files, encoding="cp1252", map=("timestamp=date",))
+    assert items_in_order(world) == ["i0", "Café", "i1", "i2"]
+    assert world.items.prices[world.items.ids.lookup(["i1"])[0]] == 5.5
 
 
 def test_paths_are_no_patterns(tmp_path):
@@ -98,6 +116,7 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
         ({"events.csv": "1,2,1577872800\n3,4,1577872801\n"}, "first line looks like data"),
         ({"events.csv": "who,what,timestamp\na,b,1\n"}, "--data.map user=COLUMN"),
+        ({"events.csv": EVENTS.replace(",", "~")}, "separated by a comma"),
         ({"events.csv": EVENTS, "events.csv.gz": gzip.compress(b"x")}, "both events"),
         ({"events/a.csv": EVENTS, "events/a.csv.gz": gzip.compress(b"x")}, "same rows"),
         ({"events.json": "[1, 2"}, "JSON array"),
@@ -162,6 +181,35 @@ def test_amazon_metadata_of_2018(tmp_path):
     assert titles(world) == {"B": "Soap"}
     assert (world.items.prices[place], world.items.descriptions[place]) == (3.5, "Mild.")
     assert times(world) == [BEGIN]
+
+
+def test_blanks_before_quotes_are_no_part_of_a_cell(tmp_path):
+    items = 'item, title\n"i1", "Red, ""big"" shoe"\n"i2",  "Hat"\n "i3", Cap\n'
+    world = prepared(tmp_path, {"events.csv": EVENTS.replace("u,", '"u", '), "items.csv": items})
+    assert titles(world) == {"i0": "", "i1": 'Red, "big" shoe', "i2": "Hat", "i3": "Cap"}
+
+
+def test_files_without_a_header_can_be_named(tmp_path):
+    rows = EVENTS.split("\n", 1)[1]
+    files = {"events.csv": rows, "social.txt": "  u   v\n  u  w\n"}
+    with pytest.raises(BadData, match=r"--data\.names events="):
+        prepared(tmp_path, files)
+    names = ("events=user,item,timestamp", "social=src,dst")
+    world = prepared(tmp_path, files, names=names)
+    assert items_in_order(world) == ["i0", "i1", "i2", "i3"]
+    assert len(world.friends.ids) == 4
+    with pytest.raises(UsageError, match=r"--data\.names event=user"):
+        prepared(tmp_path, files, names=("event=user",))
+
+
+def test_parts_that_name_a_column_differently_are_all_named(tmp_path, caplog):
+    files = {
+        "events/a.csv": EVENTS,
+        "events/b.csv": EVENTS.replace("timestamp", "ts").replace("u,", "v,"),
+    }
+    world = prepared(tmp_path, files, map=("timestamp=ts",))
+    assert world.manifest["columns"]["events"]["timestamp"] == "timestamp, ts"
+    assert "timestamp is column ts in b.csv, and timestamp in the files before it" in caplog.text
 
 
 def test_keys_of_json_may_be_anything(tmp_path):

@@ -40,6 +40,7 @@ MIDNIGHT = BEGIN - 36000
         ("2020/01/01 10:00:00", BEGIN),
         ("2020.01.01 10:00", BEGIN),
         ("01.01.2020 10:00", BEGIN),
+        ("01.01.20 10:00", BEGIN),
         ("01-Jan-2020", MIDNIGHT),
         ("1 January 2020", MIDNIGHT),
         ('"Jan 1, 2020"', MIDNIGHT),
@@ -174,6 +175,18 @@ def test_of_several_time_columns_the_right_one_is_read(tmp_path, header, rows):
     lines = [f"user,item,{header}", *(f"u,i{place},{row}" for place, row in enumerate(rows))]
     world = prepared(tmp_path, {"events.csv": "\n".join(lines)})
     assert times(world) == [BEGIN, BEGIN + 5]
+
+
+def test_another_column_that_may_be_the_time_is_named(tmp_path, caplog):
+    rows = [("u", f"i{n}", f"2026-01-0{n}", f"2020-01-0{n}") for n in range(1, 4)]
+    files = {"events.csv": csv(("user", "item", "date", "order_date"), *rows)}
+    prepared(tmp_path, files)
+    assert "the time is column date, but order_date may be it as well" in caplog.text
+
+
+def test_times_that_a_spreadsheet_rounded_are_bad(tmp_path):
+    with pytest.raises(BadData, match="was rounded by a spreadsheet"):
+        prepared(tmp_path, {"events.csv": events_csv("1.57787E+09", "1.57787E+09")})
 
 
 def test_an_hour_beside_a_date_is_read(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.samples import given_values
 from socialrec_jax.data.prepare.schema import MISSING
+from socialrec_jax.errors import BadData
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
@@ -51,6 +55,11 @@ def test_event_types_can_be_one(tmp_path):
         ("from 3.50", 3.5),
         ("on request", None),
         ("£1,299", 1299),
+        ("R$ 1.299", 1299),
+        ("1.299.000 ₫", 1299000),
+        ("KWD 1.299", 1.299),
+        ("€ 0.299", 0.299),
+        ("1.299", 1.299),
         ("7", 7),
     ],
 )
@@ -61,7 +70,25 @@ def test_prices_are_written_in_many_ways(tmp_path, written, price):
     np.testing.assert_equal(world.items.prices[world.items.ids.lookup(["i1"])[0]], expected)
 
 
-@pytest.mark.parametrize(("word", "available"), [("in stock", True), ("Out of stock", False)])
+@pytest.mark.parametrize(
+    ("column", "prices"),
+    [
+        (["1.299", "12,90", "1.299,00", "7"], [1299, 12.9, 1299, 7]),
+        (["1.299", "12.90", "1,299.00", "7"], [1.299, 12.9, 1299, 7]),
+        (["1,299", "12.90"], [1299, 12.9]),
+    ],
+)
+def test_a_column_of_prices_has_one_sign_for_decimals(tmp_path, column, prices):
+    rows = [(f"i{place}", f'"{price}"') for place, price in enumerate(column)]
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": csv(("item", "price"), *rows)})
+    places = world.items.ids.lookup([item for item, _ in rows])
+    np.testing.assert_allclose(world.items.prices[places], prices, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("word", "available"),
+    [("in stock", True), ("Out of stock", False), ("17", True), ("0", False), ("nan", True)],
+)
 def test_stock_is_said_in_words(tmp_path, word, available):
     items = csv(("item", "in_stock"), ("i1", word))
     world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
@@ -132,6 +159,30 @@ def test_lists_that_are_written_as_text_are_tags(tmp_path, written, tags):
     files = {"events.csv": EVENTS, "items.csv": f'item,tags\ni1,"{quoted}"\n'}
     world = prepared(tmp_path, files)
     assert world.items.tags[world.items.ids.lookup(["i1"])[0]] == tags
+
+
+def test_ids_that_look_the_same_are_the_same(tmp_path):
+    rows = [("Cafe\u0301", "a", BEGIN), ("Caf\u00e9", "b", BEGIN + 1)]
+    world = prepared(tmp_path, {"events.csv": csv(("user", "item", "ts"), *rows)})
+    assert users(world) == ["Caf\u00e9"]
+
+
+@pytest.mark.parametrize(("sql_type", "exact"), [("DOUBLE", 2**53), ("FLOAT", 2**24)])
+def test_ids_that_a_float_has_rounded_are_bad(tmp_path, sql_type, exact):
+    (tmp_path / "raw").mkdir()
+    query = f"SELECT ({exact} + range * 2)::{sql_type} AS user, 1 AS item, {BEGIN} AS ts"
+    target = tmp_path / "raw" / "events.parquet"
+    duckdb.execute(f"COPY ({query} FROM range(3)) TO '{target}' (FORMAT parquet)")
+    with pytest.raises(BadData, match=f"2 of 3 .* more than a {sql_type} holds exactly"):
+        prepared(tmp_path, {})
+
+
+def test_booleans_are_values(tmp_path):
+    rows = [{"user": "u", "item": f"i{n}", "ts": BEGIN + n, "value": bool(n)} for n in range(2)]
+    path = tmp_path / "raw" / "events.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert prepared(tmp_path, {}).events.values.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("word", MISSING)

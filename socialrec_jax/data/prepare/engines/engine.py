@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.world import Events, Friends, Items
 
@@ -76,8 +77,8 @@ class Engine(Protocol):
         """Column name -> the engine's type. BadData: the file cannot be read."""
         ...
 
-    def read_column(self, source: Source, column: str) -> list[str]:
-        """The values of one column that are not blank, in file order."""
+    def read_columns(self, source: Source) -> dict[str, list[str]]:
+        """All columns of a file row by row, written as ids are; blank where there is nothing."""
         ...
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
@@ -102,6 +103,14 @@ class Engine(Protocol):
 
     def write_rejects(self, rejects: Iterable[Reject], path: Path) -> None:
         """Write the parquet file of all rejected rows, empty when there are none."""
+        ...
+
+    def filter_events(self, filters: Filters) -> dict[str, int]:
+        """Leave out events that do not meet the filters; how many by the filter's option.
+
+        Users and items of few events go until all that are left have enough (a k-core), which is
+        counted as `k_core`.
+        """
         ...
 
     def fill_times(self) -> tuple[int, int]:
@@ -148,6 +157,10 @@ class Engine(Protocol):
 
     def columns_used(self, table: str) -> dict[str, str]:
         """Field -> the column of the files that it was read from."""
+        ...
+
+    def columns_unused(self, table: str) -> list[str]:
+        """Columns of the files that are neither a field nor an attribute nor a vector."""
         ...
 
     def described(self, table: str) -> np.ndarray:

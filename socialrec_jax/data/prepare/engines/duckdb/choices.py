@@ -22,6 +22,10 @@ Types = Mapping[str, str]  # column -> DuckDB's type
 # enough to see words among numbers, and read in milliseconds from a file of any length
 SAMPLE_ROWS = 1000
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+_OTHER_TIMES = (
+    "%s: the time is column %s, but %s may be it as well: --data.map timestamp=%s takes that"
+)
+_LISTS = "%s: column %s holds lists such as %r, each of which is read as one id: write one a row"
 _COARSE_TIMES = (
     "%s: column %s holds times as 32-bit floats, which are good to two minutes at best: the order "
     "of events within them is lost; write 64-bit numbers"
@@ -35,6 +39,7 @@ class Choice:
     columns: dict[str, str]
     derived: dict[str, Derived]
     needs_times: bool = True
+    decimal_commas: frozenset[str] = frozenset()  # columns of prices such as 1.299,00
 
     @property
     def columns_used(self) -> set[str]:
@@ -56,7 +61,8 @@ def choose(
         _choose_time(con, source, types, choice, rules)
     _warn_of_coarse_times(source, types, choice)
     _drop_words(con, source, table, types, choice)
-    return choice
+    _warn_of_lists(con, source, types, choice)
+    return dataclasses.replace(choice, decimal_commas=_decimal_commas(con, source, types, choice))
 
 
 def _warn_of_coarse_times(source: Source, types: Types, choice: Choice) -> None:
@@ -80,7 +86,17 @@ def _choose_time(
     if len(candidates) > 1 or (candidates and hour):
         sampled = _sample(con, source, types, candidates)
         kinds = {c: samples.kind_of_time(sampled[c]) for c in candidates}
-        _take(samples.choose_time(kinds, hour), choice)
+        chosen = samples.choose_time(kinds, hour)
+        _warn_of_other_times(source, chosen, kinds)
+        _take(chosen, choice)
+
+
+def _warn_of_other_times(source: Source, chosen: tuple[str, ...], kinds: dict[str, str]) -> None:
+    # names alone do not tell when something was bought from when it was paid
+    kind = kinds.get(chosen[0])
+    others = [column for column in kinds if column not in chosen and kinds[column] == kind]
+    if others:
+        log.warning(_OTHER_TIMES, source.path, ", ".join(chosen), ", ".join(others), others[0])
 
 
 def _take(chosen: tuple[str, ...], choice: Choice) -> None:
@@ -97,6 +113,19 @@ def _join_days(types: Mapping[str, str], choice: Choice) -> None:
     if {"year", "month", "day"} <= plain.keys():
         parts = tuple(plain[part] for part in ("year", "month", "day"))
         choice.derived["timestamp"] = Joined(parts, "-")
+
+
+def _warn_of_lists(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice
+) -> None:
+    """Baskets of items, or lists of friends, in the place of one id."""
+    ids = [choice.columns.get(field) for field in ("item", "dst")]
+    columns = [column for column in ids if column and STRING.match(types[column])]
+    sampled = _sample(con, source, types, columns) if columns else {}
+    for column, values in sampled.items():
+        example = samples.lists_among(values)
+        if example is not None:
+            log.warning(_LISTS, source.path, column, example[:60])
 
 
 def _drop_words(
@@ -116,6 +145,26 @@ def _drop_words(
         if odd is not None:
             del choice.columns[field.name]
             log.warning(_NO_NUMBER, source.path, column, field.name, odd[:60])
+
+
+def _decimal_commas(
+    con: duckdb.DuckDBPyConnection, source: Source, types: Types, choice: Choice
+) -> frozenset[str]:
+    """The column of prices, where some have a decimal comma and none a decimal point.
+
+    Then 1.299 is more than a thousand, which such a price alone does not tell.
+    """
+    column = choice.columns.get("price")
+    if column is None or not STRING.match(types[column]):
+        return frozenset()
+    comma, point = (
+        f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{1,2}}([^0-9.,]|$)'))"
+        for sign in ("[,]", "[.]")
+    )
+    with readable(source.path, *FILE_ERRORS):
+        found = con.execute(f"SELECT {comma} AND NOT {point} FROM {relation(source, types)}")
+        has_commas = found.fetchall()[0][0]
+    return frozenset([column] if has_commas else [])
 
 
 def _sample(

@@ -16,7 +16,8 @@ import duckdb
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.engines.duckdb import files, tables
+from socialrec_jax.data.prepare.copies import for_engine
+from socialrec_jax.data.prepare.engines.duckdb import files, filtering, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
     FILE_ERRORS,
     count_rows,
@@ -28,7 +29,9 @@ from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
 from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
 from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
-from socialrec_jax.data.prepare.readers import Source, for_engine, readable
+from socialrec_jax.data.prepare.expansions import BLANKS, BLANKS_AND_HEADER
+from socialrec_jax.data.prepare.filters import Filters
+from socialrec_jax.data.prepare.readers import Source, readable
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
@@ -116,20 +119,31 @@ class DuckDBEngine(Engine):
             return source
         return for_engine(source, self.copies, next(self._copy_numbers))
 
-    def read_column(self, source: Source, column: str) -> list[str]:
+    def read_columns(self, source: Source) -> dict[str, list[str]]:
         source = self._copied(source)
         types = files.columns_of(self.con, source)
-        rows = files.relation(source, types)
         # as in the tables, so that the same ids are found
-        value = id_sql(name(column), types[column])
+        values = [f"coalesce({id_sql(name(column), types[column])}, '')" for column in types]
         with readable(source.path, *FILE_ERRORS):
-            values = self.con.execute(f"SELECT {value} FROM {rows} WHERE trim({value}) <> ''")
-            return [value for (value,) in values.fetchall()]
+            rows = self.con.execute(
+                f"SELECT {', '.join(values)} FROM {files.relation(source, types)}"
+            ).fetchall()
+        return {column: [row[place] for row in rows] for place, column in enumerate(types)}
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
-        copied = [self._copied(source) for source in sources]
+        copied = [self._copied(self._named(table, source)) for source in sources]
         self.staged[table] = stage(self.con, table, copied, self.rules)
         return self.staged[table].parts
+
+    def _named(self, table: str, source: Source) -> Source:
+        """The source with the names that the user gives to files without a header."""
+        names = self.rules.names.get(table)
+        if names is not None and source.expansion is BLANKS_AND_HEADER:
+            return dataclasses.replace(source, names=names, expansion=BLANKS)
+        # those of public layouts are known
+        if names is None or source.names or source.kind != "text":
+            return source
+        return dataclasses.replace(source, names=names, has_header=False)
 
     def count_rows(self, table: str) -> tuple[int, int]:
         counts = self.con.execute(
@@ -179,6 +193,9 @@ class DuckDBEngine(Engine):
             self.con.execute(f"INSERT INTO rejected SELECT {unnested}", columns)
         self.con.execute(f"COPY rejected TO {text(path)} (FORMAT parquet)")
 
+    def filter_events(self, filters: Filters) -> dict[str, int]:
+        return filtering.filter_events(self.con, filters)
+
     def fill_times(self) -> tuple[int, int]:
         return tables.fill_times(self.con)
 
@@ -209,6 +226,9 @@ class DuckDBEngine(Engine):
 
     def columns_used(self, table: str) -> dict[str, str]:
         return self.staged[table].columns
+
+    def columns_unused(self, table: str) -> list[str]:
+        return self.staged[table].unused
 
     def described(self, table: str) -> np.ndarray:
         return tables.described(self.con, table)

@@ -11,9 +11,9 @@ from socialrec_jax.data.prepare.engines.duckdb.files import derived_sql
 from socialrec_jax.data.prepare.engines.duckdb.sql import name
 from socialrec_jax.data.prepare.engines.duckdb.types import fits
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
-from socialrec_jax.data.prepare.readers import Source
+from socialrec_jax.data.prepare.readers import Source, looks_like_data, no_header_advice
 from socialrec_jax.data.prepare.rules import Rules
-from socialrec_jax.data.prepare.schema import TABLES, Field
+from socialrec_jax.data.prepare.schema import TABLES, Field, suggest
 from socialrec_jax.errors import BadData
 
 
@@ -57,7 +57,7 @@ def values_of(
         elif field.name in choice.columns:
             column = choice.columns[field.name]
             _check_type(source, field, column, types)
-            found[field.name] = Value(name(column), types[column], column)
+            found[field.name] = Value(_raw_sql(column, choice), types[column], column)
 
     required = [field for field in TABLES[table] if field.required]
     missing = [field.name for field in required if field.name not in found]
@@ -66,19 +66,38 @@ def values_of(
     return found
 
 
+def _raw_sql(column: str, choice: Choice) -> str:
+    if column in choice.decimal_commas:
+        # 1.299,50 becomes 1299.50
+        return f"replace(replace({name(column)}, '.', ''), ',', '.')"
+    return name(column)
+
+
 def _missing(
     source: Source, table: str, missing: Sequence[str], types: Mapping[str, str]
 ) -> BadData:
     # named together, so that one run says all that is missing
-    advice = f"say which with --data.map {missing[0]}=COLUMN"
-    if missing == ["timestamp"]:
-        advice += ", or say --data.order file where rows come in order, random where they do not"
-    if all(column.replace(".", "").strip("- ").isdigit() for column in types):
-        advice = "the first line looks like data: put a line of column names before it"
     return BadData(
         f"{source.path}: {table} need a column {' and a column '.join(missing)} "
-        f"(or a synonym, see docs/data.md); found: {', '.join(types)}; {advice}"
+        f"(or a synonym, see docs/data.md); found: {', '.join(types)}; "
+        f"{_advice(table, missing, types)}"
     )
+
+
+def _advice(table: str, missing: Sequence[str], types: Mapping[str, str]) -> str:
+    """What to do about columns that are missing."""
+    # a header in one piece was not taken apart
+    if len(types) == 1:
+        return "are they separated by a comma, a semicolon, a tab or |?"
+    if looks_like_data(types):
+        return no_header_advice(table)
+    fields = [field for field in TABLES[table] if field.name in missing]
+    guesses = {missing[0]: "COLUMN"} | suggest(fields, types)
+    options = ",".join(f"{field}={column}" for field, column in guesses.items())
+    advice = f"say which with --data.map {options}"
+    if missing == ["timestamp"]:
+        advice += ", or say --data.order file where rows come in order, random where they do not"
+    return advice
 
 
 def _check_type(source: Source, field: Field, column: str, types: Mapping[str, str]) -> None:

@@ -13,7 +13,16 @@ from collections.abc import Mapping
 
 import duckdb
 
-from socialrec_jax.data.prepare.derived import Constant, Derived, FlaggedColumns, Joined, Replaced
+from socialrec_jax.data.prepare.derived import (
+    Column,
+    Constant,
+    Derived,
+    FirstFlag,
+    FlaggedColumns,
+    Joined,
+    Later,
+    Replaced,
+)
 from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name, text
 from socialrec_jax.data.prepare.readers import (
     Source,
@@ -67,6 +76,9 @@ def relation(source: Source, columns: Mapping[str, str]) -> str:
     else:
         header = f"header={source.has_header}, delim={text(source.delimiter)}"
         rows = _read_csv(source, tuple(own), header)
+        # a struct of all columns, because the reader must not leave out any
+        if source.all_columns:
+            rows = f"(SELECT unnest(cells) FROM (SELECT file AS cells FROM {rows} AS file))"
     return f"(SELECT *{constant}, NULL::VARCHAR AS {name(BROKEN)} FROM {rows})"
 
 
@@ -84,6 +96,14 @@ def derived_sql(derived: Derived) -> str:
     match derived:
         case Constant(value):
             return text(value)
+        case Column(column):
+            return name(column)
+        case Later(date, milliseconds):
+            added = f"to_milliseconds(try_cast({name(milliseconds)} AS BIGINT))"
+            return f"(try_cast({name(date)} AS TIMESTAMP) + {added})::VARCHAR"
+        case FirstFlag(meanings, default):
+            flagged = [f"WHEN {name(c)} = '1' THEN {text(kind)}" for c, kind in meanings.items()]
+            return f"CASE {' '.join(flagged)} ELSE {text(default)} END"
         case Replaced(column, old, new):
             return f"replace({name(column)}, {text(old)}, {text(new)})"
         case FlaggedColumns(columns):
@@ -161,10 +181,10 @@ def _raw_lines(source: Source) -> str:
 
 def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     schema = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in columns) + "}"
-    quote = text(source.quote)
+    quote, escape = text(source.quote), text(source.escape or source.quote)
     return (
         f"read_csv({_path(source)}, columns={schema}, {options}, "
-        f"quote={quote}, escape={quote}, encoding={text(source.encoding)}, "
+        f"quote={quote}, escape={escape}, encoding={text(source.encoding)}, "
         f"compression={text(_compression(source))}, hive_partitioning=false, "
         "auto_detect=false, store_rejects=true)"
     )

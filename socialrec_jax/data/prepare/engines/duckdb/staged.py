@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Mapping
 
 import duckdb
 
 from socialrec_jax.data.prepare import times
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import Part
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
 
 # `rejected.parquet` is read by people
@@ -16,6 +19,8 @@ MAX_VALUE_LENGTH = 200  # characters of a bad value that are kept
 ODD_UNIT = "is in another notation (seconds, milliseconds, dates, ...) than most"
 _ODD_TIME = Check("timestamp", "coalesce(other, stamp) // 1000000000", "", ODD_UNIT)
 _OUTSIDE = (times.OUTSIDE, times.ZERO, times.OUTSIDE_DATE)
+_OTHER_COLUMN = "%s: %s is column %s in %s, and %s in the files before it"
+log = logging.getLogger(__name__)
 _NO_SECONDS = "unit IS NOT NULL AND stamp IS NULL"
 
 
@@ -29,6 +34,16 @@ class StagedTable:
     extras: list[str]  # attributes of users, vectors of items
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """Field -> the file's column, as the summary shows it."""
+    unused: list[str] = dataclasses.field(default_factory=list)  # columns of the files
+
+
+def add_columns(staged: StagedTable, source: Source, columns: Mapping[str, str]) -> None:
+    """Note which column each field of a file is read from; part files may differ in it."""
+    for field, column in columns.items():
+        known = staged.columns.setdefault(field, column)
+        if column not in known.split(", "):
+            staged.columns[field] = f"{known}, {column}"
+            log.warning(_OTHER_COLUMN, *(staged.table, field, column, source.path.name, known))
 
 
 def reject(con: duckdb.DuckDBPyConnection, staged: StagedTable, check: Check) -> int:

@@ -27,6 +27,7 @@ from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
 from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name
 from socialrec_jax.data.prepare.engines.duckdb.staged import (
     StagedTable,
+    add_columns,
     reject,
     settle_times,
     shortened,
@@ -65,18 +66,32 @@ def stage(
     # all files are known before the first is read: they share the columns beyond the fields
     known = {source: choice.columns_used for source, choice in choices.items()}
     extras = extra_columns(con, table, types, known, rules)
-    staged = StagedTable(table, [], list(LINE_REASONS), extras)
+    unused = _unused(types, known, extras)
+    staged = StagedTable(table, [], list(LINE_REASONS), extras, unused=unused)
 
-    con.execute(f"CREATE TABLE {table}_rows ({', '.join(_staged_columns(table, extras))})")
+    con.execute(
+        f"CREATE OR REPLACE TABLE {table}_rows ({', '.join(_staged_columns(table, extras))})"
+    )
     for source, choice in choices.items():
         fields = values_of(source, table, types[source], choice)
-        staged.columns.update({field: value.shown for field, value in fields.items()})
+        add_columns(staged, source, {field: value.shown for field, value in fields.items()})
         with readable(source.path, *FILE_ERRORS):
             expressions = expressions_of(table, fields, rules)
             staged.parts.append(_insert(con, staged, source, types[source], expressions))
     _reject_minorities(con, staged, rules)
     _show_good_rows(con, table, rules)
     return staged
+
+
+def _unused(
+    types: Mapping[Source, Mapping[str, str]],
+    known: Mapping[Source, set[str]],
+    extras: Sequence[str],
+) -> list[str]:
+    """Columns of the files that nothing is made of."""
+    used = {column.lower() for column in extras}
+    columns = [c for source, of_file in types.items() for c in of_file if c not in known[source]]
+    return [column for column in dict.fromkeys(columns) if column.lower() not in used]
 
 
 def _staged_columns(table: str, extras: Sequence[str]) -> list[str]:

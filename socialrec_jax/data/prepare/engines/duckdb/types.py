@@ -16,7 +16,7 @@ BOOLEAN = re.compile(r"^BOOLEAN$")
 _ACCEPTED = {
     "id": (STRING, NUMERIC),
     "time": (STRING, NUMERIC, DATED),
-    "number": (STRING, NUMERIC),
+    "number": (STRING, NUMERIC, BOOLEAN),
     "price": (STRING, NUMERIC),
     "flag": (STRING, NUMERIC, BOOLEAN),
 }

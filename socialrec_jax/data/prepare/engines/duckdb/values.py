@@ -22,7 +22,12 @@ _FALSE = (
     *("false", "f", "no", "n", "0", "0.0", "out of stock", "outofstock", "sold out", "off"),
     *("unavailable", "not available", "inactive"),
 )
+_EXACT_BELOW = {"FLOAT": 2**24, "DOUBLE": 2**53}  # whole numbers of floats
+# spreadsheets show six digits of ten; programs write as many as the number has
+_ROUNDED_TIME = "^[0-9]([.][0-9]{0,5})?E[+][0-9]+$"
 # A longer id is a broken line. One of a megabyte would make every table of ids as wide.
+# currencies of a thousand parts: 1.299 of them is a price
+_MILLS = "(?i)KWD|BHD|OMR|JOD|TND|LYD|IQD|KD|BD|DT"
 MAX_ID_BYTES = 1024
 MAX_TEXT = 65_536  # characters of a text that are kept
 
@@ -57,11 +62,18 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
 def _flag_sql(column: str) -> str:
     lower = f"lower(trim({column}::VARCHAR))"
     true, false = _list(_TRUE), _list(_FALSE)
-    return f"CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false END"
+    # how many pieces lie in stock
+    number = f"try_cast({lower} AS DOUBLE)"
+    has_some = f"CASE WHEN isfinite({number}) THEN {number} > 0 END"
+    return f"""CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false
+        ELSE {has_some} END"""
 
 
 def id_sql(column: str, sql_type: str) -> str:
-    """An id without what cannot be seen around it; 5.0 is written by programs that mean 5."""
+    """An id without what cannot be seen around it; 5.0 is written by programs that mean 5.
+
+    Letters with accents have one form (NFC), so that ids that look the same are the same.
+    """
     # a typed number has nothing around it
     if WHOLE.match(sql_type):
         return f"{column}::VARCHAR"
@@ -76,7 +88,7 @@ def id_sql(column: str, sql_type: str) -> str:
     is_odd = f"{plain} < '!' OR strlen({plain}) <> length({plain}) OR {ends}"
     whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+[.]0+$')"
     return f"""CASE WHEN {whole} THEN split_part(trim({plain}), '.', 1)
-        WHEN {is_odd} THEN trim({plain}, {invisible}) ELSE {plain} END"""
+        WHEN {is_odd} THEN trim(nfc_normalize({plain}), {invisible}) ELSE {plain} END"""
 
 
 def id_layer(field: str, column: str, sql_type: str) -> str:
@@ -92,6 +104,10 @@ def checks_of(kind: Kind, field: str, column: str, sql_type: str) -> list[Check]
     """When `column` makes its row unusable as `field`; blank values are bad only in ids."""
     if kind == "id":
         conditions = _id_conditions(id_name(field), sql_type)
+        if sql_type in _EXACT_BELOW:
+            # beyond it, several ids are one float
+            is_inexact = f"abs({column}) > {_EXACT_BELOW[sql_type]}"
+            conditions.append((is_inexact, f"is more than a {sql_type} holds exactly"))
     else:
         conditions = _value_conditions(kind, column, value_sql(kind, column, sql_type))
     return [Check(field, column, condition, reason) for condition, reason in conditions]
@@ -106,8 +122,12 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
     # to look at numbers as text would cost more than to read them
     missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
     unreadable = f"NOT {missing} AND NOT {is_read}"
+    rounded = "false"
+    if STRING.match(sql_type):
+        rounded = f"contains({column}, 'E+') AND regexp_matches(trim({column}), '{_ROUNDED_TIME}')"
     return [
         Check(field, column, infinite, "is not finite"),
+        Check(field, column, rounded, "was rounded by a spreadsheet"),
         Check(field, column, unreadable, "is neither unix time nor ISO 8601"),
     ]
 
@@ -201,7 +221,11 @@ def price_sql(column: str) -> str:
     digits = f"rtrim(regexp_replace({number}, '[ '']', '', 'g'), '.,')"
     # a comma is decimal where it comes last, and one or two digits follow
     is_comma = f"regexp_matches({digits}, ',[0-9]{{1,2}}$')"
-    thousands = f"regexp_matches({digits}, '^-?[0-9]{{1,3}}([.][0-9]{{3}}){{2,}}$')"
+    # beside a currency, three digits after a point are thousands, for few have a third decimal
+    several = f"regexp_matches({digits}, '^-?[0-9]{{1,3}}([.][0-9]{{3}}){{2,}}$')"
+    one = f"regexp_matches({digits}, '^-?[1-9][0-9]{{0,2}}[.][0-9]{{3}}$')"
+    has_mills = f"regexp_matches({column}, '{_MILLS}')"
+    thousands = f"({several} OR ({one} AND NOT {has_mills}))"
     return f"""CASE WHEN {is_comma} THEN replace(replace({digits}, '.', ''), ',', '.')
         WHEN {thousands} THEN replace({digits}, '.', '') ELSE replace({digits}, ',', '') END"""
 

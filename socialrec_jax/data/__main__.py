@@ -1,0 +1,77 @@
+"""What a folder of raw tables would become, and what to mend before training on it.
+
+    python -m socialrec_jax.data check DIR           in words
+    python -m socialrec_jax.data check DIR --json    as one JSON object, see docs/data.md
+    python -m socialrec_jax.data formats             the published layouts that are read
+
+Exit code 65 where a problem is an error, 66 where there is no such folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from socialrec_jax.config import DataConfig, Split
+from socialrec_jax.errors import BAD_DATA
+from socialrec_jax.runtime import cli
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What would be read, and what to mend."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR")]
+    """Folder of raw tables."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+    split: Split = "leave-one-out"
+    """The split that the data would be trained with."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        from socialrec_jax.data.prepare.diagnosis_text import as_text
+        from socialrec_jax.data.prepare.doctor import check
+
+        diagnosis = check(self.source, self.data, self.split)
+        print(diagnosis.to_json() if self.json else as_text(diagnosis))
+        if diagnosis.has_errors:
+            sys.exit(BAD_DATA)
+
+
+@dataclasses.dataclass(frozen=True)
+class Formats:
+    """The published layouts that are read as they are."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        from socialrec_jax.data.prepare.layouts.catalogue import as_text
+
+        print(as_text())
+
+
+TASKS: dict[str, type] = {"check": Check, "formats": Formats}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the task that the arguments name, by default those of the command line."""
+    cli.main(run_task, arguments)
+
+
+def run_task(arguments: list[str]) -> None:
+    prog = "python -m socialrec_jax.data"
+    task = cli.parse_task(TASKS, args=arguments, prog=prog, description=__doc__)
+    task.run()
+
+
+if __name__ == "__main__":
+    main()

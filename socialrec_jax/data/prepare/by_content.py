@@ -1,0 +1,149 @@
+"""Files of any name whose first lines say what they hold.
+
+JSON lines of Amazon may come in many files, one a category. Of text files one a table is read:
+two of them could hold the same rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from socialrec_jax.data.prepare.expansions import SEQUENCES
+from socialrec_jax.data.prepare.readers import (
+    KINDS,
+    Source,
+    Tables,
+    header_of,
+    kind_suffix,
+    lines,
+    readable,
+    refuse_twice,
+    sources_under,
+)
+from socialrec_jax.data.prepare.schema import (
+    ITEM_CODES,
+    ITEM_IDS,
+    TABLES,
+    USER,
+    Field,
+    edge_ends,
+    match,
+)
+from socialrec_jax.errors import BadData
+
+FIRST_LINES = 20  # of a file, which say what it is
+AMAZON, ANY_NAME = "Amazon reviews", "tables known by their columns"
+SEQUENCES_TITLE = "sequences of items, one user a line"
+
+
+def by_content(folder: Path, encoding: str | None) -> tuple[str, Tables]:
+    """The name of the format and the sources of each table; no events where none are known.
+
+    BadData: several files could be one table.
+    """
+    tables = _amazon(folder, encoding)
+    if "events" in tables:
+        return AMAZON, tables
+    texts = _sources(folder, encoding, "text")
+    tables = _text_tables(folder, texts)
+    if "events" in tables:
+        return ANY_NAME, tables
+    return SEQUENCES_TITLE, _sequences(texts)
+
+
+def _sources(folder: Path, encoding: str | None, kind: str) -> list[Source]:
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        # an empty file is nothing that could be known
+        if path.is_file() and path.stat().st_size and path.name[0] not in "._"
+    ]
+    of_kind = [path for path in paths if KINDS.get(kind_suffix(path)) == kind]
+    return [source for path in of_kind for source in sources_under(path, encoding)]
+
+
+def _amazon(folder: Path, encoding: str | None) -> Tables:
+    """Reviews have a user and an item, metadata an item and a title; both are JSON lines."""
+    tables: Tables = {}
+    for source in _sources(folder, encoding, "json"):
+        keys = _first_keys(source)
+        # the files may have any name, so their keys decide
+        has_item = bool(match([Field("item", "id", (*ITEM_IDS, *ITEM_CODES))], keys))
+        has_user = bool(match([Field("user", "id", USER)], keys))
+        if has_item and has_user:
+            tables.setdefault("events", []).append(source)
+        elif has_item and "title" in keys:
+            tables.setdefault("items", []).append(source)
+    for sources in tables.values():
+        refuse_twice([source.path for source in sources])
+    return tables
+
+
+def _first_keys(source: Source) -> set[str]:
+    """The keys of the first objects; some of them may lack a title."""
+    keys: set[str] = set()
+    for line in _first_lines(source):
+        # a file of another kind is passed over, not refused
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return keys
+        keys |= set(record) if isinstance(record, dict) else set()
+    return keys
+
+
+def _first_lines(source: Source) -> list[str]:
+    with readable(source.path), contextlib.closing(lines(source)) as all_lines:
+        return list(itertools.islice(all_lines, FIRST_LINES))
+
+
+def _text_tables(folder: Path, sources: list[Source]) -> Tables:
+    tables: Tables = {}
+    for source in sources:
+        table = _table_of(source)
+        if table:
+            tables.setdefault(table, []).append(source)
+    for table, candidates in tables.items():
+        if len(candidates) > 1:
+            names = " and ".join(source.path.name for source in candidates)
+            raise BadData(
+                f"{folder}: {names} could all be {table}: call one of them {table}.csv, or put "
+                f"parts of one table into a folder {table}/"
+            )
+    return tables
+
+
+def _table_of(source: Source) -> str | None:
+    """The table that a file's header fits."""
+    try:
+        columns = header_of(source)
+    except BadData:
+        return None
+    if _has(columns, "events", {"user", "item", "timestamp"}):
+        return "events"
+    if edge_ends(columns):
+        return "social"
+    return "items" if _has(columns, "items", {"item", "title"}) else None
+
+
+def _has(columns: Collection[str], table: str, needed: set[str]) -> bool:
+    return needed <= match(TABLES[table], columns).keys()
+
+
+def _sequences(sources: list[Source]) -> Tables:
+    """One text file of numbers, with more of them in some lines than in others."""
+    found = [source for source in sources if _is_sequences(source)]
+    if len(found) != 1:
+        return {}
+    return {"events": [dataclasses.replace(found[0], expansion=SEQUENCES)]}
+
+
+def _is_sequences(source: Source) -> bool:
+    rows = [line.split() for line in _first_lines(source)]
+    all_numbers = all(cell.isdigit() for row in rows for cell in row)
+    return all_numbers and len({len(row) for row in rows}) > 1 and max(map(len, rows)) > 2

@@ -1,0 +1,1 @@
+"""Public formats whose files have names of their own; `catalogue.LAYOUTS` lists them."""
