@@ -5,8 +5,11 @@
     python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
     python serve.py recommend --run RUN --out FOLDER                         in shards
     python serve.py score --run RUN --out OUT.parquet --pairs PAIRS.csv      given users and items
+    python serve.py audience --run RUN --out OUT.parquet --categories shoes  users for a campaign
+    python serve.py profile --run RUN --out OUT.parquet                      portraits of users
     python serve.py similar --run RUN --out OUT.parquet --by events          items like each item
     python serve.py search --run RUN --out OUT.parquet --queries "red shoes" items for a text
+    python serve.py demand --run RUN --out OUT.parquet --by category region  expected events
 
 Exit codes and columns: docs/contracts.md.
 """
@@ -52,14 +55,31 @@ class _Task:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recommend(_Task):
-    """The top-k items of each user, best first, over the whole catalogue.
+class _Sharded(_Task):
+    """Options of tasks that answer user by user.
 
     --out may also be a folder (no suffix), for shards.
     """
 
     shards: int | None = None
     """Parquet files in the folder --out; by default one for each 50,000 users."""
+
+    def answer(self) -> UserTables:
+        """The answer, for some of the users at a time."""
+        raise NotImplementedError
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.runtime.progress import UserProgress
+
+        answer = self.answer()
+        return answer.tables(advance=UserProgress(answer.num_users).advance)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommend(_Sharded):
+    """The top-k items of each user, best first, over the whole catalogue."""
+
     k: int = 10
     """Items a user, 1..catalogue."""
     users: Path | None = None
@@ -87,13 +107,6 @@ class Recommend(_Task):
         recommender = self.recommender()
         return recommend_users(recommender.engine, recommender.as_of, self.users, options)
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The answer as a stream of tables."""
-        from socialrec_jax.runtime.progress import UserProgress
-
-        answer = self.answer()
-        return answer.tables(advance=UserProgress(answer.num_users).advance)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score(_Task):
@@ -108,6 +121,65 @@ class Score(_Task):
 
         recommender = self.recommender()
         return score(recommender.engine, recommender.as_of, self.pairs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Audience(_Task):
+    """The users who are most likely to act on an item, or on any item of a campaign.
+
+    Give one of --items, --campaigns, --categories and --tags.
+    """
+
+    items: tuple[str, ...] = ()
+    """Item ids, or one file of item ids: each item is a campaign."""
+    campaigns: Path | None = None
+    """Table with the columns campaign and item_id: .parquet, .csv, .tsv or .jsonl."""
+    categories: tuple[str, ...] = ()
+    """Categories: the items of each are a campaign."""
+    tags: tuple[str, ...] = ()
+    """Tags: the items of each are a campaign."""
+    k: int = 100
+    """Users a campaign."""
+    users: Path | None = None
+    """File of user ids: choose among these."""
+    repeats: bool = False
+    """Count items that a user had already."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
+
+        options = AudienceOptions(
+            items=_file_or_values(self.items) if self.items else None,
+            campaigns=self.campaigns,
+            categories=self.categories,
+            tags=self.tags,
+            k=self.k,
+            users=self.users,
+            repeats=self.repeats,
+        )
+        recommender = self.recommender()
+        return audience(recommender.engine, recommender.as_of, options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile(_Sharded):
+    """The portrait of each user: vector, interests, what comes next, friends that matter."""
+
+    users: Path | None = None
+    """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
+    histories: Path | None = None
+    """Raw event tables of users that the run does not know, as for train.py --data."""
+    top: int = 5
+    """Tags, categories and friends of a user."""
+
+    def answer(self) -> UserTables:
+        """The answer, for some of the users at a time."""
+        from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
+
+        options = ProfileOptions(top=self.top, histories=self.histories)
+        recommender = self.recommender()
+        return profile_users(recommender.engine, recommender.as_of, self.users, options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,6 +224,24 @@ class Search(_Task):
         return search(recommender.engine, recommender.encode, queries, options)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demand(_Task):
+    """Expected events over the coming days, with the back-test that chose the method."""
+
+    by: tuple[str, ...] = ("item",)
+    """item, category, tag or a user attribute; several make one key."""
+    days: tuple[int, ...] = (7,)
+    """Horizons."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.demand import DemandOptions, demand
+
+        recommender = self.recommender()
+        options = DemandOptions(by=self.by, days=self.days)
+        return demand(recommender.engine.world, recommender.as_of, options)
+
+
 def _file_or_values(values: tuple[str, ...]) -> Path | list[str]:
     """A single value that is the name of a file as its path, the values themselves otherwise."""
     if len(values) == 1 and Path(values[0]).is_file():
@@ -159,7 +249,15 @@ def _file_or_values(values: tuple[str, ...]) -> Path | list[str]:
     return list(values)
 
 
-TASKS = {"recommend": Recommend, "score": Score, "similar": Similar, "search": Search}
+TASKS = {
+    "recommend": Recommend,
+    "score": Score,
+    "audience": Audience,
+    "profile": Profile,
+    "similar": Similar,
+    "search": Search,
+    "demand": Demand,
+}
 
 # ---- The program
 
@@ -179,7 +277,7 @@ def serve(arguments: list[str]) -> None:
     from socialrec_jax.serving.writer import check_output, exit_on_sigterm, write_tables
 
     # Only what is answered user by user can be cut into shards.
-    if isinstance(task, Recommend) and is_folder(task.out, task.shards):
+    if isinstance(task, _Sharded) and is_folder(task.out, task.shards):
         serve_shards(task)
         return
     check_output(task.out)
@@ -187,7 +285,7 @@ def serve(arguments: list[str]) -> None:
         write_tables(task.out, task.tables())
 
 
-def serve_shards(task: Recommend) -> None:
+def serve_shards(task: _Sharded) -> None:
     """Answer, write the shards of this process; those of the launcher's job share the work."""
     from socialrec_jax.runtime import processes
     from socialrec_jax.runtime.run import RunDirectory
@@ -198,9 +296,10 @@ def serve_shards(task: Recommend) -> None:
     RunDirectory(task.run).config()  # a mistake is named before a folder is made
     processes.initialize()
     options = dataclasses.asdict(task)
-    for name in ("run", "out", "shards", "debug"):  # these decide no row; the run is described
-        del options[name]
-    write_shards(task.out, command_of("recommend", task.run, options), task.shards, task.answer)
+    for option in ("run", "out", "shards", "debug"):  # these decide no row; the run is described
+        del options[option]
+    (name,) = [name for name, kind in TASKS.items() if isinstance(task, kind)]
+    write_shards(task.out, command_of(name, task.run, options), task.shards, task.answer)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class _Rows:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Retrieval:
+class Retrieval:
     """What the retriever says of queries [Q]."""
 
     states: np.ndarray  # [Q, D]
@@ -53,7 +53,7 @@ class _Retrieval:
     temperature: float
 
     @classmethod
-    def of(cls, engine: Engine, query: Query) -> _Retrieval:
+    def of(cls, engine: Engine, query: Query) -> Retrieval:
         states = engine.states(query)
         seen = query.events.histories(query.users, query.history_ends)
         # As for recommendations, the total is that of new items. The list itself is not read.
@@ -92,7 +92,7 @@ def score_pairs(engine: Engine, query: Query, pairs: Pairs) -> tuple[np.ndarray,
     query [Q]: each user once. pairs: N items, grouped by query. Scores and probabilities are those
     of `Engine.recommend` for new items. A row depends on its own user and item alone.
     """
-    retrieval = _Retrieval.of(engine, query)
+    retrieval = Retrieval.of(engine, query)
     rows = _Rows.of(pairs, _ITEMS_PER_ROW)
     scores = np.zeros(rows.items.shape, np.float32)
     probabilities = np.zeros((*rows.items.shape, engine.model.num_event_types), np.float32)
@@ -107,7 +107,7 @@ def score_pairs(engine: Engine, query: Query, pairs: Pairs) -> tuple[np.ndarray,
 
 
 def _score_rows(
-    engine: Engine, query: Query, retrieval: _Retrieval, queries: np.ndarray, items: np.ndarray
+    engine: Engine, query: Query, retrieval: Retrieval, queries: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(scores [r, n], probabilities [r, n, A]) of items [r, n] for some of the queries [r]."""
     # What does not exist is computed as item 0, and no pair reads it.

@@ -19,6 +19,9 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.frames import Frame, Ids
+from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
+from socialrec_jax.serving.tasks.demand import DemandOptions, demand
+from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
 from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
 from socialrec_jax.serving.tasks.score import score
 from socialrec_jax.serving.tasks.search import QueryTexts, SearchOptions, search
@@ -83,6 +86,43 @@ class Recommender:
         """
         return whole_table(score(self.engine, self.as_of, pairs))
 
+    def audience(
+        self,
+        items: Ids | None = None,
+        *,
+        campaigns: Frame | None = None,
+        categories: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        k: int = 100,
+        users: Ids | None = None,
+        repeats: bool = False,
+    ) -> pa.Table:
+        """The k users who are most likely to act on each item or campaign, best first.
+
+        For the options see `AudienceOptions`, for the columns `tasks.audience.schema`. Raises
+        BadData where an id or a label is unknown, UsageError unless one option names the campaigns.
+        """
+        options = AudienceOptions(
+            items=items,
+            campaigns=campaigns,
+            categories=categories,
+            tags=tags,
+            k=k,
+            users=users,
+            repeats=repeats,
+        )
+        return whole_table(audience(self.engine, self.as_of, options))
+
+    def profile(
+        self, users: Ids | None = None, *, top: int = 5, histories: Frame | None = None
+    ) -> pa.Table:
+        """The portrait of each user (ids, all where None), see `tasks.profile`.
+
+        top: tags, categories and friends of a user. Raises BadData where an id is unknown.
+        """
+        options = ProfileOptions(top=top, histories=histories)
+        return whole_table(profile_users(self.engine, self.as_of, users, options).tables())
+
     def similar(
         self,
         items: Ids | None = None,
@@ -106,6 +146,17 @@ class Recommender:
         """
         options = SearchOptions(k=k, by=by)
         return whole_table(search(self.engine, self.encode, queries, options))
+
+    def demand(
+        self, by: Sequence[str] | str = ("item",), *, days: Sequence[int] = (7,)
+    ) -> pa.Table:
+        """Expected events of each key and type over the coming days, see `tasks.demand`.
+
+        by: item, category, tag and user attributes, several of which make one key. Raises
+        UsageError for another name, or a horizon longer than the past.
+        """
+        options = DemandOptions(by=(by,) if isinstance(by, str) else tuple(by), days=tuple(days))
+        return whole_table(demand(self.engine.world, self.as_of, options))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Texts [n] to vectors [n, F] in the space of the product texts."""

@@ -29,6 +29,8 @@ from tests.workers import ROOT
         (["recommend", "--run", "a", "--out", "b", "--shards", "0"], USAGE, "1..99999"),
         (["recommend", "--run", "a", "--out", "b.jsonl", "--shards", "2"], USAGE, "folder"),
         (["score", "--run", "a", "--out", "b.jsonl"], USAGE, "--pairs"),
+        (["audience", "--run", "nowhere", "--out", "b.jsonl"], INPUT_MISSING, "nowhere"),
+        (["profile", "--run", "a", "--out", "b.jsonl", "--tpo", "3"], USAGE, "--top"),
         (["similar", "--run", "a", "--out", "b.jsonl", "--by", "taste"], USAGE, "events"),
         (["search", "--run", "a", "--out", "b.jsonl"], USAGE, "--queries"),
     ],

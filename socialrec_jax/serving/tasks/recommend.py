@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.query import Query, newcomers
 from socialrec_jax.data.world import World
-from socialrec_jax.errors import BadData, UsageError
+from socialrec_jax.errors import BadData
 from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Engine, Recommendations
-from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_histories
+from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers
+from socialrec_jax.serving.queries import users_or_histories
 from socialrec_jax.serving.ranked_tables import typed_table
 from socialrec_jax.serving.user_tables import UserTables
 
@@ -71,7 +70,7 @@ def recommend_users(
     """The same, to be read for some of the users at a time."""
     columns = schema(engine.world.event_types)
     allowed = _allowed_items(engine.world, options.allow, options.block)
-    user_ids, query = _query(engine, as_of, users, options.histories)
+    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
     names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
 
     # A generator: scores of all users need not fit into memory.
@@ -81,28 +80,6 @@ def recommend_users(
         return ((len(part.users), _table(part, *names, columns)) for part in parts)
 
     return UserTables(len(query), columns, rows_of)
-
-
-def _query(
-    engine: Engine, as_of: AsOf, users: Ids | None, histories: Frame | None
-) -> tuple[Strings, Query]:
-    """(ids that the query's users index, query)."""
-    if histories is not None:
-        if users is not None or not as_of.is_now:
-            raise UsageError(
-                "--histories goes with neither --users nor --as-of: it brings its own users and "
-                "events"
-            )
-        user_ids, events = read_histories(histories, engine.world)
-        return user_ids, newcomers(events, np.arange(len(user_ids)))
-    numbers = _user_numbers(engine.world, users)
-    return engine.world.user_ids, engine.query(numbers, as_of)
-
-
-def _user_numbers(world: World, users: Ids | None) -> np.ndarray:
-    if users is None:
-        return np.flatnonzero(~world.deleted_users)
-    return find_numbers(world.user_ids, users, "user")
 
 
 def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.ndarray | None:
