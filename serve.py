@@ -90,6 +90,14 @@ class Recommend(_Sharded):
     """File of item ids: recommend only these."""
     block: Path | None = None
     """File of item ids: never recommend these."""
+    where: str | None = None
+    """Recommend only such items, as in "price < 50 and category = 'shoes' and available"."""
+    unavailable: bool = False
+    """Recommend items that are not available too."""
+    per_category: int | None = None
+    """At most so many items of one category in a list."""
+    diversity: float = 0.0
+    """From 0 (off) to 1: prefer items unlike those before (maximal marginal relevance)."""
     repeats: bool = False
     """Recommend items of the user's history again."""
 
@@ -102,8 +110,13 @@ class Recommend(_Sharded):
             histories=self.histories,
             allow=self.allow,
             block=self.block,
+            where=self.where,
+            unavailable=self.unavailable,
+            per_category=self.per_category,
+            diversity=self.diversity,
             repeats=self.repeats,
         )
+        options.check()
         recommender = self.recommender()
         return recommend_users(recommender.engine, recommender.as_of, self.users, options)
 

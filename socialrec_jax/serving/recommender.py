@@ -64,6 +64,10 @@ class Recommender:
         histories: Frame | None = None,
         allow: Ids | None = None,
         block: Ids | None = None,
+        where: str | None = None,
+        unavailable: bool = False,
+        per_category: int | None = None,
+        diversity: float = 0.0,
         repeats: bool = False,
     ) -> pa.Table:
         """The k best items of each user, best first, over the whole catalogue.
@@ -73,7 +77,15 @@ class Recommender:
         do not go together.
         """
         options = RecommendOptions(
-            k=k, histories=histories, allow=allow, block=block, repeats=repeats
+            k=k,
+            histories=histories,
+            allow=allow,
+            block=block,
+            where=where,
+            unavailable=unavailable,
+            per_category=per_category,
+            diversity=diversity,
+            repeats=repeats,
         )
         return whole_table(recommend(self.engine, self.as_of, users, options))
 

@@ -12,6 +12,8 @@ import serve
 from socialrec_jax.errors import BROKEN_PIPE, INPUT_MISSING, USAGE
 from tests.workers import ROOT
 
+RECOMMEND = ["recommend", "--run", "a", "--out", "b.jsonl"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "suggestion"),
@@ -28,6 +30,9 @@ from tests.workers import ROOT
         (["recommend", "--run", "a", "--out", "nowhere/b"], INPUT_MISSING, "nowhere"),
         (["recommend", "--run", "a", "--out", "b", "--shards", "0"], USAGE, "1..99999"),
         (["recommend", "--run", "a", "--out", "b.jsonl", "--shards", "2"], USAGE, "folder"),
+        ([*RECOMMEND, "--where", "prize < 5"], USAGE, "did you mean price?"),
+        ([*RECOMMEND, "--diversity", "2"], USAGE, "from 0"),
+        ([*RECOMMEND, "--per-category", "0"], USAGE, "at least 1"),
         (["score", "--run", "a", "--out", "b.jsonl"], USAGE, "--pairs"),
         (["audience", "--run", "nowhere", "--out", "b.jsonl"], INPUT_MISSING, "nowhere"),
         (["profile", "--run", "a", "--out", "b.jsonl", "--tpo", "3"], USAGE, "--top"),

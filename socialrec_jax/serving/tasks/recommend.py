@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,14 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.world import World
-from socialrec_jax.errors import BadData
+from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.query import Query
 from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Engine, Recommendations
-from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers
+from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
+from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.queries import users_or_histories
-from socialrec_jax.serving.ranked_tables import typed_table
+from socialrec_jax.serving.ranked_tables import check_k, typed_table
+from socialrec_jax.serving.rules.allowed import ItemRules
+from socialrec_jax.serving.rules.lists import ListRules
+from socialrec_jax.serving.rules.where import parse_where
 from socialrec_jax.serving.user_tables import UserTables
+from socialrec_jax.serving.vectors import unit_rows
+
+log = logging.getLogger(__name__)
+
+_NAMED_USERS = 10  # in a line about users without items
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +38,29 @@ class RecommendOptions:
     histories: Frame | None = None  # events of new users, instead of users of the run
     allow: Ids | None = None  # recommend only these items
     block: Ids | None = None  # never recommend these items
+    where: str | None = None  # recommend only items that satisfy a condition
+    unavailable: bool = False  # recommend items that are not available too
+    per_category: int | None = None  # at most so many items of one category
+    diversity: float = 0.0  # 0..1: how much unlike items are preferred, 0 for not at all
     repeats: bool = False  # recommend items of the user's history again
+
+    def item_rules(self, as_of: AsOf) -> ItemRules:
+        """The rules about single items."""
+        # What was available at a time in the past is not known.
+        only_available = as_of.is_now and not self.unavailable
+        return ItemRules(
+            allow=self.allow, block=self.block, where=self.where, only_available=only_available
+        )
+
+    def list_rules(self) -> ListRules:
+        """The rules about whole lists."""
+        return ListRules(per_category=self.per_category, diversity=self.diversity)
+
+    def check(self) -> None:
+        """Raises UsageError for a rule that cannot be right, before a run is loaded."""
+        self.list_rules()
+        if self.where is not None:
+            parse_where(self.where)
 
 
 def schema(event_types: list[str]) -> pa.Schema:
@@ -67,36 +99,65 @@ def recommend(
 def recommend_users(
     engine: Engine, as_of: AsOf, users: Ids | None, options: RecommendOptions
 ) -> UserTables:
-    """The same, to be read for some of the users at a time."""
+    """The same, to be read for some of the users at a time.
+
+    A line names users for whom the rules leave no item.
+    """
     columns = schema(engine.world.event_types)
-    allowed = _allowed_items(engine.world, options.allow, options.block)
+    check_k(options.k, engine.world)
+    lists = _Lists.of(engine, options, as_of)
     user_ids, query = users_or_histories(engine, as_of, users, options.histories)
     names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        chosen = query.part(some)
-        parts = engine.recommend(chosen, k=options.k, repeats=options.repeats, allowed=allowed)
-        return ((len(part.users), _table(part, *names, columns)) for part in parts)
+        without_items: list[np.ndarray] = []
+        for part in lists.parts(query.part(some)):
+            without_items.append(part.users[~part.exists.any(axis=1)])
+            yield len(part.users), _table(part, *names, columns)
+        _report_users_without_items(user_ids, without_items)
 
     return UserTables(len(query), columns, rows_of)
 
 
-def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.ndarray | None:
-    """Which items may be recommended [V] bool, None when all. Deleted items never are."""
-    deleted = world.deleted_items
-    if allow is None and block is None and not deleted.any():
-        return None
-    allowed = ~deleted
-    if allow is not None:
-        allowed[:] = False
-        allowed[find_numbers(world.items.ids, allow, "item")] = True
-    if block is not None:
-        allowed[find_numbers(world.items.ids, block, "item")] = False
-    # Without any item every user's list would be empty.
-    if not allowed.any():
-        raise BadData("--allow and --block leave no item to recommend")
-    return allowed
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Lists:
+    """Makes the lists of users by the options."""
+
+    engine: Engine
+    options: RecommendOptions
+    allowed: np.ndarray | None  # [V] bool
+    rules: ListRules
+    categories: np.ndarray  # [V] number of the category, -1 for none
+    vectors: np.ndarray  # [V, D] of length 1; empty where no rule needs them
+
+    @classmethod
+    def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> _Lists:
+        rules = options.list_rules()
+        allowed = options.item_rules(as_of).allowed(engine.world)
+        if rules.are_off:
+            nothing = np.zeros(0)
+            return cls(engine, options, allowed, rules, nothing, nothing)
+        categories = Labels.categories(engine.world.items).single()
+        vectors = unit_rows(np.asarray(engine.catalogue))
+        return cls(engine, options, allowed, rules, categories, vectors)
+
+    def parts(self, query: Query) -> Iterator[Recommendations]:
+        """The lists of a query's users, in chunks."""
+        options = self.options
+        size = self.rules.num_candidates(options.k, self.engine.world.num_items)
+        parts = self.engine.recommend(query, k=size, repeats=options.repeats, allowed=self.allowed)
+        for candidates in parts:
+            yield self.rules.choose(candidates, options.k, self.categories, self.vectors)
+
+
+def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> None:
+    users = np.concatenate([np.zeros(0, np.int64), *parts])
+    if not len(users):
+        return
+    names = ", ".join(user_ids[user] for user in users[:_NAMED_USERS].tolist())
+    more = ", ..." if len(users) > _NAMED_USERS else ""
+    log.warning("no item is left to recommend to %d users: %s%s", len(users), names, more)
 
 
 def _table(

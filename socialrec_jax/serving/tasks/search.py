@@ -137,10 +137,15 @@ def _text_part(vectors: np.ndarray, encode: Encode) -> np.ndarray:
     return np.ascontiguousarray(vectors[:, :width])
 
 
-def fuse(lists: Sequence[_List], num_items: int, k: int) -> _List:
-    """The k items with the largest sums of 1 / (60 + rank) in the lists of each query."""
+def fuse(
+    lists: Sequence[_List], num_items: int, k: int, weights_of_lists: Sequence[float] = (1, 1)
+) -> _List:
+    """The k items with the largest weighted sums of 1 / (60 + rank) in the lists of each query."""
     columns = [items for items, _ in lists]
-    weights = [np.broadcast_to(_reciprocal_ranks(items.shape[1]), items.shape) for items in columns]
+    weights = [
+        np.broadcast_to(of_list * _reciprocal_ranks(items.shape[1]), items.shape)
+        for items, of_list in zip(columns, weights_of_lists, strict=True)
+    ]
     items, weight = np.concatenate(columns, axis=1), np.concatenate(weights, axis=1)
     row, place = np.nonzero(items >= 0)
     entries = (weight[row, place], (row, items[row, place]))
