@@ -80,8 +80,8 @@ def read_histories(source: Frame, world: World) -> tuple[Strings, Events]:
         return raw_events(file, world)
 
 
-def read_pairs(source: Frame, world: World) -> tuple[np.ndarray, np.ndarray]:
-    """(users [n], items [n]) int64 of pairs in their order.
+def read_pairs(source: Frame, user_ids: Strings, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """(users [n], items [n]) int64 of pairs in their order; users are numbered by user_ids.
 
     source: a data frame with the columns user_id and item_id (or synonyms, as in training data), or
     a file of it: .parquet, .csv, .tsv, .jsonl. Raises BadData where an id is unknown or absent.
@@ -89,7 +89,7 @@ def read_pairs(source: Frame, world: World) -> tuple[np.ndarray, np.ndarray]:
     source, table = _source_and_table(source, "pairs")
     users, items = _id_column(table, "user", source), _id_column(table, "item", source)
     return (
-        _numbers_of(world.user_ids, users, "user", source),
+        _numbers_of(user_ids, users, "user", source),
         _numbers_of(world.items.ids, items, "item", source),
     )
 

@@ -6,7 +6,7 @@ Scores and probabilities are the model's for the same items, so that lists can b
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -67,11 +67,10 @@ class PlacedLists:
             allowed = self._new_items(query)
             yield from self.engine.recommend(query, k=k, repeats=self.repeats, allowed=allowed)
             return
-        scores_of = self._scoring(query)
+        items_of = self._proposing(query)
         for begin in range(0, len(query), _USERS_AT_ONCE):
             part = query.part(slice(begin, begin + _USERS_AT_ONCE))
-            items, _ = top_k_sparse(self._remaining(part, scores_of(part)), k)
-            yield _with_scores(self.engine, part, items)
+            yield _with_scores(self.engine, part, items_of(part, k))
 
     def _new_items(self, query: Query) -> np.ndarray:
         """Which items [V] bool are new."""
@@ -82,24 +81,42 @@ class PlacedLists:
         is_old = np.bincount(world.events.items[had_before], minlength=world.num_items) > 0
         allowed = ~world.deleted_items if self.allowed is None else self.allowed
         if not (allowed & ~is_old).any():
-            raise BadData(f"--placement new: no item that may be recommended is {_NEW_DAYS} days old")
+            raise BadData(
+                f"--placement new: no item that may be recommended is new, which is to have its "
+                f"first event within {_NEW_DAYS} days"
+            )
         return allowed & ~is_old
 
-    def _scoring(self, query: Query):
-        """A function of a part of the query to scores [q, V], more than 0 for what is proposed."""
+    def _proposing(self, query: Query) -> Callable[[Query, int], np.ndarray]:
+        """A function of a part of the query and k to items [q, k], the best first, -1 for none."""
+        if self.placement == "trending":
+            return self._trending
+        scores_of = self._scoring(query)
+        return lambda part, k: top_k_sparse(self._remaining(part, scores_of(part)), k)[0]
+
+    def _scoring(self, query: Query) -> Callable[[Query], sparse.csr_array]:
+        """A function of a part of the query to scores [q, V], above 0 for what is proposed."""
         engine, world = self.engine, self.engine.world
-        if self.placement == "basket":
-            similarity = co_occurrence(engine, query.as_of)
-            return lambda part: sparse.csr_array(_baskets(part, world.num_items) @ similarity)
-        if self.placement == "buy-again":
-            rhythms = Rhythms.of(world, query.as_of)
-            now = world.query_times(query.as_of)
-            return lambda part: rhythms.due(part, int(now.max(initial=0)))
         if self.placement == "friends":
             return self._friends_scores
-        popularity = engine.popularity(query.as_of)
-        shares = np.exp(popularity - popularity.max(initial=0))[None]
-        return lambda part: sparse.csr_array(np.repeat(shares, len(part), axis=0))
+        if self.placement == "buy-again":
+            rhythms = Rhythms.of(world, query.as_of)
+            now = int(world.query_times(query.as_of).max(initial=0))
+            return lambda part: rhythms.due(part, now)
+        similarity = co_occurrence(engine, query.as_of)
+        return lambda part: sparse.csr_array(_baskets(part, world.num_items) @ similarity)
+
+    def _trending(self, part: Query, k: int) -> np.ndarray:
+        """The recently most popular items, as for users without history."""
+        engine = self.engine
+        starts = part.events.offsets[part.users]
+        seen = part.events.histories(part.users, starts if self.repeats else part.history_ends)
+        states = np.zeros((len(part), engine.config.model.width), np.float32)
+        inputs = engine.index_inputs(part.as_of)
+        tops = list(engine.index.top(inputs, states, seen, k, self.allowed))
+        items = np.concatenate([top.items for top in tops])
+        scores = np.concatenate([top.scores for top in tops])
+        return np.where(np.isfinite(scores), items, -1)
 
     def _friends_scores(self, part: Query) -> sparse.csr_array:
         sampler = part.friend_sampler

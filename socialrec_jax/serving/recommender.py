@@ -19,6 +19,7 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.frames import Frame, Ids
+from socialrec_jax.serving.placements import Placement
 from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
 from socialrec_jax.serving.tasks.demand import DemandOptions, demand
 from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
@@ -69,6 +70,7 @@ class Recommender:
         per_category: int | None = None,
         diversity: float = 0.0,
         repeats: bool = False,
+        placement: Placement | None = None,
     ) -> pa.Table:
         """The k best items of each user, best first, over the whole catalogue.
 
@@ -86,17 +88,19 @@ class Recommender:
             per_category=per_category,
             diversity=diversity,
             repeats=repeats,
+            placement=placement,
         )
         return whole_table(recommend(self.engine, self.as_of, users, options))
 
-    def score(self, pairs: Frame) -> pa.Table:
+    def score(self, pairs: Frame, *, histories: Frame | None = None) -> pa.Table:
         """How likely each user is to act on the item of the same row, in the order of the rows.
 
-        pairs: a data frame or a file with the columns user_id and item_id. Scores and probabilities
-        are those of a recommendation of the item. For the columns see `tasks.score.schema`. Raises
+        pairs: a data frame or a file with the columns user_id and item_id. histories: raw events of
+        new users, whom the pairs name instead of users of the run. Scores and probabilities are
+        those of a recommendation of the item. For the columns see `tasks.score.schema`. Raises
         BadData where an id is unknown.
         """
-        return whole_table(score(self.engine, self.as_of, pairs))
+        return whole_table(score(self.engine, self.as_of, pairs, histories))
 
     def audience(
         self,

@@ -31,6 +31,7 @@ RECOMMEND = ["recommend", "--run", "a", "--out", "b.jsonl"]
         (["recommend", "--run", "a", "--out", "b", "--shards", "0"], USAGE, "1..99999"),
         (["recommend", "--run", "a", "--out", "b.jsonl", "--shards", "2"], USAGE, "folder"),
         ([*RECOMMEND, "--where", "prize < 5"], USAGE, "did you mean price?"),
+        ([*RECOMMEND, "--placement", "basekt"], USAGE, "basket"),
         ([*RECOMMEND, "--diversity", "2"], USAGE, "from 0"),
         ([*RECOMMEND, "--per-category", "0"], USAGE, "at least 1"),
         (["score", "--run", "a", "--out", "b.jsonl"], USAGE, "--pairs"),

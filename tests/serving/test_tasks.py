@@ -102,6 +102,28 @@ def test_pairs_may_lie_in_a_file(recommender, tmp_path):
         assert recommender.score(file) == expected
 
 
+def test_pairs_may_name_users_of_histories(engine):
+    recommender = Recommender(engine, NOW)
+    names = engine.world.items.ids
+    bought = {"new": [3, 9, 12], "newer": [20]}
+    rows = [(user, names[item]) for user, items in bought.items() for item in items]
+    histories = pa.table(
+        {
+            "user": [user for user, _ in rows],
+            "item": [item for _, item in rows],
+            "timestamp": range(1_000_000, 1_000_000 + len(rows)),
+        }
+    )
+    recommended = recommender.recommend(histories=histories, k=70)
+    pairs = recommended.take(pa.array(np.random.default_rng(0).permutation(len(recommended))[:50]))
+    assert_scores_equal(recommender.score(pairs, histories=histories), pairs, 1e-5)
+    known = pa.table({"user_id": [engine.world.user_ids[0]], "item_id": [names[0]]})
+    with pytest.raises(BadData, match="user ids are unknown"):
+        recommender.score(known, histories=histories)
+    with pytest.raises(UsageError, match="--histories"):
+        Recommender(engine, BEFORE_TEST).score(pairs, histories=histories)
+
+
 def test_no_pairs_have_no_scores(recommender):
     none = pa.table({"user_id": pa.array([], "string"), "item_id": pa.array([], "string")})
     assert recommender.score(none).num_rows == 0

@@ -129,9 +129,7 @@ class _Parser:
     def _compared(self, attribute: str) -> Condition:
         token = self._advance()
         if token.value not in _COMPARISONS:
-            raise _mistake(
-                self._text, token, "expected a comparison, `in` or `contains`"
-            )
+            raise _mistake(self._text, token, "expected a comparison, `in` or `contains`")
         if attribute == "price":
             number = float(self._value("number", attribute))
             compare = _COMPARISONS[token.value]

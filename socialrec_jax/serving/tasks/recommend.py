@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.query import Query
-from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.labels import Labels
+from socialrec_jax.serving.placements import SOURCE_NAMES, PlacedLists, Placement
 from socialrec_jax.serving.queries import users_or_histories
 from socialrec_jax.serving.ranked_tables import check_k, typed_table
 from socialrec_jax.serving.rules.allowed import ItemRules
@@ -43,6 +43,7 @@ class RecommendOptions:
     per_category: int | None = None  # at most so many items of one category
     diversity: float = 0.0  # 0..1: how much unlike items are preferred, 0 for not at all
     repeats: bool = False  # recommend items of the user's history again
+    placement: Placement | None = None  # rank by this instead of the model, see `PlacedLists`
 
     def item_rules(self, as_of: AsOf) -> ItemRules:
         """The rules about single items."""
@@ -68,7 +69,7 @@ def schema(event_types: list[str]) -> pa.Schema:
 
     rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
     p_<event type>: the probability that the user's next event is this one on this item. source: the
-    first list that proposed the item (`candidates.SOURCES`).
+    first list that proposed the item, or the placement (`SOURCE_NAMES`).
     """
     probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
     return pa.schema(
@@ -146,9 +147,16 @@ class _Lists:
         """The lists of a query's users, in chunks."""
         options = self.options
         size = self.rules.num_candidates(options.k, self.engine.world.num_items)
-        parts = self.engine.recommend(query, k=size, repeats=options.repeats, allowed=self.allowed)
-        for candidates in parts:
+        for candidates in self._candidates(query, size):
             yield self.rules.choose(candidates, options.k, self.categories, self.vectors)
+
+    def _candidates(self, query: Query, k: int) -> Iterator[Recommendations]:
+        repeats = self.options.repeats
+        if self.options.placement is None:
+            return self.engine.recommend(query, k=k, repeats=repeats, allowed=self.allowed)
+        return PlacedLists(self.engine, self.options.placement, self.allowed, repeats).parts(
+            query, k
+        )
 
 
 def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> None:
@@ -172,7 +180,7 @@ def _table(
         item_names.take(pa.array(part.items[row, place])),
         pa.array(part.scores[row, place]),
         *(pa.array(column) for column in probabilities.T),
-        pa.array(SOURCES).take(pa.array(part.sources[row, place])),
+        pa.array(SOURCE_NAMES).take(pa.array(part.sources[row, place])),
         _reasons(part.reasons[row, place], item_names),
     ]
     return typed_table(columns, arrays)
