@@ -102,18 +102,18 @@ def _chunk(retrieval: Retrieval, members: _Members, begin: int, size: int) -> _C
     states = np.pad(retrieval.states[begin:end], ((0, missing), (0, 0)))
     log_totals = np.pad(retrieval.log_totals[begin:end], (0, missing), constant_values=np.inf)
 
-    seen = retrieval.seen.part(begin, end)
+    rows, columns = _seen_members(retrieval.seen.part(begin, end), members)
+    # Powers of two: few shapes, so that few programs compile.
+    padding = (0, bucket(max(len(rows), 1), 1) - len(rows))
+    seen_rows = np.pad(rows, padding, constant_values=size).astype(np.int32)
+    return _Chunk(begin, states, log_totals, seen_rows, np.pad(columns, padding))
+
+
+def _seen_members(seen: Pairs, members: _Members) -> tuple[np.ndarray, np.ndarray]:
+    """(user [m], column [m]) of the seen items that the campaigns have."""
     columns = members.column_of_item[seen.items]
     is_member = columns >= 0
-    rows, columns = seen.owners[is_member], columns[is_member]
-    padding = (0, bucket(max(len(rows), 1), 1) - len(rows))
-    return _Chunk(
-        first_row=begin,
-        states=states,
-        log_totals=log_totals,
-        seen_rows=np.pad(rows, padding, constant_values=size).astype(np.int32),
-        seen_columns=np.pad(columns, padding),
-    )
+    return seen.owners[is_member], columns[is_member]
 
 
 def _no_users(num_campaigns: int, k: int) -> tuple[jax.Array, jax.Array]:

@@ -30,18 +30,18 @@ class Rhythms:
     @classmethod
     def of(cls, world: World, as_of: AsOf) -> Rhythms:
         """Count the visible purchases. Without any repeat in the shop all shares are 0."""
-        names = [name.lower() for name in world.event_types]
-        purchases = [number for number, name in enumerate(names) if name in _PURCHASES]
-        types = np.array(purchases or range(len(names)))
+        types = _types_of_purchases(world.event_types)
         rows = np.flatnonzero(world.events.visible(world.history_ends(as_of)))
         rows = rows[np.isin(world.events.types[rows], types)]
-        users, items = world.events.owners[rows], world.events.items[rows]
-        order = np.lexsort((world.events.times[rows], items, users))
-        same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
-        gaps = np.diff(world.events.times[rows][order])[same]
-        gap_items = items[order][1:][same]
+        users = world.events.owners[rows].astype(np.int64)
+        keys = users * world.num_items + world.events.items[rows]
 
-        keys = users.astype(np.int64) * world.num_items + items
+        # The purchases of one item by one user follow each other, the oldest first.
+        order = np.lexsort((world.events.times[rows], keys))
+        is_repeat = np.diff(keys[order]) == 0
+        gaps = np.diff(world.events.times[rows][order])[is_repeat]
+        gap_items = keys[order][1:][is_repeat] % world.num_items
+
         pairs, counts = np.unique(keys, return_counts=True)
         shares = _repeat_shares(pairs % world.num_items, counts > 1, world.num_items)
         return cls(shares, _median_gaps(gap_items, gaps, world.num_items), types)
@@ -55,6 +55,12 @@ class Rhythms:
         scores = self.repeat_shares[items] * np.exp(-np.abs(np.log(ratio)))
         entries = (scores.astype(np.float32), (owners, items))
         return sparse.csr_array(entries, (len(query), len(self.gaps)))
+
+
+def _types_of_purchases(event_types: list[str]) -> np.ndarray:
+    """The numbers of the event types that are purchases; all where none has such a name."""
+    purchases = [number for number, name in enumerate(event_types) if name.lower() in _PURCHASES]
+    return np.array(purchases or range(len(event_types)))
 
 
 def _repeat_shares(items: np.ndarray, is_repeated: np.ndarray, num_items: int) -> np.ndarray:
@@ -76,6 +82,8 @@ def _median_gaps(items: np.ndarray, gaps: np.ndarray, num_items: int) -> np.ndar
     counts = np.diff(offsets)
     medians = np.full(num_items, of_shop, np.float64)
     has_rhythm = counts >= _LEAST_GAPS
+
+    # The mean of the two in the middle, which are one where their number is odd.
     lower = offsets[:-1][has_rhythm] + (counts[has_rhythm] - 1) // 2
     upper = offsets[:-1][has_rhythm] + counts[has_rhythm] // 2
     ordered = gaps[order]

@@ -33,6 +33,7 @@ class Labels:
 
     @classmethod
     def _of(cls, kind: str, labels_of_items: Sequence[set[str]]) -> Labels:
+        # In order, so that the same labels get the same sums whatever the hashes of the process.
         named = [sorted(labels - {""}) for labels in labels_of_items]
         owners = np.repeat(np.arange(len(named)), [len(labels) for labels in named])
         texts = np.array([label for labels in named for label in labels], dtype=str)

@@ -76,6 +76,7 @@ class PlacedLists:
         """Which items [V] bool are new."""
         world = self.engine.world
         rows = np.flatnonzero(world.events.visible(world.history_ends(query.as_of)))
+        # One moment for all users: new is a property of the shop.
         now = int(world.query_times(query.as_of).max(initial=0))
         had_before = rows[world.events.times[rows] < now - _NEW_DAYS * _DAY]
         is_old = np.bincount(world.events.items[had_before], minlength=world.num_items) > 0
@@ -111,6 +112,7 @@ class PlacedLists:
         engine = self.engine
         starts = part.events.offsets[part.users]
         seen = part.events.histories(part.users, starts if self.repeats else part.history_ends)
+        # The index scores a state of zeros by popularity.
         states = np.zeros((len(part), engine.config.model.width), np.float32)
         inputs = engine.index_inputs(part.as_of)
         tops = list(engine.index.top(inputs, states, seen, k, self.allowed))
@@ -145,6 +147,7 @@ def _baskets(part: Query, num_items: int) -> sparse.csr_array:
     """One [q, V] at the items of each user's last day, of the 20 newest events at most."""
     events = part.events
     starts, ends = events.offsets[part.users], part.history_ends
+    # A user without events reads some other event, and has no rows after it.
     last_rows = np.maximum(ends - 1, 0)
     times = events.times[last_rows] - _DAY if len(events.times) else np.zeros(len(part), np.int64)
     first = np.maximum(events.ends_before(part.users, times + 1), ends - _MAX_BASKET)
@@ -154,6 +157,7 @@ def _baskets(part: Query, num_items: int) -> sparse.csr_array:
     counts = sparse.csr_array(
         (np.ones(len(rows), np.float32), (owners, events.items[rows])), (len(part), num_items)
     )
+    # An item that came several times counts once.
     counts.data[:] = 1
     return counts
 
@@ -162,17 +166,22 @@ def _with_scores(engine: Engine, query: Query, items: np.ndarray) -> Recommendat
     """The model's scores for items [q, k], -1 where there is none."""
     exists = items >= 0
     offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))])
-    of_pairs, probabilities_of_pairs = score_pairs(engine, query, Pairs(offsets, items[exists]))
-    scores = np.full(items.shape, -np.inf, np.float32)
-    scores[exists] = of_pairs
-    probabilities = np.zeros((*items.shape, probabilities_of_pairs.shape[1]), np.float32)
-    probabilities[exists] = probabilities_of_pairs
+    scores, probabilities = score_pairs(engine, query, Pairs(offsets, items[exists]))
+
+    # What does not exist is item 0 without a score.
     items = np.maximum(items, 0)
     return Recommendations(
         users=query.users,
         items=items,
-        scores=scores,
-        type_probabilities=probabilities,
+        scores=_filled(exists, scores, -np.inf),
+        type_probabilities=_filled(exists, probabilities, 0),
         sources=np.zeros(items.shape, np.int64),
         reasons=similar_recent_items(np.asarray(engine.catalogue), query, items),
     )
+
+
+def _filled(exists: np.ndarray, values: np.ndarray, otherwise: float) -> np.ndarray:
+    """values [n, ...] at the n places of exists [q, k], another value elsewhere."""
+    filled = np.full((*exists.shape, *values.shape[1:]), otherwise, np.float32)
+    filled[exists] = values
+    return filled

@@ -20,6 +20,7 @@ def users_or_histories(
 
     users: ids, all users of the run where None. histories: raw events of new users, instead.
     """
+    # New users are numbered by themselves, beside those of the run.
     if histories is None:
         numbers = user_numbers(engine.world, users)
         return engine.world.user_ids, engine.query(numbers, as_of)

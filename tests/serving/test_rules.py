@@ -39,6 +39,7 @@ def items(recommender) -> Items:
         ("price != 3", lambda i: i not in (3, 9)),
         ("price >= 7.5 and PRICE <= 20", lambda i: 7.5 <= i <= 20 and i != 9),
         ("price in (3, 4.0, 9)", lambda i: i in (3, 4)),
+        ("price = 3.0 or price = 4", lambda i: i in (3, 4)),
         ("price > -1", lambda i: i != 9),
         ("available", lambda i: i % 7),
         ("not available", lambda i: i % 7 == 0),

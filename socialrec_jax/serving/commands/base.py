@@ -30,6 +30,7 @@ class Task:
     """Show the traceback of an error."""
 
     def recommender(self) -> Recommender:
+        # Late, as in all tasks: --help must not wait for JAX.
         from socialrec_jax.serving.recommender import Recommender
 
         return Recommender.load(self.run, self.as_of)

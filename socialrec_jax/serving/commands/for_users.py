@@ -60,6 +60,7 @@ class Recommend(ShardedTask):
             repeats=self.repeats,
             placement=self.placement,
         )
+        # Before the run is loaded, which takes seconds.
         options.check()
         recommender = self.recommender()
         return recommend_users(recommender.engine, recommender.as_of, self.users, options)
@@ -117,6 +118,7 @@ class Audience(Task):
             users=self.users,
             repeats=self.repeats,
         )
+        options.check()
         recommender = self.recommender()
         return audience(recommender.engine, recommender.as_of, options)
 

@@ -65,23 +65,30 @@ class ListRules:
         used = np.zeros(relevance.shape, np.int32)  # chosen items of the candidate's category
         free = candidates.exists.copy()
         rows = np.arange(len(relevance))
-        places = np.full((len(relevance), k), -1)
-        for step in range(k):
+        places = []
+        for _ in range(k):
             value = (1 - self.diversity) * relevance - self.diversity * similarity
             may_come = free if self.per_category is None else free & (used < self.per_category)
-            value = np.where(may_come, value, -np.inf)
-            best = value.argmax(axis=1)
-            is_left = may_come[rows, best]
-            places[:, step] = np.where(is_left, best, -1)
+            best = np.where(may_come, value, -np.inf).argmax(axis=1)
+            places.append(np.where(may_come[rows, best], best, -1))
 
+            # A user with nothing left chooses nothing more, so that counting on is harmless.
             free[rows, best] = False
-            chosen_category = np.where(is_left, categories[rows, best], -1)[:, None]
-            used += (categories == chosen_category) & (chosen_category >= 0)
+            used += _same_category(categories, categories[rows, best])
             if self.diversity:
-                chosen = vectors[candidates.items[rows, best]]
-                cosines = np.einsum("qd,qcd->qc", chosen, vectors[candidates.items])
-                similarity = cosines if step == 0 else np.maximum(similarity, cosines)
-        return places
+                cosines = _cosines(vectors, candidates.items, candidates.items[rows, best])
+                similarity = np.maximum(similarity, cosines) if len(places) > 1 else cosines
+        return np.stack(places, axis=1)
+
+
+def _same_category(categories: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Which candidates [q, C] have the category of the chosen one [q]; none without a category."""
+    return (categories == chosen[:, None]) & (categories >= 0)
+
+
+def _cosines(vectors: np.ndarray, items: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The cosine [q, C] of candidates [q, C] with the chosen item [q]."""
+    return np.einsum("qd,qcd->qc", vectors[chosen], vectors[items])
 
 
 def _relevance(scores: np.ndarray) -> np.ndarray:

@@ -77,6 +77,7 @@ class _Parser:
         self._next = 0
 
     def condition(self) -> Condition:
+        # Each part becomes a function: items are read when the whole text is known to be right.
         parts = [self._all_of()]
         while self._takes("or"):
             parts.append(self._all_of())
@@ -104,6 +105,7 @@ class _Parser:
 
     def _comparison(self) -> Condition:
         attribute = self._attribute()
+        # The only attribute that is a condition by itself.
         if attribute == "available":
             return lambda items: np.asarray(items.available, bool)
         if self._takes("not"):
@@ -131,10 +133,11 @@ class _Parser:
         if token.value not in _COMPARISONS:
             raise _mistake(self._text, token, "expected a comparison, `in` or `contains`")
         if attribute == "price":
-            number = float(self._value("number", attribute))
+            number = np.float32(self._value("number", attribute))
             compare = _COMPARISONS[token.value]
             # Comparisons with a price that is not known are false, != included.
             return lambda items: compare(items.prices, number) & ~np.isnan(items.prices)
+        # Texts have no useful order.
         if token.value not in ("=", "==", *_NEGATED):
             raise _mistake(self._text, token, f"{attribute} is no number: use = or !=")
         equal = _equal(attribute, [self._value("text", attribute)])
@@ -148,8 +151,9 @@ class _Parser:
             values.append(self._value(kind, attribute))
         self._expect(")")
         if attribute == "price":
-            prices = [float(value) for value in values]
-            return lambda items: np.isin(items.prices, np.array(prices, np.float32))
+            # As float32, because prices are: 9.99 must equal itself.
+            prices = np.array([float(value) for value in values], np.float32)
+            return lambda items: np.isin(items.prices, prices)
         return _equal(attribute, values)
 
     def _value(self, kind: str, attribute: str) -> str:
@@ -165,6 +169,7 @@ class _Parser:
 
     def _advance(self) -> _Token:
         token = self._token
+        # The end stays, so that every mistake there can be named.
         if token.kind != "end":
             self._next += 1
         return token
@@ -172,6 +177,7 @@ class _Parser:
     def _takes(self, value: str) -> bool:
         """Whether the next token is this keyword or symbol, which is then taken."""
         token = self._token
+        # A text in quotes is never a keyword.
         is_taken = token.kind in ("name", "symbol") and token.value.lower() == value
         self._next += is_taken
         return is_taken

@@ -44,6 +44,15 @@ class AudienceOptions:
     users: Ids | None = None  # only these users
     repeats: bool = False  # count items that a user had already
 
+    def check(self) -> None:
+        """Raises UsageError for options that cannot be right, before a run is loaded."""
+        given = [self.items is not None, self.campaigns is not None]
+        given += [len(self.categories) > 0, len(self.tags) > 0]
+        if sum(given) != 1:
+            raise UsageError("give one of --items, --campaigns, --categories and --tags")
+        if self.k < 1:
+            raise UsageError(f"k is {self.k}: choose at least 1 user")
+
 
 def schema(event_types: list[str]) -> pa.Schema:
     """The columns, one row a user of a campaign.
@@ -70,11 +79,10 @@ def audience(engine: Engine, as_of: AsOf, options: AudienceOptions) -> Iterator[
     Deleted items are left out of categories and tags. Raises UsageError unless one option names the
     campaigns, BadData for an unknown id or label.
     """
+    options.check()
     columns = schema(engine.world.event_types)
     names, campaigns = _campaigns(engine.world, options)
     users = np.unique(user_numbers(engine.world, options.users))
-    if not options.k >= 1:
-        raise UsageError(f"k is {options.k}: choose at least 1 user")
     query = engine.query(users, as_of)
     tables = _tables(engine, query, names, campaigns, options)
     return itertools.chain([columns.empty_table()], tables)
@@ -82,28 +90,20 @@ def audience(engine: Engine, as_of: AsOf, options: AudienceOptions) -> Iterator[
 
 def _campaigns(world: World, options: AudienceOptions) -> tuple[list[str], Pairs]:
     """(names [C], the items of each campaign)."""
-    given = [
-        options.items is not None,
-        options.campaigns is not None,
-        len(options.categories) > 0,
-        len(options.tags) > 0,
-    ]
-    if sum(given) != 1:
-        raise UsageError("give one of --items, --campaigns, --categories and --tags")
-    if options.items is not None:
-        numbers = find_numbers(world.items.ids, options.items, "item")
-        return world.items.ids[numbers], pairs_of(numbers.astype(np.int32)[:, None])
     if options.campaigns is not None:
         return read_campaigns(options.campaigns, world)
+    if options.items is not None:
+        numbers = find_numbers(world.items.ids, options.items, "item")
+        # Each item is a campaign of one.
+        return world.items.ids[numbers], pairs_of(numbers.astype(np.int32)[:, None])
     if options.tags:
-        return list(options.tags), _labelled(Labels.tags(world.items), options.tags)
-    categories = Labels.categories(world.items)
-    return list(options.categories), _labelled(categories, options.categories)
+        return _labelled(Labels.tags(world.items), options.tags)
+    return _labelled(Labels.categories(world.items), options.categories)
 
 
-def _labelled(labels: Labels, names: Sequence[str]) -> Pairs:
-    """The items of each label; a deleted item has no labels."""
-    return labels.items_of(labels.numbers(names))
+def _labelled(labels: Labels, names: Sequence[str]) -> tuple[list[str], Pairs]:
+    """(names, the items of each label); a deleted item has no labels."""
+    return list(names), labels.items_of(labels.numbers(names))
 
 
 def _tables(
@@ -140,13 +140,18 @@ def _probabilities(engine: Engine, query: Query, items: np.ndarray, repeats: boo
     return np.minimum(sums, 1)
 
 
+def _total(engine: Engine, probabilities: np.ndarray) -> np.ndarray:
+    """The probabilities [n] of all event types, or of those in focus where the run has a focus."""
+    focus = list(focus_of(engine.config, engine.world))
+    counted = probabilities[:, focus] if focus else probabilities
+    return counted.sum(axis=1)
+
+
 def _table(
     engine: Engine, name: str, users: np.ndarray, probabilities: np.ndarray, k: int
 ) -> pa.Table:
     """The k best of users [n], given the probabilities [n, A] of each event type."""
-    focus = list(focus_of(engine.config, engine.world))
-    counted = probabilities[:, focus] if focus else probabilities
-    total = counted.sum(axis=1)
+    total = _total(engine, probabilities)
     order = np.argsort(-total, kind="stable")[:k]
     expected = np.cumsum(probabilities[order], axis=0)
     arrays = [

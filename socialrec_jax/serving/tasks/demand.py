@@ -20,6 +20,7 @@ from socialrec_jax.serving.ranked_tables import typed_table
 _DAY = 86400
 _WEEK, _YEAR = 7, 364  # days; 52 weeks, so that weekdays meet
 _MAX_PERIODS = 120  # of the past
+_LABELS = {"category": Labels.categories, "tag": Labels.tags}
 _SEPARATOR = " | "  # of the parts of a key
 
 SCHEMA = pa.schema(
@@ -131,18 +132,18 @@ def _part_of_key(
     """(names, places [m] in rows, name [m] of each) of one part of the keys of events [n]."""
     items = world.events.items[rows]
     if part == "item":
-        return world.items.ids.tolist(), np.arange(len(rows)), items.astype(np.int64)
-    if part in ("category", "tag"):
-        is_tag = part == "tag"
-        labels = Labels.tags(world.items) if is_tag else Labels.categories(world.items)
-        places, numbers = labels.expanded(items)
-        return labels.names.tolist(), places, numbers.astype(np.int64)
-    if part in world.attributes:
-        names, of_users = np.unique(world.attributes[part].tolist(), return_inverse=True)
-        values = of_users[world.events.owners[rows]]
-        places = np.flatnonzero(names[values] != "")
-        return names.tolist(), places, values[places]
-    raise UsageError(_unknown_part(world, part))
+        return world.items.ids.tolist(), np.arange(len(rows)), items
+    if part in _LABELS:
+        labels = _LABELS[part](world.items)
+        return labels.names.tolist(), *labels.expanded(items)
+    if part not in world.attributes:
+        raise UsageError(_unknown_part(world, part))
+
+    # What is not known of a user is the empty text.
+    names, of_users = np.unique(world.attributes[part].tolist(), return_inverse=True)
+    values = of_users[world.events.owners[rows]]
+    places = np.flatnonzero(names[values] != "")
+    return names.tolist(), places, values[places]
 
 
 def _unknown_part(world: World, part: str) -> str:

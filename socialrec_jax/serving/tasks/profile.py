@@ -198,16 +198,24 @@ class _KnownFriends:
         owners = np.repeat(np.arange(len(query)), counts)
         friends, weights = sampler.friends_at(edges)
 
-        starts, ends = sampler.visible_history(friends, query.query_times[owners])
-        lengths = np.minimum(ends - starts, _MAX_FRIEND_EVENTS)
-        items = sampler.events.items[ranges(ends - lengths, lengths)]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        shared, sizes = _shared_items(query, owners, Pairs(offsets, items), num_items)
+        items = _items_of_friends(sampler, friends, query.query_times[owners])
+        shared, sizes = _shared_items(query, owners, items, num_items)
 
+        # The cosine of two sets is their intersection over the root of both sizes.
         histories = query.events.histories(query.users, query.history_ends)
         own_sizes = histories.count_distinct(num_items)[owners]
         similarity = shared / np.sqrt(np.maximum(sizes * own_sizes, 1))
         return cls(owners, friends, weights, shared, similarity)
+
+
+def _items_of_friends(
+    sampler: FriendSampler, friends: np.ndarray, query_times: np.ndarray
+) -> Pairs:
+    """The items of the newest events of friends [m] before query times [m]."""
+    starts, ends = sampler.visible_history(friends, query_times)
+    lengths = np.minimum(ends - starts, _MAX_FRIEND_EVENTS)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Pairs(offsets, sampler.events.items[ranges(ends - lengths, lengths)])
 
 
 def _shared_items(

@@ -104,21 +104,28 @@ def recommend_users(
 
     A line names users for whom the rules leave no item.
     """
-    columns = schema(engine.world.event_types)
     check_k(options.k, engine.world)
     lists = _Lists.of(engine, options, as_of)
     user_ids, query = users_or_histories(engine, as_of, users, options.histories)
-    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        without_items: list[np.ndarray] = []
-        for part in lists.parts(query.part(some)):
-            without_items.append(part.users[~part.exists.any(axis=1)])
-            yield len(part.users), _table(part, *names, columns)
-        _report_users_without_items(user_ids, without_items)
+        return _rows(engine, lists.parts(query.part(some)), user_ids)
 
-    return UserTables(len(query), columns, rows_of)
+    return UserTables(len(query), schema(engine.world.event_types), rows_of)
+
+
+def _rows(
+    engine: Engine, parts: Iterator[Recommendations], user_ids: Strings
+) -> Iterator[tuple[int, pa.Table]]:
+    """(number of users, their rows) of each part; the users without rows are named at the end."""
+    columns = schema(engine.world.event_types)
+    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
+    without_items: list[np.ndarray] = []
+    for part in parts:
+        without_items.append(part.users[~part.exists.any(axis=1)])
+        yield len(part.users), _table(part, *names, columns)
+    _report_users_without_items(user_ids, without_items)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

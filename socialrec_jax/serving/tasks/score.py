@@ -45,20 +45,23 @@ def score(
     columns = schema(engine.world.event_types)
     user_ids, query = users_or_histories(engine, as_of, None, histories)
     users, items = read_pairs(pairs, user_ids, engine.world)
-    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
-
-    def table(part: slice) -> pa.Table:
-        scores, probabilities = _scores(engine, query, users[part], items[part])
-        arrays = [
-            names[0].take(pa.array(users[part])),
-            names[1].take(pa.array(items[part])),
-            pa.array(scores),
-            *(pa.array(column) for column in probabilities.T),
-        ]
-        return typed_table(columns, arrays)
-
+    user_names = arrow_strings(user_ids)
     parts = [slice(begin, begin + _PAIRS_AT_ONCE) for begin in range(0, len(users), _PAIRS_AT_ONCE)]
-    return itertools.chain([columns.empty_table()], map(table, parts))
+    tables = (_table(engine, query, user_names, users[part], items[part]) for part in parts)
+    return itertools.chain([columns.empty_table()], tables)
+
+
+def _table(
+    engine: Engine, query: Query, user_names: pa.Array, users: np.ndarray, items: np.ndarray
+) -> pa.Table:
+    scores, probabilities = _scores(engine, query, users, items)
+    arrays = [
+        user_names.take(pa.array(users)),
+        arrow_strings(engine.world.items.ids).take(pa.array(items)),
+        pa.array(scores),
+        *(pa.array(column) for column in probabilities.T),
+    ]
+    return typed_table(schema(engine.world.event_types), arrays)
 
 
 def _scores(
