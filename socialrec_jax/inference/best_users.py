@@ -15,9 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.query import Query
 from socialrec_jax.inference.chunks import bucket
-from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.pair_scores import Retrieval
 from socialrec_jax.inference.scores import with_fallback
 
@@ -32,21 +30,19 @@ class BestUsers(NamedTuple):
     log_probabilities: np.ndarray  # [C, k] that the next event is on an item of the campaign
 
 
-def best_users(
-    engine: Engine, query: Query, campaigns: Pairs, k: int, repeats: bool = False
-) -> BestUsers:
-    """The k users [Q] of the query whose next event is most likely on an item of each campaign.
+def best_users(retrieval: Retrieval, campaigns: Pairs, k: int, repeats: bool = False) -> BestUsers:
+    """The k users of a query [Q] whose next event is most likely on an item of each campaign.
 
     campaigns: the items of each of C campaigns, each item once. Probabilities are the retriever's,
     summed over the items. repeats: items of a user's history count too. Among equal users the
     earlier one of the query comes first.
     """
-    retrieval = Retrieval.of(engine, query)
-    members = _Members.of(campaigns, engine.world.num_items)
+    num_users = len(retrieval.states)
+    members = _Members.of(campaigns, len(retrieval.catalogue))
     shared = members.on_devices(retrieval)
-    size = _chunk_size(members, len(query))
-    best = _no_users(len(campaigns.offsets) - 1, min(k, len(query)))
-    for begin in range(0, len(query), size):
+    size = _chunk_size(members, num_users)
+    best = _no_users(len(campaigns.offsets) - 1, min(k, num_users))
+    for begin in range(0, num_users, size):
         chunk = _chunk(retrieval, members, begin, size)
         best = _merge(retrieval.temperature, repeats, shared, chunk, best)
     log_probabilities, rows = (np.asarray(leaf) for leaf in best)

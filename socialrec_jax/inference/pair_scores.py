@@ -41,7 +41,7 @@ class _Rows:
         return cls(queries, items.reshape(-1, width), places)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Retrieval:
     """What the retriever says of queries [Q]."""
 
@@ -68,6 +68,15 @@ class Retrieval:
             temperature=engine.config.model.temperature,
         )
 
+    def part(self, rows: np.ndarray) -> Retrieval:
+        """Some of the queries alone."""
+        return dataclasses.replace(
+            self,
+            states=self.states[rows],
+            seen=self.seen.of(rows),
+            log_totals=self.log_totals[rows],
+        )
+
     def scores(self, queries: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [r, n] of items [r, n] for some of the queries [r]."""
         states = self.states[queries]
@@ -86,13 +95,16 @@ class Retrieval:
         return np.where(is_seen, np.logaddexp(new_items, scores), new_items)
 
 
-def score_pairs(engine: Engine, query: Query, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+def score_pairs(
+    engine: Engine, query: Query, pairs: Pairs, retrieval: Retrieval | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(scores [N] float32, probabilities [N, A] float32) of the items of each query.
 
     query [Q]: each user once. pairs: N items, grouped by query. Scores and probabilities are those
-    of `Engine.recommend` for new items. A row depends on its own user and item alone.
+    of `Engine.recommend` for new items. A row depends on its own user and item alone. retrieval: of
+    the query, where the caller has it.
     """
-    retrieval = Retrieval.of(engine, query)
+    retrieval = retrieval or Retrieval.of(engine, query)
     rows = _Rows.of(pairs, _ITEMS_PER_ROW)
     scores = np.zeros(rows.items.shape, np.float32)
     probabilities = np.zeros((*rows.items.shape, engine.model.num_event_types), np.float32)

@@ -36,7 +36,7 @@ RECOMMEND = ["recommend", "--run", "a", "--out", "b.jsonl"]
         ([*RECOMMEND, "--per-category", "0"], USAGE, "at least 1"),
         (["score", "--run", "a", "--out", "b.jsonl"], USAGE, "--pairs"),
         (["audience", "--run", "a", "--out", "b.jsonl"], USAGE, "--campaigns"),
-        (["audience", "--run", "a", "--out", "b.jsonl", "--tags", "x"], INPUT_MISSING, "a/"),
+        (["audience", "--run", "a", "--out", "b.jsonl", "--tags", "x"], INPUT_MISSING, "config"),
         (["demand", "--run", "a", "--out", "b.jsonl", "--days", "week"], USAGE, "--days"),
         (["profile", "--run", "a", "--out", "b.jsonl", "--tpo", "3"], USAGE, "--top"),
         (["similar", "--run", "a", "--out", "b.jsonl", "--by", "taste"], USAGE, "events"),

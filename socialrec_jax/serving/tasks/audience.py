@@ -18,7 +18,7 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.best_users import best_users
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import focus_of
-from socialrec_jax.inference.pair_scores import score_pairs
+from socialrec_jax.inference.pair_scores import Retrieval, score_pairs
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_campaigns
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.queries import user_numbers
@@ -110,18 +110,24 @@ def _tables(
     engine: Engine, query: Query, names: list[str], campaigns: Pairs, options: AudienceOptions
 ) -> Iterator[pa.Table]:
     """The table of each campaign."""
+    # Users are encoded once for all campaigns.
+    retrieval = Retrieval.of(engine, query)
     size = options.k * (_SHORTLIST if engine.reranker is not None else 1)
     for first in range(0, len(names), _CAMPAIGNS_AT_ONCE):
         part = campaigns.part(first, min(first + _CAMPAIGNS_AT_ONCE, len(names)))
-        best = best_users(engine, query, part, size, options.repeats)
+        best = best_users(retrieval, part, size, options.repeats)
         for number, rows in enumerate(best.rows):
-            chosen = query.part(rows[rows >= 0])
+            rows = rows[rows >= 0]
+            chosen = query.part(rows), retrieval.part(rows)
             items = part.part(number, number + 1).items
-            probabilities = _probabilities(engine, chosen, items, options.repeats)
-            yield _table(engine, names[first + number], chosen.users, probabilities, options.k)
+            probabilities = _probabilities(engine, *chosen, items, options.repeats)
+            users = query.users[rows]
+            yield _table(engine, names[first + number], users, probabilities, options.k)
 
 
-def _probabilities(engine: Engine, query: Query, items: np.ndarray, repeats: bool) -> np.ndarray:
+def _probabilities(
+    engine: Engine, query: Query, retrieval: Retrieval, items: np.ndarray, repeats: bool
+) -> np.ndarray:
     """Probabilities [q, A] that the next event of each user is of each type, on one of the items.
 
     Items of the history count only with repeats.
@@ -129,10 +135,9 @@ def _probabilities(engine: Engine, query: Query, items: np.ndarray, repeats: boo
     num_users, num_items = len(query), len(items)
     offsets = np.arange(num_users + 1) * num_items
     pairs = Pairs(offsets, np.tile(items, num_users))
-    _, of_pairs = score_pairs(engine, query, pairs)
+    _, of_pairs = score_pairs(engine, query, pairs, retrieval)
     if not repeats:
-        histories = query.events.histories(query.users, query.history_ends)
-        is_seen = positions(pairs, histories, engine.world.num_items) >= 0
+        is_seen = positions(pairs, retrieval.seen, engine.world.num_items) >= 0
         of_pairs = np.where(is_seen[:, None], 0, of_pairs)
 
     # An event is on one item alone. A ranker's probabilities of several items may exceed 1.
