@@ -41,8 +41,8 @@ class _Rows:
         return cls(queries, items.reshape(-1, width), places)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Retrieval:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Retrieval:
     """What the retriever says of queries [Q]."""
 
     states: np.ndarray  # [Q, D]
@@ -53,7 +53,7 @@ class _Retrieval:
     temperature: float
 
     @classmethod
-    def of(cls, engine: Engine, query: Query) -> _Retrieval:
+    def of(cls, engine: Engine, query: Query) -> Retrieval:
         states = engine.states(query)
         seen = query.events.histories(query.users, query.history_ends)
         # As for recommendations, the total is that of new items. The list itself is not read.
@@ -66,6 +66,15 @@ class _Retrieval:
             catalogue=np.asarray(engine.catalogue),
             popularity=engine.popularity(query.as_of),
             temperature=engine.config.model.temperature,
+        )
+
+    def part(self, rows: np.ndarray) -> Retrieval:
+        """Some of the queries alone."""
+        return dataclasses.replace(
+            self,
+            states=self.states[rows],
+            seen=self.seen.of(rows),
+            log_totals=self.log_totals[rows],
         )
 
     def scores(self, queries: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -86,13 +95,16 @@ class _Retrieval:
         return np.where(is_seen, np.logaddexp(new_items, scores), new_items)
 
 
-def score_pairs(engine: Engine, query: Query, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+def score_pairs(
+    engine: Engine, query: Query, pairs: Pairs, retrieval: Retrieval | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(scores [N] float32, probabilities [N, A] float32) of the items of each query.
 
     query [Q]: each user once. pairs: N items, grouped by query. Scores and probabilities are those
-    of `Engine.recommend` for new items. A row depends on its own user and item alone.
+    of `Engine.recommend` for new items. A row depends on its own user and item alone. retrieval: of
+    the query, where the caller has it.
     """
-    retrieval = _Retrieval.of(engine, query)
+    retrieval = retrieval or Retrieval.of(engine, query)
     rows = _Rows.of(pairs, _ITEMS_PER_ROW)
     scores = np.zeros(rows.items.shape, np.float32)
     probabilities = np.zeros((*rows.items.shape, engine.model.num_event_types), np.float32)
@@ -107,7 +119,7 @@ def score_pairs(engine: Engine, query: Query, pairs: Pairs) -> tuple[np.ndarray,
 
 
 def _score_rows(
-    engine: Engine, query: Query, retrieval: _Retrieval, queries: np.ndarray, items: np.ndarray
+    engine: Engine, query: Query, retrieval: Retrieval, queries: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(scores [r, n], probabilities [r, n, A]) of items [r, n] for some of the queries [r]."""
     # What does not exist is computed as item 0, and no pair reads it.

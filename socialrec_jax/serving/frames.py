@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.csr import Pairs, offsets_of
 from socialrec_jax.data.prepare import schema
 from socialrec_jax.data.prepare.histories import raw_events, read_ids, read_texts
 from socialrec_jax.data.world import Events, World
@@ -95,25 +96,51 @@ def read_histories(source: Frame, world: World) -> tuple[Strings, Events]:
         return raw_events(file, world)
 
 
-def read_pairs(source: Frame, world: World) -> tuple[np.ndarray, np.ndarray]:
-    """(users [n], items [n]) int64 of pairs in their order.
+def read_pairs(source: Frame, user_ids: Strings, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """(users [n], items [n]) int64 of pairs in their order; users are numbered by user_ids.
 
     source: a data frame with the columns user_id and item_id (or synonyms, as in training data), or
     a file of it: .parquet, .csv, .tsv, .jsonl. Raises BadData where an id is unknown or absent.
     """
-    is_file = isinstance(source, (str, Path))
-    source = Path(source) if is_file else source
-    table = _read_table(source) if is_file else _table(source, "pairs")
+    source, table = _source_and_table(source, "pairs")
     users, items = _id_column(table, "user", source), _id_column(table, "item", source)
     return (
-        _numbers_of(world.user_ids, users, "user", source),
+        _numbers_of(user_ids, users, "user", source),
         _numbers_of(world.items.ids, items, "item", source),
     )
 
 
-def _read_table(file: Path) -> pa.Table:
+def read_campaigns(source: Frame, world: World) -> tuple[list[str], Pairs]:
+    """(names [C] in order of appearance, their items, each once) of campaigns.
+
+    source: a data frame with the columns campaign and item_id (or a synonym), or a file of it.
+    Raises BadData where an item is unknown, or where there is no campaign.
+    """
+    source, table = _source_and_table(source, "campaigns")
+    items = _numbers_of(world.items.ids, _id_column(table, "item", source), "item", source)
+    if "campaign" not in table.column_names:
+        raise BadData(f"campaigns: no column campaign; found: {', '.join(table.column_names)}")
+    encoded = table["campaign"].cast(pa.string()).fill_null("").combine_chunks()
+    encoded = encoded.dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    if not names:
+        raise BadData("campaigns: the table has no rows")
+
+    keys = np.unique(np.asarray(encoded.indices).astype(np.int64) * world.num_items + items)
+    offsets = offsets_of(keys // world.num_items, len(names))
+    return names, Pairs(offsets, (keys % world.num_items).astype(np.int32))
+
+
+def _source_and_table(source: Frame, kind: str) -> tuple[Any, pa.Table]:
+    """(source, a path where it names a file; its table). kind: what the rows are."""
+    if not isinstance(source, (str, Path)):
+        return source, _table(source, kind)
+    return Path(source), _read_table(Path(source), kind)
+
+
+def _read_table(file: Path, kind: str) -> pa.Table:
     if not file.is_file():
-        raise InputMissing(f"{file}: no such file of pairs")
+        raise InputMissing(f"{file}: no such file of {kind}")
     # by the readers of training data, so that the same ids are found
     return pa.table(read_texts(file))
 

@@ -19,6 +19,10 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.frames import Frame, Ids
+from socialrec_jax.serving.placements import Placement
+from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
+from socialrec_jax.serving.tasks.demand import DemandOptions, demand
+from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
 from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
 from socialrec_jax.serving.tasks.score import score
 from socialrec_jax.serving.tasks.search import QueryTexts, SearchOptions, search
@@ -61,7 +65,12 @@ class Recommender:
         histories: Frame | None = None,
         allow: Ids | None = None,
         block: Ids | None = None,
+        where: str | None = None,
+        unavailable: bool = False,
+        per_category: int | None = None,
+        diversity: float = 0.0,
         repeats: bool = False,
+        placement: Placement | None = None,
     ) -> pa.Table:
         """The k best items of each user, best first, over the whole catalogue.
 
@@ -70,18 +79,65 @@ class Recommender:
         do not go together.
         """
         options = RecommendOptions(
-            k=k, histories=histories, allow=allow, block=block, repeats=repeats
+            k=k,
+            histories=histories,
+            allow=allow,
+            block=block,
+            where=where,
+            unavailable=unavailable,
+            per_category=per_category,
+            diversity=diversity,
+            repeats=repeats,
+            placement=placement,
         )
         return whole_table(recommend(self.engine, self.as_of, users, options))
 
-    def score(self, pairs: Frame) -> pa.Table:
+    def score(self, pairs: Frame, *, histories: Frame | None = None) -> pa.Table:
         """How likely each user is to act on the item of the same row, in the order of the rows.
 
-        pairs: a data frame or a file with the columns user_id and item_id. Scores and probabilities
-        are those of a recommendation of the item. For the columns see `tasks.score.schema`. Raises
+        pairs: a data frame or a file with the columns user_id and item_id. histories: raw events of
+        new users, whom the pairs name instead of users of the run. Scores and probabilities are
+        those of a recommendation of the item. For the columns see `tasks.score.schema`. Raises
         BadData where an id is unknown.
         """
-        return whole_table(score(self.engine, self.as_of, pairs))
+        return whole_table(score(self.engine, self.as_of, pairs, histories))
+
+    def audience(
+        self,
+        items: Ids | None = None,
+        *,
+        campaigns: Frame | None = None,
+        categories: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        k: int = 100,
+        users: Ids | None = None,
+        repeats: bool = False,
+    ) -> pa.Table:
+        """The k users who are most likely to act on each item or campaign, best first.
+
+        For the options see `AudienceOptions`, for the columns `tasks.audience.schema`. Raises
+        BadData where an id or a label is unknown, UsageError unless one option names the campaigns.
+        """
+        options = AudienceOptions(
+            items=items,
+            campaigns=campaigns,
+            categories=categories,
+            tags=tags,
+            k=k,
+            users=users,
+            repeats=repeats,
+        )
+        return whole_table(audience(self.engine, self.as_of, options))
+
+    def profile(
+        self, users: Ids | None = None, *, top: int = 5, histories: Frame | None = None
+    ) -> pa.Table:
+        """The portrait of each user (ids, all where None), see `tasks.profile`.
+
+        top: tags, categories and friends of a user. Raises BadData where an id is unknown.
+        """
+        options = ProfileOptions(top=top, histories=histories)
+        return whole_table(profile_users(self.engine, self.as_of, users, options).tables())
 
     def similar(
         self,
@@ -106,6 +162,17 @@ class Recommender:
         """
         options = SearchOptions(k=k, by=by)
         return whole_table(search(self.engine, self.encode, queries, options))
+
+    def demand(
+        self, by: Sequence[str] | str = ("item",), *, days: Sequence[int] = (7,)
+    ) -> pa.Table:
+        """Expected events of each key and type over the coming days, see `tasks.demand`.
+
+        by: item, category, tag and user attributes, several of which make one key. Raises
+        UsageError for another name, or a horizon longer than the past.
+        """
+        options = DemandOptions(by=(by,) if isinstance(by, str) else tuple(by), days=tuple(days))
+        return whole_table(demand(self.engine.world, self.as_of, options))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Texts [n] to vectors [n, F] in the space of the product texts."""

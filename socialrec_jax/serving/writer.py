@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, UsageError
@@ -96,12 +98,26 @@ def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
 
 def _with_short_floats(table: pa.Table) -> pa.Table:
     """float32 columns as the float64 with the fewest digits: 0.1 rather than 0.10000000149."""
-    # Arrow prints a float32 with the fewest digits that give it back.
-    columns: list[Any] = []
-    for column in table.columns:
-        is_short = pa.types.is_float32(column.type)
-        columns.append(column.cast(pa.string()).cast(pa.float64()) if is_short else column)
+    columns = [_with_short_digits(column.combine_chunks()) for column in table.columns]
     return pa.table(columns, names=table.column_names)
+
+
+def _with_short_digits(column: Any) -> pa.Array:
+    """The same for a column, also within lists and structs."""
+    kind = column.type
+    if pa.types.is_float32(kind):
+        # Arrow prints a float32 with the fewest digits that give it back.
+        return column.cast(pa.string()).cast(pa.float64())
+    if pa.types.is_list(kind):
+        values = _with_short_digits(column.flatten())
+        lengths = pc.call_function("list_value_length", [column]).fill_null(0)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), values, mask=column.is_null())
+    if pa.types.is_struct(kind):
+        fields = [_with_short_digits(field) for field in column.flatten()]
+        names = [field.name for field in kind]
+        return pa.StructArray.from_arrays(fields, names=names, mask=column.is_null())
+    return column
 
 
 @contextlib.contextmanager

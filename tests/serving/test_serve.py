@@ -12,6 +12,8 @@ import serve
 from socialrec_jax.errors import BROKEN_PIPE, INPUT_MISSING, USAGE
 from tests.workers import ROOT
 
+RECOMMEND = ["recommend", "--run", "a", "--out", "b.jsonl"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "suggestion"),
@@ -28,7 +30,15 @@ from tests.workers import ROOT
         (["recommend", "--run", "a", "--out", "nowhere/b"], INPUT_MISSING, "nowhere"),
         (["recommend", "--run", "a", "--out", "b", "--shards", "0"], USAGE, "1..99999"),
         (["recommend", "--run", "a", "--out", "b.jsonl", "--shards", "2"], USAGE, "folder"),
+        ([*RECOMMEND, "--where", "prize < 5"], USAGE, "did you mean price?"),
+        ([*RECOMMEND, "--placement", "basekt"], USAGE, "basket"),
+        ([*RECOMMEND, "--diversity", "2"], USAGE, "from 0"),
+        ([*RECOMMEND, "--per-category", "0"], USAGE, "at least 1"),
         (["score", "--run", "a", "--out", "b.jsonl"], USAGE, "--pairs"),
+        (["audience", "--run", "a", "--out", "b.jsonl"], USAGE, "--campaigns"),
+        (["audience", "--run", "a", "--out", "b.jsonl", "--tags", "x"], INPUT_MISSING, "config"),
+        (["demand", "--run", "a", "--out", "b.jsonl", "--days", "week"], USAGE, "--days"),
+        (["profile", "--run", "a", "--out", "b.jsonl", "--tpo", "3"], USAGE, "--top"),
         (["similar", "--run", "a", "--out", "b.jsonl", "--by", "taste"], USAGE, "events"),
         (["search", "--run", "a", "--out", "b.jsonl"], USAGE, "--queries"),
     ],

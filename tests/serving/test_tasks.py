@@ -1,4 +1,4 @@
-"""Scores of pairs are those of recommendations; similar and search equal a dense computation."""
+"""Scores of pairs are those of recommendations; similar equals a dense computation."""
 
 from __future__ import annotations
 
@@ -12,34 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.features.bm25 import BM25
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
-from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.data.world import BEFORE_TEST, NOW
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.serving.recommender import Recommender
-from socialrec_jax.serving.tasks import search as search_module
-from socialrec_jax.serving.tasks.search import SearchOptions, search
-from tests.inference.test_reranker import ranked_engine
-from tests.worlds import with_texts
-
-DELETED = 5
-QUERIES = ["a red lamp", "shoe", "blue hat, or a red one", "42", "nothing", "帽子"]
+from tests.serving.shops import DELETED, engine_with_texts
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory) -> Engine:
-    """An engine with ranker, whose products have texts and numbers; one product was deleted."""
-    engine = ranked_engine(tmp_path_factory.mktemp("world"))
-    world = engine.world
-    titles = [f"{title} {n % 50}" for n, title in enumerate(world.items.titles.tolist())]
-    titles[7] = "帽 子"
-    world = with_texts(world, titles=titles)
-    ids = world.items.ids.replaced(np.array([DELETED]), [""])
-    items = dataclasses.replace(world.items, ids=ids)
-    world = dataclasses.replace(world, items=items)
-    return dataclasses.replace(engine, world=world)
+    return engine_with_texts(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module", params=["ranker", "retriever"])
@@ -100,6 +83,28 @@ def test_pairs_may_lie_in_a_file(recommender, tmp_path):
     assert pa_json.read_json(str(tmp_path / "pairs.jsonl")).num_rows == 9
     for file in tmp_path.iterdir():
         assert recommender.score(file) == expected
+
+
+def test_pairs_may_name_users_of_histories(engine):
+    recommender = Recommender(engine, NOW)
+    names = engine.world.items.ids
+    bought = {"new": [3, 9, 12], "newer": [20]}
+    rows = [(user, names[item]) for user, items in bought.items() for item in items]
+    histories = pa.table(
+        {
+            "user": [user for user, _ in rows],
+            "item": [item for _, item in rows],
+            "timestamp": range(1_000_000, 1_000_000 + len(rows)),
+        }
+    )
+    recommended = recommender.recommend(histories=histories, k=70)
+    pairs = recommended.take(pa.array(np.random.default_rng(0).permutation(len(recommended))[:50]))
+    assert_scores_equal(recommender.score(pairs, histories=histories), pairs, 1e-5)
+    known = pa.table({"user_id": [engine.world.user_ids[0]], "item_id": [names[0]]})
+    with pytest.raises(BadData, match="user ids are unknown"):
+        recommender.score(known, histories=histories)
+    with pytest.raises(UsageError, match="--histories"):
+        Recommender(engine, BEFORE_TEST).score(pairs, histories=histories)
 
 
 def test_no_pairs_have_no_scores(recommender):
@@ -186,94 +191,3 @@ def test_an_item_without_text_is_similar_to_nothing_by_text(engine):
     without = dataclasses.replace(engine, texts=np.zeros((80, 0), np.float32))
     with pytest.raises(BadData, match="no texts"):
         Recommender(without, NOW).similar(by="text")
-
-
-def encode(texts) -> np.ndarray:
-    """Vectors [n, 3] of texts, the same one for the same text; zeros for "nothing"."""
-    rows = [np.random.default_rng([*text.encode(), 0]).normal(size=3) for text in texts]
-    vectors = np.array(rows, np.float32).reshape(-1, 3)
-    vectors[[text == "nothing" for text in texts]] = 0
-    return vectors
-
-
-def dense_words(engine: Engine) -> np.ndarray:
-    """BM25 [queries, V] from its definition, word by word."""
-    documents = [text.lower().split() for text in product_texts(engine.world.items)]
-    documents[DELETED] = []
-    mean_length = np.mean([len(words) for words in documents])
-    scores = np.zeros((len(QUERIES), 80))
-    for query, text in enumerate(QUERIES):
-        for word in {"帽", "子"} if text == "帽子" else set(text.replace(",", "").split()):
-            frequency = sum(word in words for words in documents)
-            for item, words in enumerate(documents):
-                count = words.count(word)
-                discount = 1.2 * (0.25 + 0.75 * len(words) / mean_length)
-                rarity = np.log(1 + (80 - frequency + 0.5) / (frequency + 0.5))
-                scores[query, item] += rarity * count * 2.2 / (count + discount)
-    return np.where(scores > 0, scores, -np.inf)
-
-
-def dense_text(engine: Engine) -> np.ndarray:
-    vectors = encode(QUERIES)
-    scores = vectors @ engine.texts[:, :3].T
-    scores[~vectors.any(axis=1)] = -np.inf
-    scores[:, DELETED] = -np.inf
-    return scores
-
-
-def dense_fusion(words: np.ndarray, text: np.ndarray, depth: int) -> np.ndarray:
-    joined = np.zeros(words.shape)
-    for scores in (words, text):
-        ranks = 1 + np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-        joined += np.where(np.isfinite(scores) & (ranks <= depth), 1 / (60 + ranks), 0)
-    return np.where(joined > 0, joined, -np.inf)
-
-
-@pytest.mark.parametrize("by", ["words", "text", "both"])
-def test_search_equals_a_dense_computation(engine, by, monkeypatch):
-    monkeypatch.setattr(search_module, "_LEAST_DEPTH", 12)
-    monkeypatch.setattr(search_module, "_MOST_QUERIES_AT_ONCE", 4)  # several chunks
-    words, text = dense_words(engine), dense_text(engine)
-    dense = {"words": words, "text": text, "both": dense_fusion(words, text, 12)}[by]
-    table = pa.concat_tables(search(engine, encode, QUERIES, SearchOptions(k=9, by=by)))
-    assert table.column_names == ["query", "rank", "item_id", "score"]
-    rows = table.to_pylist()
-    for query, scores in zip(QUERIES, dense, strict=True):
-        found = [row for row in rows if row["query"] == query]
-        best = -np.sort(-scores)[:9]
-        best = best[np.isfinite(best)]
-        assert [row["rank"] for row in found] == list(range(1, len(best) + 1))
-        np.testing.assert_allclose([row["score"] for row in found], best, rtol=1e-4, atol=1e-5)
-        items = engine.world.items.ids.lookup([row["item_id"] for row in found])
-        np.testing.assert_allclose(scores[items], best, rtol=1e-4, atol=1e-5)
-
-
-def test_queries_may_lie_in_a_file_and_words_need_no_encoder(engine, tmp_path):
-    recommender = Recommender(engine, NOW)
-    (tmp_path / "queries.txt").write_text("red lamp\n\n  帽子 \n", "utf-8")
-    table = recommender.search(tmp_path / "queries.txt", k=1, by="words")
-    assert table["query"].to_pylist() == ["red lamp", "帽子"]
-    assert table["item_id"].to_pylist()[1] == engine.world.items.ids[7]
-
-
-def test_mistakes_of_a_search_are_named(engine, tmp_path):
-    recommender = Recommender(engine, NOW)
-    with pytest.raises(UsageError, match="give a list"):
-        recommender.search("red lamp")
-    with pytest.raises(UsageError, match=r"1\.\.80"):
-        recommender.search(["red lamp"], k=0)
-    with pytest.raises(InputMissing):
-        recommender.search(tmp_path / "nowhere.txt")
-    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadData, match="UTF-8"):
-        recommender.search(tmp_path / "bytes.txt")
-    with pytest.raises(BadData, match="without the text encoder"):
-        recommender.search(["red lamp"])
-    world = with_texts(engine.world, titles=[""] * 80)
-    with pytest.raises(BadData, match="no texts"):
-        Recommender(dataclasses.replace(engine, world=world), NOW).search(["red lamp"])
-
-
-def test_empty_texts_match_no_words():
-    assert BM25.fit(["", ""]).scores(["red"]).nnz == 0
-    assert BM25.fit([]).scores(["red"]).shape == (1, 0)

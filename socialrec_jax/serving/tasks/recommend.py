@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,14 +12,22 @@ import pyarrow.compute as pc
 
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.query import Query, newcomers
-from socialrec_jax.data.world import World
-from socialrec_jax.errors import BadData, UsageError
-from socialrec_jax.inference.candidates import SOURCES
+from socialrec_jax.data.query import Query
 from socialrec_jax.inference.engine import Engine, Recommendations
-from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_histories
-from socialrec_jax.serving.ranked_tables import typed_table
+from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
+from socialrec_jax.serving.labels import Labels
+from socialrec_jax.serving.placements import SOURCE_NAMES, PlacedLists, Placement
+from socialrec_jax.serving.queries import users_or_histories
+from socialrec_jax.serving.ranked_tables import check_k, typed_table
+from socialrec_jax.serving.rules.allowed import ItemRules
+from socialrec_jax.serving.rules.lists import ListRules
+from socialrec_jax.serving.rules.where import parse_where
 from socialrec_jax.serving.user_tables import UserTables
+from socialrec_jax.serving.vectors import unit_rows
+
+log = logging.getLogger(__name__)
+
+_NAMED_USERS = 10  # in a line about users without items
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +38,30 @@ class RecommendOptions:
     histories: Frame | None = None  # events of new users, instead of users of the run
     allow: Ids | None = None  # recommend only these items
     block: Ids | None = None  # never recommend these items
+    where: str | None = None  # recommend only items that satisfy a condition
+    unavailable: bool = False  # recommend items that are not available too
+    per_category: int | None = None  # at most so many items of one category
+    diversity: float = 0.0  # 0..1: how much unlike items are preferred, 0 for not at all
     repeats: bool = False  # recommend items of the user's history again
+    placement: Placement | None = None  # rank by this instead of the model, see `PlacedLists`
+
+    def item_rules(self, as_of: AsOf) -> ItemRules:
+        """The rules about single items."""
+        # What was available at a time in the past is not known.
+        only_available = as_of.is_now and not self.unavailable
+        return ItemRules(
+            allow=self.allow, block=self.block, where=self.where, only_available=only_available
+        )
+
+    def list_rules(self) -> ListRules:
+        """The rules about whole lists."""
+        return ListRules(per_category=self.per_category, diversity=self.diversity)
+
+    def check(self) -> None:
+        """Raises UsageError for a rule that cannot be right, before a run is loaded."""
+        self.list_rules()
+        if self.where is not None:
+            parse_where(self.where)
 
 
 def schema(event_types: list[str]) -> pa.Schema:
@@ -37,7 +69,7 @@ def schema(event_types: list[str]) -> pa.Schema:
 
     rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
     p_<event type>: the probability that the user's next event is this one on this item. source: the
-    first list that proposed the item (`candidates.SOURCES`).
+    first list that proposed the item, or the placement (`SOURCE_NAMES`).
     """
     probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
     return pa.schema(
@@ -68,58 +100,79 @@ def recommend(
 def recommend_users(
     engine: Engine, as_of: AsOf, users: Ids | None, options: RecommendOptions
 ) -> UserTables:
-    """The same, to be read for some of the users at a time."""
-    columns = schema(engine.world.event_types)
-    allowed = _allowed_items(engine.world, options.allow, options.block)
-    user_ids, query = _query(engine, as_of, users, options.histories)
-    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
+    """The same, to be read for some of the users at a time.
+
+    A line names users for whom the rules leave no item.
+    """
+    check_k(options.k, engine.world)
+    lists = _Lists.of(engine, options, as_of)
+    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        chosen = query.part(some)
-        parts = engine.recommend(chosen, k=options.k, repeats=options.repeats, allowed=allowed)
-        return ((len(part.users), _table(part, *names, columns)) for part in parts)
+        return _rows(engine, lists.parts(query.part(some)), user_ids)
 
-    return UserTables(len(query), columns, rows_of)
+    return UserTables(len(query), schema(engine.world.event_types), rows_of)
 
 
-def _query(
-    engine: Engine, as_of: AsOf, users: Ids | None, histories: Frame | None
-) -> tuple[Strings, Query]:
-    """(ids that the query's users index, query)."""
-    if histories is not None:
-        if users is not None or not as_of.is_now:
-            raise UsageError(
-                "--histories goes with neither --users nor --as-of: it brings its own users and "
-                "events"
-            )
-        user_ids, events = read_histories(histories, engine.world)
-        return user_ids, newcomers(events, np.arange(len(user_ids)))
-    numbers = _user_numbers(engine.world, users)
-    return engine.world.user_ids, engine.query(numbers, as_of)
+def _rows(
+    engine: Engine, parts: Iterator[Recommendations], user_ids: Strings
+) -> Iterator[tuple[int, pa.Table]]:
+    """(number of users, their rows) of each part; the users without rows are named at the end."""
+    columns = schema(engine.world.event_types)
+    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
+    without_items: list[np.ndarray] = []
+    for part in parts:
+        without_items.append(part.users[~part.exists.any(axis=1)])
+        yield len(part.users), _table(part, *names, columns)
+    _report_users_without_items(user_ids, without_items)
 
 
-def _user_numbers(world: World, users: Ids | None) -> np.ndarray:
-    if users is None:
-        return np.flatnonzero(~world.deleted_users)
-    return find_numbers(world.user_ids, users, "user")
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Lists:
+    """Makes the lists of users by the options."""
+
+    engine: Engine
+    options: RecommendOptions
+    allowed: np.ndarray | None  # [V] bool
+    rules: ListRules
+    categories: np.ndarray  # [V] number of the category, -1 for none
+    vectors: np.ndarray  # [V, D] of length 1; empty where no rule needs them
+
+    @classmethod
+    def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> _Lists:
+        rules = options.list_rules()
+        allowed = options.item_rules(as_of).allowed(engine.world)
+        if rules.are_off:
+            nothing = np.zeros(0)
+            return cls(engine, options, allowed, rules, nothing, nothing)
+        categories = Labels.categories(engine.world.items).single()
+        vectors = unit_rows(np.asarray(engine.catalogue))
+        return cls(engine, options, allowed, rules, categories, vectors)
+
+    def parts(self, query: Query) -> Iterator[Recommendations]:
+        """The lists of a query's users, in chunks."""
+        options = self.options
+        size = self.rules.num_candidates(options.k, self.engine.world.num_items)
+        for candidates in self._candidates(query, size):
+            yield self.rules.choose(candidates, options.k, self.categories, self.vectors)
+
+    def _candidates(self, query: Query, k: int) -> Iterator[Recommendations]:
+        repeats = self.options.repeats
+        if self.options.placement is None:
+            return self.engine.recommend(query, k=k, repeats=repeats, allowed=self.allowed)
+        return PlacedLists(self.engine, self.options.placement, self.allowed, repeats).parts(
+            query, k
+        )
 
 
-def _allowed_items(world: World, allow: Ids | None, block: Ids | None) -> np.ndarray | None:
-    """Which items may be recommended [V] bool, None when all. Deleted items never are."""
-    deleted = world.deleted_items
-    if allow is None and block is None and not deleted.any():
-        return None
-    allowed = ~deleted
-    if allow is not None:
-        allowed[:] = False
-        allowed[find_numbers(world.items.ids, allow, "item")] = True
-    if block is not None:
-        allowed[find_numbers(world.items.ids, block, "item")] = False
-    # Without any item every user's list would be empty.
-    if not allowed.any():
-        raise BadData("--allow and --block leave no item to recommend")
-    return allowed
+def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> None:
+    users = np.concatenate([np.zeros(0, np.int64), *parts])
+    if not len(users):
+        return
+    names = ", ".join(user_ids[user] for user in users[:_NAMED_USERS].tolist())
+    more = ", ..." if len(users) > _NAMED_USERS else ""
+    log.warning("no item is left to recommend to %d users: %s%s", len(users), names, more)
 
 
 def _table(
@@ -134,7 +187,7 @@ def _table(
         item_names.take(pa.array(part.items[row, place])),
         pa.array(part.scores[row, place]),
         *(pa.array(column) for column in probabilities.T),
-        pa.array(SOURCES).take(pa.array(part.sources[row, place])),
+        pa.array(SOURCE_NAMES).take(pa.array(part.sources[row, place])),
         _reasons(part.reasons[row, place], item_names),
     ]
     return typed_table(columns, arrays)

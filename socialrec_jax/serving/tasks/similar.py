@@ -13,13 +13,14 @@ import scipy.sparse as sparse
 
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.sparse_rows import top_k_sparse
 from socialrec_jax.errors import BadData
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import cosine_search
+from socialrec_jax.serving.co_occurrence import co_occurrence
 from socialrec_jax.serving.frames import Ids, arrow_strings, find_numbers
 from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
+from socialrec_jax.serving.vectors import unit_rows
 
 # Rows of co-occurrence that are sorted together.
 _ITEMS_AT_ONCE = 1 << 14
@@ -79,7 +80,7 @@ def _by_vectors(
     engine: Engine, vectors: np.ndarray, numbers: np.ndarray, k: int
 ) -> Iterator[_Part]:
     """By the cosine of vectors [V, F]; zeros are no vector."""
-    unit_vectors = _unit_rows(vectors)
+    unit_vectors = unit_rows(vectors)
     has_vector = np.asarray(unit_vectors.any(axis=1))
     numbers = numbers[has_vector[numbers]]
     index, inputs = cosine_search(unit_vectors, engine.index.sharded)
@@ -93,15 +94,9 @@ def _by_vectors(
         begin = end
 
 
-def _unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-
-
 def _by_events(engine: Engine, as_of: AsOf, numbers: np.ndarray, k: int) -> Iterator[_Part]:
     """By co-occurrence; no item is its own neighbour there."""
-    similarity = _co_occurrence(engine, as_of)
+    similarity = co_occurrence(engine, as_of)
     # Entries of zero are not found.
     is_deleted = engine.world.deleted_items[similarity.indices]
     weights = np.where(is_deleted, np.float32(0), similarity.data)
@@ -110,12 +105,3 @@ def _by_events(engine: Engine, as_of: AsOf, numbers: np.ndarray, k: int) -> Iter
     for begin in range(0, len(numbers), _ITEMS_AT_ONCE):
         rows = numbers[begin : begin + _ITEMS_AT_ONCE]
         yield rows, *top_k_sparse(sparse.csr_array(remaining[rows]), k)
-
-
-def _co_occurrence(engine: Engine, as_of: AsOf) -> sparse.csr_array:
-    """Item-kNN similarities [V, V]: those of the run, or counted now in a run without ranker."""
-    if engine.reranker is not None:
-        return engine.reranker.generator.features.item_knn.similarity
-    world = engine.world
-    history_ends = world.history_ends(as_of)
-    return ItemKNN.fit(world.events, history_ends, world.num_items, ItemKNNSettings()).similarity

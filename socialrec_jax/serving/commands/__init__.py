@@ -1,0 +1,1 @@
+"""The command line of `serve.py`: one class a task. JAX is imported when a task starts."""

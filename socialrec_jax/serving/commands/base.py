@@ -1,0 +1,65 @@
+"""Options that several tasks have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from socialrec_jax.serving.recommender import Recommender
+    from socialrec_jax.serving.user_tables import UserTables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """Options of all tasks."""
+
+    run: Path
+    """Run directory of train.py."""
+    out: Path
+    """Result: a file .parquet or .jsonl."""
+    as_of: str = "now"
+    """What may be seen: now (all events), validation or test (before that split), or an ISO time or
+    unix seconds.
+    """
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def recommender(self) -> Recommender:
+        # Late, as in all tasks: --help must not wait for JAX.
+        from socialrec_jax.serving.recommender import Recommender
+
+        return Recommender.load(self.run, self.as_of)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardedTask(Task):
+    """Options of tasks that answer user by user.
+
+    --out may also be a folder (no suffix), for shards.
+    """
+
+    shards: int | None = None
+    """Parquet files in the folder --out; by default one for each 50,000 users."""
+
+    def answer(self) -> UserTables:
+        """The answer, for some of the users at a time."""
+        raise NotImplementedError
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.runtime.progress import UserProgress
+
+        answer = self.answer()
+        return answer.tables(advance=UserProgress(answer.num_users).advance)
+
+
+def file_or_values(values: tuple[str, ...]) -> Path | list[str]:
+    """A single value that is the name of a file as its path, the values themselves otherwise."""
+    if len(values) == 1 and Path(values[0]).is_file():
+        return Path(values[0])
+    return list(values)

@@ -1,0 +1,143 @@
+"""Tasks about users: recommend, score, audience, profile."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from socialrec_jax.serving.commands.base import ShardedTask, Task, file_or_values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from socialrec_jax.serving.user_tables import UserTables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommend(ShardedTask):
+    """The top-k items of each user, best first, over the whole catalogue."""
+
+    k: int = 10
+    """Items a user, 1..catalogue."""
+    users: Path | None = None
+    """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
+    histories: Path | None = None
+    """Raw event tables of users that the run does not know, as for train.py --data."""
+    allow: Path | None = None
+    """File of item ids: recommend only these."""
+    block: Path | None = None
+    """File of item ids: never recommend these."""
+    where: str | None = None
+    """Recommend only such items, as in "price < 50 and category = 'shoes' and available"."""
+    unavailable: bool = False
+    """Recommend items that are not available too."""
+    per_category: int | None = None
+    """At most so many items of one category in a list."""
+    diversity: float = 0.0
+    """From 0 (off) to 1: prefer items unlike those before (maximal marginal relevance)."""
+    repeats: bool = False
+    """Recommend items of the user's history again."""
+    placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
+    """Rank by this instead of the model: what goes with the items of the last day, what is due
+    again, what is recently popular, what is new, what friends had.
+    """
+
+    def answer(self) -> UserTables:
+        """The answer, for some of the users at a time."""
+        from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend_users
+
+        options = RecommendOptions(
+            k=self.k,
+            histories=self.histories,
+            allow=self.allow,
+            block=self.block,
+            where=self.where,
+            unavailable=self.unavailable,
+            per_category=self.per_category,
+            diversity=self.diversity,
+            repeats=self.repeats,
+            placement=self.placement,
+        )
+        # Before the run is loaded, which takes seconds.
+        options.check()
+        recommender = self.recommender()
+        return recommend_users(recommender.engine, recommender.as_of, self.users, options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score(Task):
+    """How likely each user is to act on a given item, for pairs of user and item."""
+
+    pairs: Path
+    """Table with the columns user_id and item_id: .parquet, .csv, .tsv or .jsonl."""
+    histories: Path | None = None
+    """Raw event tables of users that the run does not know, and that the pairs name."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.score import score
+
+        recommender = self.recommender()
+        return score(recommender.engine, recommender.as_of, self.pairs, self.histories)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Audience(Task):
+    """The users who are most likely to act on an item, or on any item of a campaign.
+
+    Give one of --items, --campaigns, --categories and --tags.
+    """
+
+    items: tuple[str, ...] = ()
+    """Item ids, or one file of item ids: each item is a campaign."""
+    campaigns: Path | None = None
+    """Table with the columns campaign and item_id: .parquet, .csv, .tsv or .jsonl."""
+    categories: tuple[str, ...] = ()
+    """Categories: the items of each are a campaign."""
+    tags: tuple[str, ...] = ()
+    """Tags: the items of each are a campaign."""
+    k: int = 100
+    """Users a campaign."""
+    users: Path | None = None
+    """File of user ids: choose among these."""
+    repeats: bool = False
+    """Count items that a user had already."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
+
+        options = AudienceOptions(
+            items=file_or_values(self.items) if self.items else None,
+            campaigns=self.campaigns,
+            categories=self.categories,
+            tags=self.tags,
+            k=self.k,
+            users=self.users,
+            repeats=self.repeats,
+        )
+        options.check()
+        recommender = self.recommender()
+        return audience(recommender.engine, recommender.as_of, options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile(ShardedTask):
+    """The portrait of each user: vector, interests, what comes next, friends that matter."""
+
+    users: Path | None = None
+    """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
+    histories: Path | None = None
+    """Raw event tables of users that the run does not know, as for train.py --data."""
+    top: int = 5
+    """Tags, categories and friends of a user."""
+
+    def answer(self) -> UserTables:
+        """The answer, for some of the users at a time."""
+        from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
+
+        options = ProfileOptions(top=self.top, histories=self.histories)
+        recommender = self.recommender()
+        return profile_users(recommender.engine, recommender.as_of, self.users, options)

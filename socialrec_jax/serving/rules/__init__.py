@@ -1,0 +1,1 @@
+"""Business rules of recommendations: which items may come, and how a list is put together."""
