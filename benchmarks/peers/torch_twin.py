@@ -108,8 +108,8 @@ class Twin(nn.Module):
 
 def phases_of(ticks, shortest: int, longest: int, count: int):
     """The share of each of n periods that is over [B, T, n]."""
-    bounds = np.log2([TICKS * shortest, TICKS * longest])
-    periods = torch.from_numpy(np.round(2 ** np.linspace(*bounds, count))).to(ticks.device)
+    periods = np.round(np.geomspace(TICKS * shortest, TICKS * longest, count))
+    periods = torch.from_numpy(periods).to(ticks.device)
     return (ticks[..., None] % periods.long()).float() / periods.float()
 
 

@@ -142,7 +142,7 @@ class GPT2(nn.Module):
         block = Block(self.sizes, self.dtype, parent=None)
 
         def layer(params: dict, x: Array) -> Array:
-            return block.apply({"params": params}, x, segments)
+            return jnp.asarray(block.apply({"params": params}, x, segments))
 
         return apply_layers(layer, params, x, [()] * len(params), self.dtype)
 

@@ -43,7 +43,7 @@ def _normalised(x: Array, dtype: Dtype) -> jax.Array:
     """x / rms(x) of each row."""
     inverse = jax.lax.rsqrt(_mean_square(x)).astype(dtype)
     # In the blocks' dtype: float32 factors would double what is read and written.
-    return x.astype(dtype) * inverse
+    return jnp.asarray(x.astype(dtype) * inverse)
 
 
 def _mean_square(x: Array) -> jax.Array:
@@ -223,6 +223,7 @@ class Blocks(nn.Module):
         block = GatedBlock(*sizes, parent=None)
 
         def layer(params: dict, x: Array, dropout_rng: DropoutRng | None) -> Array:
-            return block.apply({"params": params}, x, segments, rotations, dropout_rng)
+            out = block.apply({"params": params}, x, segments, rotations, dropout_rng)
+            return jnp.asarray(out)
 
         return apply_layers(layer, params, x, rngs, self.dtype, self.remat)

@@ -68,8 +68,8 @@ def rotations(
 
 def _periods(shortest: int, longest: int, history_length: int, count: int) -> np.ndarray:
     """Ticks, evenly spaced in their logarithm."""
-    bounds = np.log2([shortest * _TICKS, longest * history_length * _TICKS])
-    return np.round(2 ** np.linspace(*bounds, count)).astype(np.int32)
+    periods = np.geomspace(shortest * _TICKS, longest * history_length * _TICKS, count)
+    return np.round(periods).astype(np.int32)
 
 
 def _gap_clock(times: Array, segments: Array) -> jax.Array:

@@ -38,7 +38,7 @@ def apply_layers(
 
     def step(x, params_and_inputs):
         layer_params, layer_inputs = params_and_inputs
-        return jnp.asarray(layer(layer_params, x, *layer_inputs))
+        return layer(layer_params, x, *layer_inputs)
 
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), list(params))
     layers = list(zip(params, inputs, strict=True))
