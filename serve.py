@@ -3,6 +3,7 @@
     python serve.py recommend --run RUN --out OUT.parquet                    every user, as of now
     python serve.py recommend --run RUN --out OUT.parquet --as-of test       as the test saw them
     python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
+    python serve.py recommend --run RUN --out OUT.parquet --recent DIR       with events since then
     python serve.py recommend --run RUN --out FOLDER                         in shards
     python serve.py score --run RUN --out OUT.parquet --pairs PAIRS.csv      given users and items
     python serve.py similar --run RUN --out OUT.parquet --by events          items like each item
@@ -42,13 +43,15 @@ class _Task:
     """What may be seen: now (all events), validation or test (before that split), or an ISO time or
     unix seconds.
     """
+    recent: Path | None = None
+    """Tables that arrived after the training, as for train.py --add; nothing is trained."""
     debug: bool = False
     """Show the traceback of an error."""
 
     def recommender(self) -> Recommender:
         from socialrec_jax.serving.recommender import Recommender
 
-        return Recommender.load(self.run, self.as_of)
+        return Recommender.load(self.run, self.as_of, self.recent)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

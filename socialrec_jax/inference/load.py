@@ -15,6 +15,7 @@ from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.models.embedding_tables import in_number_order, merge_tables
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.generations import current_generation
 from socialrec_jax.runtime.run import RunDirectory
 
 # The stages whose checkpoints serve.
@@ -37,11 +38,12 @@ class Loaded:
 
 
 def load_run(path: Path, refitted: bool) -> Loaded:
-    """The model that was refitted on all events if there is one, or the one that was evaluated.
+    """The model that was refitted on all events if there is one, or the one that was evaluated, of
+    the generation that serves.
 
     Raises InputMissing when path holds no trained run, DiskError when a best checkpoint is damaged.
     """
-    run = RunDirectory(path)
+    run = current_generation(path)
     config = run.config()
     if not (run.world / "manifest.json").exists():
         raise InputMissing(f"{run.world} holds no prepared data: train the run to its end first")
@@ -93,7 +95,8 @@ def _restore(run: RunDirectory, stage: str, world: World) -> dict:
     checkpoints, best = Checkpoints(run.checkpoints / stage), _best(run, stage)
     if best is None:
         raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
-    _check_world(run, checkpoints.about_step(best), world)
+    # The ranker has no tables, so that it fits a World of any size.
+    _check_world(run, checkpoints.about_step(best), world, check_counts=stage != RANKER)
     rows = {"items": world.num_items, "users": world.num_users}
     tables = checkpoints.restore_part("tables", best)
     return merge_tables(
@@ -102,11 +105,11 @@ def _restore(run: RunDirectory, stage: str, world: World) -> dict:
     )
 
 
-def _check_world(run: RunDirectory, about: dict, world: World) -> None:
+def _check_world(run: RunDirectory, about: dict, world: World, check_counts: bool) -> None:
     """BadData unless the World is the one a checkpoint was trained on, or a later generation."""
     if not world.descends_from(about.get("world")):
         raise BadData(f"{run.world} is not the data that {run.path} was trained on")
-    if about["counts"] != _counts(world):
+    if check_counts and about["counts"] != _counts(world):
         raise BadData(
             f"{run.world} has grown to {world.num_users} users and {world.num_items} items since "
             f"{run.path} was trained: train a new --run on it"
