@@ -31,6 +31,7 @@ class Growth:
 
     def history_ends_before(self, events: Events) -> np.ndarray:
         """Where the events of each user [U] end that lie before all of the user's new ones."""
+        # A late event hides the known ones after it, so that each history stays a slice.
         ends = np.array(events.offsets[1:])
         np.minimum.at(ends, events.owners[self.rows], self.rows)
         return ends
@@ -47,6 +48,7 @@ class Growth:
         cut = times[int((1 - held_out_share) * len(times))]
         before, until = np.searchsorted(times, [cut, cut + 1])
 
+        # All events of a user in one second stay together: their order means little.
         users = np.arange(events.num_users)
         learnt_share = ((1 - held_out_share) * len(times) - before) / (until - before)
         is_later = counter_rng.uniform(seed, users) < learnt_share
@@ -59,6 +61,7 @@ def _is_added(known: Events, grown: Events) -> np.ndarray:
     Of the events of one user and second, the known ones come first (`prepare.merge`).
     """
     owners, times = grown.owners, grown.times
+    # New users have empty slices of known events.
     offsets = np.append(
         known.offsets, np.full(grown.num_users - known.num_users, known.offsets[-1])
     )

@@ -28,6 +28,7 @@ def queries_before(world: World, rows: np.ndarray, focus: Sequence[int] = ()) ->
     events = world.events
     if focus:
         rows = rows[np.isin(events.types[rows], focus)]
+    # Items of the history are masked, so a repeated one could not be found.
     is_new = _is_first_of_item(events, world.num_items)[rows]
     targets = rows[is_new]
     users = events.owners[targets].astype(np.int64)
@@ -61,6 +62,7 @@ def evaluate_events(engine: Engine, queries: EvaluationQueries) -> EvaluationRes
 
     Users without history get what was popular before the first of the events.
     """
+    # Not as of now: what the new events made popular would leak into their prediction.
     popular = AsOf.time(int(queries.query.query_times.min()))
     if engine.reranker is None:
         return evaluate_retriever(engine, queries, popular)

@@ -91,6 +91,7 @@ def _grown_params(loaded: Loaded, world: World, texts: np.ndarray) -> dict:
     """Parameters whose tables have a row for each item and user of the World."""
     names = ("items", "users") if loaded.model.num_users else ("items",)
     params, tables = split_tables(loaded.params, names)
+    # Deviations are those of the model's own initialisers.
     width, seed = loaded.config.model.width, loaded.config.seed
     items = _start_rows(world.num_items, width, width**-0.5, seed)
     # Zero and a text make the same vector as the text alone.
@@ -127,6 +128,7 @@ def grown_texts(folder: Path, known: np.ndarray, items: Items) -> np.ndarray:
     vectors = np.pad(known, ((0, num_new), (0, 0)))
     if not vectors.shape[1]:
         return vectors
+    # Texts come first in a row, then fixed vectors: each part has its own space.
     whitening = Whitening.load(folder / VECTOR_WHITENING)
     text_width = vectors.shape[1] - len(whitening.scales)
     _fill_texts(vectors[:, :text_width], folder, items)

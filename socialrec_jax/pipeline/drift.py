@@ -56,6 +56,7 @@ def _rate(known: World, times: np.ndarray) -> float:
         return 0.0
     # A few late events would make the period of the new ones long.
     first, last = np.quantile(times, [0.05, 0.95])
+    # Below a day the hour of the day would decide.
     span = max(last - first, _DAY)
     known_times = np.asarray(known.events.times)
     newest = known_times.max()
@@ -95,6 +96,7 @@ def check_drift(drift: Drift, settings: UpdateConfig) -> None:
         "max_type_drift": (drift.type_drift, "of the events would need another type"),
     }
     for name, (value, meaning) in limits.items():
+        # The message names the option that lets the tables pass.
         limit = getattr(settings, name)
         if value > limit:
             option = f"--update.{name.replace('_', '-')}"

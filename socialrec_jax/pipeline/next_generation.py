@@ -30,6 +30,7 @@ def finished_before(generations: Generations, source: Path, settings: UpdateConf
     current = generations.current
     for number in generations.finished():
         record = generations.record(number)
+        # Finished but not promoted when the program was killed, or promoted already.
         if current not in (number, record["parent"]):
             continue
         world = World.open(generations.directory(record["parent"]).world)
@@ -81,6 +82,7 @@ def _write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:
     vectors = load_texts(before, World.open(before.world))
     if not before.text.exists():
         return
+    # Copied, so that a generation can be moved or deleted alone.
     shutil.rmtree(run.text, ignore_errors=True)
     shutil.copytree(before.text, run.text)
     with replacing(run.text / "vectors.npy") as temporary:
@@ -99,6 +101,7 @@ def copy_ranker(generations: Generations, run: RunDirectory) -> None:
 def expected_accuracy(generations: Generations) -> float | None:
     """NDCG@10 of the newest accepted events before they were learnt; at first, on the test part."""
     number = generations.current
+    # An append without events was not evaluated; its parent may have been.
     while number:
         record = generations.record(number)
         if record["before"] is not None:

@@ -85,6 +85,7 @@ def add(run: RunDirectory, source: Path, config: Config) -> dict:
         return prepared["record"]
 
     number = prepared["number"]
+    # Refused tables leave nothing behind. After any other error the same command goes on.
     try:
         update = _open(generations, number, config)
         record = _make(generations, update)
@@ -144,6 +145,7 @@ def _check_accuracy(generations: Generations, update: Update) -> dict:
         return {"before": None}
     expected = expected_accuracy(generations)
     print(f"before  {_shown(before)}  expected {expected or float('nan'):.4f}", flush=True)
+    # The upper end of the interval: a few unlucky events are no reason.
     least_share = update.old.config.update.least_accuracy
     if expected is not None and before["ndcg@10 at most"] < least_share * expected:
         raise BadData(
@@ -159,6 +161,7 @@ def _accuracy(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
     queries = queries_before(update.world, rows, focus_of(config, update.world))
     if not len(queries):
         return None
+    # The same events for all models: the sample depends on the seed alone.
     queries = queries.sample(_EVALUATED_EVENTS, config.seed)
     result = evaluate_events(Engine.of_loaded(model), queries)
     _, highest = metrics.bootstrap_interval(result.per_query["ndcg@10"], config.seed)
@@ -172,6 +175,7 @@ def _compare(update: Update) -> dict | None:
     """
     events, growth, config = update.world.events, update.growth, update.old.config
     ends = growth.training_ends(events, config.update.held_out, config.seed)
+    # All processes train; one of them compares.
     new = train_update(update.run, UPDATE, update.old, growth, ends)
     if new is None:
         return None
@@ -210,6 +214,7 @@ def _write_models(generations: Generations, update: Update, promoted: bool) -> N
 
 
 def _write_counts(generations: Generations, update: Update) -> None:
+    # The ranker stays; what it reads is counted anew.
     copy_ranker(generations, update.run)
     for refitted, as_of in ((True, None), (False, BEFORE_VALIDATION)):
         world = update.world
@@ -221,6 +226,7 @@ def _write_counts(generations: Generations, update: Update) -> None:
 
 
 def _finish(generations: Generations, update: Update, record: dict) -> None:
+    # Whole first, then serving: a reader never finds a half-made generation.
     generations.finish(update.number, json.loads(json.dumps(record)))
     generations.promote(update.number)
 

@@ -34,6 +34,7 @@ def train_update(
     passes = old.config.update.epochs
     if not passes or not batches.targets_per_epoch:
         return None
+    # A new schedule: warm-up and decay belong to this update alone.
     steps = batches.steps_per_epoch * passes
     num_steps = whole_calls(steps, old.config.train.steps_per_call)
     trainer = dataclasses.replace(_trainer(old, batches), num_steps=num_steps)
@@ -69,6 +70,7 @@ def save_untrained(run: RunDirectory, stage: str, grown: Loaded) -> None:
     """Save parameters as a finished stage, so that the run opens with them."""
     batches = training_batches(grown.world, grown.config, grown.world.history_ends())
     trainer = _trainer(grown, batches)
+    # Initial averages are the parameters themselves, and averages serve.
     state = trainer.init(batches.at(0))
     progress = StageProgress(best_step=1, finished=True, steps=1)
     checkpoints = Checkpoints(run.checkpoints / stage, about(grown.config, grown.world))

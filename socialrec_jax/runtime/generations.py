@@ -56,6 +56,7 @@ class Generations:
 
     def finished(self) -> list[int]:
         """Numbers of the finished generations after the first, the oldest first."""
+        # By number, since "10" sorts before "9".
         names = [file.parent.name for file in self.folder.glob("*/update.json")]
         return sorted(int(name) for name in names if name.isdigit())
 
@@ -70,6 +71,7 @@ class Generations:
         self._link_first()
         number = max([0, *self.finished()]) + 1
         folder = self.folder / str(number)
+        # Half-made Worlds and checkpoints of other tables must not be taken up.
         file = folder / "key"
         if not file.exists() or file.read_text() != key:
             shutil.rmtree(folder, ignore_errors=True)
@@ -86,6 +88,7 @@ class Generations:
         first = self.folder / "0"
         first.mkdir(parents=True, exist_ok=True)
         for name in _PARTS:
+            # Relative, so that the run can be moved.
             link = first / name
             if (self.run.path / name).exists() and not link.is_symlink():
                 link.symlink_to(Path("../..") / name)

@@ -40,6 +40,7 @@ def update_starts(
 
     starts = np.where(has_new, first_new, history_ends)
     drawn = _replayed_users(events, history_ends, has_new, len(new_rows), settings)
+    # The window before gives the new events their context, and is replay itself.
     chosen = has_new.copy()
     chosen[drawn] = True
     context = np.maximum(starts - settings.row_length, events.starts)
@@ -62,6 +63,7 @@ def _replayed_users(
     users = np.flatnonzero(~has_new & (lengths > 1))
     if not len(users):
         return users
+    # In spans of all events, so that one setting fits a shop of days and one of years.
     last_times = events.times[history_ends[users] - 1]
     span = max(1, int(events.times.max() - events.times.min()))
     age = (last_times.max() - last_times) / span
@@ -69,6 +71,7 @@ def _replayed_users(
     uniform = counter_rng.uniform(settings.seed, users)
     order = np.argsort(-np.log(1 - uniform) / weights, kind="stable")
 
+    # Users in their random order, until they hold as many events as are needed.
     running = np.cumsum(lengths[users[order]])
     needed = settings.per_new_event * num_new
     return users[order[: np.searchsorted(running, needed)]]
