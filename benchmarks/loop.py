@@ -37,8 +37,8 @@ class Options:
     """Share of the events that the first model learns from."""
     poisoned: int = 5
     """The day to which random events are added before the good ones come; 0: none."""
-    retrain: bool = True
-    """Train from nothing every day, too."""
+    retrain_every: int = 3
+    """Days after which a model is trained from nothing, too; 0: never."""
     epochs: int | None = None
     """Passes of trainings from nothing; by default what the configuration says."""
     update_epochs: int | None = None
@@ -81,7 +81,7 @@ def _tables(options: Options) -> list[Path]:
         source = options.out / "shop"
         if not (source / "users.parquet").exists():
             write_tables(
-                source, num_users=800, num_items=240, events_per_user=16, seed=options.seed
+                source, num_users=600, num_items=200, events_per_user=16, seed=options.seed
             )
     return write_periods(source, options.out / "tables", options.days, options.first_share)
 
@@ -109,7 +109,8 @@ def _days(options: Options, folders: list[Path]) -> dict:
     with run.lock():
         for number in range(done + 1, len(folders)):
             for tables in _folders_of_day(options, run, folders, number):
-                retrain = options.retrain and number < len(folders) - 1
+                every, is_last = options.retrain_every, number == len(folders) - 1
+                retrain = bool(every) and number % every == 0 and not is_last
                 day = run_day(run, number, tables, config, retrain)
                 print(f"day {number}  {day.outcome}", flush=True)
                 results["days"].append(dataclasses.asdict(day))
@@ -136,11 +137,17 @@ def _config(options: Options) -> Config:
         update = dataclasses.replace(update, epochs=options.update_epochs)
     if options.replay is not None:
         update = dataclasses.replace(update, replay=options.replay)
-    train = config.train
-    epochs = 12 if options.data is None and options.epochs is None else options.epochs
+    config = dataclasses.replace(config, seed=options.seed, update=update)
+    epochs = options.epochs
+    if options.data is None:
+        # Ten days in minutes: a small language model, and few passes.
+        text = dataclasses.replace(config.text, width=32, num_layers=1, epochs=1)
+        config = dataclasses.replace(config, text=text)
+        epochs = epochs or 20
     if epochs is not None:
-        train = dataclasses.replace(train, epochs=epochs, evaluations=4)
-    return dataclasses.replace(config, seed=options.seed, train=train, update=update)
+        train = dataclasses.replace(config.train, epochs=epochs, evaluations=4)
+        config = dataclasses.replace(config, train=train)
+    return config
 
 
 if __name__ == "__main__":

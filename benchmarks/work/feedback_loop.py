@@ -1,5 +1,5 @@
 """Days of a shop: the same events predicted by a model that is never updated, by one that is
-updated every day, and by one that is trained from nothing every day.
+updated every day, and by one that is trained from nothing every few days.
 
 Each day is predicted before anybody learns from it (`evaluation/prequential.py`).
 """
@@ -49,7 +49,8 @@ class Day:
 def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrain: bool) -> Day:
     """Add the tables of a day to a run, and evaluate all models on its events.
 
-    retrain: whether a model is trained from nothing for the day after, in RUN/retrained.
+    retrain: whether a model is trained from nothing at the end of the day, in RUN/retrained. It is
+    evaluated until the next one; before there is any, the first model of the run is.
     """
     generations = Generations(run)
     before = generations.directory(generations.current)
@@ -60,15 +61,20 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
 
     after = generations.directory(generations.current)
     seconds = {UPDATED: record["seconds"]}
-    models = {NEVER: generations.directory(0), UPDATED: before}
-    retrained = RunDirectory(run.path / "retrained" / str(number - 1))
-    if retrained.exists:
-        models[RETRAINED] = retrained
+    first = RunDirectory(generations.folder / "0")
+    retrained = _newest_retrained(run) or first
+    models = {NEVER: first, UPDATED: before, RETRAINED: retrained}
     accuracy = evaluate_models(World.open(before.world), after, models)
     if retrain:
         seconds[RETRAINED] = train_from_nothing(run, number, after, config)
     events = accuracy[UPDATED]["events"]
     return Day(number, summary(record), True, events, accuracy, seconds)
+
+
+def _newest_retrained(run: RunDirectory) -> RunDirectory | None:
+    """The newest run of `train_from_nothing` that was trained to its end."""
+    numbers = [int(file.parent.name) for file in run.path.glob("retrained/*/finished")]
+    return RunDirectory(run.path / "retrained" / str(max(numbers))) if numbers else None
 
 
 def evaluate_models(known: World, after: RunDirectory, models: dict[str, RunDirectory]) -> dict:
@@ -86,9 +92,7 @@ def _evaluate(
     run: RunDirectory, world: World, texts: np.ndarray, growth: Growth, is_frozen: bool
 ) -> dict[str, float]:
     """Metrics of a run's model, which knows all histories; is_frozen: its counts stay, too."""
-    # The folder of generation 0 has links, and no later generations.
-    folder = run.path / "generations" / "0" if is_frozen else run.path
-    loaded = load_run(folder, refitted=True)
+    loaded = load_run(run.path, refitted=True)
     counted = Growth.between(loaded.world, world) if is_frozen else growth
     ends = counted.history_ends_before(world.events)
     model = with_counts(grow(loaded, world, texts), item_knn_settings(loaded), ends)
@@ -123,6 +127,7 @@ def train_from_nothing(
     state, progress = train_retriever(retrained, world, config, texts)
     ranker = train_ranker(retrained, engine_of(world, config, texts, state))
     refit(retrained, world, config, texts, RetrieverProgress(progress), ranker)
+    (retrained.path / "finished").touch()
     return round(time.perf_counter() - started_at, 1)
 
 

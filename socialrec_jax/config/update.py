@@ -18,7 +18,7 @@ class UpdateConfig:
     learning_rate_share: Annotated[
         float, Range(1e-3, 1, "Peak learning rate, as a share of that of the first training")
     ] = 0.25
-    replay: Annotated[float, Range(0, 1000, "Replayed old events for each new one")] = 4.0
+    replay: Annotated[float, Range(0, 1000, "Replayed old events for each new one")] = 16.0
     replay_half_life: Annotated[
         float,
         Range(
