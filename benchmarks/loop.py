@@ -101,7 +101,10 @@ def _days(options: Options, folders: list[Path]) -> dict:
     if not results["days"]:
         shutil.rmtree(run.path / "generations", ignore_errors=True)
         (run.path / "generation.json").unlink(missing_ok=True)
-        report = train(run, folders[0], config)
+        is_trained = run.report.exists()
+        report = (
+            json.loads(run.report.read_text()) if is_trained else train(run, folders[0], config)
+        )
         results["first"] = {name: report["test"][name] for name in report["test"]}
     config = run.config()
     done = len({day["number"] for day in results["days"] if day["accepted"]})

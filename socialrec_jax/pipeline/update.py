@@ -59,6 +59,8 @@ class Update:
     run: RunDirectory  # of the generation that is being made
     number: int
     growth: Growth
+    unlearnt: np.ndarray  # [n] rows that the model that serves has not learnt, rising
+    learnt: int  # the generation whose events it has learnt
     old: Loaded  # the model that serves, grown
     settings: ItemKNNSettings | None  # of the ranker's features, None without ranker
 
@@ -106,8 +108,24 @@ def _open(generations: Generations, number: int, config: Config) -> Update:
     grown = dataclasses.replace(
         grown, config=dataclasses.replace(grown.config, update=config.update)
     )
-    growth = Growth.between(parent.world, world)
-    return Update(run, number, growth, grown, item_knn_settings(parent))
+    learnt = _learnt_generation(generations)
+    learnt_world = World.open(generations.directory(learnt).world)
+    return Update(
+        run=run,
+        number=number,
+        growth=Growth.between(parent.world, world),
+        unlearnt=Growth.between(learnt_world, world).rows,
+        learnt=learnt,
+        old=grown,
+        settings=item_knn_settings(parent),
+    )
+
+
+def _learnt_generation(generations: Generations) -> int:
+    """The generation whose events the model that serves has learnt."""
+    # Where an old model was kept, later updates learn the events of its generations too.
+    current = generations.current
+    return generations.record(current)["learnt"] if current else 0
 
 
 def _make(generations: Generations, update: Update) -> dict:
@@ -121,7 +139,9 @@ def _make(generations: Generations, update: Update) -> dict:
 
     # ---- The update, compared with the model before on the newest events
     comparison = _compare(update)
-    record |= {"held_out": comparison, "promoted": comparison is not None and comparison["better"]}
+    promoted = comparison is not None and comparison["better"]
+    learnt = update.number if promoted else update.learnt
+    record |= {"held_out": comparison, "promoted": promoted, "learnt": learnt}
 
     # ---- What the generation serves
     _write_models(generations, update, record["promoted"])
@@ -176,7 +196,7 @@ def _compare(update: Update) -> dict | None:
     events, growth, config = update.world.events, update.growth, update.old.config
     ends = growth.training_ends(events, config.update.held_out, config.seed)
     # All processes train; one of them compares.
-    new = train_update(update.run, UPDATE, update.old, growth, ends)
+    new = train_update(update.run, UPDATE, update.old, update.unlearnt, ends)
     if new is None:
         return None
     held_out = growth.rows[growth.rows >= ends[events.owners[growth.rows]]]
@@ -201,7 +221,7 @@ def _write_models(generations: Generations, update: Update, promoted: bool) -> N
     if promoted:
         # Once more from the old model, with the held-out events.
         ends = update.world.history_ends()
-        train_update(update.run, serving, update.old, update.growth, ends)
+        train_update(update.run, serving, update.old, update.unlearnt, ends)
     else:
         save_untrained(update.run, serving, update.old)
 

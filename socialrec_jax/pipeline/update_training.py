@@ -10,7 +10,6 @@ import numpy as np
 from socialrec_jax.config import required
 from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
 from socialrec_jax.data.batching.training_batches import TrainingBatches
-from socialrec_jax.data.growth import Growth
 from socialrec_jax.inference.load import Loaded, about, focus_of
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime import processes
@@ -24,13 +23,13 @@ UPDATE = "update"  # the stage that is compared with the model before
 
 
 def train_update(
-    run: RunDirectory, stage: str, old: Loaded, growth: Growth, history_ends: np.ndarray
+    run: RunDirectory, stage: str, old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray
 ) -> Loaded | None:
     """The model after it has learnt the new events before history_ends [U], and replayed ones.
 
-    old: the model that serves, grown. None where there is nothing to learn.
+    old: the model that serves, grown. new_rows [n]: the events that it has not learnt. None where there is nothing to learn.
     """
-    batches = _batches(old, growth, history_ends)
+    batches = _batches(old, new_rows, history_ends)
     passes = old.config.update.epochs
     if not passes or not batches.targets_per_epoch:
         return None
@@ -43,7 +42,7 @@ def train_update(
     return dataclasses.replace(old, params=state.served, known=trainer.known, features=None)
 
 
-def _batches(old: Loaded, growth: Growth, history_ends: np.ndarray) -> TrainingBatches:
+def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> TrainingBatches:
     update = old.config.update
     settings = ReplaySettings(
         per_new_event=update.replay,
@@ -51,7 +50,7 @@ def _batches(old: Loaded, growth: Growth, history_ends: np.ndarray) -> TrainingB
         row_length=required(old.config.model.history_length),
         seed=old.config.seed,
     )
-    starts = update_starts(old.world.events, history_ends, growth.rows, settings)
+    starts = update_starts(old.world.events, history_ends, new_rows, settings)
     return training_batches(old.world, old.config, history_ends, starts)
 
 
