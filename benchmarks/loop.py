@@ -101,10 +101,10 @@ def _days(options: Options, folders: list[Path]) -> dict:
     if not results["days"]:
         shutil.rmtree(run.path / "generations", ignore_errors=True)
         (run.path / "generation.json").unlink(missing_ok=True)
-        is_trained = run.report.exists()
-        report = (
-            json.loads(run.report.read_text()) if is_trained else train(run, folders[0], config)
-        )
+        # A first model that is trained to its end is not evaluated again.
+        if not run.report.exists():
+            train(run, folders[0], config)
+        report = json.loads(run.report.read_text())
         results["first"] = {name: report["test"][name] for name in report["test"]}
     config = run.config()
     done = len({day["number"] for day in results["days"] if day["accepted"]})

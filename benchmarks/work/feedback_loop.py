@@ -53,7 +53,7 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     evaluated until the next one; before there is any, the first model of the run is.
     """
     generations = Generations(run)
-    before = generations.directory(generations.current)
+    parent = generations.current
     try:
         record = add(run, tables, config)
     except BadData as refusal:
@@ -61,7 +61,8 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
 
     after = generations.directory(generations.current)
     seconds = {UPDATED: record["seconds"]}
-    first = RunDirectory(generations.folder / "0")
+    # By the folder of its number: the run itself opens the newest generation.
+    first, before = (RunDirectory(generations.folder / str(n)) for n in (0, parent))
     retrained = _newest_retrained(run) or first
     models = {NEVER: first, UPDATED: before, RETRAINED: retrained}
     accuracy = evaluate_models(World.open(before.world), after, models)

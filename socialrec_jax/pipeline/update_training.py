@@ -27,7 +27,8 @@ def train_update(
 ) -> Loaded | None:
     """The model after it has learnt the new events before history_ends [U], and replayed ones.
 
-    old: the model that serves, grown. new_rows [n]: the events that it has not learnt. None where there is nothing to learn.
+    old: the model that serves, grown. new_rows [n]: the events that it has not learnt. None where
+    there is nothing to learn.
     """
     batches = _batches(old, new_rows, history_ends)
     passes = old.config.update.epochs
