@@ -143,8 +143,8 @@ def _config(options: Options) -> Config:
     config = dataclasses.replace(config, seed=options.seed, update=update)
     epochs = options.epochs
     if options.data is None:
-        # Ten days in minutes: a small language model, and few passes.
-        text = dataclasses.replace(config.text, width=32, num_layers=1, epochs=1)
+        # Ten days in minutes: few passes.
+        text = dataclasses.replace(config.text, epochs=2)
         config = dataclasses.replace(config, text=text)
         epochs = epochs or 20
     if epochs is not None:
