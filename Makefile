@@ -10,7 +10,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Many container images forbid Python to write bytecode; then every start compiles JAX's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint clean
+.PHONY: train test loop lint clean
 
 train: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python train.py --run $(RUN)
@@ -21,6 +21,10 @@ test: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Ten days of the feedback loop: never updated, updated, retrained from nothing.
+loop: $(VENV)/.runtime-$(ACCELERATOR)
+	$(BIN)/python -m benchmarks.loop --out runs/loop
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check --fix .

@@ -3,6 +3,7 @@
     python serve.py recommend --run RUN --out OUT.parquet                    every user, as of now
     python serve.py recommend --run RUN --out OUT.parquet --as-of test       as the test saw them
     python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
+    python serve.py recommend --run RUN --out OUT.parquet --recent DIR       with events since then
     python serve.py recommend --run RUN --out FOLDER                         in shards
     python serve.py score --run RUN --out OUT.parquet --pairs PAIRS.csv      given users and items
     python serve.py audience --run RUN --out OUT.parquet --categories shoes  users for a campaign

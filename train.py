@@ -4,6 +4,8 @@
     python train.py --data DIR --run RUN              your own tables
     python train.py --run RUN                         resumes RUN
     python train.py --run RUN --verify                compares every file with what was written
+    python train.py --run RUN --add DIR               goes on from RUN with the new tables in DIR
+    python train.py --run RUN --rollback              one generation back
 
 How a run resumes:
     1. A RUN without config.json is new. The options and the data make its configuration.
@@ -11,6 +13,8 @@ How a run resumes:
     3. A prepared World of the same data is used again. Other data are an error.
     4. A stage restores its newest whole checkpoint. Damaged ones are named and skipped.
     5. A finished stage is not trained again. Evaluation and report are always written anew.
+
+docs/loop.md says how --add works.
 """
 
 from __future__ import annotations
@@ -20,12 +24,16 @@ import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from socialrec_jax.config import PRESETS, Config
+from socialrec_jax.errors import UsageError
 from socialrec_jax.runtime import cli
+
+if TYPE_CHECKING:
+    from socialrec_jax.runtime.run import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,10 @@ class Options(Config):
     """Folder of raw tables; without it the embedded sample shop."""
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")] = Path("runs/sample")
     """Run directory; an existing one is resumed."""
+    add: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of new tables that a trained RUN learns from; --update.* says how."""
+    rollback: bool = False
+    """Let the generation before the last --add serve again."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A config.json to start from instead of a preset."""
     verify: bool = False
@@ -57,26 +69,77 @@ def run_training(arguments: list[str]) -> None:
 
     # ---- JAX: imported after its settings, so that --help is fast
     cli.prepare_jax(options.run)
-    from socialrec_jax.pipeline.console import print_summary
-    from socialrec_jax.pipeline.run import train
-    from socialrec_jax.pipeline.verify import verify
     from socialrec_jax.runtime import processes
     from socialrec_jax.runtime.run import RunDirectory
     from socialrec_jax.runtime.timeline import timeline
 
     if options.verify:
-        verify(RunDirectory(options.run))
+        _verify(options.run)
         return
 
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
     processes.initialize()
 
-    # ---- Training: pipeline/run.py has the stages in their order
+    # ---- One writer: a new training, or a next generation of a trained run
     run = RunDirectory(options.run)
+    if options.add or options.rollback:
+        _check_trained_run(run, options)
     with processes.held_by_main(run.lock()):
-        timeline.begin(run.timeline if processes.is_main() else None, started_at)
-        report = train(run, options.source, config)
-        print_summary(run, report)
+        is_training = processes.is_main() and not (options.add or options.rollback)
+        timeline.begin(run.timeline if is_training else None, started_at)
+        if options.rollback:
+            _roll_back(run)
+        elif options.add:
+            _add(run, options.add, config)
+        else:
+            _train(run, options.source, config)
+
+
+def _verify(run: Path) -> None:
+    from socialrec_jax.pipeline.verify import verify
+    from socialrec_jax.runtime.generations import current_generation
+
+    verify(current_generation(run))
+
+
+def _train(run: RunDirectory, source: Path | None, config: Config) -> None:
+    from socialrec_jax.pipeline.console import print_summary
+    from socialrec_jax.pipeline.run import train
+
+    # pipeline/run.py has the stages in their order.
+    report = train(run, source, config)
+    print_summary(run, report)
+
+
+def _add(run: RunDirectory, source: Path, config: Config) -> None:
+    from socialrec_jax.pipeline.settings import check_settings
+    from socialrec_jax.pipeline.update import add, summary
+    from socialrec_jax.runtime import processes
+
+    # How to update may change from one append to the next.
+    kept = dataclasses.replace(config, update=run.config().update)
+    check_settings(run, kept)
+    record = add(run, source, config)
+    if processes.is_main():
+        print(summary(record), flush=True)
+
+
+def _roll_back(run: RunDirectory) -> None:
+    from socialrec_jax.runtime import processes
+    from socialrec_jax.runtime.generations import Generations
+
+    number = processes.broadcast_from_main(Generations(run).roll_back)
+    if processes.is_main():
+        print(f"generation {number} serves again", flush=True)
+
+
+def _check_trained_run(run: RunDirectory, options: Options) -> None:
+    """UsageError for options that do not go together; InputMissing without a run."""
+    run.config()
+    if options.add and options.rollback:
+        raise UsageError("--add and --rollback: give one of them")
+    if options.source:
+        raise UsageError("--data starts a run, --add goes on with one: give one of them")
 
 
 def read_options(arguments: list[str]) -> tuple[Options, Config]:

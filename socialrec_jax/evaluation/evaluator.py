@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.evaluation import calibration, candidate_lists, protocol
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
@@ -53,15 +54,21 @@ class RankerEvaluator:
         return candidate_lists.evaluate_unsorted(items, scores, self.queries, self.num_items)
 
 
-def evaluate_retriever(engine: Engine, queries: EvaluationQueries) -> EvaluationResult:
-    """The retriever's ranking of the held-out items."""
+def evaluate_retriever(
+    engine: Engine, queries: EvaluationQueries, popular_as_of: AsOf | None = None
+) -> EvaluationResult:
+    """The retriever's ranking of the held-out items.
+
+    popular_as_of: when that was popular which users without history get; by default as of the
+    query.
+    """
     query = engine.with_friends(queries.query)
-    inputs = engine.index_inputs(query.as_of)
+    inputs = engine.index_inputs(popular_as_of or query.as_of)
     return protocol.evaluate(engine.index, inputs, engine.states(query), queries)
 
 
 def evaluate_ranker(
-    engine: Engine, queries: EvaluationQueries
+    engine: Engine, queries: EvaluationQueries, popular_as_of: AsOf | None = None
 ) -> tuple[EvaluationResult, dict[str, calibration.Curve]]:
     """The ranker's order of the candidates of a held-out part, and {event type: reliability of its
     probabilities}.

@@ -23,7 +23,7 @@ from socialrec_jax.inference.chunks import bucket
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.explain import similar_recent_items
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
-from socialrec_jax.inference.load import focus_of, load_run
+from socialrec_jax.inference.load import Loaded, focus_of, load_run
 from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
@@ -111,7 +111,11 @@ class Engine:
         queries get the model that was evaluated, which has not seen what came later. Raises
         InputMissing, BadData or DiskError when the run is damaged.
         """
-        loaded = load_run(run, refitted=as_of.is_now)
+        return cls.of_loaded(load_run(run, refitted=as_of.is_now))
+
+    @classmethod
+    def of_loaded(cls, loaded: Loaded) -> Engine:
+        """The engine of a model that was loaded, with its ranker where it has one."""
         engine = cls.create(
             loaded.world,
             loaded.config,

@@ -29,6 +29,7 @@ from socialrec_jax.inference.parameters import parameter_shapes, shapes_of
 from socialrec_jax.models.embedding_tables import in_number_order, merge_tables
 from socialrec_jax.models.recommender import PARAMETERS_VERSION, RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.generations import current_generation
 from socialrec_jax.runtime.run import RunDirectory
 
 # The stages whose checkpoints serve.
@@ -52,12 +53,13 @@ class Loaded:
 
 
 def load_run(path: Path, refitted: bool) -> Loaded:
-    """The model that was refitted on all events if there is one, or the one that was evaluated.
+    """The model that was refitted on all events if there is one, or the one that was evaluated, of
+    the generation that serves.
 
     Raises InputMissing when path holds no trained run, DamagedFile when a file is not what was
     written, or when a stage is not there that the run has trained.
     """
-    run = RunDirectory(path)
+    run = current_generation(path)
     config = run.config()
     world = open_world(run)
     texts = load_texts(run, world)
@@ -155,7 +157,8 @@ def _restore(
             raise InputMissing(f"{run.path} holds no checkpoint yet: train the run first")
         checkpoints.check(best)
         about = checkpoints.about_step(best)
-        _check_world(run, about, world)
+        # The ranker has no tables, so that it fits a World of any size.
+        _check_world(run, about, world, check_counts=stage != RANKER)
         _check_settings(run, about, config)
         rows = {"items": world.num_items, "users": world.num_users}
         tables = checkpoints.restore_part("tables", best)
@@ -208,11 +211,11 @@ def _difference(former: Any, now: Any) -> str | None:
     return f" was {former}, is {now}" if former not in (None, now) else None
 
 
-def _check_world(run: RunDirectory, about: dict, world: World) -> None:
+def _check_world(run: RunDirectory, about: dict, world: World, check_counts: bool) -> None:
     """BadData unless the World is the one a checkpoint was trained on, or a later generation."""
     if not world.descends_from(about.get("world")):
         raise BadData(f"{run.world} is not the data that {run.path} was trained on")
-    if about["counts"] != _counts(world):
+    if check_counts and about["counts"] != _counts(world):
         raise BadData(
             f"{run.world} has grown to {world.num_users} users and {world.num_items} items since "
             f"{run.path} was trained: train a new --run on it"

@@ -63,8 +63,12 @@ def engine_of(world: World, config: Config, texts: np.ndarray, state: TrainState
     return Engine.create(world, config, model, state.served, texts=texts, known=known)
 
 
-def training_batches(world: World, config: Config, history_ends: np.ndarray) -> TrainingBatches:
-    """The events before history_ends [U] in steps, with friends where the model uses them."""
+def training_batches(
+    world: World, config: Config, history_ends: np.ndarray, starts: np.ndarray | None = None
+) -> TrainingBatches:
+    """The events from starts [U] (by default all) to history_ends [U] in steps, with friends where
+    the model uses them.
+    """
     social_positions = None
     if uses_friends(config, world):
         # Friends' events count up to the same ends: what is held out stays hidden.
@@ -80,6 +84,7 @@ def training_batches(world: World, config: Config, history_ends: np.ndarray) -> 
         rows_per_step(config),
         config.seed,
         social_positions,
+        starts,
     )
 
 

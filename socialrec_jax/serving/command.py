@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from socialrec_jax.checksums import sha256_of
+from socialrec_jax.runtime.generations import current_generation
 
 
 def command_of(task: str, run: Path, options: dict[str, Any]) -> dict[str, Any]:
     """The task, its run and its options as JSON, with hashes of all files that they name."""
+    run = current_generation(run).path
     # Of a run the manifests are enough: they hold the hashes of the large files.
     manifests = [run / "world" / "manifest.json", *run.glob("checkpoints/*/*/MANIFEST.json")]
     described = {name: _as_json(value) for name, value in options.items()}

@@ -17,9 +17,10 @@ from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
-from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.runtime.generations import current_generation
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.placements import Placement
+from socialrec_jax.serving.recent import engine_with_recent
 from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
 from socialrec_jax.serving.tasks.demand import DemandOptions, demand
 from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
@@ -46,16 +47,25 @@ class Recommender:
 
     @classmethod
     def load(
-        cls, run: Path | str, as_of: AsOf | datetime.datetime | int | str = "now"
+        cls,
+        run: Path | str,
+        as_of: AsOf | datetime.datetime | int | str = "now",
+        recent: Path | str | None = None,
     ) -> Recommender:
         """The Recommender of a run directory.
 
         as_of: what may be seen, see `parse_as_of`. It chooses the model too: as of now, the one
-        that learnt from all events. Raises UsageError, InputMissing, BadData or DiskError.
+        that learnt from all events. recent: a folder of tables that arrived after the training, see
+        `serving.recent`; as of now alone. Raises UsageError, InputMissing, BadData or DiskError.
         """
         # First, because it needs no run: a mistake is named at once.
         time = parse_as_of(as_of)
-        return cls(Engine.load(Path(run), time), time, RunDirectory(Path(run)).text)
+        text_folder = current_generation(Path(run)).text
+        if recent is None:
+            return cls(Engine.load(Path(run), time), time, text_folder)
+        if not time.is_now:
+            raise UsageError("--recent goes without --as-of: recent events are known now")
+        return cls(engine_with_recent(Path(run), Path(recent)), time, text_folder)
 
     def recommend(
         self,

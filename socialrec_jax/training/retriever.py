@@ -54,13 +54,14 @@ class RetrieverTrainer:
     horizon: int | None = None  # steps of the learning-rate schedule, where training ends before it
     focus: tuple[int, ...] = ()  # event types that are learnt; all when empty
     start: dict | None = None  # parameters to fine-tune
+    peak_share: float = _FINE_TUNING_SHARE  # of the peak learning rate, for fine-tuning
     columns: Columns | None = None  # events on the devices: batches are PackedIndices then
     tables: tuple[str, ...] | None = None  # names of those trained row by row; by default by size
 
     @property
     def schedule(self) -> WarmupCosine:
         t = self.config.train
-        peak = t.learning_rate * (_FINE_TUNING_SHARE if self.start is not None else 1)
+        peak = t.learning_rate * (self.peak_share if self.start is not None else 1)
         return warmup_cosine(peak, self.horizon or self.num_steps, t.warmup_share)
 
     @property

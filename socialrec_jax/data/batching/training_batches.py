@@ -28,8 +28,9 @@ class TrainingBatches:
     """All training steps of a data set.
 
     Learns every event of events[start:history_end] of each user but the first; history_ends [U]
-    comes from `World.history_ends`. rows_per_step is B over all processes: process p of P gets its
-    exact share of each step's rows. social_positions adds friends to some positions of each row.
+    comes from `World.history_ends`, and starts [U] are those of the histories by default.
+    rows_per_step is B over all processes: process p of P gets its exact share of each step's rows.
+    social_positions adds friends to some positions of each row.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class TrainingBatches:
         rows_per_step: int,
         seed: int,
         social_positions: SocialPositions | None = None,
+        starts: np.ndarray | None = None,
     ):
         self.events = events
         self.history_ends = history_ends
@@ -51,9 +53,10 @@ class TrainingBatches:
         self.social_positions = social_positions
 
         # The last event of a history is a target only.
-        num_inputs = np.maximum(history_ends - events.starts - 1, 0)
+        starts = events.starts if starts is None else starts
+        num_inputs = np.maximum(history_ends - starts - 1, 0)
         has_inputs = num_inputs > 0
-        self._starts, self._lengths = events.starts[has_inputs], num_inputs[has_inputs]
+        self._starts, self._lengths = starts[has_inputs], num_inputs[has_inputs]
         self.targets_per_epoch = int(num_inputs.sum())
 
     @functools.cached_property

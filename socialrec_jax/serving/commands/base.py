@@ -26,6 +26,8 @@ class Task:
     """What may be seen: now (all events), validation or test (before that split), or an ISO time or
     unix seconds.
     """
+    recent: Path | None = None
+    """Tables that arrived after the training, as for train.py --add; nothing is trained."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -33,7 +35,7 @@ class Task:
         # Late, as in all tasks: --help must not wait for JAX.
         from socialrec_jax.serving.recommender import Recommender
 
-        return Recommender.load(self.run, self.as_of)
+        return Recommender.load(self.run, self.as_of, self.recent)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

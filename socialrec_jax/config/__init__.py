@@ -9,27 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 
+from socialrec_jax.config.ranges import Range, ranges
+from socialrec_jax.config.update import UPDATE, UpdateConfig
 from socialrec_jax.errors import UsageError
 
 SELECT_BY = "ndcg@10"  # the validation metric that chooses the model and tunes the baselines
 
 Split = Literal["leave-one-out", "time"]
-
-
-class Range(Doc):
-    """Smallest and largest value of a setting, both allowed, and what it means."""
-
-    def __init__(self, low: float, high: float, meaning: str):
-        super().__init__(f"{meaning} ({low}..{high}).")
-        self.low = low
-        self.high = high
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,6 +202,7 @@ class Config:
     train: TrainConfig = TrainConfig()
     text: TextConfig = TextConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    update: UpdateConfig = UPDATE
 
 
 def tiny() -> Config:
@@ -245,7 +236,7 @@ def required(value: int | None) -> int:
 
 def check(config: Config) -> None:
     """Raise UsageError on the first setting that is out of its range."""
-    for name in ("data", "model", "train", "text", "evaluation"):
+    for name in ("data", "model", "train", "text", "evaluation", "update"):
         _check_ranges(name, getattr(config, name))
 
     for name, sizes in (("model", config.model), ("text", config.text)):
@@ -266,17 +257,6 @@ def _check_ranges(section: str, settings: object) -> None:
         if value is not None and value not in allowed:
             option = f"--{section}.{name}".replace("_", "-")
             raise UsageError(f"{option} {value} is out of range {allowed.low}..{allowed.high}")
-
-
-def ranges(section: type) -> dict[str, Range]:
-    """The range of each setting of a section that has one."""
-    hints = get_type_hints(section, include_extras=True)
-    return {
-        name: annotation
-        for name, hint in hints.items()
-        for annotation in getattr(hint, "__metadata__", ())
-        if isinstance(annotation, Range)
-    }
 
 
 def to_json(config: Config) -> str:

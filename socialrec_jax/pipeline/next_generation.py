@@ -1,0 +1,113 @@
+"""The files of a run's next generation: World, texts, what is copied from the one before."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from socialrec_jax.config import Config, check
+from socialrec_jax.config.update import UpdateConfig
+from socialrec_jax.data import manifest as manifests
+from socialrec_jax.data.prepare.append import append
+from socialrec_jax.data.prepare.build import files_of
+from socialrec_jax.data.prepare.formats import find_tables
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import UsageError, UserError
+from socialrec_jax.inference.grow import grown_texts
+from socialrec_jax.inference.load import RANKER, REFIT, REFIT_FOCUS, load_texts
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.generations import Generations
+from socialrec_jax.runtime.run import RunDirectory, replacing
+
+
+def finished_before(generations: Generations, source: Path, settings: UpdateConfig) -> dict | None:
+    """{"record": ...} of the generation that the same command has finished; it serves then."""
+    current = generations.current
+    for number in generations.finished():
+        record = generations.record(number)
+        # Finished but not promoted when the program was killed, or promoted already.
+        if current not in (number, record["parent"]):
+            continue
+        world = World.open(generations.directory(record["parent"]).world)
+        if record["key"] == _key(world, record["parent"], source, settings):
+            generations.promote(number)
+            return {"record": record}
+    return None
+
+
+def prepare_generation(generations: Generations, source: Path, config: Config) -> dict:
+    """Append the tables to the World of the current generation; {number, parent, key}."""
+    check(config)
+    parent = generations.current
+    before = generations.directory(parent)
+    _check_trained(before, config)
+    world = World.open(before.world)
+    key = _key(world, parent, source, config.update)
+    number = generations.open_next(key)
+    try:
+        grown = append(world, source, generations.directory(number).world)
+    except UserError:
+        generations.discard(number)
+        raise
+    _write_texts(before, generations.directory(number), grown)
+    return {"number": number, "parent": parent, "key": key}
+
+
+def _check_trained(run: RunDirectory, config: Config) -> None:
+    """UsageError for a run that is still to be trained to its end."""
+    stage = REFIT_FOCUS if config.train.focus else REFIT
+    progress = Checkpoints(run.checkpoints / stage).newest_progress() or {}
+    if config.train.refit and not progress.get("finished"):
+        raise UsageError(
+            f"{run.path} is not trained to its end: run train.py --run without --add first"
+        )
+
+
+def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str:
+    """A hash of all that a generation follows from, besides its parent's files."""
+    encoding = world.manifest["data"].get("encoding")
+    tables = find_tables(source, events_required=False, encoding=encoding)
+    described = [manifests.describe(file, source) for file in files_of(tables)]
+    parts = [parent, world.manifest["hash"], described, dataclasses.asdict(settings)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:
+    """The text encoder of the generation before, with the vectors of all items."""
+    vectors = load_texts(before, World.open(before.world))
+    if not before.text.exists():
+        return
+    # Copied, so that a generation can be moved or deleted alone.
+    shutil.rmtree(run.text, ignore_errors=True)
+    shutil.copytree(before.text, run.text)
+    with replacing(run.text / "vectors.npy") as temporary:
+        np.save(temporary, grown_texts(before.text, vectors, world.items))
+
+
+def copy_ranker(generations: Generations, run: RunDirectory) -> None:
+    """The ranker of the current generation; its weights do not depend on the World's size."""
+    before = generations.directory(generations.current).checkpoints / RANKER
+    if before.exists():
+        target = run.checkpoints / RANKER
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(before, target)
+
+
+def expected_accuracy(generations: Generations) -> float | None:
+    """NDCG@10 of the newest accepted events before they were learnt; at first, on the test part."""
+    number = generations.current
+    # An append without events was not evaluated; its parent may have been.
+    while number:
+        record = generations.record(number)
+        if record["before"] is not None:
+            return record["before"]["ndcg@10"]
+        number = record["parent"]
+    file = generations.run.report
+    test = json.loads(file.read_text())["test"] if file.exists() else {}
+    evaluated = test.get("ranker") or test.get("retriever")
+    return evaluated["ndcg@10"] if evaluated else None

@@ -1,0 +1,265 @@
+"""`train.py --add`: new tables make the next generation of a run.
+
+In this order: append, check, evaluate the current model on the new events before it learns them,
+train on new and replayed events, compare both models on the newest events, keep the better one.
+Every step is a function of the run, the tables and the settings, and leaves whole files. So a
+command that was killed ends, when it is given again, with the same bits. RUN/generation.json is
+written last: until then the generation before serves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from socialrec_jax.config import Config
+from socialrec_jax.data.features.item_knn import ItemKNNSettings
+from socialrec_jax.data.growth import Growth
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
+from socialrec_jax.errors import BadData
+from socialrec_jax.evaluation import metrics
+from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
+from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.grow import grow, item_knn_settings, with_counts
+from socialrec_jax.inference.load import (
+    FOCUS,
+    REFIT,
+    REFIT_FOCUS,
+    RETRIEVER,
+    Loaded,
+    features_folder,
+    focus_of,
+    load_run,
+    load_texts,
+)
+from socialrec_jax.pipeline import drift
+from socialrec_jax.pipeline.next_generation import (
+    copy_ranker,
+    expected_accuracy,
+    finished_before,
+    prepare_generation,
+)
+from socialrec_jax.pipeline.update_training import UPDATE, save_untrained, train_update
+from socialrec_jax.runtime import processes
+from socialrec_jax.runtime.generations import Generations
+from socialrec_jax.runtime.run import RunDirectory
+
+_EVALUATED_EVENTS = 10_000  # at most, of one batch of new events
+_SHOWN = ("ndcg@10", "hr@10", "mrr@10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """What an update works with."""
+
+    run: RunDirectory  # of the generation that is being made
+    number: int
+    growth: Growth
+    unlearnt: np.ndarray  # [n] rows that the model that serves has not learnt, rising
+    learnt: int  # the generation whose events it has learnt
+    old: Loaded  # the model that serves, grown
+    settings: ItemKNNSettings | None  # of the ranker's features, None without ranker
+
+    @property
+    def world(self) -> World:
+        return self.old.world
+
+
+def add(run: RunDirectory, source: Path, config: Config) -> dict:
+    """Make the next generation of a run from the tables in folder source, and return its record.
+
+    config: of the run, with the `update` settings of this append. Raises BadData where the tables
+    are refused; nothing has changed then.
+    """
+    started_at = time.perf_counter()
+    generations = Generations(run)
+    prepared = processes.broadcast_from_main(
+        lambda: (
+            finished_before(generations, source, config.update)
+            or prepare_generation(generations, source, config)
+        )
+    )
+    if "record" in prepared:
+        return prepared["record"]
+
+    number = prepared["number"]
+    # Refused tables leave nothing behind. After any other error the same command goes on.
+    try:
+        update = _open(generations, number, config)
+        record = _make(generations, update)
+    except BadData:
+        processes.broadcast_from_main(lambda: generations.discard(number))
+        raise
+    record = {**record, **prepared, "seconds": round(time.perf_counter() - started_at, 1)}
+    processes.broadcast_from_main(lambda: _finish(generations, update, record))
+    return record
+
+
+def _open(generations: Generations, number: int, config: Config) -> Update:
+    """The model that serves, grown to the World of the generation that is being made."""
+    run = generations.directory(number)
+    world = World.open(run.world)
+    parent = load_run(generations.run.path, refitted=True)
+    grown = grow(parent, world, load_texts(run, world))
+    grown = dataclasses.replace(
+        grown, config=dataclasses.replace(grown.config, update=config.update)
+    )
+    learnt = _learnt_generation(generations)
+    learnt_world = World.open(generations.directory(learnt).world)
+    return Update(
+        run=run,
+        number=number,
+        growth=Growth.between(parent.world, world),
+        unlearnt=Growth.between(learnt_world, world).rows,
+        learnt=learnt,
+        old=grown,
+        settings=item_knn_settings(parent),
+    )
+
+
+def _learnt_generation(generations: Generations) -> int:
+    """The generation whose events the model that serves has learnt."""
+    # Where an old model was kept, later updates learn the events of its generations too.
+    current = generations.current
+    return generations.record(current)["learnt"] if current else 0
+
+
+def _make(generations: Generations, update: Update) -> dict:
+    """All steps after the append; returns the record of the generation."""
+
+    # ---- Checks, and the current model before it learns
+    def check() -> dict:
+        return _check_drift(generations, update) | _check_accuracy(generations, update)
+
+    record = processes.broadcast_from_main(check)
+
+    # ---- The update, compared with the model before on the newest events
+    comparison = _compare(update)
+    promoted = comparison is not None and comparison["better"]
+    learnt = update.number if promoted else update.learnt
+    record |= {"held_out": comparison, "promoted": promoted, "learnt": learnt}
+
+    # ---- What the generation serves
+    _write_models(generations, update, record["promoted"])
+    return record
+
+
+def _check_drift(generations: Generations, update: Update) -> dict:
+    known = World.open(generations.directory(generations.current).world)
+    measured = drift.measure(known, update.world, update.growth)
+    print(f"new  {drift.describe(measured)}", flush=True)
+    drift.check_drift(measured, update.old.config.update)
+    return {"drift": dataclasses.asdict(measured)}
+
+
+def _check_accuracy(generations: Generations, update: Update) -> dict:
+    """The current model on the new events. BadData where it predicts them far worse than usual."""
+    ends = update.growth.history_ends_before(update.world.events)
+    old = with_counts(update.old, update.settings, ends)
+    before = _accuracy(update, old, update.growth.rows)
+    if before is None:
+        return {"before": None}
+    expected = expected_accuracy(generations)
+    print(f"before  {_shown(before)}  expected {expected or float('nan'):.4f}", flush=True)
+    # The upper end of the interval: a few unlucky events are no reason.
+    least_share = update.old.config.update.least_accuracy
+    if expected is not None and before["ndcg@10 at most"] < least_share * expected:
+        raise BadData(
+            f"refused: the model predicts the new events with ndcg@10 {before['ndcg@10']:.4f}, "
+            f"expected {expected:.4f}, --update.least-accuracy is {least_share}; nothing changed"
+        )
+    return {"before": before}
+
+
+def _accuracy(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
+    """What a model would have recommended just before each of these events; None without any."""
+    config = update.old.config
+    queries = queries_before(update.world, rows, focus_of(config, update.world))
+    if not len(queries):
+        return None
+    # The same events for all models: the sample depends on the seed alone.
+    queries = queries.sample(_EVALUATED_EVENTS, config.seed)
+    result = evaluate_events(Engine.of_loaded(model), queries)
+    _, highest = metrics.bootstrap_interval(result.per_query["ndcg@10"], config.seed)
+    shown = {name: result.metrics[name] for name in _SHOWN}
+    return shown | {"ndcg@10 at most": highest, "events": len(queries)}
+
+
+def _compare(update: Update) -> dict | None:
+    """Old and new model on the newest events, which neither has learnt; None where there are none,
+    or nothing to learn before them.
+    """
+    events, growth, config = update.world.events, update.growth, update.old.config
+    ends = growth.training_ends(events, config.update.held_out, config.seed)
+    # All processes train; one of them compares.
+    new = train_update(update.run, UPDATE, update.old, update.unlearnt, ends)
+    if new is None:
+        return None
+    held_out = growth.rows[growth.rows >= ends[events.owners[growth.rows]]]
+
+    def compare() -> dict | None:
+        # The same counts for both: the models alone are compared.
+        old = with_counts(update.old, update.settings, ends)
+        before = _accuracy(update, old, held_out)
+        after = _accuracy(update, dataclasses.replace(new, features=old.features), held_out)
+        if before is None or after is None:
+            return None
+        print(f"held out  old {_shown(before)}  new {_shown(after)}", flush=True)
+        return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
+
+    return processes.broadcast_from_main(compare)
+
+
+def _write_models(generations: Generations, update: Update, promoted: bool) -> None:
+    """Models and counts of the generation, so that it opens like any run."""
+    focus = bool(update.old.config.train.focus)
+    serving, evaluated = (REFIT_FOCUS, FOCUS) if focus else (REFIT, RETRIEVER)
+    if promoted:
+        # Once more from the old model, with the held-out events.
+        ends = update.world.history_ends()
+        train_update(update.run, serving, update.old, update.unlearnt, ends)
+    else:
+        save_untrained(update.run, serving, update.old)
+
+    # Queries as of earlier times get the model that was evaluated at first.
+    first = load_run(generations.run.path, refitted=False)
+    save_untrained(
+        update.run, evaluated, grow(first, update.world, update.old.texts, BEFORE_VALIDATION)
+    )
+    processes.broadcast_from_main(lambda: _write_counts(generations, update))
+
+
+def _write_counts(generations: Generations, update: Update) -> None:
+    # The ranker stays; what it reads is counted anew.
+    copy_ranker(generations, update.run)
+    for refitted, as_of in ((True, None), (False, BEFORE_VALIDATION)):
+        world = update.world
+        ends = world.history_ends(as_of) if as_of else world.history_ends()
+        counted = with_counts(update.old, update.settings, ends)
+        if counted.features is not None:
+            counted.features.save(features_folder(update.run, refitted))
+    update.run.write_config(update.old.config)
+
+
+def _finish(generations: Generations, update: Update, record: dict) -> None:
+    # Whole first, then serving: a reader never finds a half-made generation.
+    generations.finish(update.number, json.loads(json.dumps(record)))
+    generations.promote(update.number)
+
+
+def _shown(accuracy: dict) -> str:
+    return f"ndcg@10 {accuracy['ndcg@10']:.4f} on {accuracy['events']:,} events"
+
+
+def summary(record: dict) -> str:
+    """One line: which model serves, and why."""
+    held_out, number = record["held_out"], record["number"]
+    if held_out is None:
+        return f"generation {number}: the old model serves with the new events, nothing was trained"
+    scores = f"ndcg@10 {held_out['old']['ndcg@10']:.4f} -> {held_out['new']['ndcg@10']:.4f}"
+    which = "the updated model serves" if record["promoted"] else "the old model is kept"
+    return f"generation {number}: {which} ({scores} on the newest events)"

@@ -1,0 +1,78 @@
+"""The trainings of an update: from the parameters that serve, on new and replayed events."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from socialrec_jax.config import required
+from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
+from socialrec_jax.data.batching.training_batches import TrainingBatches
+from socialrec_jax.inference.load import Loaded, about, focus_of
+from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
+from socialrec_jax.runtime import processes
+from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.run import RunDirectory
+from socialrec_jax.training.device_data import placed
+from socialrec_jax.training.loop import StageProgress, fit, whole_calls
+from socialrec_jax.training.retriever import RetrieverTrainer
+
+UPDATE = "update"  # the stage that is compared with the model before
+
+
+def train_update(
+    run: RunDirectory, stage: str, old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray
+) -> Loaded | None:
+    """The model after it has learnt the new events before history_ends [U], and replayed ones.
+
+    old: the model that serves, grown. new_rows [n]: the events that it has not learnt. None where
+    there is nothing to learn.
+    """
+    batches = _batches(old, new_rows, history_ends)
+    passes = old.config.update.epochs
+    if not passes or not batches.targets_per_epoch:
+        return None
+    # A new schedule: warm-up and decay belong to this update alone.
+    steps = batches.steps_per_epoch * passes
+    num_steps = whole_calls(steps, old.config.train.steps_per_call)
+    trainer = dataclasses.replace(_trainer(old, batches), num_steps=num_steps)
+    # There is no validation: the caller compares the last state with the model before.
+    state, _ = fit(run, stage, *placed(trainer, batches), None, about(old.config, old.world))
+    return dataclasses.replace(old, params=state.served, known=trainer.known, features=None)
+
+
+def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> TrainingBatches:
+    update = old.config.update
+    settings = ReplaySettings(
+        per_new_event=update.replay,
+        half_life=update.replay_half_life,
+        row_length=required(old.config.model.history_length),
+        seed=old.config.seed,
+    )
+    starts = update_starts(old.world.events, history_ends, new_rows, settings)
+    return training_batches(old.world, old.config, history_ends, starts)
+
+
+def _trainer(old: Loaded, batches: TrainingBatches) -> RetrieverTrainer:
+    """Fine-tuning from the model that serves, on the event types that it was trained for."""
+    return dataclasses.replace(
+        retriever_trainer(old.world, old.config, batches, old.texts),
+        focus=focus_of(old.config, old.world),
+        # On the host: the trainer places them where its state lies.
+        start=jax.tree.map(np.asarray, old.params),
+        peak_share=old.config.update.learning_rate_share,
+    )
+
+
+def save_untrained(run: RunDirectory, stage: str, grown: Loaded) -> None:
+    """Save parameters as a finished stage, so that the run opens with them."""
+    batches = training_batches(grown.world, grown.config, grown.world.history_ends())
+    trainer = _trainer(grown, batches)
+    # Initial averages are the parameters themselves, and averages serve.
+    state = trainer.init(batches.at(0))
+    progress = StageProgress(best_step=1, finished=True, steps=1)
+    checkpoints = Checkpoints(run.checkpoints / stage, about(grown.config, grown.world))
+    checkpoints.save(1, state, dataclasses.asdict(progress), keep={1})
+    processes.barrier()

@@ -1,0 +1,199 @@
+"""The feedback loop: a trained run takes in new tables, and loses nothing, whatever happens."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.work.periods import write_periods
+from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.world import BEFORE_TEST
+from socialrec_jax.inference.engine import Engine
+from socialrec_jax.pipeline import update as update_stage
+from socialrec_jax.runtime import checkpoint
+from socialrec_jax.runtime.generations import Generations
+from socialrec_jax.runtime.run import RunDirectory
+from tests.workers import Ended, call
+
+TINY = (
+    *("--preset", "tiny", "--model.width", 16, "--model.num-layers", 1),
+    *("--text.width", 16, "--text.num-layers", 1, "--text.epochs", 1),
+    *("--train.epochs", 4, "--train.evaluations", 1),
+)
+FEW_PASSES = ("--update.epochs", 2, "--update.max-rate", 1000)
+WITHOUT_TRAINING = ("--update.epochs", 0, "--update.max-rate", 1000)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, short_ranker_training):
+    """A run on the first part of a small shop, and the folders 1 and 2 of later tables."""
+    folder = tmp_path_factory.mktemp("loop")
+    write_tables(folder / "shop", num_users=150, num_items=60, events_per_user=10, seed=1)
+    write_periods(folder / "shop", folder, num_periods=2, first_share=0.8)
+    done(call("train.py", "--data", folder / "0", "--run", folder / "run", *TINY))
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run that a test may change."""
+    return RunDirectory(shutil.copytree(trained / "run", tmp_path / "run", symlinks=True))
+
+
+def done(ended: Ended) -> str:
+    assert ended.code == 0, ended.output[-2000:] + ended.errors[-2000:]
+    return ended.output
+
+
+def add(run: RunDirectory, tables: Path, *options) -> str:
+    return done(call("train.py", "--run", run.path, "--add", tables, *options))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hashes of all that decides what a generation answers and trains next."""
+    kept = ("world", "checkpoints", "text", "features")
+    files = [file for name in kept for file in (folder / name).rglob("*") if file.is_file()]
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        # Orbax writes the time of day, and the progress has seconds.
+        if file.suffix != ".json" or file.parent.name == "world"
+        if "_METADATA" not in file.name and "manifest.ocdbt" not in file.name
+    }
+
+
+def states(run: RunDirectory, number: int) -> tuple:
+    """Parameters that serve, and the decision."""
+    generations = Generations(run)
+    engine = Engine.load(generations.directory(number).path)
+    record = generations.record(number)
+    params = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(engine.variables)]
+    return params, record["before"], record["held_out"], record["promoted"]
+
+
+def test_new_tables_make_generations_that_all_stay_open(run, trained):
+    printed = add(run, trained / "1", *FEW_PASSES)
+    assert printed.splitlines()[-1].startswith("generation 1: ")
+    # The same command again changes nothing.
+    files = digests(run.path / "generations" / "1")
+    again = add(run, trained / "1", *FEW_PASSES)
+    assert again.splitlines()[-1] == printed.splitlines()[-1]
+    assert digests(run.path / "generations" / "1") == files
+    add(run, trained / "2", *FEW_PASSES)
+
+    generations = Generations(run)
+    assert generations.current == 2
+    first, second = generations.record(1), generations.record(2)
+    assert first["learnt"] == (1 if first["promoted"] else 0)
+    assert second["learnt"] == (2 if second["promoted"] else first["learnt"])
+    opened = [Engine.load(run.path / "generations" / str(number)) for number in range(3)]
+    numbers = [len(engine.world.events.items) for engine in opened]
+    assert numbers == sorted(numbers)
+    assert len(Engine.load(run.path).world.events.items) == numbers[2]
+    assert Engine.load(run.path, BEFORE_TEST).reranker is not None
+
+    done(call("train.py", "--run", run.path, "--rollback"))
+    assert len(Engine.load(run.path).world.events.items) == numbers[1]
+    done(call("train.py", "--run", run.path, "--rollback"))
+    assert call("train.py", "--run", run.path, "--rollback").code == 64
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the program handles it."""
+
+
+@pytest.mark.parametrize(
+    ("place", "calls"),
+    [
+        ((checkpoint.Checkpoints, "_commit"), 0),  # of the model that is compared
+        ((update_stage, "_write_counts"), 0),
+        ((Generations, "promote"), 0),
+    ],
+)
+def test_a_kill_loses_nothing(run, trained, uninterrupted, monkeypatch, place, calls):
+    owner, name = place
+    original, made = getattr(owner, name), []
+
+    def dies(*arguments, **options):
+        made.append(name)
+        if len(made) > calls:
+            raise Killed
+        return original(*arguments, **options)
+
+    config = dataclasses.replace(run.config(), update=uninterrupted[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dies)
+        with pytest.raises(Killed):
+            update_stage.add(run, trained / "1", config)
+    assert Generations(run).current == 0
+    update_stage.add(run, trained / "1", config)
+    assert Generations(run).current == 1
+    assert states(run, 1) == uninterrupted[1]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(trained, tmp_path_factory):
+    """The settings of an append, and what it comes to without interruption."""
+    run = RunDirectory(
+        shutil.copytree(trained / "run", tmp_path_factory.mktemp("whole") / "run", symlinks=True)
+    )
+    add(run, trained / "1", *FEW_PASSES)
+    return Generations(run).directory(1).config().update, states(run, 1)
+
+
+def test_what_differs_too_much_is_refused_and_the_next_day_accepted(run, trained, tmp_path):
+    before = digests(run.path)
+    again = call("train.py", "--run", run.path, "--add", trained / "0", *FEW_PASSES)
+    assert again.code == 65
+    assert "known already" in again.errors
+
+    (tmp_path / "poison").mkdir()
+    events = trained / "1" / "events.parquet"
+    duckdb.sql(f"""COPY (SELECT "user", item, timestamp, 'comment' AS event_type FROM '{events}')
+                   TO '{tmp_path / "poison" / "events.parquet"}'""")
+    refused = call("train.py", "--run", run.path, "--add", tmp_path / "poison", *FEW_PASSES)
+    assert refused.code == 65
+    assert "another type" in refused.errors
+    assert Generations(run).finished() == []
+    assert {name: before[name] for name in digests(run.path)} == before
+    add(run, trained / "1", *WITHOUT_TRAINING)
+
+
+def test_events_that_the_model_cannot_predict_are_refused(run, trained):
+    report = json.loads(run.report.read_text())
+    report["test"]["ranker"]["ndcg@10"] = 1e6
+    run.report.write_text(json.dumps(report))
+    refused = call("train.py", "--run", run.path, "--add", trained / "1", *FEW_PASSES)
+    assert refused.code == 65
+    assert "predicts the new events" in refused.errors
+
+
+def test_recent_events_without_training_equal_an_append_without_training(run, trained, tmp_path):
+    recent, appended = tmp_path / "recent.parquet", tmp_path / "appended.parquet"
+    recommend = ("serve.py", "recommend", "--run", run.path, "--out")
+    done(call(*recommend, recent, "--recent", trained / "2"))
+    assert Generations(run).current == 0
+    add(run, trained / "2", *WITHOUT_TRAINING)
+    done(call(*recommend, appended))
+    assert pq.read_table(recent).equals(pq.read_table(appended))
+    late = call(*recommend, recent, "--recent", trained / "2", "--as-of", "test")
+    assert late.code == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(("--add", "nowhere"), 66), (("--add", "nowhere", "--rollback"), 64), (("--rollback",), 64)],
+)
+def test_mistakes(run, options, code):
+    ended = call("train.py", "--run", run.path, *options)
+    assert ended.code == code, ended.errors
+    assert len(ended.errors.strip().splitlines()) == 1
