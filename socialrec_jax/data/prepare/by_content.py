@@ -53,6 +53,7 @@ def by_content(folder: Path, encoding: str | None) -> tuple[str, Tables]:
     tables = _text_tables(folder, texts)
     if "events" in tables:
         return ANY_NAME, tables
+    # last, because columns of numbers may look like sequences
     return SEQUENCES_TITLE, _sequences(texts)
 
 
@@ -122,10 +123,12 @@ def _table_of(source: Source) -> str | None:
     """The table that a file's header fits."""
     try:
         columns = header_of(source)
+    # another kind of file, which is named as not read
     except BadData:
         return None
     if _has(columns, "events", {"user", "item", "timestamp"}):
         return "events"
+    # before items: friends may have a column called name
     if edge_ends(columns):
         return "social"
     return "items" if _has(columns, "items", {"item", "title"}) else None

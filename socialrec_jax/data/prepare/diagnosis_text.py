@@ -56,6 +56,7 @@ def _unused(diagnosis: Diagnosis) -> list[str]:
         guesses = suggest(missing, columns)
         advice = ",".join(f"{field}={column}" for field, column in guesses.items())
         shown = ", ".join(columns)
+        # a guess is shown where the field has no column yet
         if columns:
             lines.append(f"{table:8}  {shown}" + (f"  (--data.map {advice}?)" if advice else ""))
     return lines

@@ -142,12 +142,14 @@ def _why_not_read(path: Path, found: Found) -> str:
 def _read(diagnosis: Diagnosis, step: _Step) -> None:
     """Fill in what the tables hold."""
     engine, tables, problems = step.engine, step.tables, step.problems
+    # each table is read, even after one that cannot be
     staged = {table: _stage(step, table) for table in TABLES}
     diagnosis.columns = {table: engine.columns_used(table) for table in tables}
     diagnosis.unused = {table: engine.columns_unused(table) for table in tables}
     rejected = _count_rejects(step, staged)
     diagnosis.counts["rejected"] = sum(rejected.values())
     diagnosis.first_rejects = _first_rejects(engine, staged, rejected)
+    # nothing is known of users and items unless there are events
     with problems.step("events"):
         _number(diagnosis, step, rejected)
 

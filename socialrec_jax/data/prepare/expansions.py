@@ -43,6 +43,7 @@ def _sequence(line: str) -> list[Row]:
 
 def _yelp_friends(line: str) -> list[Row]:
     record = _object(line)
+    # people without friends have the text None
     friends = str(record.get("friends") or "").split(",")
     user = str(record.get("user_id", ""))
     return [(user, friend.strip()) for friend in friends if friend.strip() not in ("", "None")]
@@ -58,6 +59,7 @@ def _object(line: str) -> dict:
 
 def _kuairec_friends(line: str) -> list[Row]:
     cells = next(csv.reader([line]), [])
+    # a line that is broken becomes a row that will be rejected
     if len(cells) != 2:
         return [("", line)] if line else []
     try:
@@ -68,6 +70,7 @@ def _kuairec_friends(line: str) -> list[Row]:
 
 
 def _mind_clicks(line: str) -> list[Row]:
+    # the clicks before the log are left out, for they have no time
     _, user, time, _, shown = (line.split("\t") + [""] * 5)[:5]
     clicked = [news.removesuffix("-1") for news in shown.split() if news.endswith("-1")]
     return [(user, news, time, "click") for news in clicked]

@@ -43,6 +43,7 @@ class Problems(logging.Handler):
         """Within it, warnings come here instead of the terminal."""
         logger = logging.getLogger(PREPARATION)
         propagated, logger.propagate = logger.propagate, False
+        # the terminal would show them a second time
         logger.addHandler(self)
         try:
             yield
@@ -70,6 +71,7 @@ class Problems(logging.Handler):
             self.all.append(problem)
 
     def _table_of(self, message: str) -> str | None:
+        # messages begin with their table or their file
         first = message.split(":")[0]
         if first in TABLES:
             return first

@@ -140,6 +140,11 @@ def test_the_program_prints_json_and_ends_with_65_where_data_must_be_mended(tmp_
     main(["check", str(unusable), "--data.map", "item=thing"])
 
 
+def test_the_program_lists_the_formats(capsys):
+    main(["formats"])
+    assert "yelp_academic_dataset_review.json" in capsys.readouterr().out
+
+
 def test_each_split_says_whom_it_leaves_to_test(tmp_path):
     rows = [("u" if n < 6 else "v", f"i{n}", BEGIN + n) for n in range(10)]
     events = csv(("user", "item", "timestamp"), *rows)

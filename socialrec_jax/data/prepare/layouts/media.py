@@ -21,6 +21,7 @@ _TENREC = FirstFlag({sign: sign for sign in ("follow", "share", "like", "click")
 _NEWS = ("item", "category", "subcategory", "title", "description", "url", "entities", "more")
 
 MEDIA = (
+    # the value is the share of a video that was watched
     Layout(
         "KuaiRec",
         {
@@ -40,11 +41,13 @@ MEDIA = (
         },
         left_out="log_random_*.csv: videos that were shown at random",
     ),
+    # rows of a user are in order of time, which is not given
     Layout(
         "Tenrec",
         {"events": one("Q[BK]-*.csv", derived={"event_type": _TENREC})},
         has_times=False,
     ),
+    # a row is an impression: what was shown, and -1 behind what was clicked
     Layout(
         "MIND",
         {
@@ -53,6 +56,7 @@ MEDIA = (
         },
         left_out="news that was shown and not clicked; clicks before the log, which have no time",
     ),
+    # the last column is always 0
     Layout(
         "Steam, 200k purchases and plays",
         {"events": one("steam-200k.csv", **headless("user", "item", "event_type", "value", "x"))},

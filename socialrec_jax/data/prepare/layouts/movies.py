@@ -12,8 +12,10 @@ GENRES = (
     *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
     *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
+# user id, film id, stars from 1 to 5, unix seconds
 RATINGS = ("user", "item", "value", "timestamp")
 TAG = Constant("tag")
+# one column of 0 and 1 a genre
 _FLAGS = FlaggedColumns(GENRES)
 
 MOVIELENS = (
@@ -33,6 +35,7 @@ MOVIELENS = (
             "users": plain("users.dat", "::", "user", "gender", "age", "occupation", "zip"),
         },
     ),
+    # before MovieLens, whose ratings have the same name
     Layout(
         "goodbooks-10k",
         {"events": one("ratings.csv"), "items": one("books.csv")},
@@ -65,7 +68,9 @@ HETREC = (
         },
     ),
 )
+# quotes within titles are escaped by a backslash
 _BOOKS = {"delimiter": ";", "encoding": "latin-1"}
+# lines begin with a blank
 _TRUST = {"expansion": BLANKS, **headless("src", "dst", "weight")}
 REVIEWS = (
     Layout(
@@ -79,7 +84,9 @@ REVIEWS = (
                 Files("yelp_academic_dataset_review.json", typed("review")),
                 Files("yelp_academic_dataset_tip.json", typed("tip")),
             ),
+            # a text such as "id, id" a user, or "None"
             "social": one("yelp_academic_dataset_user.json", expansion=YELP_FRIENDS),
+            # categories are one text with commas
             "items": one(
                 "yelp_academic_dataset_business.json",
                 derived={"tags": Replaced("categories", ", ", "|")},

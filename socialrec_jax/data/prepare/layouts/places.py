@@ -5,7 +5,9 @@ from __future__ import annotations
 from socialrec_jax.data.prepare.layouts.layout import Layout, plain
 
 _CHECKIN = ("user", "item", "timestamp", "offset")
+# of SNAP: no header, ISO 8601 in UTC
 _VISIT = ("user", "timestamp", "latitude", "longitude", "item")
+# the time is UTC, the offset that of the place in minutes
 _VENUE = ("user", "item", "categoryid", "category", "latitude", "longitude", "offset", "timestamp")
 _PLACE = ("item", "latitude", "longitude", "category", "country")
 

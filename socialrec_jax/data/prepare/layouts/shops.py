@@ -5,6 +5,7 @@ from __future__ import annotations
 from socialrec_jax.data.prepare.derived import Column, Constant, Later
 from socialrec_jax.data.prepare.layouts.layout import Files, Layout, headless, one, typed
 
+# sessions are not linked to people, so a session is a user
 _CLICKS = ("user", "timestamp", "item", "category")
 _BUYS = ("user", "timestamp", "item", "price", "quantity")
 # milliseconds since the session began: the dates alone would leave its rows unordered
@@ -12,11 +13,13 @@ _WHEN = Later("eventdate", "timeframe")
 
 
 def _session(name: str) -> dict[str, object]:
+    # most rows have no user, so a session stands for one
     made = {"event_type": Constant(name), "timestamp": _WHEN, "user": Column("sessionId")}
     return {"delimiter": ";", "derived": made}
 
 
 SHOPS = (
+    # types are pv, buy, cart and fav
     Layout(
         "Taobao UserBehavior",
         {
@@ -26,6 +29,7 @@ SHOPS = (
             )
         },
     ),
+    # times are months and days of one year, in the order of numbers
     Layout(
         "Tmall (IJCAI-15)",
         {"events": one("user_log_format1.csv"), "users": one("user_info_format1.csv")},
@@ -60,5 +64,6 @@ SHOPS = (
             "users": one("customers.csv"),
         },
     ),
+    # one file a month, with a header
     Layout("REES46, by month", {"events": one("20[0-9][0-9]-[A-Z][a-z][a-z].csv")}),
 )
