@@ -14,13 +14,11 @@ import functools
 import hashlib
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from socialrec_jax.errors import DamagedFile
+from socialrec_jax.errors import DamagedFile, UserError
 from socialrec_jax.files import write_atomically
 
 MANIFEST = "MANIFEST.json"
@@ -29,12 +27,6 @@ KEYS = (FILES, _OWN)  # what a manifest has besides its owner's content
 
 # Clocks of file systems tick slowly: a file may change twice in one tick.
 _TICK_NANOSECONDS = 2_000_000_000
-
-# What NumPy, SciPy and Python raise when a file is not what they can read.
-_UNREADABLE = (
-    *(OSError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError),
-    *(MemoryError, OverflowError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-)
 
 # ---- Files
 
@@ -60,14 +52,17 @@ def _remembered(file: Path, *_status: int) -> str:
 
 @contextlib.contextmanager
 def readable(file: Path) -> Iterator[None]:
-    """DamagedFile where the block cannot read a file."""
+    """DamagedFile where the block cannot read a file.
+
+    NumPy, SciPy and their parsers raise whatever they come across, so every exception counts.
+    """
     try:
         yield
-    except DamagedFile:
+    except UserError:
         raise
     except FileNotFoundError:
         raise DamagedFile(file, "it is missing") from None
-    except _UNREADABLE as error:
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise DamagedFile(file, f"it cannot be read ({reason or type(error).__name__})") from None
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 
 from socialrec_jax import checksums
-from socialrec_jax.data.features.ranker_features import RankerFeatures
+from socialrec_jax.data.features.ranker_features import RankerFeatures, write_manifest
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import DamagedFile
 from socialrec_jax.inference.artefacts import (
@@ -44,7 +44,8 @@ def _has_whole_features(run: RunDirectory, world: World, refitted: bool) -> bool
         return False
     try:
         if not manifest.exists():
-            RankerFeatures.load(folder).save(folder, features_made_from(world, refitted))
+            RankerFeatures.load(folder)
+            write_manifest(folder, features_made_from(world, refitted))
         load_features(run, world, refitted)
     except DamagedFile as error:
         say_made_again(error)

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from socialrec_jax.checksums import sha256_of
-from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.checksums import readable, sha256_of
+from socialrec_jax.errors import DamagedFile, InputMissing, UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
@@ -145,10 +145,26 @@ class _Shards:
         success = self.folder / _SUCCESS
         if manifest is None or not success.exists():
             return False
-        if all(self.is_finished(shard) for shard in range(manifest["shards"])):
+        damaged = self._damaged(manifest["shards"])
+        if not damaged:
             return True
         success.unlink()  # it would promise a shard that is gone
+        for shard in damaged:
+            self.file(shard).unlink(missing_ok=True)
         return False
+
+    def _damaged(self, num_shards: int) -> list[int]:
+        """The shards that are not what `_SUCCESS` says; all where it says nothing."""
+        try:
+            listed = json.loads((self.folder / _SUCCESS).read_text())["shards"]
+            sums = {shard["file"]: shard["sha256"] for shard in listed}
+        except (ValueError, KeyError, TypeError):
+            return list(range(num_shards))
+        return [shard for shard in range(num_shards) if not self._is_same(shard, sums)]
+
+    def _is_same(self, shard: int, sums: dict[str, str]) -> bool:
+        file = self.file(shard)
+        return file.exists() and sha256_of(file) == sums.get(file.name)
 
     def _delete_temporary_files(self) -> None:
         """Delete what killed processes left; other hidden files belong to the user."""
@@ -179,7 +195,14 @@ class _Shards:
 
     def _manifest(self) -> dict[str, Any] | None:
         file = self.folder / _MANIFEST
-        return json.loads(file.read_text()) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            with readable(file):
+                manifest = json.loads(file.read_text())
+                return manifest | {"shards": int(manifest["shards"])}
+        except DamagedFile as error:
+            raise error.with_advice(f"delete {self.folder}, or choose another --out") from None
 
     def _check_same_command(
         self, manifest: dict[str, Any], command: dict[str, Any], num_shards: int | None

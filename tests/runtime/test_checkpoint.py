@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax.errors import DiskError
+from socialrec_jax.errors import DamagedFile, DiskError
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 
@@ -104,3 +104,20 @@ def test_a_state_is_saved_as_it_was_although_the_next_step_reuses_its_memory(tmp
     np.testing.assert_array_equal(
         checkpoints.restore({"x": parallel.replicate(jnp.zeros(1000))})[0]["x"], np.ones(1000)
     )
+
+
+def test_a_damaged_step_is_written_again(saved):
+    flip_a_bit(saved.folder / "4")
+    with pytest.raises(DamagedFile, match="is damaged"):
+        saved.newest_progress()
+    saved.save(4, state_of(44), {"best_step": 4}, keep={4})
+    assert saved.steps() == [3, 4]
+    assert int(saved.restore(state_of(0))[0]["step"]) == 44
+    assert saved.best_step() == 4
+
+
+def test_damaged_later_steps_go_when_an_earlier_one_is_saved(saved):
+    flip_a_bit(saved.folder / "4")
+    saved._delete(3)
+    saved.save(3, state_of(3), {"best_step": 3}, keep={3})
+    assert saved.steps() == [1, 3]

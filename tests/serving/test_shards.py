@@ -15,7 +15,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from socialrec_jax.errors import TERMINATED, InputMissing, RunLocked, UsageError
+from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, RunLocked, UsageError
 from socialrec_jax.runtime import processes, progress
 from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving import shards
@@ -23,7 +23,7 @@ from socialrec_jax.serving.command import command_of
 from socialrec_jax.serving.shards import check_folder, is_folder, write_shards
 from socialrec_jax.serving.user_tables import UserTables
 from socialrec_jax.serving.writer import write_tables
-from tests import workers
+from tests import damage, workers
 
 COLUMNS = pa.schema([("user_id", pa.int64()), ("rank", pa.int32())])
 USERS = 60
@@ -105,6 +105,22 @@ def test_only_missing_and_damaged_shards_are_written(tmp_path, whole):
     assert (folder / "_SUCCESS").read_text() == success
     for name in ("part-00000.parquet", "part-00003.parquet"):
         assert (folder / name).stat().st_mtime_ns == times[name]
+
+
+def test_a_byte_of_a_finished_shard_is_noticed(tmp_path, whole):
+    folder = tmp_path / "out"
+    write_shards(folder, COMMAND, 4, load)
+    damage.header(folder / "part-00001.parquet", folder)
+    write_shards(folder, COMMAND, None, load)
+    assert read(folder) == whole
+
+    damage.cut(folder / "_SUCCESS", folder)
+    write_shards(folder, COMMAND, None, load)
+    assert json.loads((folder / "_SUCCESS").read_text())["rows"] == whole.num_rows
+
+    damage.cut(folder / "_manifest.json", folder)
+    with pytest.raises(DiskError, match=r"_manifest.json is damaged.*delete"):
+        write_shards(folder, COMMAND, None, load)
 
 
 def test_another_command_is_refused(tmp_path):

@@ -224,7 +224,7 @@ class RankerFeatures:
         np.save(folder / "items.npy", self.item_popularity)
         self.next_type.save(folder / "actions.npz")
         (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(self.settings)))
-        checksums.write(folder / checksums.MANIFEST, {"made_from": made_from or {}}, _FILES)
+        write_manifest(folder, made_from or {})
 
     @classmethod
     def load(cls, folder: Path) -> RankerFeatures:
@@ -242,6 +242,11 @@ class RankerFeatures:
         together, labels, words = (_load_sparse(folder / f"{name}.npz") for name in _MATRICES)
         item_knn = ItemKNN(together, settings.history_decay)
         return cls(item_knn, labels, words, item_popularity, next_type, settings)
+
+
+def write_manifest(folder: Path, made_from: dict) -> None:
+    """Describe saved features, when all of their files are written."""
+    checksums.write(folder / checksums.MANIFEST, {"made_from": made_from}, _FILES)
 
 
 def _finite(numbers: np.ndarray) -> np.ndarray:

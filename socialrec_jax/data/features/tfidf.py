@@ -44,12 +44,15 @@ def label_matrix(items: Items) -> sparse.csr_array:
     return tfidf_matrix(list(map(_labels, tag_lists, categories)))
 
 
-def _labels(tag_list: str, category: str) -> set[str]:
-    """The tags and the category of one product; a tag and a category of one name are different."""
+def _labels(tag_list: str, category: str) -> list[str]:
+    """The tags and the category of one product; a tag and a category of one name are different.
+
+    In one order: that of a set of strings differs from process to process.
+    """
     labels = set(tag_list.split("|"))
     if category:
         labels.add(f"category {category}")
-    return labels - {""}
+    return sorted(labels - {""})
 
 
 def tfidf_matrix(documents: Sequence[Iterable[str]]) -> sparse.csr_array:
