@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import errno
 import io
 import os
@@ -68,6 +69,8 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     `--debug` among the arguments shows tracebacks.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Warnings are lines for people. Libraries that log would put a prefix before them.
+    logging.basicConfig(format="%(message)s")
     try:
         _run(program, arguments)
     except SystemExit as end:
