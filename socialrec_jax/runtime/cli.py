@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import errno
 import io
+import logging
 import os
 import sys
 import traceback
