@@ -189,6 +189,24 @@ def test_recent_events_without_training_equal_an_append_without_training(run, tr
     assert late.code == 64
 
 
+def test_new_items_alone_can_be_recommended_by_their_texts(run, tmp_path):
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "items.csv").write_text("item,title\nfresh,coffee brush\nblank,\n")
+    printed = add(run, tables, *FEW_PASSES)
+    assert "nothing was trained" in printed
+
+    engine = Engine.load(run.path)
+    fresh, blank = engine.world.items.ids.lookup(["fresh", "blank"])
+    assert engine.texts[fresh].any()
+    assert not engine.texts[blank].any()
+    gate = np.asarray(engine.variables["params"]["items"]["gate"])
+    kernel = np.asarray(engine.variables["params"]["items"]["project"]["kernel"])
+    from_text = gate * (engine.texts[fresh] @ kernel)
+    from_text /= np.linalg.norm(from_text)
+    np.testing.assert_allclose(np.asarray(engine.catalogue)[fresh], from_text, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [(("--add", "nowhere"), 66), (("--add", "nowhere", "--rollback"), 64), (("--rollback",), 64)],
