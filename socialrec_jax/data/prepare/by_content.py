@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -37,6 +38,9 @@ from socialrec_jax.data.prepare.schema import (
 from socialrec_jax.errors import BadData
 
 FIRST_LINES = 20  # of a file, which say what it is
+_RATING = re.compile(r"([A-Z0-9]{9,}),([A-Z0-9]{9,}),[0-5](?:[.][0-9])?,[0-9]{9,10}")
+ITEM_LETTERS = 10  # of Amazon's codes of items
+AMAZON_RATINGS = "Amazon ratings"
 AMAZON, ANY_NAME = "Amazon reviews", "tables known by their columns"
 SEQUENCES_TITLE = "sequences of items, one user a line"
 
@@ -50,6 +54,9 @@ def by_content(folder: Path, encoding: str | None) -> tuple[str, Tables]:
     if "events" in tables:
         return AMAZON, tables
     texts = _sources(folder, encoding, "text")
+    ratings = [named for source in texts if (named := _amazon_ratings(source))]
+    if ratings:
+        return AMAZON_RATINGS, {"events": ratings}
     tables = _text_tables(folder, texts)
     if "events" in tables:
         return ANY_NAME, tables
@@ -101,6 +108,17 @@ def _first_keys(source: Source) -> set[str]:
 def _first_lines(source: Source) -> list[str]:
     with readable(source.path), contextlib.closing(lines(source)) as all_lines:
         return list(itertools.islice(all_lines, FIRST_LINES))
+
+
+def _amazon_ratings(source: Source) -> Source | None:
+    """Ratings without a header: user, item, rating, time in 2014, item and user first in 2018."""
+    rows = [_RATING.fullmatch(line) for line in _first_lines(source)]
+    if not rows or not all(rows):
+        return None
+    # codes of items have ten letters, those of users more
+    first, second = ({len(row[place]) for row in rows if row} for place in (1, 2))
+    ids = ("item", "user") if first == {ITEM_LETTERS} and second != first else ("user", "item")
+    return dataclasses.replace(source, names=(*ids, "value", "timestamp"), has_header=False)
 
 
 def _text_tables(folder: Path, sources: list[Source]) -> Tables:

@@ -34,9 +34,13 @@ SAMPLES = {
         "258 Games",
         order="file",
     ),
-    "Amazon ratings": Sample(
-        {"ratings_Beauty.csv": "A39,B01,5.0,1369699200\nA3J,B02,3.0,1355443200\n"},
-        "A3J B02 event 3 1355443200|A39 B01 event 5 1369699200",
+    "Amazon ratings of 2014": Sample(
+        {"ratings_Beauty.csv": "A39HTATAQ9V7YF,0205616461,5.0,1369699200\n"},
+        "A39HTATAQ9V7YF 0205616461 event 5 1369699200",
+    ),
+    "Amazon ratings of 2018": Sample(
+        {"All_Beauty.csv": "0143026860,A1V6B6TNIC10QE,1.0,1424304000\n"},
+        "A1V6B6TNIC10QE 0143026860 event 1 1424304000",
     ),
     "Amazon 2023 ratings": Sample(
         {"All_Beauty.csv": "user_id,parent_asin,rating,timestamp\nAG7,B07,5.0,1578524511999\n"},

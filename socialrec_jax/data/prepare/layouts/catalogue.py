@@ -20,6 +20,13 @@ BY_CONTENT = (
         *("metadata: JSON lines with an item and a title", "", ""),
     ),
     (
+        *(
+            "Amazon ratings alone, 2014 and 2018",
+            "lines of user, item, rating, time without header",
+        ),
+        *("", "", ""),
+    ),
+    (
         *("one table of any name", "the only text file with a user, an item and a time"),
         *("the only one with an item and a title; with two ends of an edge", "", ""),
     ),

@@ -74,10 +74,6 @@ _BOOKS = {"delimiter": ";", "encoding": "latin-1"}
 _TRUST = {"expansion": BLANKS, **headless("src", "dst", "weight")}
 REVIEWS = (
     Layout(
-        "Amazon ratings alone, 2014 (user, item, rating, time)",
-        {"events": one("ratings_*.csv", **headless(*RATINGS))},
-    ),
-    Layout(
         "Yelp",
         {
             "events": (
