@@ -63,7 +63,7 @@ def readable(file: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DamagedFile(file, "it is missing") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:80]
         raise DamagedFile(file, f"it cannot be read ({reason or type(error).__name__})") from None
 
 
