@@ -18,6 +18,7 @@ from socialrec_jax.data.prepare.build import files_of
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError, UserError
+from socialrec_jax.inference.artefacts import write_text_manifest
 from socialrec_jax.inference.grow import grown_texts
 from socialrec_jax.inference.load import RANKER, REFIT, REFIT_FOCUS, load_texts
 from socialrec_jax.runtime.checkpoint import Checkpoints
@@ -87,6 +88,7 @@ def _write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:
     shutil.copytree(before.text, run.text)
     with replacing(run.text / "vectors.npy") as temporary:
         np.save(temporary, grown_texts(before.text, vectors, world.items))
+    write_text_manifest(run, world, (run.text / "key").read_text())
 
 
 def copy_ranker(generations: Generations, run: RunDirectory) -> None:

@@ -23,6 +23,7 @@ from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.errors import BadData
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
+from socialrec_jax.inference.artefacts import features_folder, features_made_from
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.grow import grow, item_knn_settings, with_counts
 from socialrec_jax.inference.load import (
@@ -31,7 +32,6 @@ from socialrec_jax.inference.load import (
     REFIT_FOCUS,
     RETRIEVER,
     Loaded,
-    features_folder,
     focus_of,
     load_run,
     load_texts,
@@ -241,7 +241,8 @@ def _write_counts(generations: Generations, update: Update) -> None:
         ends = world.history_ends(as_of) if as_of else world.history_ends()
         counted = with_counts(update.old, update.settings, ends)
         if counted.features is not None:
-            counted.features.save(features_folder(update.run, refitted))
+            made_from = features_made_from(world, refitted)
+            counted.features.save(features_folder(update.run, refitted), made_from)
     update.run.write_config(update.old.config)
 
 
