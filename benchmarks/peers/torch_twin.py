@@ -44,7 +44,9 @@ class Block(nn.Module):
         self.query_scale = nn.Parameter(torch.ones(shape))
         self.key_scale = nn.Parameter(torch.ones(shape))
         self.query_offset = nn.Parameter(0.1 * torch.randn(shape))
-        self.key_offset = nn.Parameter(0.1 * torch.randn(shape))
+        # Of features that turn: others would change no weight.
+        turned = 4 * num_periods(width // heads)
+        self.key_offset = nn.Parameter(0.1 * torch.randn(heads, 1, turned))
         self.out = nn.Linear(width, width, bias=False)
         self.gates = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
         self.widen = nn.Linear(width, 2 * expansion * width, bias=False)
@@ -62,7 +64,9 @@ class Block(nn.Module):
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query = turn(normalised(query) * self.query_scale + self.query_offset, *angles)
-        key = turn(normalised(key) * self.key_scale + self.key_offset, *angles)
+        padding = key.shape[-1] - self.key_offset.shape[-1]
+        key_offset = functional.pad(self.key_offset, (0, padding))
+        key = turn(normalised(key) * self.key_scale + key_offset, *angles)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(B, T, D))
 
@@ -97,13 +101,18 @@ class Twin(nn.Module):
     def _angles(self, times) -> tuple:
         """Cosines and sines [B, 1, T, n] of the angles of events and of the time between them."""
         B, T = times.shape
-        n = max(1, 3 * (self.head_dim // 2) // 8)
+        n = num_periods(self.head_dim)
         events = TICKS * torch.arange(T, device=times.device).expand(B, T)
         gaps = torch.diff(times, dim=1, prepend=times[:, :1]).clamp(min=0)
         gaps = torch.round(TICKS * torch.log2(1 + gaps.float())).long().cumsum(1)
         phases = [phases_of(events, 4, 4 * T, n), phases_of(gaps, 8, 32 * T, n)]
         radians = 2 * torch.pi * torch.cat(phases, -1)[:, None]
         return torch.cos(radians), torch.sin(radians)
+
+
+def num_periods(head_dim: int) -> int:
+    """Pairs of features that turn by each of the two clocks."""
+    return max(1, 3 * (head_dim // 2) // 8)
 
 
 def phases_of(ticks, shortest: int, longest: int, count: int):

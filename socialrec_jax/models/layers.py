@@ -105,16 +105,22 @@ class TurnedFeatures(nn.Module):
     """Queries or keys [B, T, H, K]: normalised, with a learned scale and offset, and turned.
 
     The norm keeps logits small however large the weights grow (QK-norm). The offsets of queries and
-    keys give each head a preference for some distances, whatever the events are. Scale and offset
-    have one shape, so that one pass adds up the gradients of both.
+    keys give each head a preference for some distances, whatever the events are.
+
+    num_offsets: features with an offset, from the first on. One of a key's feature that does not
+    turn would add the same to all logits of a query: its gradient would be rounding errors.
     """
 
+    num_offsets: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, angles: Angles) -> Array:
-        scale = self.param("scale", nn.initializers.ones, x.shape[2:])
-        offset = self.param("offset", nn.initializers.normal(0.1), x.shape[2:])
+        H, K = x.shape[2:]
+        scale = self.param("scale", nn.initializers.ones, (H, K))
+        offset = self.param("offset", nn.initializers.normal(0.1), (H, self.num_offsets))
+        # Of one shape, so that one pass adds up the gradients of both.
+        offset = jnp.pad(offset, ((0, 0), (0, K - self.num_offsets)))
         scale, offset = (part.astype(self.dtype)[None, None] for part in (scale, offset))
         return rotate(_normalised(x, self.dtype) * scale + offset, angles)
 
@@ -135,8 +141,11 @@ class Attention(nn.Module):
         qkv, gate = JoinedDense((3 * D, D), self.dtype, name="in")(x)
         parts = jnp.split(qkv, 3, -1)
         query, key, value = (part.reshape(B, T, self.num_heads, -1) for part in parts)
-        query = TurnedFeatures(self.dtype, name="query")(query, rotations.query)
-        key = TurnedFeatures(self.dtype, name="key")(key, rotations.key)
+        turned = 2 * rotations.key.cos.shape[-1]
+        query = TurnedFeatures(D // self.num_heads, self.dtype, name="query")(
+            query, rotations.query
+        )
+        key = TurnedFeatures(turned, self.dtype, name="key")(key, rotations.key)
 
         attended = attend(query, key, value, segments)
         out = nn.Dense(D, use_bias=False, dtype=self.dtype, name="out")

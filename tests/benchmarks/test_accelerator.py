@@ -33,17 +33,12 @@ def test_a_case_runs_and_equals_its_reference(case):
     assert work.bytes
 
 
-def test_attention_that_forgets_its_bias_is_wrong(monkeypatch):
-    def without_bias(query, key, value, context):
-        return attention._textbook(query, key, value, context.replace(bias=zero_bias(context.bias)))
-
-    def zero_bias(bias):
-        tables = (bias.time_table, bias.position_table)
-        time_table, position_table = (jnp.zeros_like(table) for table in tables)
-        return bias.replace(time_table=time_table, position_table=position_table)
+def test_attention_across_windows_is_wrong(monkeypatch):
+    def of_whole_rows(query, key, value, segments):
+        return attention._textbook(query, key, value, jnp.ones_like(segments))
 
     work = attention.attention("128x200x1x64-f32-tiny", gradients=False)
-    monkeypatch.setattr(attention, "attend", without_bias)
+    monkeypatch.setattr(attention, "attend", of_whole_rows)
     with pytest.raises(WrongResult):
         work.check(None)
 

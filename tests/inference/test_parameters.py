@@ -13,7 +13,7 @@ from socialrec_jax.inference.parameters import parameter_shapes
 from socialrec_jax.models.recommender import PARAMETERS_VERSION, RecommenderModel
 
 CONFIG = dataclasses.replace(tiny().model, width=16, num_layers=1, history_length=8, dropout=0.1)
-EXPECTED = {1: "76b7785f3e25"}
+EXPECTED = {1: "31cb450a4cb2"}
 
 
 @pytest.mark.parametrize("num_users", [0, 7])

@@ -31,8 +31,8 @@ def test_pairs_are_read_as_training_data_is(tmp_path):
         "b.txt": f"item\tuser\n{item}\t {user} \n",
     }.items():
         (tmp_path / name).write_text(text)
-        users, items = read_pairs(tmp_path / name, world)
+        users, items = read_pairs(tmp_path / name, world.user_ids, world)
         assert (users.tolist(), items.tolist()) == ([1], [2])
     (tmp_path / "c.csv").write_text(f"user,item\n{user},\n")
     with pytest.raises(BadData, match="1 of 1 item ids"):
-        read_pairs(tmp_path / "c.csv", world)
+        read_pairs(tmp_path / "c.csv", world.user_ids, world)

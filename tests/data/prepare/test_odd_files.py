@@ -22,7 +22,6 @@ from tests.data.prepare.odd_shops import (
     titles,
 )
 
-
 # Without the time, which would be a part of a test's name.
 gzipped = functools.partial(gzip.compress, mtime=0)
 
