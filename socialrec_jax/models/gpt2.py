@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from socialrec_jax.models.attention import attend
 from socialrec_jax.models.layers import Dtype
+from socialrec_jax.models.packing import positions
 from socialrec_jax.models.stack import apply_layers
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
@@ -35,18 +36,6 @@ class GPT2Sizes:
     n_head: int
     n_inner: int | None = None  # width of the feed-forward, 4 * n_embd by default
     layer_norm_epsilon: float = 1e-5
-
-
-@typed
-def positions(segments: Ints[Array, "B L"]) -> Ints[Array, "B L"]:
-    """0, 1, 2, ... from the first token of each packed text on."""
-    columns = jnp.arange(segments.shape[1])
-    columns = jnp.broadcast_to(columns, segments.shape)
-    is_first = jnp.diff(segments, axis=1, prepend=-1) != 0
-    # The column of the last first token so far.
-    first = jnp.where(is_first, columns, 0)
-    first = jax.lax.cummax(first, axis=1)
-    return columns - first
 
 
 class Attention(nn.Module):

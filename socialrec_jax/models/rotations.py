@@ -6,7 +6,7 @@ so that logits depend on the difference of two events' angles, and attention its
 Pairs of features turn by two clocks, at several speeds each: one counts events, the other adds up
 the logarithms of the seconds between events, so that gaps of seconds and of months both tell.
 
-Clocks are integers, and so are their periods: differences are exact in rows of any length.
+Clocks are integers, and so are their periods: differences are exact in histories of any length.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from socialrec_jax.models.packing import is_first, positions, since_first
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 # Ticks of an event, and of a gap that is twice as long.
@@ -55,11 +56,9 @@ def rotations(
     event_periods = _periods(*_EVENT_PERIODS, history_length, num_periods)
     gap_periods = _periods(*_GAP_PERIODS, history_length, num_periods)
 
-    # The same for all rows.
-    events = jnp.arange(times.shape[1], dtype=jnp.int32)[None] * _TICKS
-    events = _angles(events, event_periods)
-
-    gaps = _gap_clock(times, segments)
+    # Clocks begin with the window, so that an event's angles are the same wherever it is packed.
+    events = _angles_of_events(positions(segments), event_periods)
+    gaps = since_first(_gap_clock(times, segments), segments)
     # A query is as much later as its request is.
     waits = _log_ticks(query_times - times)
     query = _joined(events, _angles(gaps + waits, gap_periods))
@@ -75,8 +74,7 @@ def _periods(shortest: int, longest: int, history_length: int, count: int) -> np
 def _gap_clock(times: Array, segments: Array) -> jax.Array:
     """The sum of log2(1 + seconds) over the gaps of the row so far, in ticks."""
     gaps = jnp.diff(times, axis=1, prepend=times[:, :1])
-    is_same = jnp.diff(segments, axis=1, prepend=segments[:, :1]) == 0
-    return jnp.cumsum(jnp.where(is_same, _log_ticks(gaps), 0), axis=1)
+    return jnp.cumsum(jnp.where(is_first(segments), 0, _log_ticks(gaps)), axis=1)
 
 
 def _log_ticks(seconds: Array) -> jax.Array:
@@ -93,15 +91,15 @@ def _angles(ticks: Array, periods: np.ndarray) -> Angles:
     return Angles(jnp.cos(radians), jnp.sin(radians))
 
 
+def _angles_of_events(numbers: Array, periods: np.ndarray) -> Angles:
+    """Those of the first, second, ... event of a window [B, T, n]."""
+    # Computed once for each number: sines cost more than a lookup.
+    every = jnp.arange(numbers.shape[1], dtype=jnp.int32)[None] * _TICKS
+    return jax.tree.map(lambda table: table[0][numbers], _angles(every, periods))
+
+
 def _joined(events: Angles, gaps: Angles) -> Angles:
-    """Both for each row; events: [1, T, n]."""
-    shape = gaps.cos.shape[:2]
-
-    def join(of_events: Array, of_gaps: Array) -> jax.Array:
-        of_events = jnp.broadcast_to(of_events, (*shape, of_events.shape[-1]))
-        return jnp.concatenate([of_events, of_gaps], axis=-1)
-
-    return jax.tree.map(join, events, gaps)
+    return jax.tree.map(lambda *both: jnp.concatenate(both, axis=-1), events, gaps)
 
 
 @typed

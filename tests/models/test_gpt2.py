@@ -20,7 +20,8 @@ from socialrec_jax.inference.pretrained import (
     load_pretrained,
     save_pretrained,
 )
-from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes, from_hugging_face, positions, to_hugging_face
+from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes, from_hugging_face, to_hugging_face
+from socialrec_jax.models.packing import positions
 
 SIZES = GPT2Sizes(vocab_size=300, n_positions=24, n_embd=32, n_layer=2, n_head=4)
 TOKENS = np.random.default_rng(0).integers(0, 300, (2, 20)).astype(np.int32)

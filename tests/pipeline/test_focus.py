@@ -20,6 +20,7 @@ from socialrec_jax.pipeline.refit import RetrieverProgress, refit
 from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.run import open_world
 from socialrec_jax.pipeline.settings import write_auto_config
+from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 
@@ -39,7 +40,7 @@ def focused(tmp_path_factory, short_ranker_training) -> tuple[RunDirectory, Worl
     with run.lock():
         world = open_world(run, folder / "shop", config)
         config = write_auto_config(run, config, world)
-        none = np.zeros((world.num_items, 0), np.float32)
+        none = item_features(run, world, config)
         state, progress = train_retriever(run, world, config, none)
         state, focus = focus_retriever(run, world, config, none, state)
         ranker = train_ranker(run, engine_of(world, config, none, state))

@@ -283,6 +283,8 @@ def test_a_run_with_big_tables_learns_and_serves_what_was_evaluated(tmp_path, mo
     )
     assert state.tables.keys() == {"items"}
     assert progress.finished
+    run.text.mkdir()
+    np.save(run.text / "vectors.npy", np.zeros((world.num_items, 0), np.float32))
     loaded = load_run(run.path, refitted=False)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, state.served)
     engine = Engine.create(world, config, loaded.model, loaded.params)
