@@ -9,6 +9,7 @@ bfloat16. A test compares its states and losses with those of the JAX model.
 from __future__ import annotations
 
 import dataclasses
+import math
 from argparse import Namespace
 from collections.abc import Iterator
 
@@ -117,8 +118,10 @@ def num_periods(head_dim: int) -> int:
 
 def phases_of(ticks, shortest: int, longest: int, count: int):
     """The share of each of n periods that is over [B, T, n]."""
-    periods = np.round(np.geomspace(TICKS * shortest, TICKS * longest, count))
-    periods = torch.from_numpy(periods).to(ticks.device)
+    bounds = math.log2(TICKS * shortest), math.log2(TICKS * longest)
+    # In double precision, as the JAX model has them.
+    periods = torch.logspace(*bounds, count, base=2, dtype=torch.float64, device=ticks.device)
+    periods = torch.round(periods)
     return (ticks[..., None] % periods.long()).float() / periods.float()
 
 

@@ -136,7 +136,7 @@ class UserFeatures(nn.Module):
     def _recent_items(self, items: Array, ages: Array, exists: Array) -> Array:
         """A projection of the mean of recent items, weighted by age."""
         by_age = self.param("age", nn.initializers.zeros, (AGE_BUCKETS,))
-        logits = by_age[log_buckets(ages, AGE_BUCKETS)]
+        logits = jnp.take(by_age, log_buckets(ages, AGE_BUCKETS))
         weights = jnp.where(exists, jnp.exp(logits), 0)
         total = weights.sum(-1, keepdims=True)
         weights = weights / jnp.maximum(total, 1e-6)  # a node may have no items
