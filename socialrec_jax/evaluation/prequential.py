@@ -51,8 +51,10 @@ def _training_counts(world: World) -> np.ndarray:
 
 def _is_first_of_item(events: Events, num_items: int) -> np.ndarray:
     """Which events [N] bool are the first of their user with their item."""
+    # 64 bits, because users times items can exceed 32.
     keys = events.owners.astype(np.int64) * num_items + events.items
     first = np.zeros(len(keys), bool)
+    # return_index gives the first row, and the rows of a user are in the order of time.
     first[np.unique(keys, return_index=True)[1]] = True
     return first
 

@@ -84,6 +84,7 @@ def write_text_manifest(run: RunDirectory, world: World, key: str) -> None:
 
     key: a hash of what they follow from.
     """
+    # Names with a dot at their beginning are temporary files of a killed process.
     names = [file.name for file in run.text.iterdir() if not file.name.startswith(".")]
     names = [name for name in names if name not in (checksums.MANIFEST, "key")]
     made_from = {"world": world.manifest["hash"], "events": "none", "key": key}

@@ -117,6 +117,7 @@ def _no_users(num_campaigns: int, k: int) -> tuple[jax.Array, jax.Array]:
     return jax.device_put((np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int32)))
 
 
+# The former best users are donated: nobody reads them again, so their memory is reused.
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
 def _merge(
     temperature: float, repeats: bool, shared: tuple, chunk: _Chunk, best: tuple
@@ -155,8 +156,10 @@ def _log_probabilities_of_items(
 def _log_sums(of_items: jax.Array, shared: tuple, num_campaigns: int) -> jax.Array:
     """Log-sum-exp [C, q] of the items [q, n] of each campaign."""
     *_, columns, campaigns = shared
+    # Segment operations reduce over the first axis.
     entries = of_items.T[columns]
     maxima = jax.ops.segment_max(entries, campaigns, num_campaigns, indices_are_sorted=True)
+    # A user may have had all items of a campaign, and -inf - (-inf) is not a number.
     finite_maxima = jnp.where(jnp.isfinite(maxima), maxima, 0)
     shares = jnp.exp(entries - finite_maxima[campaigns])
     sums = jax.ops.segment_sum(shares, campaigns, num_campaigns, indices_are_sorted=True)

@@ -207,6 +207,7 @@ def _union(
     position_in_seen = positions(pairs_of(proposed), request.seen, num_items)
     keep &= position_in_seen.reshape(proposed.shape) < 0
     if request.allowed is not None:
+        # -1 reads the last item, but `keep` is false there already.
         keep &= request.allowed[proposed]
     return _move_to_front(keep, proposed, sources, width)
 
@@ -233,6 +234,7 @@ def _move_to_front(
     keep: np.ndarray, items: np.ndarray, sources: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(items [q, width], sources [q, width]): those to keep first, in their order, then -1."""
+    # False sorts before True, and a stable sort keeps the order of the lists.
     order = np.argsort(~keep, axis=1, kind="stable")
     kept = np.take_along_axis(np.where(keep, items, -1), order, 1)
     padding = ((0, 0), (0, width - items.shape[1]))

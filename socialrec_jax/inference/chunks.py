@@ -34,6 +34,7 @@ def in_flight(calls: Iterable[Result]) -> Iterator[Result]:
 
 def _start_copies_to_host(result) -> None:
     for leaf in jax.tree.leaves(result):
+        # Results may carry NumPy arrays, which are on the host already.
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
 

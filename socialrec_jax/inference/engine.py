@@ -189,6 +189,7 @@ class Engine:
         V = self.world.num_items
         if not 1 <= k <= V:
             raise UsageError(f"k is {k}, the catalogue has {V} items: choose 1..{V}")
+        # Once for all parts: popularity counts the events of all users.
         inputs = self.index_inputs(query.as_of)
         for begin in range(0, len(query), _QUERIES_AT_ONCE):
             part = query.part(slice(begin, begin + _QUERIES_AT_ONCE))
@@ -198,6 +199,7 @@ class Engine:
         self, inputs, query: Query, k: int, repeats: bool, allowed: np.ndarray | None
     ) -> Iterator[Recommendations]:
         starts = query.events.offsets[query.users]
+        # Histories that end where they start are empty, so that nothing is masked.
         seen = query.events.histories(query.users, starts if repeats else query.history_ends)
         request = CandidateRequest(inputs, self.states(query), query, seen, allowed, k)
         # Lists come in chunks of the ranker's or the index's size.
@@ -236,6 +238,7 @@ class Engine:
         """The retriever's order."""
         item_probabilities = np.exp(top.scores - top.log_totals[:, None])
         probabilities = item_probabilities[..., None] * self.type_shares(states, top.items)
+        # A state of zeros is a user without history, for whom the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.broadcast_to(np.where(unknown, POPULAR, 0), top.items.shape)
         return RankedLists(top.items, top.scores, probabilities, sources)

@@ -28,6 +28,7 @@ def _recent_items(query: Query) -> tuple[np.ndarray, np.ndarray]:
     events = query.events
     rows = query.history_ends[:, None] - 1 - np.arange(_RECENT_EVENTS)
     valid = np.asarray(rows >= events.offsets[query.users][:, None])
+    # Without any event, not even row 0 can be read.
     if not len(events.items):
         return np.zeros(rows.shape, np.int32), valid
     rows = np.where(valid, rows, 0)

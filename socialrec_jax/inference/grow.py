@@ -80,6 +80,7 @@ def _with_parts_of(loaded: Loaded) -> Config:
     """The configuration of a model that gets no part for friends if it had none."""
     if loaded.model.num_users:
         return loaded.config
+    # With friendships in the grown World, this part would begin without any training.
     model = dataclasses.replace(loaded.config.model, social_queries=0)
     return dataclasses.replace(loaded.config, model=model)
 
@@ -101,6 +102,7 @@ def _grown_params(loaded: Loaded, world: World, texts: np.ndarray) -> dict:
     items[learnt] = np.asarray(tables["items"])[learnt]
     grown = {"items": items}
     if loaded.model.num_users:
+        # Another seed: with the same one, users' rows would be those of the items, scaled.
         users = _start_rows(world.num_users, width, 0.1 * width**-0.5, seed + 1)
         users[: loaded.world.num_users] = tables["users"]
         grown["users"] = users

@@ -66,6 +66,7 @@ def load_run(path: Path, refitted: bool) -> Loaded:
 
     refitted = refitted and _is_trained(run, refit_stage(config), expected=config.train.refit)
     if not refitted:
+        # For its error alone: a lost checkpoint must not pass for a stage without training.
         _is_trained(run, evaluated_stage(config), expected=False)
     served = refit_stage(config) if refitted else evaluated_stage(config)
     model = model_for(config, world, texts.shape[1])
@@ -168,6 +169,7 @@ def _restore(
         )
     if model is not None:
         _check_friends(run, params, model)
+    # For another version alone, because the comparison traces the model.
     if model is not None and about.get("parameters") != PARAMETERS_VERSION:
         _check_fits(run, params, model)
     return params

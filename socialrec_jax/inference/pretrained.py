@@ -40,6 +40,7 @@ def save_pretrained(
     tokenizer.save_pretrained(folder)
     # A file that is named is whole, whenever the process dies.
     with replacing(folder / WEIGHTS) as temporary:
+        # transformers does not open a file of tensors that names no format.
         save_file(to_hugging_face(params), temporary, metadata={"format": "pt"})
     names = {
         "architectures": ["GPT2LMHeadModel"],

@@ -79,6 +79,7 @@ def _known_share(world: World, rows: np.ndarray) -> float:
     events = world.events
     columns = [events.owners, events.times, events.items, events.types]
     # Stable: equal events stay in the order of their rows, known before new.
+    # lexsort takes the most important key last.
     order = np.lexsort(columns[::-1])
     same = np.ones(len(order) - 1, bool)
     for column in columns:

@@ -44,6 +44,7 @@ def _has_whole_features(run: RunDirectory, world: World, refitted: bool) -> bool
         return False
     try:
         if not manifest.exists():
+            # Loaded first: checksums of a damaged file would make it pass for whole.
             RankerFeatures.load(folder)
             write_manifest(folder, features_made_from(world, refitted))
         load_features(run, world, refitted)
@@ -72,6 +73,7 @@ def delete_damaged_stage(run: RunDirectory, stage: str) -> None:
     """Delete the checkpoints of a stage of which none is whole, so that it is trained again."""
     checkpoints = Checkpoints(run.checkpoints / stage)
     damaged = {step: checkpoints.damaged_file(step) for step in checkpoints.steps()}
+    # With one whole step, training goes on from there.
     if damaged and all(damaged.values()):
         step, name = next(iter(damaged.items()))
         file = checkpoints.folder / str(step) / str(name)

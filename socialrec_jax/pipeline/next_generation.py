@@ -49,6 +49,7 @@ def prepare_generation(generations: Generations, source: Path, config: Config) -
     _check_trained(before, config)
     world = World.open(before.world)
     key = _key(world, parent, source, config.update)
+    # After a killed command the same key finds its folder again; another key empties it.
     number = generations.open_next(key)
     try:
         grown = append(world, source, generations.directory(number).world)
@@ -96,6 +97,7 @@ def copy_ranker(generations: Generations, run: RunDirectory) -> None:
     before = generations.directory(generations.current).checkpoints / RANKER
     if before.exists():
         target = run.checkpoints / RANKER
+        # A killed command may have copied a part, and copytree refuses a folder that exists.
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(before, target)
 

@@ -149,6 +149,7 @@ def _make(generations: Generations, update: Update) -> dict:
 
 
 def _check_drift(generations: Generations, update: Update) -> dict:
+    # From the files: the old model's World has grown already.
     known = World.open(generations.directory(generations.current).world)
     measured = drift.measure(known, update.world, update.growth)
     print(f"new  {drift.describe(measured)}", flush=True)

@@ -40,6 +40,7 @@ def train_update(
     trainer = dataclasses.replace(_trainer(old, batches), num_steps=num_steps)
     # There is no validation: the caller compares the last state with the model before.
     state, _ = fit(run, stage, *placed(trainer, batches), None, about(old.config, old.world))
+    # The caller gives both models the same counts, so that only the parameters differ.
     return dataclasses.replace(old, params=state.served, known=trainer.known, features=None)
 
 

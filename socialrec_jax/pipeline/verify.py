@@ -50,6 +50,7 @@ def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[],
     for refitted in (False, True):
         if features_folder(run, refitted).exists():
             part = "features of all events" if refitted else "features"
+            # A default value is bound now; a closure would read the loop's variable later.
             yield part, lambda r=refitted: load_features(run, world, r)
     for folder in sorted(path for path in run.checkpoints.glob("*") if path.is_dir()):
         checkpoints = Checkpoints(folder)

@@ -51,6 +51,7 @@ class Rhythms:
         exp(-|log(time since the last purchase / gap)|).
         """
         owners, items, ages = _last_purchases(query, self.types, now, len(self.gaps))
+        # A purchase in this very second has age 0, whose logarithm is infinite.
         ratio = np.maximum(ages, 1) / self.gaps[items]
         scores = self.repeat_shares[items] * np.exp(-np.abs(np.log(ratio)))
         entries = (scores.astype(np.float32), (owners, items))

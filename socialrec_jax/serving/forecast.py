@@ -112,6 +112,7 @@ class _Backtest:
         """The same origins for all methods: the newest periods, each forecast from those before."""
         num_periods = counts.shape[1]
         origins = range(1, 1 + _num_origins(num_periods, season))
+        # Without an origin nothing can be compared, so the simplest method is the only one.
         names = [name for name in methods if origins or name == "last period"]
         sums = {name: np.zeros(3) for name in names}
         for origin in origins:
@@ -131,6 +132,7 @@ class _Backtest:
     def clustering(self, name: str) -> float:
         """How much the variance exceeds a Poisson's: variance = mean + clustering * mean^2."""
         excess = self.squared[name] - self.expected[name]
+        # A negative binomial cannot vary less than a Poisson.
         return max(excess / max(self.expected_squared[name], 1e-12), 0.0)
 
 

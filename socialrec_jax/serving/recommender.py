@@ -216,6 +216,7 @@ def parse_as_of(time: AsOf | datetime.datetime | int | str) -> AsOf:
 
 
 def _unix_seconds(time: datetime.datetime | int | str) -> int:
+    # A time before 1970 has a minus sign.
     if isinstance(time, int) or (isinstance(time, str) and time.lstrip("-").isdigit()):
         return unix_seconds(int(time))
     if isinstance(time, str):

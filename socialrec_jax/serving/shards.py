@@ -86,6 +86,7 @@ def _held_folder(folder: Path) -> Iterator[None]:
     with held_lock(folder, _LOCK, "choose another --out"):
         try:
             yield
+        # Also SystemExit and KeyboardInterrupt, by which signals end the program.
         except BaseException:
             if {file.name for file in folder.iterdir()} == {_LOCK}:
                 (folder / _LOCK).unlink()
@@ -134,6 +135,7 @@ class _Shards:
     def prepare(self, command: dict[str, Any], num_shards: int | None) -> bool:
         """Check the folder, delete what a killed process left; whether nothing is to be written."""
         manifest = self._manifest()
+        # The lock is there already, and hidden files belong to the user.
         if manifest is None and any(self.folder.glob("[!._]*")):
             raise UsageError(
                 f"{self.folder} is not empty and holds no shards: choose another --out"

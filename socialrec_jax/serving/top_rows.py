@@ -27,6 +27,7 @@ def best_rows(owners: np.ndarray, keys: Sequence[np.ndarray], count: int) -> np.
 
 def list_column(owners: np.ndarray, count: int, fields: dict[str, pa.Array]) -> pa.Array:
     """A list of structs for each of `count` owners, from rows sorted by their owner [n]."""
+    # Arrow's lists have offsets of 32 bits.
     offsets = pa.array(offsets_of(owners, count).astype(np.int32))
     structs = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     return pa.ListArray.from_arrays(offsets, structs)

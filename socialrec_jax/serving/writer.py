@@ -110,6 +110,7 @@ def _with_short_digits(column: Any) -> pa.Array:
         return column.cast(pa.string()).cast(pa.float64())
     if pa.types.is_list(kind):
         values = _with_short_digits(column.flatten())
+        # flatten leaves out what a missing list holds, so its length is 0.
         lengths = pc.call_function("list_value_length", [column]).fill_null(0)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), values, mask=column.is_null())

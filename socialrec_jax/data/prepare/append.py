@@ -132,6 +132,7 @@ def _build(
     with open_engine(folder, files_of(tables), rules) as engine:
         added = read_columns(engine, tables, config, folder)
 
+    # after the engine is closed, so that its memory is free before the columns are copied
     return _merge(remaining, added, config, folder), added
 
 
@@ -202,6 +203,7 @@ def _merge_friends(known: World, added: RawColumns, users: np.ndarray, num_users
 
 def _later(events: Events, known: Events) -> Events:
     """Events whose order is that of their file come after all known ones."""
+    # without times an event bears its place in its file, and each append counts from 0 again
     first = int(known.times.max(initial=-1)) + 1
     return dataclasses.replace(events, times=events.times + first)
 

@@ -49,6 +49,7 @@ class RawColumns:
 
 def files_of(tables: Tables) -> list[Path]:
     """All files of the tables, each once."""
+    # sorted, for the order of a set would change the manifest from run to run
     return sorted({source.path for sources in tables.values() for source in sources})
 
 
@@ -92,6 +93,7 @@ def number_columns(
     BadData: no event has a time, or there are too many event types.
     """
     events_without_time, events_with_time = engine.fill_times()
+    # an append may bring other tables alone
     if "events" in tables:
         check_has_times(events_without_time, events_with_time)
 
@@ -205,8 +207,10 @@ def _split_by_time(events: Events, config: DataConfig) -> np.ndarray:
     shares = np.array([1 - config.test_share - config.validation_share, 1 - config.test_share])
     # the event at each place opens the next part, with all events of the same second
     places = np.minimum((shares * len(events.times)).astype(np.int64), len(events.times) - 1)
+    # two places of the sorted times are needed, not all of them
     cuts = np.partition(events.times, places)[places]
     splits = np.searchsorted(cuts, events.times, side="right").astype(np.uint8)
+    # TRAIN is 0, so no zero means that there is nothing to train on
     if splits.all():
         raise BadData(
             "time split: no event lies before the cut, too many share one time; use leave-one-out"

@@ -104,6 +104,7 @@ def merge_friends(known: Friends, added: Friends) -> Friends:
     starts, stops = _padded_slices(known.offsets, len(added.offsets) - 1)
     # friends of a user are sorted by number, so bisection finds the same friend or its place
     rows = first_at_or_after(known.ids, starts[owners], stops[owners], added.ids)
+    # the end of a slice is a row of the next user, or none at all, so it is not compared
     repeated = rows < stops[owners]
     repeated[repeated] = known.ids[rows[repeated]] == added.ids[repeated]
 
@@ -203,6 +204,7 @@ def merge_attributes(
 def _merge_attribute(known: Strings, added: Strings, numbers: np.ndarray) -> Strings:
     # a blank attribute is unknown, and does not replace a known one
     given = np.flatnonzero((numbers < len(known)) & ~added.blank)
+    # `Strings.replaced` takes rows in rising order
     given = given[np.argsort(numbers[given])]
     new_rows = np.flatnonzero(numbers >= len(known))
     return known.replaced(numbers[given], added.take(given)).extended(added.take(new_rows))
@@ -254,6 +256,7 @@ def _rows_that_describe(known: Items, added: Items, numbers: np.ndarray) -> np.n
 
 def _is_described(items: Items) -> np.ndarray:
     """Which items [V] bool have a text or a vector."""
+    # an item without a vector has zeros
     return items.has_text | items.vectors.any(axis=1)
 
 

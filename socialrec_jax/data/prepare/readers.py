@@ -47,6 +47,7 @@ _NUMBER = re.compile(r"-?[0-9]+([.][0-9]+)?")
 MAX_SHOWN = 300  # characters of a header in a message
 
 
+# by identity: sources are keys of dicts, and their own mappings cannot be hashed
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """One file, and how its fields are separated."""
@@ -114,6 +115,7 @@ def _delimiter_of(header: str, suffix: str) -> str:
         return "\t"
     # spreadsheets of many countries write `;` into a .csv
     delimiters = ("\t", ",", ";", "|", "::", " ") if suffix == ".txt" else (",", ";", "\t", "|")
+    # of equal counts the first delimiter wins
     return max(delimiters, key=header.count)
 
 

@@ -37,6 +37,7 @@ def reject_all(
         table: check_share(engine, table, parts, config.max_bad_share)
         for table, parts in staged.items()
     }
+    # after the shares are checked: repeats never count towards them
     keys = {**KEYS, "events": EVENT_KEYS} if config.deduplicate else KEYS
     for table, columns in keys.items():
         counts[f"repeated_{table}"] = engine.reject_repeats(table, columns)
@@ -58,6 +59,7 @@ def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share
     bad, rows = engine.count_rows(table)
     unparsed = sum(len(part.unparsed) for part in parts)
     bad, rows = bad + unparsed, rows + unparsed
+    # multiplied rather than divided, for a table may have no rows
     if bad > max_bad_share * rows:
         first = next(find_rejects(engine, table, parts, limit=1))
         raise BadData(
@@ -71,6 +73,7 @@ def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share
 
 
 def _rounded_up(share: float) -> float:
+    # rounded up, so that the advised share lets these rows pass
     return min(1.0, math.ceil(share * 100) / 100)
 
 

@@ -104,6 +104,7 @@ def _types(options: Sequence[str]) -> dict[str, str]:
         name, _, others = option.partition("=")
         if not name.strip() or not _parts([others]):
             raise UsageError(f"--data.types {option}: write NAME=TYPE,TYPE, such as view=click,pv")
+        # the name as well, so that its other spellings become the one given
         for other in [name, *_parts([others])]:
             types[folded_type(other)] = name.strip()
     return types

@@ -193,6 +193,7 @@ def time_columns(columns: Iterable[str], matched: dict[str, str], rules: Rules) 
     taken = {column for field, column in matched.items() if field != "timestamp"}
     free = {
         plain_name(column): column
+        # reversed, so that of `Time` and `time` the first stays, as in `match`
         for column in reversed(list(columns))
         if column not in taken and plain_name(column) not in rules.ignored
     }

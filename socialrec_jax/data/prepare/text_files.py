@@ -28,6 +28,7 @@ MAX_LINE = 1 << 25  # characters
 _LONG_LINE = "{}: holds a line of more than " + f"{MAX_LINE:,} characters"
 MAX_ARRAY = 1 << 28  # bytes of a JSON array, which must be in memory at once
 PLAIN_ENCODINGS = ("utf-8", "latin-1")
+# UTF-32 first: its little-endian mark begins with that of UTF-16
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -151,6 +152,7 @@ def is_clean(path: Path) -> bool:
     """Whether a plain file is UTF-8 throughout; an archive is not looked at."""
     if path.suffix.lower() in (".gz", ".zst", ".zip"):
         return False
+    # incremental, because a letter of several bytes may lie across two chunks
     decoder = codecs.getincrementaldecoder("utf-8")()
     with readable(path), path.open("rb") as file:
         try:
@@ -196,6 +198,7 @@ def _verify_zstd(path: Path) -> None:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             while chunk:
+                # a file may hold several frames one after the other
                 if frame.eof:
                     frame = decompressor.decompressobj()
                 frame.decompress(chunk)

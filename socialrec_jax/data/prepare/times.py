@@ -117,6 +117,7 @@ def decide(
         return Decision(notation=OUTSIDE, own_clock=True)
 
     numbers = {c: n for c, n in inside.items() if c is not None and c not in SLASHED}
+    # ties go to the smaller code, whatever the order of rows
     most_frequent = max(numbers, key=lambda code: (numbers[code], -code), default=None)
     return Decision(most_frequent, month_first=_is_month_first(table, counts))
 

@@ -82,6 +82,7 @@ def audience(engine: Engine, as_of: AsOf, options: AudienceOptions) -> Iterator[
     options.check()
     columns = schema(engine.world.event_types)
     names, campaigns = _campaigns(engine.world, options)
+    # A user who is named twice would take two ranks of a campaign.
     users = np.unique(user_numbers(engine.world, options.users))
     query = engine.query(users, as_of)
     tables = _tables(engine, query, names, campaigns, options)

@@ -141,6 +141,7 @@ class _Portraits:
             return pa.nulls(len(query), _FRIEND).fill_null([])
         known = _KnownFriends.of(query, query.friend_sampler, self._engine.world.num_items)
         strength = known.weights * known.similarity
+        # Friends who share no item all have strength 0: the weight alone orders them.
         best = best_rows(known.owners, [strength, known.weights], self._top)
         fields = {
             "user_id": self._friend_names.take(pa.array(known.friends[best])),

@@ -78,5 +78,6 @@ def _scores(
     scores, probabilities = score_pairs(engine, query.part(rows), pairs)
 
     # Back to the order of the rows.
+    # The argsort of a permutation is its inverse.
     place = np.argsort(by_user)
     return scores[place], probabilities[place]

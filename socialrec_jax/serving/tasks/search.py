@@ -78,6 +78,7 @@ def read_queries(queries: QueryTexts) -> list[str]:
     if not queries.is_file():
         raise InputMissing(f"{queries}: no such file of queries")
     try:
+        # Some editors begin a file with a byte order mark, which is no part of a query.
         lines = queries.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise BadData(f"{queries}: is no text in UTF-8; give one query a line") from None
@@ -112,6 +113,7 @@ class _Lists:
         self._depth, self._by, self._encode = min(depth, len(deleted)), by, encode
         if by != "text":
             texts = product_texts(items)
+            # Deleted items keep their place, so that a text's position is its item's number.
             kept = ["" if gone else text for text, gone in zip(texts, deleted, strict=True)]
             self._words = BM25.fit(kept)
         if by != "words":

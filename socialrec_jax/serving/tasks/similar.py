@@ -84,6 +84,7 @@ def _by_vectors(
     has_vector = np.asarray(unit_vectors.any(axis=1))
     numbers = numbers[has_vector[numbers]]
     index, inputs = cosine_search(unit_vectors, engine.index.sharded)
+    # Each item is its own history, which the search masks.
     itself = Pairs(np.arange(len(numbers) + 1), numbers.astype(np.int32))
     allowed = has_vector & ~engine.world.deleted_items
 

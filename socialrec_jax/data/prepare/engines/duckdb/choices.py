@@ -53,6 +53,7 @@ def choose(
     """The columns of a file that are its table's fields."""
     columns = schema.match(TABLES[table], types, rules)
     needs_times = table != "events" or rules.order == "time"
+    # a copy, for a joined time may be added, and a layout is shared by its files
     choice = Choice(columns, dict(source.derived), needs_times)
     # with --data.order the rows say what came first, so a time column is not even checked
     if not needs_times:
@@ -157,11 +158,13 @@ def _decimal_commas(
     column = choice.columns.get("price")
     if column is None or not STRING.match(types[column]):
         return frozenset()
+    # three digits may be thousands, one or two are a fraction
     comma, point = (
         f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{1,2}}([^0-9.,]|$)'))"
         for sign in ("[,]", "[.]")
     )
     with readable(source.path, *FILE_ERRORS):
+        # the whole column, not a sample: one price decides how all others are read
         found = con.execute(f"SELECT {comma} AND NOT {point} FROM {relation(source, types)}")
         has_commas = found.fetchall()[0][0]
     return frozenset([column] if has_commas else [])

@@ -102,6 +102,7 @@ class DuckDBEngine(Engine):
         """The connection of this thread, for one connection runs one statement at a time."""
         if not hasattr(self._of_thread, "con"):
             self._of_thread.con = self.database.cursor()
+            # a cursor is a connection of its own, and the time zone is set for each
             self._of_thread.con.execute(_SESSION)
         return self._of_thread.con
 
@@ -188,6 +189,7 @@ class DuckDBEngine(Engine):
         # parameters rather than quoting: raw values may hold anything
         rows = [dataclasses.astuple(rejected) for rejected in rejects]
         if rows:
+            # whole columns in one statement: executemany would run one a row
             columns = [list(column) for column in zip(*rows, strict=True)]
             unnested = ", ".join(f"unnest(${number})" for number in range(1, len(columns) + 1))
             self.con.execute(f"INSERT INTO rejected SELECT {unnested}", columns)

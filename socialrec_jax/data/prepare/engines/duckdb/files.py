@@ -110,6 +110,7 @@ def derived_sql(derived: Derived) -> str:
             named = [f"CASE {name(column)} WHEN '1' THEN {text(column)} END" for column in columns]
             return f"concat_ws('|', {', '.join(named)})"
         case Joined(columns, separator):
+            # || gives NULL where a part is missing: half a time is none
             return f" || {text(separator)} || ".join(f"{name(c)}::VARCHAR" for c in columns)
 
 
@@ -175,11 +176,13 @@ def _json_name(column: str) -> str:
 
 def _raw_lines(source: Source) -> str:
     """Whole lines as column `line`: the delimiter is a byte that text does not hold."""
+    # without quotes, for those of JSON must not join lines
     plain = dataclasses.replace(source, quote="")
     return _read_csv(plain, ("line",), f"header=false, delim={text(chr(1))}")
 
 
 def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
+    # all columns as text: DuckDB would take 007 for the number 7
     schema = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in columns) + "}"
     quote, escape = text(source.quote), text(source.escape or source.quote)
     return (

@@ -10,8 +10,10 @@ from socialrec_jax.data.prepare.filters import Filters
 
 def filter_events(con: duckdb.DuckDBPyConnection, filters: Filters) -> dict[str, int]:
     """See `Engine.filter_events`: the view `events` shows what is left."""
+    # `events` is a view, from which no row can be deleted
     con.execute("CREATE TABLE kept AS SELECT row, user, item, value, time FROM events")
     dropped = {option: _drop(con, failed) for option, failed in _failures(filters).items()}
+    # last, for other filters may leave users and items with too few events
     dropped["k_core"] = _drop_rare(con, filters)
     con.execute(
         """
@@ -25,6 +27,7 @@ def filter_events(con: duckdb.DuckDBPyConnection, filters: Filters) -> dict[str,
 def _failures(filters: Filters) -> dict[str, str]:
     """Option -> SQL of the events that do not meet it. An unknown time is not outside."""
     failures = {
+        # a blank value is 1, as in the finished columns
         "min_value": (filters.min_value, "coalesce(value, 1) < {}"),
         "since": (filters.since, "time < {}"),
         "until": (filters.until, "time >= {}"),

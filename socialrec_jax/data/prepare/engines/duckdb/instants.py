@@ -91,10 +91,12 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
 def _text_layers(column: str) -> tuple[str, ...]:
     """Each way to read a text is tried only where the ones before it failed."""
     trimmed = f"trim({column})"
+    # so that 31-01-2020 needs no formats of its own
     slashed = f"replace({trimmed}, '-', '/')"
     written = f"try_strptime({trimmed}, {_list(times.TEXT_FORMATS)})"
     # 01/02/20 is no day of the first year
     has_year = f"NOT regexp_matches({trimmed}, '^[0-9]{{1,3}}[-/]')"
+    # with a time zone, so that an offset counts; without one the session says UTC
     cast = f"CASE WHEN {has_year} THEN try_cast({trimmed} AS TIMESTAMPTZ) END"
     iso = f"coalesce({cast}, {written})"
     unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("

@@ -54,6 +54,7 @@ def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str, size:
 def _slices(
     con: duckdb.DuckDBPyConnection, table: str, columns: str, size: int
 ) -> Iterator[dict[str, np.ndarray]]:
+    # by rowid, for an OFFSET would read all rows before each slice again
     for start in range(0, size, SLICE):
         yield con.execute(
             f"""

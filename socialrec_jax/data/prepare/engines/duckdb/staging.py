@@ -185,6 +185,7 @@ def _checked_relation(
 ) -> str:
     """The file's rows with the number of the first reason that makes them bad."""
     rows = relation(source, types)
+    # nested, so that a value that several checks use is computed once
     for columns in expressions.layers:
         rows = f"(SELECT *, {', '.join(columns)} FROM {rows})"
     broken, numbered = name(BROKEN), enumerate(expressions.checks, first_reason)

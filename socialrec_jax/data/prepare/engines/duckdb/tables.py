@@ -33,6 +33,7 @@ _IDS = {
     ),
     "item_ids": ("SELECT item FROM events", "SELECT item FROM items"),
 }
+# first who is informed, then by whom; see --data.social-direction
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
 
@@ -100,6 +101,7 @@ def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str])
     Types that differ in case or surrounding blanks are one, by its most frequent spelling.
     types: folded type -> its name, where the user says that several are one.
     """
+    # names break ties of counts, so that numbers do not depend on the order of rows
     con.execute(
         f"""
         CREATE TABLE event_types AS
@@ -129,6 +131,7 @@ def _type_name(types: Mapping[str, str]) -> str:
 
 def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
     """See `Engine.events`."""
+    # by nanoseconds, before they become seconds: order within a second counts
     con.execute(
         f"""
         CREATE TABLE sorted_events AS
@@ -165,6 +168,7 @@ def _join_edges(con: duckdb.DuckDBPyConnection, direction: str) -> None:
         f"SELECT {way}, weight, {seconds('stamp')} AS time FROM social WHERE src <> dst"
         for way in _WAYS[direction]
     )
+    # by friend as well: later generations find friends by bisection
     con.execute(
         f"""
         CREATE TABLE edges AS
@@ -217,6 +221,7 @@ def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> tuple[Items, np.ndarr
 
 
 def _vectors(con: duckdb.DuckDBPyConnection, count: int) -> np.ndarray:
+    # DuckDB gives lists as one Python object a row, and unnested numbers as one array
     rows = con.execute(
         """
         SELECT number, unnest(vector) AS entry FROM sorted_items
