@@ -63,7 +63,7 @@ def execute(arguments: list[str]) -> None:
     )
     cli.prepare_jax(options.out)
     from benchmarks.output.loop_page import page
-    from socialrec_jax.runtime.run import write_atomically
+    from socialrec_jax.files import write_atomically
 
     folders = _tables(options)
     results = _days(options, folders)
@@ -89,8 +89,9 @@ def _tables(options: Options) -> list[Path]:
 def _days(options: Options, folders: list[Path]) -> dict:
     """All days one after the other; loop.json holds those that are done."""
     from benchmarks.work.feedback_loop import run_day
+    from socialrec_jax.files import write_atomically
     from socialrec_jax.pipeline.run import train
-    from socialrec_jax.runtime.run import RunDirectory, write_atomically
+    from socialrec_jax.runtime.run import RunDirectory
 
     run = RunDirectory(options.out / "run")
     config = run.config() if run.exists else _config(options)

@@ -73,11 +73,12 @@ def evaluate_ranker(
     """The ranker's order of the candidates of a held-out part, and {event type: reliability of its
     probabilities}.
 
-    Works in chunks, so that memory does not grow with candidates x users.
+    popular_as_of: as in `evaluate_retriever`. Works in chunks, so that memory does not grow with
+    candidates x users.
     """
     world = engine.world
     query = engine.with_friends(queries.query)
-    inputs = engine.index_inputs(query.as_of)
+    inputs = engine.index_inputs(popular_as_of or query.as_of)
     request = CandidateRequest(inputs, engine.states(query), query, queries.seen)
     ranks, top_items, predictions = [], [], []
     done = 0

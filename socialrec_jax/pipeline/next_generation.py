@@ -18,12 +18,13 @@ from socialrec_jax.data.prepare.build import files_of
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError, UserError
+from socialrec_jax.files import replacing
 from socialrec_jax.inference.artefacts import write_text_manifest
 from socialrec_jax.inference.grow import grown_texts
 from socialrec_jax.inference.load import RANKER, REFIT, REFIT_FOCUS, load_texts
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.generations import Generations
-from socialrec_jax.runtime.run import RunDirectory, replacing
+from socialrec_jax.runtime.run import RunDirectory
 
 
 def finished_before(generations: Generations, source: Path, settings: UpdateConfig) -> dict | None:

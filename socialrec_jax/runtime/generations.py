@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 from socialrec_jax.errors import UsageError
-from socialrec_jax.runtime.run import RunDirectory, write_atomically
+from socialrec_jax.files import write_atomically
+from socialrec_jax.runtime.run import RunDirectory
 
 _PARTS = ("config.json", "world", "checkpoints", "text", "features", "report.json")
 

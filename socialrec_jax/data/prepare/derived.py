@@ -23,8 +23,8 @@ class Constant:
 
 
 @dataclasses.dataclass(frozen=True)
-class Column:
-    """A column that no synonym names, or names for another field."""
+class _OfColumn:
+    """What is made of one column."""
 
     column: str
 
@@ -35,23 +35,20 @@ class Column:
     @property
     def shown(self) -> str:
         return self.column
+
+
+# Neither is the other: readers tell them apart by their class.
+@dataclasses.dataclass(frozen=True)
+class Column(_OfColumn):
+    """A column that no synonym names, or names for another field."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Replaced:
+class Replaced(_OfColumn):
     """A column's text with every `old` replaced by `new`."""
 
-    column: str
     old: str
     new: str
-
-    @property
-    def columns_used(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def shown(self) -> str:
-        return self.column
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.query import Query
+from socialrec_jax.data.text.whitening import unit_rows
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.labels import Labels
@@ -23,7 +24,6 @@ from socialrec_jax.serving.rules.allowed import ItemRules
 from socialrec_jax.serving.rules.lists import ListRules
 from socialrec_jax.serving.rules.where import parse_where
 from socialrec_jax.serving.user_tables import UserTables
-from socialrec_jax.serving.vectors import unit_rows
 
 log = logging.getLogger(__name__)
 

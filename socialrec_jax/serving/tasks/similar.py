@@ -14,13 +14,13 @@ import scipy.sparse as sparse
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.sparse_rows import top_k_sparse
+from socialrec_jax.data.text.whitening import unit_rows
 from socialrec_jax.errors import BadData
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import cosine_search
 from socialrec_jax.serving.co_occurrence import co_occurrence
 from socialrec_jax.serving.frames import Ids, arrow_strings, find_numbers
 from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
-from socialrec_jax.serving.vectors import unit_rows
 
 # Rows of co-occurrence that are sorted together.
 _ITEMS_AT_ONCE = 1 << 14
