@@ -10,7 +10,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Many container images forbid Python to write bytecode; then every start compiles JAX's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test loop lint clean
+.PHONY: train test types tests loop lint clean
 
 train: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python train.py --run $(RUN)
@@ -19,7 +19,13 @@ train: $(VENV)/.runtime-$(ACCELERATOR)
 test: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@# The tests leave a core idle at times: the types are checked beside them.
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+types:
 	$(BIN)/basedpyright
+
+tests:
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Ten days of the feedback loop: never updated, updated, retrained from nothing.
