@@ -20,7 +20,7 @@ from socialrec_jax.errors import DamagedFile, InputMissing
 from socialrec_jax.runtime.run import RunDirectory
 
 VECTORS = "vectors.npy"
-_REPORT_FILES = ("report.json", "report.html")
+_REPORT_FILES = ("data.html", "report.json", "report.html")
 log = logging.getLogger(__name__)
 
 # ---- The World

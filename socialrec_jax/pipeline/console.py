@@ -107,6 +107,7 @@ def print_summary(run: RunDirectory, report: dict) -> None:
         f"trained {speed['steps']} steps in {speed['seconds']:.0f} s, "
         f"{speed['trained_events_per_second']:,} events/s"
     )
+    print(f"data    {run.path / 'data.html'}")
     print(f"report  {run.path / 'report.html'}", flush=True)
 
 

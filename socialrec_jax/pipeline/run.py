@@ -25,6 +25,7 @@ from socialrec_jax.pipeline.refit import RetrieverProgress, refit
 from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.settings import check_settings, write_auto_config
 from socialrec_jax.pipeline.text import item_features
+from socialrec_jax.reports.data_report import write_data_report
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.background import Background
 from socialrec_jax.runtime.run import RunDirectory
@@ -87,6 +88,7 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
         is_new_sample = source is None and not run.exists
         tables = sample_tables(run, config.seed) if is_new_sample else source
         world = open_world(run, tables, config)
+        write_data_report(world, run.path / "data.html")
         resolved = write_auto_config(run, config, world)
         describe(world, resolved)
         return to_json(resolved)
