@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from socialrec_jax.serving.commands.base import ShardedTask, Task, file_or_values
+from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +44,11 @@ class Recommend(ShardedTask):
     """Rank by this instead of the model: what goes with the items of the last day, what is due
     again, what is recently popular, what is new, what friends had.
     """
+    reasons: Literal["off", "fast", "exact"] = "fast"
+    """None; what is true by the data; or measured by scoring again without each input (slow)."""
+    language: Literal["en", "zh"] = "en"
+    """Of the sentences in the column explanation."""
+    privacy: PrivacyOptions = DEFAULT_PRIVACY
 
     def answer(self) -> UserTables:
         """The answer, for some of the users at a time."""
@@ -59,6 +65,9 @@ class Recommend(ShardedTask):
             diversity=self.diversity,
             repeats=self.repeats,
             placement=self.placement,
+            reasons=self.reasons,
+            language=self.language,
+            privacy=self.privacy,
         )
         # Before the run is loaded, which takes seconds.
         options.check()
