@@ -119,17 +119,17 @@ def recommend_users(
     check_k(options.k, engine.world)
     lists = Lists.of(engine, options, as_of)
     user_ids, query = users_or_histories(engine, as_of, users, options.histories)
-    reasons = _ReasonsOfLists.of(lists, query)
+    reasons = ReasonsOfLists.of(lists, query)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        return _rows(lists, reasons, query.part(some), user_ids)
+        return rows_of_lists(lists, reasons, query.part(some), user_ids)
 
     return UserTables(len(query), schema(engine.world.event_types), rows_of)
 
 
-def _rows(
-    lists: Lists, reasons: _ReasonsOfLists, query: Query, user_ids: Strings
+def rows_of_lists(
+    lists: Lists, reasons: ReasonsOfLists, query: Query, user_ids: Strings
 ) -> Iterator[tuple[int, pa.Table]]:
     """(number of users, their rows) of each part; the users without rows are named at the end."""
     world = lists.engine.world
@@ -199,7 +199,7 @@ class Lists:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _ReasonsOfLists:
+class ReasonsOfLists:
     """Makes the columns of reasons for lists; without an explainer they are empty."""
 
     explainer: Explainer | None
@@ -207,7 +207,7 @@ class _ReasonsOfLists:
     reason_columns: ReasonColumns | None
 
     @classmethod
-    def of(cls, lists: Lists, query: Query) -> _ReasonsOfLists:
+    def of(cls, lists: Lists, query: Query) -> ReasonsOfLists:
         """query: of all users."""
         options, engine = lists.options, lists.engine
         leave_out = lists.leave_out(query)
