@@ -90,6 +90,12 @@ def write_recommendation_page(
         tiles=tiles,
         rules=rules,
         measured=any(rule.ndcg is not None for rule in rules),
+        contributions=any(_has_contributions(user) for user in users),
         users=users,
     )
     write_atomically(path, page)
+
+
+def _has_contributions(user: UserView) -> bool:
+    reasons = [reason for item in user.recommendations for reason in item.reasons]
+    return any(reason.contribution for reason in reasons)

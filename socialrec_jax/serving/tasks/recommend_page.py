@@ -69,7 +69,11 @@ def write_page(
         path,
         title="Recommendations",
         summary=_summary(engine.world, as_of, options),
-        tiles={"users shown": f"{len(shown):,}", "of": f"{len(query):,}", "a list": f"{options.k}"},
+        tiles={
+            "users on this page": f"{len(shown):,}",
+            "users in all": f"{len(query):,}",
+            "items a list": f"{options.k}",
+        },
         rules=_effects(own, without, rules, options, evaluated),
         users=list(views.users(shown, table, own, without)),
     )
