@@ -27,7 +27,9 @@ from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
 
-_QUERIES_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
+# Encoded together before their lists begin. Fewer of them fill the encoder's rows as well, and the
+# first lists come sooner.
+_QUERIES_AT_ONCE = 8192
 
 
 @dataclasses.dataclass(frozen=True)

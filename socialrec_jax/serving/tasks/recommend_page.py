@@ -56,11 +56,9 @@ def write_page(
     engine, as_of = recommender.engine, recommender.as_of
     user_ids, query = users_or_histories(engine, as_of, users, options.histories)
     shown = query.part(sampled_users(query.users, num_users, engine.config.seed))
-    lists = Lists.of(engine, options, as_of)
-    reasons = ReasonsOfLists.of(lists, query)
-    tables = [rows for _, rows in rows_of_lists(lists, reasons, shown, user_ids)]
-    table = pa.concat_tables([schema(engine.world.event_types).empty_table(), *tables])
+    table = _table(engine, as_of, options, user_ids, query, shown)
 
+    # Each rule is switched off alone: what comes instead is what the rule keeps off the list.
     rules = active_rules(engine, as_of, options)
     own = lists_of(engine, as_of, options, shown)
     without = {name: lists_of(engine, as_of, other, shown) for name, other in rules.items()}
@@ -69,14 +67,33 @@ def write_page(
         path,
         title="Recommendations",
         summary=_summary(engine.world, as_of, options),
-        tiles={
-            "users on this page": f"{len(shown):,}",
-            "users in all": f"{len(query):,}",
-            "items a list": f"{options.k}",
-        },
+        tiles=_tiles(len(shown), len(query), options.k),
         rules=_effects(own, without, rules, options, evaluated),
         users=list(views.users(shown, table, own, without)),
     )
+
+
+def _table(
+    engine: Engine,
+    as_of: AsOf,
+    options: RecommendOptions,
+    user_ids: Strings,
+    query: Query,
+    shown: Query,
+) -> pa.Table:
+    """The recommendations of the shown users, as the task gives them; query: of all users."""
+    lists = Lists.of(engine, options, as_of)
+    reasons = ReasonsOfLists.of(lists, query)
+    tables = [rows for _, rows in rows_of_lists(lists, reasons, shown, user_ids)]
+    return pa.concat_tables([schema(engine.world.event_types).empty_table(), *tables])
+
+
+def _tiles(num_shown: int, num_users: int, k: int) -> dict[str, str]:
+    return {
+        "users on this page": f"{num_shown:,}",
+        "users in all": f"{num_users:,}",
+        "items a list": f"{k}",
+    }
 
 
 def _summary(world: World, as_of: AsOf, options: RecommendOptions) -> str:
@@ -96,7 +113,8 @@ def _effects(
     costs = ndcg_of(evaluated, options, rules) if rules else {}
     effects = []
     for name, other in without.items():
-        changed = [len(set(mine) - set(theirs)) for mine, theirs in zip(own, other, strict=True)]
+        pairs = zip(own, other, strict=True)
+        changed = [len(set(with_rule) - set(without_it)) for with_rule, without_it in pairs]
         ndcg, ndcg_without = costs.get(name, (None, None))
         users = sum(count > 0 for count in changed)
         effects.append(RuleEffect(name, users, sum(changed), ndcg, ndcg_without))
@@ -119,21 +137,35 @@ class _Views:
         for row in table.to_pylist():
             rows.setdefault(row["user_id"], []).append(row)
         for place, user in enumerate(query.users.tolist()):
-            name = self._user_ids[user]
-            history, num_events = self._history(query, place)
-            left_out = {
-                rule: [item for item in lists[place] if item not in own[place]]
-                for rule, lists in without.items()
-            }
-            yield UserView(
-                user_id=name,
-                attributes=self._attributes(user),
-                num_events=num_events,
-                history=history,
-                friends=self._friends(query, place),
-                recommendations=[self._recommended(row) for row in rows.get(name, [])],
-                left_out={rule: self._names(items) for rule, items in left_out.items() if items},
-            )
+            recommended = rows.get(self._user_ids[user], [])
+            left_out = self._left_out(place, own, without)
+            yield self._user(query, place, recommended, left_out)
+
+    def _user(
+        self, query: Query, place: int, rows: list[dict], left_out: dict[str, str]
+    ) -> UserView:
+        user = int(query.users[place])
+        history, num_events = self._history(query, place)
+        return UserView(
+            user_id=self._user_ids[user],
+            attributes=self._attributes(user),
+            num_events=num_events,
+            history=history,
+            friends=self._friends(query, place),
+            recommendations=[self._recommended(row) for row in rows],
+            left_out=left_out,
+        )
+
+    def _left_out(
+        self, place: int, own: ListOfUsers, without: dict[str, ListOfUsers]
+    ) -> dict[str, str]:
+        """The items that would be on a user's list, by the rule that keeps them off."""
+        names = {}
+        for rule, lists in without.items():
+            items = [item for item in lists[place] if item not in own[place]]
+            if items:
+                names[rule] = self._names(items)
+        return names
 
     def _names(self, items: Iterable[int]) -> str:
         return ", ".join(self._titles[item] for item in items)

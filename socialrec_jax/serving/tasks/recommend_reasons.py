@@ -51,13 +51,19 @@ class ReasonColumns:
 
     def columns(self, reasons: Reasons, count: int) -> tuple[pa.Array, pa.Array]:
         """(reasons, explanation) of `count` recommendations."""
+        fields = self._fields(reasons)
+        sentences = self._sentences(reasons.kinds, reasons.items, fields)
+        return list_column(reasons.owners, count, fields), self._joined(reasons, sentences, count)
+
+    def _fields(self, reasons: Reasons) -> dict[str, pa.Array]:
+        """The fields of each reason [m]; those of other kinds are null."""
         evidence = reasons.evidence
         friends = evidence.friends.of(reasons.owners)
         terms = evidence.terms.of(reasons.owners)
         num_friends = np.diff(friends.offsets)
         kinds = reasons.kinds
         names_friends = (kinds == FRIENDS) & self._options.privacy.friend_ids
-        fields = {
+        return {
             "kind": pa.array(KINDS).take(pa.array(kinds)),
             "item_id": _taken(self._item_names, reasons.items),
             "friends": _numbers(num_friends, kinds == FRIENDS),
@@ -66,8 +72,6 @@ class ReasonColumns:
             "place": _numbers(evidence.places[reasons.owners], kinds == POPULARITY),
             "contribution": pa.array(reasons.contributions, from_pandas=True),
         }
-        sentences = self._sentences(kinds, reasons.items, fields)
-        return list_column(reasons.owners, count, fields), self._joined(reasons, sentences, count)
 
     def _sentences(self, kinds: np.ndarray, items: np.ndarray, fields: dict) -> pa.Array:
         """One sentence a reason [m]."""
@@ -78,6 +82,7 @@ class ReasonColumns:
             "terms": terms,
             "place": fields["place"].cast(pa.string()),
         }
+        # Column by column: a sentence of a kind is null where a value of another kind is.
         sentences = pa.nulls(len(kinds), pa.string())
         for number, kind in enumerate(KINDS):
             filled = _filled(self._templates[kind], values)
