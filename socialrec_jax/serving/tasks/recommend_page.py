@@ -55,6 +55,9 @@ def write_page(
     """
     engine, as_of = recommender.engine, recommender.as_of
     user_ids, query = users_or_histories(engine, as_of, users, options.histories)
+    # A list of users may name one of them twice.
+    first_of_each = np.sort(np.unique(query.users, return_index=True)[1])
+    query = query.part(first_of_each)
     shown = query.part(sampled_users(query.users, num_users, engine.config.seed))
     table = _table(engine, as_of, options, user_ids, query, shown)
 
