@@ -136,7 +136,7 @@ def test_the_page_shows_users_and_rules_and_escapes_names(recommender, tmp_path)
     assert "not measured" in page.text
     assert re.search(r"It goes with|among the popular", page.text)
     plain = page_of(recommender, tmp_path / "b.html", unavailable=True)
-    assert "Rules that acted" not in plain.text
+    assert "Rules and what they cost" not in plain.text
 
 
 def test_the_page_names_friends_only_where_allowed(recommender, tmp_path):

@@ -68,6 +68,7 @@ def ndcg_of(
     if not measured:
         return {}
     engine = evaluated().engine
+    # What was held out is new to this model alone: the refitted one has learnt from it.
     queries = held_out(engine.world, TEST).sample_of_users(_EVALUATED_USERS, engine.config.seed)
     if not len(queries):
         return {}
