@@ -5,6 +5,7 @@
     python serve.py recommend --run RUN --out OUT.parquet --histories DIR    unknown users
     python serve.py recommend --run RUN --out OUT.parquet --recent DIR       with events since then
     python serve.py recommend --run RUN --out FOLDER                         in shards
+    python serve.py recommend --run RUN --out OUT.parquet --report PAGE.html a page to look at
     python serve.py score --run RUN --out OUT.parquet --pairs PAIRS.csv      given users and items
     python serve.py audience --run RUN --out OUT.parquet --categories shoes  users for a campaign
     python serve.py profile --run RUN --out OUT.parquet                      portraits of users
@@ -60,6 +61,7 @@ def serve(arguments: list[str]) -> None:
     check_output(task.out)
     with exit_on_sigterm():
         write_tables(task.out, task.tables())
+        task.finish()
 
 
 def serve_shards(task: ShardedTask) -> None:
@@ -73,10 +75,13 @@ def serve_shards(task: ShardedTask) -> None:
     RunDirectory(task.run).config()  # a mistake is named before a folder is made
     processes.initialize()
     options = dataclasses.asdict(task)
-    for option in ("run", "out", "shards", "debug"):  # these decide no row; the run is described
-        del options[option]
+    # These decide no row; the run is described.
+    for option in ("run", "out", "shards", "debug", "report", "sample"):
+        options.pop(option, None)
     (name,) = [name for name, kind in TASKS.items() if isinstance(task, kind)]
     write_shards(task.out, command_of(name, task.run, options), task.shards, task.answer)
+    if processes.is_main():
+        task.finish()
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator, CandidateRequest
 from socialrec_jax.inference.chunks import bucket
 from socialrec_jax.inference.encoder import Encoder, encoder_of
-from socialrec_jax.inference.explain import similar_recent_items
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
 from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
 
-_QUERIES_AT_ONCE = 65536  # encoded together: bounds memory whatever the number of users
+# Encoded together before their lists begin. Fewer of them fill the encoder's rows as well, and the
+# first lists come sooner.
+_QUERIES_AT_ONCE = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,6 @@ class Recommendations:
     scores: np.ndarray  # [q, k] float32 logits; -inf where fewer than k items could be recommended
     type_probabilities: np.ndarray  # [q, k, A] that the next event is of this type and on this item
     sources: np.ndarray  # [q, k] index into candidates.SOURCES: the first list with the item
-    reasons: np.ndarray  # [q, k] int32, the recent item most similar to it, -1 without history
 
     @property
     def exists(self) -> np.ndarray:
@@ -161,6 +161,15 @@ class Engine:
         """The state [Q, D] of each query, see `Encoder.states`."""
         return self.encoder.states(self.variables, query, self.world.first_time)
 
+    def catalogue_with(self, texts: np.ndarray) -> jax.Array:
+        """The item vectors [V, D] with other fixed vectors [V, F], on all devices."""
+        # A model without fixed vectors has no such variables.
+        if not texts.shape[1]:
+            return self.catalogue
+        known = parallel.on_host(self.variables["fixed"]["items"]["known"])
+        variables = self.variables | fixed_variables(texts, known)
+        return self.encoder.catalogue(parallel.replicate(variables))
+
     def index_inputs(self, as_of: AsOf = NOW):
         """What the index scores with, on the devices.
 
@@ -207,19 +216,14 @@ class Engine:
         for ranked in self.ranked(request):
             part = query.part(slice(done, done + len(ranked.items)))
             done += len(part)
-            yield self._recommendations(part, ranked, k)
-
-    def _recommendations(self, query: Query, ranked: RankedLists, k: int) -> Recommendations:
-        # The ranker orders more candidates than are recommended.
-        items = ranked.items[:, :k]
-        return Recommendations(
-            users=query.users,
-            items=items,
-            scores=ranked.scores[:, :k],
-            type_probabilities=ranked.probabilities[:, :k],
-            sources=ranked.sources[:, :k],
-            reasons=similar_recent_items(np.asarray(self.catalogue), query, items),
-        )
+            # The ranker orders more candidates than are recommended.
+            yield Recommendations(
+                users=part.users,
+                items=ranked.items[:, :k],
+                scores=ranked.scores[:, :k],
+                type_probabilities=ranked.probabilities[:, :k],
+                sources=ranked.sources[:, :k],
+            )
 
     def ranked(self, request: CandidateRequest) -> Iterator[RankedLists]:
         """Candidates in order for the queries of a request, in chunks."""

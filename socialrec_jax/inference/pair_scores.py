@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from socialrec_jax.data.csr import Pairs
-from socialrec_jax.data.features.sparse_rows import pairs_of, positions
+from socialrec_jax.data.features.sparse_rows import pairs_of, positions, values_at
 from socialrec_jax.data.query import Query
 from socialrec_jax.inference.candidates import chunk_size
 from socialrec_jax.inference.engine import Engine
@@ -42,6 +42,21 @@ class _Rows:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class PairTotals:
+    """The log-sum-exp of the retriever's scores without the item of each of N pairs."""
+
+    pairs: Pairs
+    values: np.ndarray  # [N]
+    num_items: int
+
+    def at(self, queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The values [r, n] of items [r, n] for some of the queries [r]; 0 for other pairs."""
+        rows = self.pairs.rows_of(queries)
+        at = positions(pairs_of(items), self.pairs.of(queries), self.num_items)
+        return values_at(self.values[rows], at).reshape(items.shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Retrieval:
     """What the retriever says of queries [Q]."""
 
@@ -51,18 +66,30 @@ class Retrieval:
     catalogue: np.ndarray  # [V, D]
     popularity: np.ndarray  # [V] scores for users without history
     temperature: float
+    # Where given, totals are those of the other items and of the item itself.
+    other_totals: PairTotals | None = None
 
     @classmethod
-    def of(cls, engine: Engine, query: Query) -> Retrieval:
+    def of(
+        cls,
+        engine: Engine,
+        query: Query,
+        *,
+        seen: Pairs | None = None,
+        allowed: np.ndarray | None = None,
+    ) -> Retrieval:
+        """seen: items of the histories by default. allowed [V] bool: the items that totals count,
+        all by default.
+        """
         states = engine.states(query)
-        seen = query.events.histories(query.users, query.history_ends)
-        # As for recommendations, the total is that of new items. The list itself is not read.
-        inputs, allowed = engine.index_inputs(query.as_of), ~engine.world.deleted_items
-        tops = engine.index.top(inputs, states, seen, 1, allowed)
+        if seen is None:
+            seen = query.events.histories(query.users, query.history_ends)
+        # As for recommendations, the total is that of new items.
+        counted = ~engine.world.deleted_items if allowed is None else allowed
         return cls(
             states=states,
             seen=seen,
-            log_totals=np.concatenate([top.log_totals for top in tops]),
+            log_totals=log_totals(engine, query, states, seen, counted),
             catalogue=np.asarray(engine.catalogue),
             popularity=engine.popularity(query.as_of),
             temperature=engine.config.model.temperature,
@@ -89,10 +116,25 @@ class Retrieval:
 
         An item of the history is no part of the total of new items, so its score is added.
         """
+        if self.other_totals is not None:
+            return np.logaddexp(self.other_totals.at(queries, items), scores)
         new_items = np.broadcast_to(self.log_totals[queries][:, None], items.shape)
         at = positions(pairs_of(items), self.seen.of(queries), len(self.catalogue))
         is_seen = at.reshape(items.shape) >= 0
         return np.where(is_seen, np.logaddexp(new_items, scores), new_items)
+
+
+def log_totals(
+    engine: Engine, query: Query, states: np.ndarray, seen: Pairs, allowed: np.ndarray
+) -> np.ndarray:
+    """Log-sum-exp [Q] of the retriever's scores of allowed [V] items that are not seen.
+
+    states [Q, D]: of the queries.
+    """
+    # The list of the search is not read.
+    tops = engine.index.top(engine.index_inputs(query.as_of), states, seen, 1, allowed)
+    totals = [top.log_totals for top in tops]
+    return np.concatenate([np.zeros(0, np.float32), *totals])
 
 
 def score_pairs(

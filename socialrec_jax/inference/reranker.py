@@ -48,12 +48,17 @@ class Reranker:
     ):
         """focus: event types that candidates are sorted by; all when empty."""
         self.generator = generator
+        self.params, self._num_event_types, self._focus = params, num_event_types, focus
         interactions = params["user"]["kernel"].shape[-1]
         ranker = Ranker(num_event_types, interactions, focus)
         # Item vectors are projected once, not for every candidate.
         projected = projection(num_event_types, ranker.interactions)(params, generator.catalogue)
         self._shared = parallel.replicate((params, projected))
         self._rank = parallel.map_devices(functools.partial(_rank_candidates, ranker))
+
+    def with_generator(self, generator: CandidateGenerator) -> Reranker:
+        """The same ranker, which reads other vectors and features of the items."""
+        return Reranker(generator, self.params, self._num_event_types, self._focus)
 
     def lists(self, request: CandidateRequest) -> Iterator[RankedLists]:
         """The candidates of a request in order, in chunks that cover all its queries."""

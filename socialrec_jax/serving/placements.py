@@ -19,7 +19,6 @@ from socialrec_jax.data.query import Query
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
 from socialrec_jax.inference.engine import Engine, Recommendations
-from socialrec_jax.inference.explain import similar_recent_items
 from socialrec_jax.inference.pair_scores import score_pairs
 from socialrec_jax.serving.buy_again import Rhythms
 from socialrec_jax.serving.co_occurrence import co_occurrence
@@ -61,6 +60,10 @@ class PlacedLists:
         source = SOURCE_NAMES.index(_SOURCES[self.placement])
         for part in self._parts(query, k):
             yield dataclasses.replace(part, sources=np.full(part.items.shape, source))
+
+    def counted_items(self, query: Query) -> np.ndarray | None:
+        """The items [V] bool that scores are normalised over, None for all."""
+        return self._new_items(query) if self.placement == "new" else None
 
     def _parts(self, query: Query, k: int) -> Iterator[Recommendations]:
         if self.placement == "new":
@@ -176,7 +179,6 @@ def _with_scores(engine: Engine, query: Query, items: np.ndarray) -> Recommendat
         scores=_filled(exists, scores, -np.inf),
         type_probabilities=_filled(exists, probabilities, 0),
         sources=np.zeros(items.shape, np.int64),
-        reasons=similar_recent_items(np.asarray(engine.catalogue), query, items),
     )
 
 

@@ -20,6 +20,8 @@ from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.generations import current_generation
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.placements import Placement
+from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions, ReasonMode
+from socialrec_jax.serving.reason_templates import Language
 from socialrec_jax.serving.recent import engine_with_recent
 from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
 from socialrec_jax.serving.tasks.demand import DemandOptions, demand
@@ -81,6 +83,9 @@ class Recommender:
         diversity: float = 0.0,
         repeats: bool = False,
         placement: Placement | None = None,
+        reasons: ReasonMode = "fast",
+        language: Language = "en",
+        privacy: PrivacyOptions = DEFAULT_PRIVACY,
     ) -> pa.Table:
         """The k best items of each user, best first, over the whole catalogue.
 
@@ -99,6 +104,9 @@ class Recommender:
             diversity=diversity,
             repeats=repeats,
             placement=placement,
+            reasons=reasons,
+            language=language,
+            privacy=privacy,
         )
         return whole_table(recommend(self.engine, self.as_of, users, options))
 

@@ -87,14 +87,6 @@ def test_probabilities_are_those_of_the_next_event(untrained):
     np.testing.assert_allclose(total, 1, rtol=1e-4)
 
 
-def test_reasons_are_recent_items_of_the_user(untrained):
-    world, engine, _ = untrained
-    for part in engine.recommend(engine.query(np.arange(world.num_users)), k=5):
-        for user, reasons in zip(part.users, part.reasons, strict=True):
-            start, end = world.events.offsets[user : user + 2]
-            assert set(reasons) <= set(world.events.items[start:end][-10:])
-
-
 def test_as_of_hides_what_came_later(untrained):
     world, engine, _ = untrained
     users = np.arange(world.num_users)

@@ -58,12 +58,12 @@ def served(tmp_path_factory):
     return ranked_engine(tmp_path_factory.mktemp("world"))
 
 
-def ranked_engine(folder) -> Engine:
+def ranked_engine(folder, config: Config = CONFIG) -> Engine:
     """An engine with random parameters of retriever and ranker."""
     world = shop(folder)
     texts = np.random.default_rng(1).normal(size=(ITEMS, 4)).astype(np.float32)
-    model = model_for(CONFIG, world, 4)
-    batch = training_batches(world, CONFIG, world.history_ends(BEFORE_VALIDATION)).at(0)
+    model = model_for(config, world, 4)
+    batch = training_batches(world, config, world.history_ends(BEFORE_VALIDATION)).at(0)
 
     rng = np.random.default_rng(2)
 
@@ -71,7 +71,7 @@ def ranked_engine(folder) -> Engine:
         return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
 
     params = moved(jax.jit(model.init)(jax.random.key(0), batch)["params"])
-    engine = Engine.create(world, CONFIG, model, params, texts=texts)
+    engine = Engine.create(world, config, model, params, texts=texts)
     generator = engine.candidate_generator(
         RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), ItemKNNSettings())
     )

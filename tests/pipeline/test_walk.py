@@ -212,7 +212,7 @@ def test_now_recommends_new_items_to_everybody(walked):
                    on r.user_id = e."user"::varchar and r.item_id = e.item::varchar"""
     assert rows(repeated) == [(0,)], "history is masked"
     assert rows(
-        f"select count(*) from '{out}' where not (p_view between 0 and 1) or reasons is null"
+        f"select count(*) from '{out}' where not (p_view between 0 and 1) or explanation is null"
     ) == [(0,)]
     sources = dict(rows(f"select source, count(distinct user_id) from '{out}' group by source"))
     assert sources["popular"] == int((np.diff(world.events.offsets) == 0).sum()), (

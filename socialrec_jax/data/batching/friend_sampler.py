@@ -46,12 +46,26 @@ class FriendSampler:
         # float64, since differences of large sums are read from it.
         running = np.cumsum(self.friends.weights, dtype=np.float64)
         self._running_weights = np.concatenate([[0], running])
+        self._users_of_variants = np.zeros(0, np.int64)
 
     def until(self, history_ends: np.ndarray) -> FriendSampler:
         """The same graph with other visible events, history_ends [U]."""
         # The sorted friends and running sums are shared.
         other = copy.copy(self)
         other.history_ends = history_ends
+        return other
+
+    def with_variants(
+        self, events: Events, history_ends: np.ndarray, users: np.ndarray
+    ) -> FriendSampler:
+        """The same graph, where users have other histories under other numbers.
+
+        Variant i of users [n] has the number U + i. Its history is that of events and history_ends
+        [U + n]; its friends, and what is drawn of them, are those of users[i].
+        """
+        other = self.until(history_ends)
+        other.events = events
+        other._users_of_variants = users
         return other
 
     def sample(self, users: np.ndarray, query_times: np.ndarray, salt: int = 0) -> FriendTrees:
@@ -62,7 +76,7 @@ class FriendSampler:
         serving always uses 0.
         """
         a, b = self.fan_out
-        roots, times = users.reshape(-1), query_times.reshape(-1)
+        roots, times = self._without_variants(users.reshape(-1)), query_times.reshape(-1)
         near, near_edges = self._draw_friends(roots, times, a, salt)
         far, far_edges = self._draw_friends(near.reshape(-1), np.repeat(times, a), b, salt)
         far, far_edges = far.reshape(-1, a * b), far_edges.reshape(-1, a * b)
@@ -72,7 +86,10 @@ class FriendSampler:
         edges = np.concatenate([near_edges, far_edges], axis=1)
         nodes = nodes.reshape(*users.shape, -1)
         edges = edges.reshape(*users.shape, -1)
-        return self._with_recent_items(nodes, query_times[..., None], edges)
+        trees = self._with_recent_items(
+            self._with_variant(nodes, users), query_times[..., None], edges
+        )
+        return trees.replace(users=nodes.astype(np.int32))
 
     def known_friends(
         self, users: np.ndarray, query_times: np.ndarray
@@ -81,7 +98,7 @@ class FriendSampler:
 
         The oldest friendship comes first. User -1 has none.
         """
-        known_users = np.maximum(users, 0)
+        known_users = np.maximum(self._without_variants(users), 0)
         first = self.friends.offsets[known_users]
         stop = self.friends.offsets[known_users + 1]
         stop = np.where(users < 0, first, stop)
@@ -104,6 +121,21 @@ class FriendSampler:
         ends = self.events.ends_before(users, query_times)
         # The query time alone would show events that the split holds out.
         return starts, np.minimum(ends, self.history_ends[users])
+
+    def _without_variants(self, users: np.ndarray) -> np.ndarray:
+        """Users [...] of the graph, where some may be variants of them."""
+        if not len(self._users_of_variants):
+            return users
+        variants = users - (len(self.friends.offsets) - 1)
+        originals = self._users_of_variants[np.maximum(variants, 0)]
+        return np.where(variants >= 0, originals, users)
+
+    def _with_variant(self, nodes: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """The nodes [..., n] of trees around users [...], who may be variants, everywhere in their
+        own trees.
+        """
+        # A user is a friend of friends as well.
+        return np.where(nodes == nodes[..., :1], users[..., None], nodes)
 
     def _draw_friends(
         self, users: np.ndarray, query_times: np.ndarray, k: int, salt: int

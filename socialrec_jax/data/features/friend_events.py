@@ -22,8 +22,9 @@ class FriendEvents:
     """Past events of the friends of q users: n events, friend by friend."""
 
     num_friends: np.ndarray  # [q] all of them, also those without events here
+    friends: np.ndarray  # [m] the user at the other end of each friendship
     queries: np.ndarray  # [n] the query that the friend belongs to
-    edges: np.ndarray  # [n] the friendship, counted over all queries
+    edges: np.ndarray  # [n] the friendship, 0..m-1
     weights: np.ndarray  # [n] of the friendship
     items: np.ndarray  # [n]
     ages: np.ndarray  # [n] later events of the same friend: 0 is the latest
@@ -44,6 +45,7 @@ class FriendEvents:
         rows = ranges(history_ends - lengths, lengths)
         return cls(
             num_friends=known,
+            friends=friends,
             queries=np.repeat(queries, lengths),
             edges=np.repeat(np.arange(len(edges)), lengths),
             weights=np.repeat(weights, lengths),

@@ -103,10 +103,15 @@ class RankerFeatures:
     def num_items(self) -> int:
         return len(self.item_popularity)
 
+    @property
+    def recent_popularity(self) -> np.ndarray:
+        """Log share [V] of recent events."""
+        return self.item_popularity[:, 1]
+
     @functools.cached_property
     def _trending(self) -> np.ndarray:
         """All items [V] int32, the recently most popular first."""
-        return np.argsort(-self.item_popularity[:, 1], kind="stable").astype(np.int32)
+        return np.argsort(-self.recent_popularity, kind="stable").astype(np.int32)
 
     def look_up(self, query: Query) -> QueryFeatures:
         """The part that does not depend on which candidates are chosen."""

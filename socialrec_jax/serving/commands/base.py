@@ -37,6 +37,9 @@ class Task:
 
         return Recommender.load(self.run, self.as_of, self.recent)
 
+    def finish(self) -> None:
+        """What is done when the result is written."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardedTask(Task):

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from socialrec_jax.serving.commands.base import ShardedTask, Task, file_or_values
+from socialrec_jax.serving.page_options import DEFAULT_SAMPLE, check_page
+from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from socialrec_jax.serving.tasks.recommend import RecommendOptions
     from socialrec_jax.serving.user_tables import UserTables
 
 
@@ -43,12 +46,48 @@ class Recommend(ShardedTask):
     """Rank by this instead of the model: what goes with the items of the last day, what is due
     again, what is recently popular, what is new, what friends had.
     """
+    reasons: Literal["off", "fast", "exact"] = "fast"
+    """None; what is true by the data; or measured by scoring again without each input (slow)."""
+    language: Literal["en", "zh"] = "en"
+    """Of the sentences in the column explanation."""
+    privacy: PrivacyOptions = DEFAULT_PRIVACY
+    report: Path | None = None
+    """Also a page .html of some users: history, friends, list, reasons, rules and their cost."""
+    sample: int | None = None
+    """Users on the page, 50 by default."""
 
     def answer(self) -> UserTables:
         """The answer, for some of the users at a time."""
-        from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend_users
+        from socialrec_jax.serving.tasks.recommend import recommend_users
 
-        options = RecommendOptions(
+        options = self.options()
+        # Before the run is loaded, which takes seconds.
+        options.check()
+        check_page(self.report, self.sample)
+        recommender = self.recommender()
+        return recommend_users(recommender.engine, recommender.as_of, self.users, options)
+
+    def finish(self) -> None:
+        """Write the page."""
+        if self.report is None:
+            return
+        from socialrec_jax.serving.recommender import Recommender
+        from socialrec_jax.serving.tasks.recommend_page import write_page
+
+        write_page(
+            self.report,
+            self.recommender(),
+            lambda: Recommender.load(self.run, "test"),
+            self.users,
+            self.options(),
+            num_users=self.sample or DEFAULT_SAMPLE,
+        )
+
+    def options(self) -> RecommendOptions:
+        """The options of the task."""
+        from socialrec_jax.serving.tasks.recommend import RecommendOptions
+
+        return RecommendOptions(
             k=self.k,
             histories=self.histories,
             allow=self.allow,
@@ -59,11 +98,10 @@ class Recommend(ShardedTask):
             diversity=self.diversity,
             repeats=self.repeats,
             placement=self.placement,
+            reasons=self.reasons,
+            language=self.language,
+            privacy=self.privacy,
         )
-        # Before the run is loaded, which takes seconds.
-        options.check()
-        recommender = self.recommender()
-        return recommend_users(recommender.engine, recommender.as_of, self.users, options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

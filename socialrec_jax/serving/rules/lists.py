@@ -110,5 +110,4 @@ def _rows_at(candidates: Recommendations, places: np.ndarray) -> Recommendations
         scores=np.where(places >= 0, scores, -np.inf),
         type_probabilities=np.take_along_axis(candidates.type_probabilities, at[..., None], 1),
         sources=np.take_along_axis(candidates.sources, at, axis=1),
-        reasons=np.take_along_axis(candidates.reasons, at, axis=1),
     )

@@ -8,21 +8,29 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.text.whitening import unit_rows
 from socialrec_jax.inference.engine import Engine, Recommendations
+from socialrec_jax.inference.explain import Explainer
+from socialrec_jax.inference.leave_out import LeaveOut
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.placements import SOURCE_NAMES, PlacedLists, Placement
 from socialrec_jax.serving.queries import users_or_histories
 from socialrec_jax.serving.ranked_tables import check_k, typed_table
+from socialrec_jax.serving.reason_options import ReasonOptions
 from socialrec_jax.serving.rules.allowed import ItemRules
 from socialrec_jax.serving.rules.lists import ListRules
 from socialrec_jax.serving.rules.where import parse_where
+from socialrec_jax.serving.tasks.recommend_reasons import (
+    REASONS,
+    ReasonColumns,
+    without_reasons,
+)
 from socialrec_jax.serving.user_tables import UserTables
 
 log = logging.getLogger(__name__)
@@ -31,7 +39,7 @@ _NAMED_USERS = 10  # in a line about users without items
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecommendOptions:
+class RecommendOptions(ReasonOptions):
     """Options of the task, besides the users."""
 
     k: int = 10  # items a user, 1..catalogue
@@ -59,6 +67,7 @@ class RecommendOptions:
 
     def check(self) -> None:
         """Raises UsageError for a rule that cannot be right, before a run is loaded."""
+        super().check()
         self.list_rules()
         if self.where is not None:
             parse_where(self.where)
@@ -69,7 +78,8 @@ def schema(event_types: list[str]) -> pa.Schema:
 
     rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
     p_<event type>: the probability that the user's next event is this one on this item. source: the
-    first list that proposed the item, or the placement (`SOURCE_NAMES`).
+    first list that proposed the item, or the placement (`SOURCE_NAMES`). reasons, explanation: why,
+    as structs and in words.
     """
     probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
     return pa.schema(
@@ -80,7 +90,8 @@ def schema(event_types: list[str]) -> pa.Schema:
             ("score", pa.float32()),
             *probabilities,
             ("source", pa.string()),
-            ("reasons", pa.string()),
+            ("reasons", REASONS),
+            ("explanation", pa.string()),
         ]
     )
 
@@ -104,32 +115,39 @@ def recommend_users(
 
     A line names users for whom the rules leave no item.
     """
+    options.check()
     check_k(options.k, engine.world)
-    lists = _Lists.of(engine, options, as_of)
+    lists = Lists.of(engine, options, as_of)
     user_ids, query = users_or_histories(engine, as_of, users, options.histories)
+    reasons = ReasonsOfLists.of(lists, query)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        return _rows(engine, lists.parts(query.part(some)), user_ids)
+        return rows_of_lists(lists, reasons, query.part(some), user_ids)
 
     return UserTables(len(query), schema(engine.world.event_types), rows_of)
 
 
-def _rows(
-    engine: Engine, parts: Iterator[Recommendations], user_ids: Strings
+def rows_of_lists(
+    lists: Lists, reasons: ReasonsOfLists, query: Query, user_ids: Strings
 ) -> Iterator[tuple[int, pa.Table]]:
     """(number of users, their rows) of each part; the users without rows are named at the end."""
-    columns = schema(engine.world.event_types)
-    names = arrow_strings(user_ids), arrow_strings(engine.world.items.ids)
+    world = lists.engine.world
+    columns = schema(world.event_types)
+    names = arrow_strings(user_ids), arrow_strings(world.items.ids)
     without_items: list[np.ndarray] = []
-    for part in parts:
+    done = 0
+    for part in lists.parts(query):
         without_items.append(part.users[~part.exists.any(axis=1)])
-        yield len(part.users), _table(part, *names, columns)
+        of_part = query.part(slice(done, done + len(part.users)))
+        done += len(part.users)
+        why = reasons.columns(of_part, part)
+        yield len(part.users), _table(part, *names, why, columns)
     _report_users_without_items(user_ids, without_items)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Lists:
+class Lists:
     """Makes the lists of users by the options."""
 
     engine: Engine
@@ -140,7 +158,7 @@ class _Lists:
     vectors: np.ndarray  # [V, D] of length 1; empty where no rule needs them
 
     @classmethod
-    def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> _Lists:
+    def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> Lists:
         rules = options.list_rules()
         allowed = options.item_rules(as_of).allowed(engine.world)
         if rules.are_off:
@@ -157,13 +175,59 @@ class _Lists:
         for candidates in self._candidates(query, size):
             yield self.rules.choose(candidates, options.k, self.categories, self.vectors)
 
+    def leave_out(self, query: Query) -> LeaveOut:
+        """What scores the items of lists again without an input; query: of all users."""
+        placed = self._placed()
+        if placed is None:
+            return LeaveOut(self.engine, self.allowed, self.options.repeats)
+        # Placements take their scores from `score_pairs`, but that of new items.
+        allowed = placed.counted_items(query)
+        return LeaveOut(self.engine, allowed, self.options.repeats and allowed is not None)
+
     def _candidates(self, query: Query, k: int) -> Iterator[Recommendations]:
+        placed = self._placed()
+        if placed is not None:
+            return placed.parts(query, k)
         repeats = self.options.repeats
-        if self.options.placement is None:
-            return self.engine.recommend(query, k=k, repeats=repeats, allowed=self.allowed)
-        return PlacedLists(self.engine, self.options.placement, self.allowed, repeats).parts(
-            query, k
+        return self.engine.recommend(query, k=k, repeats=repeats, allowed=self.allowed)
+
+    def _placed(self) -> PlacedLists | None:
+        options = self.options
+        if options.placement is None:
+            return None
+        return PlacedLists(self.engine, options.placement, self.allowed, options.repeats)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReasonsOfLists:
+    """Makes the columns of reasons for lists; without an explainer they are empty."""
+
+    explainer: Explainer | None
+    leave_out: LeaveOut
+    reason_columns: ReasonColumns | None
+
+    @classmethod
+    def of(cls, lists: Lists, query: Query) -> ReasonsOfLists:
+        """query: of all users."""
+        options, engine = lists.options, lists.engine
+        leave_out = lists.leave_out(query)
+        if options.reasons == "off":
+            return cls(None, leave_out, None)
+        min_friends = options.privacy.min_friends
+        explainer = Explainer.of(engine, query, options.reasons == "exact", min_friends)
+        return cls(
+            explainer, leave_out, ReasonColumns(engine.world, explainer.terms.names, options)
         )
+
+    def columns(self, query: Query, part: Recommendations) -> tuple[pa.Array, pa.Array]:
+        """(reasons, explanation) of the recommendations that exist, row by row."""
+        count = int(part.exists.sum())
+        if self.explainer is None or self.reason_columns is None:
+            return without_reasons(count)
+        offsets = np.concatenate([[0], np.cumsum(part.exists.sum(axis=1))])
+        pairs = Pairs(offsets, part.items[part.exists])
+        reasons = self.explainer.reasons(query, pairs, self.leave_out)
+        return self.reason_columns.columns(reasons, count)
 
 
 def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> None:
@@ -176,7 +240,11 @@ def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> N
 
 
 def _table(
-    part: Recommendations, user_names: pa.Array, item_names: pa.Array, columns: pa.Schema
+    part: Recommendations,
+    user_names: pa.Array,
+    item_names: pa.Array,
+    reasons: tuple[pa.Array, pa.Array],
+    columns: pa.Schema,
 ) -> pa.Table:
     # Row by row, so that the best item of a user comes first.
     row, place = np.nonzero(part.exists)
@@ -188,16 +256,6 @@ def _table(
         pa.array(part.scores[row, place]),
         *(pa.array(column) for column in probabilities.T),
         pa.array(SOURCE_NAMES).take(pa.array(part.sources[row, place])),
-        _reasons(part.reasons[row, place], item_names),
+        *reasons,
     ]
     return typed_table(columns, arrays)
-
-
-def _reasons(items: np.ndarray, item_names: pa.Array) -> pa.Array:
-    """Why, in words: the recent item that is similar; nothing where items are -1."""
-    # A masked number takes a null, which any text joined with it stays.
-    similar = item_names.take(pa.array(items, mask=items < 0))
-    prefix = pa.scalar("similar to ", pa.large_string())
-    separator = pa.scalar("", pa.large_string())
-    texts = pc.call_function("binary_join_element_wise", [prefix, similar, separator])
-    return pc.fill_null(texts, "")
