@@ -83,7 +83,7 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
     # The configuration says how the World is split, and the World's events decide what the
     # configuration leaves open.
     def prepare_run() -> str:
-        check_settings(run, config)
+        check_settings(run, config, may_lower_rate=True)
         is_new_sample = source is None and not run.exists
         tables = sample_tables(run, config.seed) if is_new_sample else source
         world = open_world(run, tables, config)
