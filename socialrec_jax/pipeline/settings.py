@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from socialrec_jax.config import Config, check
 from socialrec_jax.data.world import World
@@ -34,6 +35,18 @@ def check_settings(run: RunDirectory, config: Config, may_lower_rate: bool = Fal
             f"{run.path} was started with {difference}: "
             "leave the option out, or choose another --run"
         )
+
+
+def with_absolute_paths(run: RunDirectory, config: Config) -> Config:
+    """A configuration whose paths do not depend on the working folder, unless they are the run's
+    own.
+    """
+    given = config.text.pretrained
+    kept = run.config().text.pretrained if run.exists else None
+    if given is None or given == kept:
+        return config
+    text = dataclasses.replace(config.text, pretrained=str(Path(given).resolve()))
+    return dataclasses.replace(config, text=text)
 
 
 def _difference(kept: Config, given: Config) -> str | None:

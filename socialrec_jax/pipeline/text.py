@@ -26,7 +26,7 @@ from socialrec_jax.data.text.tokenizer import Texts, product_texts, tokenize, tr
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, DamagedFile
-from socialrec_jax.files import replacing, write_atomically
+from socialrec_jax.files import replacing, write_atomically, writing
 from socialrec_jax.inference.artefacts import load_texts, write_text_manifest
 from socialrec_jax.inference.load import RETRIEVER
 from socialrec_jax.inference.pretrained import load_pretrained, save_pretrained
@@ -204,8 +204,9 @@ def _write(
 ) -> None:
     """Write RUN/text, its manifest last."""
     (run.text / checksums.MANIFEST).unlink(missing_ok=True)
-    _write_vectors(run, world, texts, config, trained)
-    write_text_manifest(run, world, (run.text / "key").read_text())
+    with writing(run.text):
+        _write_vectors(run, world, texts, config, trained)
+        write_text_manifest(run, world, (run.text / "key").read_text())
 
 
 def _write_vectors(

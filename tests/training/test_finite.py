@@ -1,4 +1,4 @@
-"""Steps that are not finite, or spikes, change nothing; a state that is not finite is never saved."""
+"""Steps that are not finite, or spikes, change nothing; no state that is not finite is saved."""
 
 from __future__ import annotations
 
