@@ -24,6 +24,7 @@ from socialrec_jax.runtime.metric_writer import MetricWriter
 from socialrec_jax.runtime.progress import ProgressBar
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.signals import SignalWatch
+from socialrec_jax.runtime.stall import StallWatch
 from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.guard import (
     RATE_OPTION,
@@ -147,13 +148,18 @@ class _Loop:
         every = evaluation_interval(last, t.evaluations, t.steps_per_call)
         steps = calls(self.batches, step, last, t.steps_per_call, parallel.process())
         call, timer = self.trainer.compile_guarded(), CallTimer(self.progress)
-        with SignalWatch() as signals, ProgressBar(self.stage, last, step) as progress_bar:
+        with (
+            SignalWatch() as signals,
+            StallWatch(self.stage) as stall_watch,
+            ProgressBar(self.stage, last, step) as progress_bar,
+        ):
             for batch in background.prefetch(steps):
                 limits = limits_of(self.progress.recent, t.spike_deviations)
                 state, report = call(state, batch, limits)
                 step += t.steps_per_call
                 # Waits for the device, so that the timer measures the call.
                 self._report(step, parallel.on_host(report), timer, progress_bar)
+                stall_watch.pause()
                 validating = self._is_due(step, every)
                 if validating:
                     self._validate(step, state, progress_bar)
@@ -166,6 +172,8 @@ class _Loop:
                 if received:
                     raise Stopped(received)
                 timer.restart()
+                # Not before the first call: compiling may take long.
+                stall_watch.resume()
         return state
 
     def _is_due(self, step: int, every: int) -> bool:

@@ -124,7 +124,7 @@ def test_many_in_a_row_end_the_run_and_a_lower_rate_goes_on(tmp_path):
     assert bad_steps(run) == []  # what was trained again is not counted twice
 
 
-def test_spikes_are_skipped_when_it_is_asked_for(tmp_path):
+def test_spikes_are_skipped_where_the_setting_says_so(tmp_path):
     rows = Rows({70: 100.0})
     found = []
     for deviations in (0.0, 20.0):

@@ -1,0 +1,46 @@
+"""Kill commands at many moments, feed them broken files, and write docs/reliability.md.
+
+python -m tests.torture [--kills 200] [--files 2000] [--seconds 100000] [--out docs/reliability.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from tests.torture.kills import Outcome, targets, torture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=1e5, help="no new run after so many")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    until = time.time() + options.seconds
+    outcomes = kill_all(options.kills, options.seed, until)
+    for outcome in outcomes:
+        print(as_row(outcome), flush=True)
+        for problem in outcome.problems:
+            print("   ", problem, flush=True)
+    raise SystemExit(any(outcome.problems for outcome in outcomes))
+
+
+def kill_all(kills: int, seed: int, until: float) -> list[Outcome]:
+    """An equal number of kills for each command."""
+    with tempfile.TemporaryDirectory(prefix="torture-") as name:
+        commands = targets(Path(name))
+        share = -(-kills // len(commands))
+        return [torture(command, Path(name), share, seed, until) for command in commands]
+
+
+def as_row(outcome: Outcome) -> str:
+    signals = ", ".join(f"{n} {name}" for name, n in sorted(outcome.by_signal.items()))
+    cells = (outcome.command, outcome.kills, signals, outcome.runs, len(outcome.problems))
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
