@@ -1,4 +1,4 @@
-"""A step that never ends: the process says where its threads are, and leaves with a code of its own.
+"""A step that never ends: the process shows its threads, and leaves with a code of its own.
 
 A device or a network that hangs raises no error, so a job would wait until somebody looks.
 """

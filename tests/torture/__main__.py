@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import jax
+
 from tests.torture.kills import Outcome, targets, torture
 
 
@@ -20,6 +22,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     until = time.time() + options.seconds
+    # Programs run for a moment: optimising them would take most of the time, as in the tests.
+    jax.config.update("jax_disable_most_optimizations", True)
     outcomes = kill_all(options.kills, options.seed, until)
     for outcome in outcomes:
         print(as_row(outcome), flush=True)

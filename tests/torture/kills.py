@@ -12,13 +12,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+from jax.tree import leaves as tree_leaves
+
 from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.runtime.checkpoint import Checkpoints
 from tests.workers import Ended, Process
 
 TINY = (
     *("--preset", "tiny", "--model.width", "16", "--model.num-layers", "1"),
     *("--model.social-queries", "0", "--text.width", "16", "--text.num-layers", "1"),
-    *("--text.vocabulary", "300", "--train.epochs", "4", "--train.evaluations", "4"),
+    *("--text.vocabulary", "300", "--train.epochs", "2", "--train.evaluations", "2"),
 )
 # What a command prints when it comes to a place; a place is hit at the next moment.
 PLACES = ("texts", "text ", "retriever", "ranker", "test accuracy", "new ", "before", "update")
@@ -39,17 +43,31 @@ class Outcome:
 
 
 def digest(folder: Path) -> str:
-    """Of all that serving reads below a folder, and of its answers. Reports have times in them."""
+    """Of all that a run serves from, and of its answers. Reports have times in them."""
     hashed = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        parts = file.relative_to(folder).parts
-        is_read = {"world", "text", "features", "checkpoints"} & set(parts) or len(parts) == 1
-        # progress.json has seconds in it, and manifests have its checksum.
-        has_times = file.name in ("progress.json", "MANIFEST.json") and "checkpoints" in parts
-        has_times |= len(parts) == 1 and file.suffix != ".parquet"
-        if file.is_file() and is_read and not has_times and "ocdbt" not in str(file):
-            hashed.update(str(parts).encode() + file.read_bytes())
+    for part in ("world", "text", "features", "generations", "answers.parquet"):
+        for file in _files(folder / part):
+            hashed.update(str(file.relative_to(folder)).encode() + file.read_bytes())
+    for stage in sorted(folder.rglob("checkpoints/*")):
+        hashed.update(str(stage.relative_to(folder)).encode() + _parameters(stage))
     return hashed.hexdigest()[:16]
+
+
+def _files(path: Path) -> list[Path]:
+    """The files at or below a path without those of checkpoints, configurations and records."""
+    found = [path] if path.is_file() else sorted(path.rglob("*"))
+    passed = ("checkpoints", "config.json", "record.json", "lock", "metrics.jsonl", "tensorboard")
+    return [file for file in found if file.is_file() and not {*passed} & {*file.parts}]
+
+
+def _parameters(stage: Path) -> bytes:
+    """Of the newest step; Orbax's own files have times in them."""
+    checkpoints = Checkpoints(stage)
+    step = checkpoints.steps()[-1]
+    numbers = [checkpoints.restore_part(part, step) for part in ("params", "average", "opt_state")]
+    return str(step).encode() + b"".join(
+        np.asarray(leaf).tobytes() for leaf in tree_leaves(numbers)
+    )
 
 
 def leftovers(folder: Path) -> list[str]:
