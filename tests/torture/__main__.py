@@ -1,6 +1,6 @@
-"""Kill commands at many moments, feed them broken files, and write docs/reliability.md.
+"""Kill commands at many moments, feed them broken files, and print what was found as a table.
 
-python -m tests.torture [--kills 200] [--files 2000] [--seconds 100000] [--out docs/reliability.md]
+python -m tests.torture [--kills 200] [--files 2000] [--seconds 100000] [--seed 0]
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 import jax
 
 from tests.torture.kills import Outcome, targets, torture
+from tests.torture.mutations import peak_memory, try_mutations
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=1e5, help="no new run after so many")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -29,7 +31,20 @@ def main() -> None:
         print(as_row(outcome), flush=True)
         for problem in outcome.problems:
             print("   ", problem, flush=True)
-    raise SystemExit(any(outcome.problems for outcome in outcomes))
+    problems = try_files(options.files, options.seed)
+    raise SystemExit(bool(problems) or any(outcome.problems for outcome in outcomes))
+
+
+def try_files(number: int, seed: int) -> list[str]:
+    """Prepare so many mutated files; prints how they ended."""
+    with tempfile.TemporaryDirectory(prefix="torture-") as name:
+        before = peak_memory()
+        endings, problems = try_mutations(Path(name), number, seed)
+        grown = (peak_memory() - before) / 1e6
+    print(f"{number} files: {dict(endings)}, peak memory grew by {grown:.0f} MB", flush=True)
+    for problem in problems:
+        print("   ", problem, flush=True)
+    return problems
 
 
 def kill_all(kills: int, seed: int, until: float) -> list[Outcome]:
