@@ -52,7 +52,12 @@ def kill_all(kills: int, seed: int, until: float) -> list[Outcome]:
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
         commands = targets(Path(name))
         share = -(-kills // len(commands))
-        return [torture(command, Path(name), share, seed, until) for command in commands]
+        outcomes = []
+        for number, command in enumerate(commands):
+            # What is left of the time is for the commands that are left.
+            end = time.time() + (until - time.time()) / (len(commands) - number)
+            outcomes.append(torture(command, Path(name), share, seed, end))
+        return outcomes
 
 
 def as_row(outcome: Outcome) -> str:
