@@ -10,7 +10,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Many container images forbid Python to write bytecode; then every start compiles JAX's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test types tests loop lint clean
+.PHONY: train test types tests loop torture lint clean
 
 train: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python train.py --run $(RUN)
@@ -31,6 +31,10 @@ tests:
 # Ten days of the feedback loop: never updated, updated, retrained from nothing.
 loop: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python -m benchmarks.loop --out runs/loop
+
+# 200 kills and 2,000 broken files: an hour of two cores. docs/reliability.md says what they found.
+torture: $(VENV)/.development
+	$(BIN)/python -m tests.torture
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check --fix .

@@ -10,11 +10,24 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from socialrec_jax.errors import DiskError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that is either the old one or the whole new one, whenever the process dies."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """DiskError with the path where the block cannot write it."""
+    try:
+        yield
+    except OSError as error:
+        # NumPy says of a full disk how many numbers it wrote, and no error number.
+        reason = error.strerror or str(error)
+        raise DiskError(f"cannot write {error.filename or path}: {reason}") from error
 
 
 @contextlib.contextmanager

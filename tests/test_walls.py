@@ -35,6 +35,7 @@ NEIGHBOURS = {
     ("config", "errors"): "a setting out of range is a usage error",
     ("checksums", "errors"): "a file that is not what was written is an error with its own code",
     ("checksums", "files"): "a manifest is written whole or not at all",
+    ("files", "errors"): "a file that cannot be written is an error with its own code",
     ("batch", "shapes"): "arrays of a batch are declared with the dimensions' names",
 }
 JAX = {"jax", "flax", "optax", "orbax", "jraph"}

@@ -122,6 +122,10 @@ class TrainConfig:
     warmup_share: Annotated[
         float, Range(0, 0.5, "Share of all steps in which the learning rate rises linearly")
     ] = 0.05
+    spike_deviations: Annotated[
+        float,
+        Range(0, 1000, "Skip steps so many deviations above the recent median loss; 0: learn all"),
+    ] = 0.0
     ema_decay: Annotated[
         float, Range(0, 0.9999, "Decay a step of the averaged parameters that are served; 0: none")
     ] = 0.995

@@ -15,6 +15,7 @@ import numpy as np
 
 from socialrec_jax.checksums import readable
 from socialrec_jax.data.csr import ranges
+from socialrec_jax.files import writing
 
 HASH_BASE = 0x9E3779B97F4A7C15  # odd, so that every power keeps all bits
 HASHED_AT_ONCE = 1 << 20  # texts
@@ -201,4 +202,6 @@ def load_column(path: Path, dtype: str) -> np.ndarray:
 
 
 def save_column(path: Path, values: np.ndarray) -> None:
-    np.save(path.with_name(path.name + ".npy"), values)
+    file = path.with_name(path.name + ".npy")
+    with writing(file):
+        np.save(file, values)

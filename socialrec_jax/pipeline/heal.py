@@ -10,6 +10,7 @@ from socialrec_jax import checksums
 from socialrec_jax.data.features.ranker_features import RankerFeatures, write_manifest
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import DamagedFile
+from socialrec_jax.files import writing
 from socialrec_jax.inference.artefacts import (
     VECTORS,
     check_text_files,
@@ -31,7 +32,9 @@ def count_features_once(
     """Write what count() gives, unless it is there and whole."""
     if not _has_whole_features(run, world, refitted):
         made_from = features_made_from(world, refitted)
-        count().save(features_folder(run, refitted), made_from)
+        counted, folder = count(), features_folder(run, refitted)
+        with writing(folder):
+            counted.save(folder, made_from)
 
 
 def _has_whole_features(run: RunDirectory, world: World, refitted: bool) -> bool:

@@ -30,6 +30,7 @@ from socialrec_jax.inference.load import (
     serving_member,
 )
 from socialrec_jax.models.ranker import Ranker
+from socialrec_jax.pipeline import learning_rate
 from socialrec_jax.pipeline.heal import count_features_once
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
@@ -77,7 +78,8 @@ def train_ranker(
 
     # ---- Training: each user is validated by a ranker that did not learn from that user
     with timeline.stage("ranker"):
-        trainer = _trainer(engine, len(sample))
+        rate_share = learning_rate.rate_share(run, config)
+        trainer = _trainer(engine, len(sample), rate_share)
         evaluator = _evaluator(trainer, sample, labelled)
         state, _ = fit(run, RANKER, trainer, batches, evaluator.run, about(config, world))
         return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
@@ -142,7 +144,9 @@ def _batches(
     return ranker_training.RankerBatches(joined, seed)
 
 
-def _trainer(engine: Engine, num_queries: int) -> ranker_training.RankerTrainer:
+def _trainer(
+    engine: Engine, num_queries: int, rate_share: float = 1.0
+) -> ranker_training.RankerTrainer:
     world, config = engine.world, _short_training(engine.config)
     # Few queries can teach but a small ranker.
     interactions = ranker_training.interactions_for(num_queries)
@@ -150,7 +154,7 @@ def _trainer(engine: Engine, num_queries: int) -> ranker_training.RankerTrainer:
     steps = ranker_training.steps_for(num_queries)
     num_steps = whole_calls(steps, config.train.steps_per_call)
     catalogue = np.asarray(engine.catalogue)
-    return ranker_training.RankerTrainer(config, ranker, num_steps, catalogue)
+    return ranker_training.RankerTrainer(config, ranker, num_steps, catalogue, rate_share)
 
 
 def _short_training(config: Config) -> Config:

@@ -23,7 +23,7 @@ from socialrec_jax.pipeline.focus import focus_retriever
 from socialrec_jax.pipeline.ranker import count_features, train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
 from socialrec_jax.pipeline.retriever import engine_of, train_retriever
-from socialrec_jax.pipeline.settings import check_settings, write_auto_config
+from socialrec_jax.pipeline.settings import check_settings, with_absolute_paths, write_auto_config
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.reports.data_report import write_data_report
 from socialrec_jax.runtime import processes
@@ -84,12 +84,13 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
     # The configuration says how the World is split, and the World's events decide what the
     # configuration leaves open.
     def prepare_run() -> str:
-        check_settings(run, config)
+        given = with_absolute_paths(run, config)
+        check_settings(run, given, may_lower_rate=True)
         is_new_sample = source is None and not run.exists
         tables = sample_tables(run, config.seed) if is_new_sample else source
         world = open_world(run, tables, config)
         write_data_report(world, run.path / "data.html")
-        resolved = write_auto_config(run, config, world)
+        resolved = write_auto_config(run, given, world)
         describe(world, resolved)
         return to_json(resolved)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from socialrec_jax.config import Config, check
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import InputMissing, UsageError
 from socialrec_jax.inference.load import focus_of
+from socialrec_jax.pipeline import learning_rate
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.auto_config import auto_config
 
 
-def check_settings(run: RunDirectory, config: Config) -> None:
-    """Raise UsageError when a setting is out of its range, or differs from an existing run's."""
+def check_settings(run: RunDirectory, config: Config, may_lower_rate: bool = False) -> None:
+    """Raise UsageError when a setting is out of its range, or differs from an existing run's.
+
+    may_lower_rate: a lower learning rate is no difference.
+    """
     check(config)
 
     if not run.exists and any(run.checkpoints.glob("*/*/about.json")):
@@ -23,11 +28,25 @@ def check_settings(run: RunDirectory, config: Config) -> None:
         )
 
     # An existing run keeps its settings: with others it would not be the same training.
+    if may_lower_rate and learning_rate.is_lowered(run, config):
+        config = learning_rate.with_rate_of(config, run.config())
     if run.exists and (difference := _difference(run.config(), config)):
         raise UsageError(
             f"{run.path} was started with {difference}: "
             "leave the option out, or choose another --run"
         )
+
+
+def with_absolute_paths(run: RunDirectory, config: Config) -> Config:
+    """A configuration whose paths do not depend on the working folder, unless they are the run's
+    own.
+    """
+    given = config.text.pretrained
+    kept = run.config().text.pretrained if run.exists else None
+    if given is None or given == kept:
+        return config
+    text = dataclasses.replace(config.text, pretrained=str(Path(given).resolve()))
+    return dataclasses.replace(config, text=text)
 
 
 def _difference(kept: Config, given: Config) -> str | None:
@@ -56,5 +75,7 @@ def write_auto_config(run: RunDirectory, config: Config, world: World) -> Config
     # An event type that the World does not have is found here, before any training.
     focus_of(config, world)
     resolved = auto_config(config, world)
+    if learning_rate.is_lowered(run, resolved):
+        learning_rate.write_down(run, resolved)
     run.write_config(resolved)
     return resolved

@@ -26,7 +26,7 @@ from socialrec_jax.data.text.tokenizer import Texts, product_texts, tokenize, tr
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, DamagedFile
-from socialrec_jax.files import replacing, write_atomically
+from socialrec_jax.files import replacing, write_atomically, writing
 from socialrec_jax.inference.artefacts import load_texts, write_text_manifest
 from socialrec_jax.inference.load import RETRIEVER
 from socialrec_jax.inference.pretrained import load_pretrained, save_pretrained
@@ -39,6 +39,7 @@ from socialrec_jax.inference.text_encoder import (
     row_length_for,
 )
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
+from socialrec_jax.pipeline import learning_rate
 from socialrec_jax.pipeline.heal import has_whole_texts
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
@@ -64,7 +65,7 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     once, and again where they are damaged: RUN/text/key is a hash of all that they follow from.
     """
     texts = product_texts(world.items)
-    key = _key(texts, world, config)
+    key = _key(texts, world, learning_rate.at_start(run, config))
     processes.broadcast_from_main(lambda: _delete_outdated(run, world, key))
 
     # All processes train together; process 0 writes the vectors, and all read them.
@@ -78,12 +79,22 @@ def _key(texts: list[str], world: World, config: Config) -> str:
     """A hash of everything that the vectors follow from."""
     # Texts and settings, training and seed, fixed vectors, the pretrained model.
     digest = hashlib.sha256(json.dumps([texts, dataclasses.asdict(config.text)]).encode())
-    digest.update(json.dumps([config.seed, dataclasses.asdict(config.train)]).encode())
+    digest.update(json.dumps([config.seed, _training_settings(config)]).encode())
     digest.update(world.items.vectors.tobytes())
     if config.text.pretrained:
         for file in sorted(Path(config.text.pretrained).glob("*.*")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _training_settings(config: Config) -> dict:
+    """Those that a text training follows from. One that is off is left out, so that texts of
+    programs that did not know it stay.
+    """
+    settings = dataclasses.asdict(config.train)
+    if not config.train.spike_deviations:
+        del settings["spike_deviations"]
+    return settings
 
 
 def _delete_outdated(run: RunDirectory, world: World, key: str) -> None:
@@ -193,8 +204,9 @@ def _write(
 ) -> None:
     """Write RUN/text, its manifest last."""
     (run.text / checksums.MANIFEST).unlink(missing_ok=True)
-    _write_vectors(run, world, texts, config, trained)
-    write_text_manifest(run, world, (run.text / "key").read_text())
+    with writing(run.text):
+        _write_vectors(run, world, texts, config, trained)
+        write_text_manifest(run, world, (run.text / "key").read_text())
 
 
 def _write_vectors(

@@ -39,7 +39,9 @@ def train_update(
     num_steps = whole_calls(steps, old.config.train.steps_per_call)
     trainer = dataclasses.replace(_trainer(old, batches), num_steps=num_steps)
     # There is no validation: the caller compares the last state with the model before.
-    state, _ = fit(run, stage, *placed(trainer, batches), None, about(old.config, old.world))
+    explained = about(old.config, old.world)
+    option = "--update.learning-rate-share"
+    state, _ = fit(run, stage, *placed(trainer, batches), None, explained, option)
     # The caller gives both models the same counts, so that only the parameters differ.
     return dataclasses.replace(old, params=state.served, known=trainer.known, features=None)
 

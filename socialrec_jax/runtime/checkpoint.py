@@ -95,6 +95,16 @@ class Checkpoints:
         (self._path(step) / MANIFEST).unlink()
         shutil.rmtree(self._path(step))
 
+    def delete_newest(self, why: str) -> None:
+        """Delete the newest whole step, which must not be gone on from."""
+
+        def delete() -> None:
+            whole = [step for step in self.steps() if self.damaged_file(step) is None]
+            _log.warning("checkpoint %s is deleted: %s", self._path(whole[-1]), why)
+            self._delete(whole[-1])
+
+        processes.broadcast_from_main(delete)
+
     def _delete_uncommitted(self) -> None:
         """Delete what an interrupted save or deletion left."""
         for path in self.folder.glob("*"):

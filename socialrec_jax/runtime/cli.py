@@ -17,7 +17,8 @@ from socialrec_jax import errors
 from socialrec_jax.runtime.compilation_cache import use_cache
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
-_DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
+_DISK_FULL = ("No space left on device", "File too large", "failed to offload data block")
+_DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EFBIG)
 _LONGEST = 300  # characters of a message of a library
 _TYRO_ERROR = 2  # its exit code for a mistake on the command line
 
@@ -68,6 +69,8 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
 
     `--debug` among the arguments shows tracebacks.
     """
+    if arguments is None:
+        _start_again_in_utf8()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Warnings are lines for people. Libraries that log would put a prefix before them.
     logging.basicConfig(format="%(message)s")
@@ -85,6 +88,14 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
         if "--debug" in arguments:
             traceback.print_exc()
         sys.exit(_print_error(error))
+
+
+def _start_again_in_utf8() -> None:
+    """Start this command again where names of files are not read as UTF-8: DuckDB and Arrow know
+    no other encoding.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _print_error(error: BaseException) -> int:
@@ -116,6 +127,9 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
 
 def _library_error(error: BaseException, text: str) -> tuple[int, str]:
     """The same for an exception of Python or a library; text: its message in one line."""
+    # DuckDB calls a full disk "out of memory", too.
+    if any(mark in text for mark in _DISK_FULL):
+        return errors.DISK, f"the disk is full, or a file may not be larger: {text[:_LONGEST]}"
     # XLA reports memory of devices as an error of its own type, known by its text alone.
     if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
         advice = "lower --train.tokens-per-step or --model.width"

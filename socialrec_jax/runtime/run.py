@@ -39,6 +39,11 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def bad_steps(self) -> Path:
+        """Steps of trainings that were skipped: see `training/guard.py`."""
+        return self.path / "bad_steps.jsonl"
+
+    @property
     def timeline(self) -> Path:
         return self.path / "timeline.json"
 
@@ -72,12 +77,15 @@ class RunDirectory:
             file.write(json.dumps(values) + "\n")
 
     def delete_metrics_after(self, stage: str, step: int) -> None:
-        """Delete the lines of metrics.jsonl that a resumed stage will write again."""
-        if not self.metrics.exists():
-            return
-        lines = self.metrics.read_text().splitlines()
-        kept = [line + "\n" for line in lines if not _is_after(line, stage, step)]
-        write_atomically(self.metrics, "".join(kept))
+        """Delete the lines of metrics.jsonl and bad_steps.jsonl that a resumed stage will write
+        again.
+        """
+        # A line of metrics names the step after a call, one of bad_steps the batch of the step.
+        for file, last in ((self.metrics, step), (self.bad_steps, step - 1)):
+            if file.exists():
+                lines = file.read_text().splitlines()
+                kept = [line + "\n" for line in lines if not _is_after(line, stage, last)]
+                write_atomically(file, "".join(kept))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -35,7 +35,7 @@ def find_numbers(column: Strings, ids: Ids, kind: Literal["user", "item"]) -> np
     """
     if not isinstance(ids, Path):
         return _numbers_of(column, _texts(ids, kind), kind, ids)
-    names = read_ids(ids, kind)
+    names = _distinct(read_ids(ids, kind), ids, kind)
     is_known = column.lookup(names) >= 0
     known = [name for name, is_in_run in zip(names, is_known, strict=True) if is_in_run]
     # most of them unknown: it is another column, or another run's file
@@ -44,6 +44,15 @@ def find_numbers(column: Strings, ids: Ids, kind: Literal["user", "item"]) -> np
     if len(known) < len(names):
         log.warning("%s: %s; they are left out", ids, _unknown(names, is_known, kind))
     return column.lookup(known)
+
+
+def _distinct(names: list[str], source: Path, kind: str) -> list[str]:
+    """Each name once, in the order of its first place; the log says how many were repeated."""
+    distinct = list(dict.fromkeys(names))
+    if len(distinct) < len(names):
+        repeated = len(names) - len(distinct)
+        log.warning("%s: %d %s ids occur once more: each counts once", source, repeated, kind)
+    return distinct
 
 
 def _unknown(names: list[str], is_known: np.ndarray, kind: str) -> str:

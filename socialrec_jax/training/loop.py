@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -25,7 +24,15 @@ from socialrec_jax.runtime.metric_writer import MetricWriter
 from socialrec_jax.runtime.progress import ProgressBar
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.signals import SignalWatch
+from socialrec_jax.runtime.stall import StallWatch
 from socialrec_jax.runtime.timeline import timeline
+from socialrec_jax.training.guard import (
+    RATE_OPTION,
+    SkippedSteps,
+    StepReport,
+    limits_of,
+)
+from socialrec_jax.training.progress import CallTimer, StageProgress
 from socialrec_jax.training.state import TrainState
 
 # The `run` of an evaluator: metrics of the parameters that a state would serve.
@@ -42,7 +49,7 @@ class Trainer(Protocol):
     @property
     def schedule(self) -> Callable[[Any], Any]: ...
     def init(self, example: Any, /) -> TrainState: ...
-    def compile(self) -> Callable: ...
+    def compile_guarded(self) -> Callable: ...
 
 
 class Batches(Protocol):
@@ -64,21 +71,6 @@ class Stopped(Exception):
         super().__init__(f"stopped by {name} after saving; the same command goes on from here")
 
 
-@dataclasses.dataclass
-class StageProgress:
-    """Progress of a stage: JSON beside every checkpoint."""
-
-    best_step: int = 0
-    best_value: float = -1.0
-    worse_in_a_row: int = 0
-    finished: bool = False
-    steps: int = 0
-    events: float = 0.0  # trained in `seconds`
-    # In device calls and waiting for batches, without compilation and validation.
-    seconds: float = 0.0
-    compile_seconds: float = 0.0
-
-
 def fit(
     run: RunDirectory,
     stage: str,
@@ -86,19 +78,25 @@ def fit(
     batches: Batches,
     validate: Validate | None,
     about: dict | None = None,
+    rate_option: str = RATE_OPTION,
 ) -> tuple[TrainState, StageProgress]:
     """Train a stage to its end, from wherever run stands, and return its best state.
 
     validate gives metrics; the best SELECT_BY is kept. Without it the stage runs all its steps and
-    the last state is the best. about: see Checkpoints. Raises Stopped after a signal and
-    TrainingDiverged on a loss that is not finite.
+    the last state is the best. about: see Checkpoints. rate_option: what lowers the learning rate.
+
+    Raises Stopped after a signal, and TrainingDiverged where steps in a row cannot be learnt from.
     """
     checkpoints = Checkpoints(run.checkpoints / stage, about)
     # A restored state takes the layout on devices from the initial one.
     state, progress = _resume(checkpoints, trainer.init(batches.at(0)))
     if not progress.finished:
         with contextlib.closing(MetricWriter(run, stage, int(state.step))) as metric_writer:
-            loop = _Loop(stage, trainer, batches, validate, checkpoints, metric_writer, progress)
+            loop = _Loop(
+                *(stage, trainer, batches, validate, checkpoints, metric_writer, progress),
+                skipped=SkippedSteps(run, stage, trainer.config),
+                rate_option=rate_option,
+            )
             state = loop.run(state)
     # The last step is often not the best.
     if progress.best_step != int(state.step):
@@ -112,11 +110,20 @@ def _resume(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, St
     restored = checkpoints.restore(state)
     if restored is None:
         return state, StageProgress()
+    if not _is_finite(restored[0]):  # older programs saved such states
+        checkpoints.delete_newest("a number in it is not finite")
+        return _resume(checkpoints, state)
     state, progress = restored[0], StageProgress(**restored[1])
     if progress.best_step not in checkpoints.steps():
         # It was deleted for a better one, which is damaged.
         progress.best_step, progress.best_value = 0, -1.0
     return state, progress
+
+
+def _is_finite(state: TrainState) -> bool:
+    """Whether all numbers of a state are finite; tables are read where they are no shards."""
+    numbers = parallel.on_host((state.params, state.average, state.opt_state))
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers))
 
 
 @dataclasses.dataclass
@@ -130,6 +137,8 @@ class _Loop:
     checkpoints: Checkpoints
     metric_writer: MetricWriter
     progress: StageProgress
+    skipped: SkippedSteps
+    rate_option: str = RATE_OPTION
 
     def run(self, state: TrainState) -> TrainState:
         """Call by call, until the last step, patience or a signal ends it; every validation is
@@ -138,15 +147,20 @@ class _Loop:
         t, step, last = self.trainer.config.train, int(state.step), self.trainer.num_steps
         every = evaluation_interval(last, t.evaluations, t.steps_per_call)
         steps = calls(self.batches, step, last, t.steps_per_call, parallel.process())
-        call, timer = self.trainer.compile(), _CallTimer(self.progress)
-        with SignalWatch() as signals, ProgressBar(self.stage, last, step) as progress_bar:
+        call, timer = self.trainer.compile_guarded(), CallTimer(self.progress)
+        with (
+            SignalWatch() as signals,
+            StallWatch(self.stage) as stall_watch,
+            ProgressBar(self.stage, last, step) as progress_bar,
+        ):
             for batch in background.prefetch(steps):
-                state, losses = call(state, batch)
+                limits = limits_of(self.progress.recent, t.spike_deviations)
+                state, report = call(state, batch, limits)
                 step += t.steps_per_call
                 # Waits for the device, so that the timer measures the call.
-                loss = float(np.mean(parallel.on_host(losses)))
-                self._report(step, loss, timer, progress_bar)
-                validating = step % every == 0 or step >= last
+                self._report(step, parallel.on_host(report), timer, progress_bar)
+                stall_watch.pause()
+                validating = self._is_due(step, every)
                 if validating:
                     self._validate(step, state, progress_bar)
                 received = _signal_of_main(signals)
@@ -158,15 +172,34 @@ class _Loop:
                 if received:
                     raise Stopped(received)
                 timer.restart()
+                # Not before the first call: compiling may take long.
+                stall_watch.resume()
         return state
 
-    def _report(self, step: int, loss: float, timer: _CallTimer, progress_bar: ProgressBar) -> None:
-        """Log a call. Raises TrainingDiverged on a loss that is not finite."""
+    def _is_due(self, step: int, every: int) -> bool:
+        """Whether a validation and a checkpoint are due.
+
+        None while steps are skipped: what led there may lie in the parameters already.
+        """
+        is_last = step >= self.trainer.num_steps
+        return is_last or (step % every == 0 and not self.progress.skipped_in_a_row)
+
+    def _report(
+        self, step: int, report: StepReport, timer: CallTimer, progress_bar: ProgressBar
+    ) -> None:
+        """Log a call. Raises TrainingDiverged where steps in a row were skipped."""
         events_per_step = self.batches.targets_per_epoch / self.batches.steps_per_epoch
         timer.stop(events_per_step * self.trainer.config.train.steps_per_call)
         self.progress.steps = step
-        if not np.isfinite(loss):
-            raise self._diverged(step, f"the loss is {loss}")
+        first_step = step - self.trainer.config.train.steps_per_call
+        try:
+            self.skipped.add(self.progress, first_step, report)
+        except TrainingDiverged as error:
+            raise self._diverged(step, str(error)) from None
+        losses = np.asarray(report.loss)[~np.asarray(report.is_skipped)]
+        if not len(losses):
+            return
+        loss = float(np.mean(losses))
         progress_bar.advance(step, loss, timer.events_per_second)
         self.metric_writer.write(
             step,
@@ -177,13 +210,16 @@ class _Loop:
 
     def _check_finite(self, step: int, state: TrainState) -> None:
         """Raise TrainingDiverged where a number is not finite: such a state is never saved."""
-        numbers = parallel.on_host((state.params, state.average, state.opt_state))
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)):
+        if not _is_finite(state):
             raise self._diverged(step, "a parameter is not finite")
 
     def _diverged(self, step: int, problem: str) -> TrainingDiverged:
-        advice = "train a new --run with a lower --train.learning-rate"
-        return TrainingDiverged(f"{self.stage}: {problem} at step {step}; {advice}")
+        steps = self.checkpoints.steps()
+        kept = f"step {steps[-1]}" if steps else "the stage's beginning"
+        return TrainingDiverged(
+            f"{self.stage}: {problem} at step {step}; the same command with a lower "
+            f"{self.rate_option} goes on from {kept}"
+        )
 
     def _validate(self, step: int, state: TrainState, progress_bar: ProgressBar) -> None:
         """Validate, and update the best step, the patience and whether the stage is finished."""
@@ -232,33 +268,6 @@ def calls(
         split = [parallel.split_over_devices(batches.at(step, *process)) for step in steps]
         # Devices first, then steps: each device scans over its own K.
         yield jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *split)
-
-
-class _CallTimer:
-    """Adds the time of device calls to the progress; that of a process's first call, which
-    compiles, is kept apart.
-    """
-
-    def __init__(self, progress: StageProgress):
-        self.progress = progress
-        self.is_compiled = False
-        self.events_per_second = 0.0  # of the last call
-        self.restart()
-
-    def restart(self) -> None:
-        self.started_at = time.perf_counter()
-
-    def stop(self, events: float) -> None:
-        """A call on so many events is done."""
-        elapsed = time.perf_counter() - self.started_at
-        self.events_per_second = events / elapsed
-        if self.is_compiled:
-            self.progress.seconds += elapsed
-            self.progress.events += events
-        else:
-            # The first call runs its steps, too; compiling takes far longer.
-            self.progress.compile_seconds += elapsed
-            self.is_compiled = True
 
 
 def _signal_of_main(signals: SignalWatch) -> int:

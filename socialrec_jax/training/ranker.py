@@ -20,12 +20,12 @@ from socialrec_jax.config import Config
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
-from socialrec_jax.training import losses
+from socialrec_jax.training import guard, losses
+from socialrec_jax.training.guard import StepReport
 from socialrec_jax.training.state import (
     TrainState,
     WarmupCosine,
     initial_state,
-    update_state,
     warmup_cosine,
 )
 
@@ -113,10 +113,12 @@ class RankerTrainer:
     ranker: Ranker
     num_steps: int
     catalogue: np.ndarray
+    rate_share: float = 1.0  # of the learning rate, where --train.learning-rate was lowered
 
     @property
     def schedule(self) -> WarmupCosine:
-        return warmup_cosine(_LEARNING_RATE, self.num_steps, self.config.train.warmup_share)
+        rate = _LEARNING_RATE * self.rate_share
+        return warmup_cosine(rate, self.num_steps, self.config.train.warmup_share)
 
     def init(self, example: LabelledCandidates) -> TrainState:
         """Initial rankers on all local devices; one batch of queries gives the mean and scale of
@@ -141,12 +143,17 @@ class RankerTrainer:
         """The call (state, labelled [P, K, Q / P, ...]) -> (state, losses [K] of the ranker that
         serves).
         """
-        return parallel.scan_steps(self._step, (self.catalogue, self.schedule))
+        return guard.losses_only(self.compile_guarded())
+
+    def compile_guarded(self):
+        """The call (state, labelled [P, K, Q / P, ...], limits) -> (state, StepReport [K])."""
+        shared = (self.catalogue, self.schedule)
+        return guard.call_with_limits(parallel.compiled_steps(self._step), shared)
 
     def _step(
         self, state: TrainState, shared: tuple, labelled: LabelledCandidates
-    ) -> tuple[TrainState, Array]:
-        catalogue, schedule = shared
+    ) -> tuple[TrainState, StepReport]:
+        (catalogue, schedule), limits = shared
         # Parameters have the members as their first axis, weights as their last.
         all_members = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))
 
@@ -163,9 +170,13 @@ class RankerTrainer:
             return gradient / weight.reshape(-1, *(1,) * (gradient.ndim - 1))
 
         gradients = jax.tree.map(by_member, gradients)
-        state = update_state(state, gradients, _adamw(schedule), self.config.train.ema_decay)
         losses = sums.total / weight
-        return state, losses[0]
+        # The members are skipped together: they learn from the same queries.
+        report = guard.checked(losses[0], gradients, limits, jnp.isfinite(losses).all())
+        state = guard.guarded_update(
+            state, gradients, _adamw(schedule), self.config.train.ema_decay, report.is_skipped
+        )
+        return state, report
 
     def loss_sums(
         self, params: dict, catalogue: Array, labelled: LabelledCandidates, weights: Array

@@ -24,7 +24,7 @@ from socialrec_jax.models.embedding_tables import merge_tables, split_tables
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array
-from socialrec_jax.training import local_vocabulary, losses, negatives, row_adagrad
+from socialrec_jax.training import guard, local_vocabulary, losses, negatives, row_adagrad
 from socialrec_jax.training.local_vocabulary import LocalVocabulary
 from socialrec_jax.training.negatives import Negatives
 from socialrec_jax.training.state import (
@@ -34,7 +34,6 @@ from socialrec_jax.training.state import (
     accumulate,
     adam,
     initial_state,
-    update_state,
     warmup_cosine,
 )
 
@@ -130,21 +129,25 @@ class RetrieverTrainer:
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
-        steps, shared = _compiled_steps(self._program), parallel.replicate(self._shared)
+        return guard.losses_only(self.compile_guarded())
 
-        def call(state: TrainState, batches: Batch | PackedIndices):
+    def compile_guarded(self):
+        """The call (state, batches [P, K, B, T], limits) -> (state, StepReport [K])."""
+        steps = guard.call_with_limits(_compiled_steps(self._program), self._shared)
+
+        def call(state: TrainState, batches: Batch | PackedIndices, limits=guard.NO_LIMITS):
             # Checkpoints hold tables without an axis of devices; a mapped function needs one.
             state = state.replace(tables=parallel.as_shards(state.tables))
-            state, (losses, lost) = steps(state, shared, batches)
+            state, (report, lost) = steps(state, batches, limits)
             if state.tables:
                 row_adagrad.warn_of_lost(lost)
-            return state.replace(tables=parallel.as_rows(state.tables)), losses
+            return state.replace(tables=parallel.as_rows(state.tables)), report
 
         return call
 
     def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
-        """(state, (loss, lost rows)) after one step."""
-        fixed, columns, running_counts, schedule, seed = shared
+        """(state, (StepReport, lost rows)) after one step."""
+        (fixed, columns, running_counts, schedule, seed), limits = shared
         dropout_seed, drawn = self.randomness(state.step, running_counts, seed)
         batch = _as_batch(given, columns)
         vocabulary = local_vocabulary.gather(state.tables, batch, drawn, fixed)
@@ -155,11 +158,20 @@ class RetrieverTrainer:
         gradients, item_loss = parallel.sum_over_devices((gradients, item_loss))
         weight = jnp.maximum(item_loss.weight, 1)  # a step may have no targets in focus
         gradients = jax.tree.map(lambda g: g / weight, gradients)
+        rows_are_finite = row_adagrad.are_finite(row_gradients)
+        report = guard.checked(item_loss.mean(), gradients, limits, rows_are_finite)
+
+        # Rows whose gradient is zero stay as they are.
+        row_gradients = jax.tree.map(lambda g: jnp.where(report.is_skipped, 0, g), row_gradients)
         rate = _TABLE_RATE * schedule(state.step)
-        tables = _updated_tables(state, vocabulary, row_gradients, weight, rate)
-        state = update_state(state, gradients, adam(schedule), self.config.train.ema_decay)
+        tables = row_adagrad.update_tables(
+            state.tables, vocabulary.lookups, row_gradients, weight, rate
+        )
+        state = guard.guarded_update(
+            state, gradients, adam(schedule), self.config.train.ema_decay, report.is_skipped
+        )
         lost = parallel.sum_over_devices(vocabulary.lost)
-        return state.replace(tables=tables), (item_loss.mean(), lost)
+        return state.replace(tables=tables), (report, lost)
 
     def randomness(
         self, step: Array, running_counts: Array, seed: Array | int
@@ -268,22 +280,6 @@ def _compiled_steps(program: _Program) -> Callable:
     no_data = np.zeros(0, np.int64)
     trainer = RetrieverTrainer(config, model, 0, no_data, focus=focus, tables=tables)
     return parallel.compiled_steps(trainer._step, STATE_AXES)
-
-
-def _updated_tables(
-    state: TrainState,
-    vocabulary: LocalVocabulary,
-    row_gradients: dict,
-    weight: Array,
-    rate: Array,
-) -> dict[str, row_adagrad.Table]:
-    """The tables after one step."""
-    return {
-        name: row_adagrad.update_rows(
-            table, vocabulary.lookups[name], row_gradients[name], weight, rate
-        )
-        for name, table in state.tables.items()
-    }
 
 
 def _as_batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:

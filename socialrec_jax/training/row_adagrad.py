@@ -214,6 +214,28 @@ def update_rows(
     return _updated(table, owned, sums_of_gradients / weight, rate)
 
 
+def update_tables(
+    tables: dict[str, Table],
+    lookups: dict[str, Lookup],
+    gradients: dict,
+    weight: Array,
+    rate: Array,
+) -> dict[str, Table]:
+    """All tables by name after one step."""
+    return {
+        name: update_rows(table, lookups[name], gradients[name], weight, rate)
+        for name, table in tables.items()
+    }
+
+
+def are_finite(gradients: dict) -> Array | bool:
+    """Whether all devices' gradients of rows are finite. Inside a step."""
+    if not gradients:
+        return True
+    wrong = [jnp.sum(~jnp.isfinite(leaf)) for leaf in gradients.values()]
+    return parallel.sum_over_devices(sum(wrong)) == 0
+
+
 def _updated(table: Table, owned: Array, gradients: Array, rate: Array) -> Table:
     """The table after a step along the gradients [U, D] of sorted distinct rows of this share."""
     # Only these rows are read and written; the table's own buffers are donated to the step.

@@ -11,14 +11,14 @@ from socialrec_jax.batch import Sums, TextBatch
 from socialrec_jax.config import Config
 from socialrec_jax.models.gpt2 import GPT2
 from socialrec_jax.runtime import parallel
-from socialrec_jax.shapes import Array, Floats
+from socialrec_jax.training import guard
+from socialrec_jax.training.guard import StepReport
 from socialrec_jax.training.losses import next_token
 from socialrec_jax.training.state import (
     TrainState,
     WarmupCosine,
     adam,
     initial_state,
-    update_state,
     warmup_cosine,
 )
 
@@ -52,11 +52,17 @@ class TextTrainer:
 
     def compile(self):
         """The call (state, batches [P, K, B, L]) -> (state, losses [K])."""
-        return parallel.scan_steps(self._step, self.schedule)
+        return guard.losses_only(self.compile_guarded())
+
+    def compile_guarded(self):
+        """The call (state, batches [P, K, B, L], limits) -> (state, StepReport [K])."""
+        return guard.call_with_limits(parallel.compiled_steps(self._step), self.schedule)
 
     def _step(
-        self, state: TrainState, schedule: WarmupCosine, batch: TextBatch
-    ) -> tuple[TrainState, Floats[Array, ""]]:
+        self, state: TrainState, shared: tuple[WarmupCosine, guard.Limits], batch: TextBatch
+    ) -> tuple[TrainState, StepReport]:
+        schedule, limits = shared
+
         def local_loss(params):
             loss = text_loss(self.model, params, batch)
             return loss.total, loss
@@ -66,8 +72,10 @@ class TextTrainer:
         # A device's rows may hold few tokens: divide by the tokens of all devices, once.
         weight = jnp.maximum(loss.weight, 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
-        state = update_state(state, gradients, adam(schedule), self.config.train.ema_decay)
-        return state, loss.mean()
+        report = guard.checked(loss.mean(), gradients, limits)
+        ema_decay = self.config.train.ema_decay
+        state = guard.guarded_update(state, gradients, adam(schedule), ema_decay, report.is_skipped)
+        return state, report
 
 
 def text_loss(model: GPT2, params: dict, batch: TextBatch) -> Sums:

@@ -11,9 +11,9 @@ import duckdb
 from socialrec_jax.data.prepare import samples, schema
 from socialrec_jax.data.prepare.derived import Derived, Joined
 from socialrec_jax.data.prepare.engines.duckdb.files import relation
-from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
+from socialrec_jax.data.prepare.engines.duckdb.sql import name, readable_file
 from socialrec_jax.data.prepare.engines.duckdb.types import STRING
-from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import TABLES
 
@@ -163,7 +163,7 @@ def _decimal_commas(
         f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{1,2}}([^0-9.,]|$)'))"
         for sign in ("[,]", "[.]")
     )
-    with readable(source.path, *FILE_ERRORS):
+    with readable_file(source.path):
         # the whole column, not a sample: one price decides how all others are read
         found = con.execute(f"SELECT {comma} AND NOT {point} FROM {relation(source, types)}")
         has_commas = found.fetchall()[0][0]
@@ -176,7 +176,7 @@ def _sample(
     """The first values of some columns, as text."""
     # as text: one column may hold several types
     selected = ", ".join(f"{name(column)}::VARCHAR" for column in columns)
-    with readable(source.path, *FILE_ERRORS):
+    with readable_file(source.path):
         rows = con.execute(
             f"SELECT {selected} FROM {relation(source, types)} LIMIT {SAMPLE_ROWS}"
         ).fetchall()

@@ -19,10 +19,10 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.copies import for_engine
 from socialrec_jax.data.prepare.engines.duckdb import files, filtering, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
-    FILE_ERRORS,
     count_rows,
     fetch_strings,
     name,
+    readable_file,
     text,
 )
 from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
@@ -31,7 +31,7 @@ from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
 from socialrec_jax.data.prepare.expansions import BLANKS, BLANKS_AND_HEADER
 from socialrec_jax.data.prepare.filters import Filters
-from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
@@ -125,7 +125,7 @@ class DuckDBEngine(Engine):
         types = files.columns_of(self.con, source)
         # as in the tables, so that the same ids are found
         values = [f"coalesce({id_sql(name(column), types[column])}, '')" for column in types]
-        with readable(source.path, *FILE_ERRORS):
+        with readable_file(source.path):
             rows = self.con.execute(
                 f"SELECT {', '.join(values)} FROM {files.relation(source, types)}"
             ).fetchall()

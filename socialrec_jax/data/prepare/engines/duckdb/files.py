@@ -23,12 +23,11 @@ from socialrec_jax.data.prepare.derived import (
     Later,
     Replaced,
 )
-from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name, text
+from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, readable_file, text
 from socialrec_jax.data.prepare.readers import (
     Source,
     check_names,
     header_of,
-    readable,
     verify_whole,
 )
 from socialrec_jax.data.prepare.rules import plain_name
@@ -44,7 +43,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
 
     JSON columns of lists or objects say ARRAY, OBJECT, or MIXED where plain values occur too.
     """
-    with readable(source.path, *FILE_ERRORS):
+    with readable_file(source.path):
         verify_whole(source.path, is_text=source.kind != "parquet" and not source.copy)
         if source.kind == "parquet":
             query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"

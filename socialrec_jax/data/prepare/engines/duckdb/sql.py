@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare.readers import readable
 
 FILE_ERRORS = (duckdb.InvalidInputException, duckdb.IOException)  # what DuckDB says of a bad file
 # begins the names of columns that are not the file's: no header may hold it
 INTERNAL = "\x01"
 SLICE = 2_000_000  # rows fetched at a time
+
+
+@contextlib.contextmanager
+def readable_file(path: Path) -> Iterator[None]:
+    """BadData with one line where the block cannot read a file."""
+    with readable(path, *FILE_ERRORS):
+        try:
+            yield
+        except duckdb.Error as error:
+            # Damaged Parquet metadata is an error of no class of its own.
+            if type(error) is duckdb.Error:
+                raise duckdb.IOException(str(error)) from error
+            raise
 
 
 def name(column: str) -> str:

@@ -24,7 +24,7 @@ from socialrec_jax.data.prepare.engines.duckdb.expressions import (
 )
 from socialrec_jax.data.prepare.engines.duckdb.files import BROKEN, columns_of, relation
 from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
-from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, INTERNAL, name
+from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, readable_file
 from socialrec_jax.data.prepare.engines.duckdb.staged import (
     StagedTable,
     add_columns,
@@ -37,7 +37,7 @@ from socialrec_jax.data.prepare.engines.duckdb.unparsed import unparsed_records
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.duckdb.vectors import extra_columns
 from socialrec_jax.data.prepare.engines.engine import Part
-from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES
 
@@ -75,7 +75,7 @@ def stage(
     for source, choice in choices.items():
         fields = values_of(source, table, types[source], choice)
         add_columns(staged, source, {field: value.shown for field, value in fields.items()})
-        with readable(source.path, *FILE_ERRORS):
+        with readable_file(source.path):
             expressions = expressions_of(table, fields, rules)
             staged.parts.append(_insert(con, staged, source, types[source], expressions))
     _reject_minorities(con, staged, rules)

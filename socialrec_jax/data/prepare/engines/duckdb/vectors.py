@@ -14,8 +14,8 @@ import duckdb
 
 from socialrec_jax.data.prepare.engines.duckdb import types as sql_types
 from socialrec_jax.data.prepare.engines.duckdb.files import relation
-from socialrec_jax.data.prepare.engines.duckdb.sql import FILE_ERRORS, name
-from socialrec_jax.data.prepare.readers import Source, readable
+from socialrec_jax.data.prepare.engines.duckdb.sql import name, readable_file
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 
 _NESTED = ("ARRAY", "MIXED", "OBJECT")
@@ -85,7 +85,7 @@ def _is_vector(
     if not is_typed and sql_type not in ("VARCHAR", "ARRAY"):
         return False
     rows = relation(source, types)
-    with readable(source.path, *FILE_ERRORS):
+    with readable_file(source.path):
         # most columns of text hold no lists, which the first value shows
         if sql_type == "VARCHAR" and not _begins_with_list(con, rows, quoted):
             return False
