@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import socialrec_jax
-from socialrec_jax.errors import UserError
+from socialrec_jax.errors import BadData, UserError
 from socialrec_jax.serving.http.answers import answer_model, error_answer, json_answer
 from socialrec_jax.serving.http.batcher import Batcher, BatchSettings, Job, Overloaded
 from socialrec_jax.serving.http.bodies import ErrorAnswer
@@ -23,12 +23,12 @@ from socialrec_jax.serving.http.endpoints import ENDPOINTS, Endpoint
 from socialrec_jax.serving.http.guard import Guard
 from socialrec_jax.serving.http.metrics import Metrics
 from socialrec_jax.serving.recommender import Recommender
-from socialrec_jax.serving.tasks import recommend as recommend_task
 
 log = logging.getLogger(__name__)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "no token, or another one"},
+    404: {"model": ErrorAnswer, "description": "an id is unknown, or no item is left"},
     413: {"model": ErrorAnswer, "description": "the body is too large"},
     422: {"model": ErrorAnswer, "description": "a mistake in the request"},
     503: {"model": ErrorAnswer, "description": "too many requests; try again"},
@@ -64,6 +64,8 @@ class Service:
     async def _answer_or_error(self, endpoint: Endpoint, body: Any) -> Response:
         try:
             return await self._answer(endpoint, body)
+        except BadData as error:
+            return error_answer(404, str(error))
         except UserError as error:
             return error_answer(422, str(error))
         except Overloaded as error:
@@ -102,8 +104,6 @@ def make_app(recommender: Recommender, settings: AppSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    # Who has no items left has no rows; a line for each request would fill the log.
-    logging.getLogger(recommend_task.__name__).setLevel(logging.ERROR)
     app.add_middleware(Guard, token=settings.token, most_bytes=settings.most_bytes)
     app.add_exception_handler(RequestValidationError, _mistake)
     app.add_exception_handler(StarletteHTTPException, _http_error)
@@ -151,7 +151,11 @@ def _add_pages(app: FastAPI, service: Service) -> None:
 async def _mistake(_: Any, error: Any) -> Response:
     """The first mistake that pydantic found, with its place."""
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return error_answer(422, f"the body is no JSON: {first['ctx']['error']}")
     place = ".".join(str(part) for part in first["loc"] if part != "body")
+    if first["type"] == "extra_forbidden":
+        return error_answer(422, f"{place}: unknown field")
     return error_answer(422, f"{place or 'body'}: {first['msg']}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
-Text = Annotated[str, Field(max_length=2000)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
 ItemList = Annotated[list[Id], Field(max_length=100_000)]
 
 MOST_USERS = 1000

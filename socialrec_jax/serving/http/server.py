@@ -64,6 +64,8 @@ def serve(bound: socket.socket, load: Callable[[], Recommender], settings: AppSe
     host, port = bound.getsockname()[:2]
     seconds = time.monotonic() - begin
     print(f"ready after {seconds:.1f} s: http://{host}:{port}", file=sys.stderr, flush=True)
+    # Who has no items left has no rows; a line for each request would fill the log.
+    logging.getLogger("socialrec_jax.serving.tasks.recommend").setLevel(logging.ERROR)
     config = uvicorn.Config(
         make_app(recommender, settings),
         log_level="warning",
@@ -80,6 +82,5 @@ def warm_up(recommender: Recommender) -> None:
     """Compile what most requests need, before the first one comes."""
     world = recommender.engine.world
     users = [user for user in world.user_ids[: min(8, world.num_users)] if user]
-    logging.getLogger(__name__).debug("warm up")
     recommender.recommend(users)
     recommender.profile(users)
