@@ -27,6 +27,7 @@ from socialrec_jax.serving.recommender import Recommender
 log = logging.getLogger(__name__)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "the body cannot be read"},
     401: {"model": ErrorAnswer, "description": "no token, or another one"},
     404: {"model": ErrorAnswer, "description": "an id is unknown, or no item is left"},
     413: {"model": ErrorAnswer, "description": "the body is too large"},

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _integral(value: Any) -> Any:
+    """1.0 is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_integral)]
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -27,7 +35,7 @@ class Event(Body):
     user_id: Id
     item_id: Id
     event_type: str | None = Field(None, description="The run's first type by default.")
-    timestamp: int | None = Field(
+    timestamp: Integer | None = Field(
         None, ge=0, le=_LATEST, description="Unix seconds, the time of the request by default."
     )
 
@@ -50,12 +58,12 @@ class RecommendBody(SessionBody):
     """The top-k items of each user."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    k: int = Field(10, ge=1, le=1000)
+    k: Integer = Field(10, ge=1, le=1000)
     allow: ItemList | None = None
     block: ItemList | None = None
     where: Text | None = None
     unavailable: bool = False
-    per_category: int | None = Field(None, ge=1, le=1 << 30)
+    per_category: Integer | None = Field(None, ge=1, le=1 << 30)
     diversity: float = Field(0.0, ge=0, le=1)
     repeats: bool = False
     placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
@@ -78,14 +86,14 @@ class ProfileBody(SessionBody):
     """Portraits of users."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    top: int = Field(5, ge=1, le=100)
+    top: Integer = Field(5, ge=1, le=100)
 
 
 class SimilarBody(Body):
     """Items that are similar to given items."""
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    k: int = Field(10, ge=1, le=1000)
+    k: Integer = Field(10, ge=1, le=1000)
     by: Literal["vectors", "text", "events"] = "vectors"
 
 
@@ -93,7 +101,7 @@ class SearchBody(Body):
     """Items for queries in text."""
 
     queries: list[Text] = Field(min_length=1, max_length=100)
-    k: int = Field(10, ge=1, le=1000)
+    k: Integer = Field(10, ge=1, le=1000)
     by: Literal["both", "text", "words"] = "both"
 
 
@@ -103,7 +111,7 @@ class AudienceBody(Body):
     items: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
     categories: list[Id] = Field(default=[], max_length=100)
     tags: list[Id] = Field(default=[], max_length=100)
-    k: int = Field(100, ge=1, le=100_000)
+    k: Integer = Field(100, ge=1, le=100_000)
     users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | None = None
     repeats: bool = False
 
