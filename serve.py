@@ -12,6 +12,7 @@
     python serve.py similar --run RUN --out OUT.parquet --by events          items like each item
     python serve.py search --run RUN --out OUT.parquet --queries "red shoes" items for a text
     python serve.py demand --run RUN --out OUT.parquet --by category region  expected events
+    python serve.py http --run RUN --port 8000                               a service
 
 Exit codes and columns: docs/contracts.md.
 """
@@ -26,6 +27,7 @@ from socialrec_jax.runtime.memory import keep_freed_memory
 from socialrec_jax.serving.commands.base import ShardedTask
 from socialrec_jax.serving.commands.for_items import Demand, Search, Similar
 from socialrec_jax.serving.commands.for_users import Audience, Profile, Recommend, Score
+from socialrec_jax.serving.commands.http import Http
 
 TASKS = {
     "recommend": Recommend,
@@ -35,6 +37,7 @@ TASKS = {
     "similar": Similar,
     "search": Search,
     "demand": Demand,
+    "http": Http,
 }
 
 # ---- The program
@@ -50,6 +53,9 @@ def serve(arguments: list[str]) -> None:
     task = cli.parse_task(TASKS, args=arguments or ["--help"], prog="serve.py", description=__doc__)
     keep_freed_memory()
     cli.prepare_jax(task.run)
+    if isinstance(task, Http):
+        task.serve()
+        return
 
     from socialrec_jax.serving.shards import is_folder
     from socialrec_jax.serving.writer import check_output, exit_on_sigterm, write_tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,6 +176,14 @@ class Engine:
 
         The catalogue [V, D], and the scores [V] that users without history get.
         """
+        return self._inputs_now if as_of.is_now else self._index_inputs(as_of)
+
+    @functools.cached_property
+    def _inputs_now(self):
+        # A service answers many small queries as of now, and the events of all users are counted.
+        return self._index_inputs(NOW)
+
+    def _index_inputs(self, as_of: AsOf):
         return self.index.place((self.catalogue, self.popularity(as_of)))
 
     def popularity(self, as_of: AsOf = NOW) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from socialrec_jax.data.as_of import AsOf
@@ -13,13 +15,24 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.serving.frames import Frame, Ids, find_numbers, read_histories
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class NamedQuery:
+    """A query, and the ids that its users index."""
+
+    user_ids: Strings
+    query: Query
+
+
 def users_or_histories(
     engine: Engine, as_of: AsOf, users: Ids | None, histories: Frame | None
 ) -> tuple[Strings, Query]:
     """(ids that the query's users index, query).
 
-    users: ids, all users of the run where None. histories: raw events of new users, instead.
+    users: ids, all users of the run where None. histories: instead, raw events of new users, or a
+    NamedQuery.
     """
+    if isinstance(histories, NamedQuery):
+        return histories.user_ids, histories.query
     # New users are numbered by themselves, beside those of the run.
     if histories is None:
         numbers = user_numbers(engine.world, users)

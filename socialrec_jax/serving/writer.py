@@ -91,12 +91,12 @@ def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
     with path.open("w", encoding="utf-8") as file:
         for table in tables:
             rows += table.num_rows
-            for row in _with_short_floats(table).to_pylist():
+            for row in with_short_floats(table).to_pylist():
                 file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
     return rows
 
 
-def _with_short_floats(table: pa.Table) -> pa.Table:
+def with_short_floats(table: pa.Table) -> pa.Table:
     """float32 columns as the float64 with the fewest digits: 0.1 rather than 0.10000000149."""
     columns = [_with_short_digits(column.combine_chunks()) for column in table.columns]
     return pa.table(columns, names=table.column_names)

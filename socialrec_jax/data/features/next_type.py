@@ -92,7 +92,8 @@ def _count_features(
     at_least_one = np.maximum(length, 1)
     shares = counts / at_least_one
     last_row = np.maximum(history_ends - 1, 0)
-    last_type = np.where(length > 0, one_hot[events.types[last_row]], 0)
+    types = events.types[last_row] if len(events.types) else np.zeros(len(length), np.uint8)
+    last_type = np.where(length > 0, one_hot[types], 0)
     log_counts = np.log1p(counts)
     log_length = np.log(at_least_one)
     return np.concatenate([log_counts, shares, last_type, log_length], axis=1)

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-    """Options of all tasks."""
+class RunOptions:
+    """What is loaded."""
 
     run: Path
     """Run directory of train.py."""
-    out: Path
-    """Result: a file .parquet or .jsonl."""
     as_of: str = "now"
     """What may be seen: now (all events), validation or test (before that split), or an ISO time or
     unix seconds.
@@ -39,6 +37,14 @@ class Task:
 
     def finish(self) -> None:
         """What is done when the result is written."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(RunOptions):
+    """Options of all tasks that write a file."""
+
+    out: Path
+    """Result: a file .parquet or .jsonl."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,7 @@ _COMPARISONS = {
     ">=": operator.ge,
 }
 _NEGATED = ("!=", "<>")
+_DEEPEST = 50  # brackets and `not` within each other, so that Python's stack is never full
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,7 @@ class _Parser:
         self._text = text
         self._tokens = _tokens(text)
         self._next = 0
+        self._depth = 0
 
     def condition(self) -> Condition:
         # Each part becomes a function: items are read when the whole text is known to be right.
@@ -94,6 +96,15 @@ class _Parser:
         return lambda items: np.logical_and.reduce([part(items) for part in parts])
 
     def _single(self) -> Condition:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            expected = f"expected at most {_DEEPEST} nested conditions"
+            raise _mistake(self._text, self._token, expected)
+        condition = self._nested()
+        self._depth -= 1
+        return condition
+
+    def _nested(self) -> Condition:
         if self._takes("not"):
             part = self._single()
             return lambda items: ~part(items)

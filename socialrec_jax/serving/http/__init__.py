@@ -1,0 +1,1 @@
+"""`serve.py http`: the tasks of a Recommender behind HTTP, concurrent requests joined."""

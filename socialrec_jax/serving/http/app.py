@@ -1,0 +1,166 @@
+"""The ASGI application: a route for each task, /health, /metrics and /openapi.json."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+import socialrec_jax
+from socialrec_jax.errors import BadData, UserError
+from socialrec_jax.serving.http.answers import answer_model, error_answer, json_answer
+from socialrec_jax.serving.http.batcher import Batcher, BatchSettings, Job, Overloaded
+from socialrec_jax.serving.http.bodies import ErrorAnswer
+from socialrec_jax.serving.http.endpoints import ENDPOINTS, Endpoint
+from socialrec_jax.serving.http.guard import Guard
+from socialrec_jax.serving.http.metrics import Metrics
+from socialrec_jax.serving.recommender import Recommender
+
+log = logging.getLogger(__name__)
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "the body cannot be read"},
+    401: {"model": ErrorAnswer, "description": "no token, or another one"},
+    404: {"model": ErrorAnswer, "description": "an id is unknown, or no item is left"},
+    413: {"model": ErrorAnswer, "description": "the body is too large"},
+    422: {"model": ErrorAnswer, "description": "a mistake in the request"},
+    503: {"model": ErrorAnswer, "description": "too many requests; try again"},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    """token: what requests must bring, None for nothing. debug: log tracebacks."""
+
+    token: str | None = None
+    most_bytes: int = 4 << 20
+    batches: BatchSettings = dataclasses.field(default_factory=BatchSettings)
+    debug: bool = False
+
+
+class Service:
+    """A Recommender with the queue in front of it."""
+
+    def __init__(self, recommender: Recommender, settings: AppSettings):
+        self.recommender, self.settings = recommender, settings
+        self.metrics = Metrics()
+        self.batcher = Batcher(settings.batches, self.metrics.observe_call)
+
+    async def answer(self, endpoint: Endpoint, body: Any) -> Response:
+        """The answer to a body, errors included."""
+        begin = time.monotonic()
+        response = await self._answer_or_error(endpoint, body)
+        seconds = time.monotonic() - begin
+        self.metrics.observe_request(endpoint.name, response.status_code, seconds)
+        return response
+
+    async def _answer_or_error(self, endpoint: Endpoint, body: Any) -> Response:
+        try:
+            return await self._answer(endpoint, body)
+        except BadData as error:
+            return error_answer(404, str(error))
+        except UserError as error:
+            return error_answer(422, str(error))
+        except Overloaded as error:
+            return error_answer(503, str(error))
+        except Exception as error:
+            log.error("%s: %r", endpoint.name, error, exc_info=self.settings.debug)
+            return error_answer(500, "internal error; the log of the service has more")
+
+    async def _answer(self, endpoint: Endpoint, body: Any) -> Response:
+        request = endpoint.check(self.recommender, body)
+        job = Job(
+            key=(endpoint.name, request.options),
+            weight=max(1, len(request.rows)),
+            payload=request,
+            compute=lambda requests: endpoint.answer(self.recommender, requests),
+        )
+        table = await asyncio.wrap_future(self.batcher.submit(job))
+        return await asyncio.to_thread(json_answer, table)
+
+
+def make_app(recommender: Recommender, settings: AppSettings) -> FastAPI:
+    """The application of a Recommender as of now."""
+    service = Service(recommender, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.batcher.start()
+        yield
+        await asyncio.to_thread(service.batcher.close)
+
+    # Pages of documentation would load scripts from elsewhere.
+    app = FastAPI(
+        title="socialrec_jax",
+        version=socialrec_jax.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, token=settings.token, most_bytes=settings.most_bytes)
+    app.add_exception_handler(RequestValidationError, _mistake)
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    _add_pages(app, service)
+    for endpoint in ENDPOINTS:
+        _add_route(app, service, endpoint)
+    return app
+
+
+def _add_route(app: FastAPI, service: Service, endpoint: Endpoint) -> None:
+    async def route(body: Any) -> Response:
+        return await service.answer(endpoint, body)
+
+    # FastAPI reads the body's model from the annotation.
+    route.__annotations__["body"] = endpoint.body
+    event_types = service.recommender.engine.world.event_types
+    app.post(
+        f"/{endpoint.name}",
+        summary=endpoint.body.__doc__,
+        operation_id=endpoint.name,
+        response_model=answer_model(endpoint, event_types),
+        responses=_ERRORS,
+    )(route)
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    world = service.recommender.engine.world
+    about = {"status": "ok", "users": world.num_users, "items": world.num_items}
+
+    @app.get("/health", summary="Whether the service answers, and what it knows.")
+    async def health() -> dict[str, str | int]:
+        return about
+
+    @app.get(
+        "/metrics",
+        summary="Counters in Prometheus' text format.",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
+    async def metrics() -> Response:
+        text = service.metrics.text(service.batcher.num_waiting)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+
+async def _mistake(_: Any, error: Any) -> Response:
+    """The first mistake that pydantic found, with its place."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return error_answer(422, f"the body is no JSON: {first['ctx']['error']}")
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    if first["type"] == "extra_forbidden":
+        return error_answer(422, f"{place}: unknown field")
+    return error_answer(422, f"{place or 'body'}: {first['msg']}")
+
+
+async def _http_error(_: Any, error: Any) -> Response:
+    response = error_answer(error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,122 @@
+"""What a request's JSON may hold. Sizes are bounded, and unknown fields are mistakes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _integral(value: Any) -> Any:
+    """1.0 is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_integral)]
+
+Id = Annotated[str, Field(min_length=1, max_length=512)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+ItemList = Annotated[list[Id], Field(max_length=100_000)]
+
+MOST_USERS = 1000
+MOST_EVENTS = 20_000
+_LATEST = 1 << 40  # unix seconds
+
+
+class Body(BaseModel):
+    """A JSON object without unknown fields, whose values have the declared types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Event(Body):
+    """An event of the session."""
+
+    user_id: Id
+    item_id: Id
+    event_type: str | None = Field(None, description="The run's first type by default.")
+    timestamp: Integer | None = Field(
+        None, ge=0, le=_LATEST, description="Unix seconds, the time of the request by default."
+    )
+
+
+class SessionBody(Body):
+    """Events since the run was trained, and whether users may be new."""
+
+    events: list[Event] = Field(
+        default=[],
+        max_length=MOST_EVENTS,
+        description="Recent events. Those of items that the run does not know count nothing.",
+    )
+    new_users: bool = Field(
+        False,
+        description="Accept users whom neither the run nor events know: they get what is popular.",
+    )
+
+
+class RecommendBody(SessionBody):
+    """The top-k items of each user."""
+
+    users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
+    k: Integer = Field(10, ge=1, le=1000)
+    allow: ItemList | None = None
+    block: ItemList | None = None
+    where: Text | None = None
+    unavailable: bool = False
+    per_category: Integer | None = Field(None, ge=1, le=1 << 30)
+    diversity: float = Field(0.0, ge=0, le=1)
+    repeats: bool = False
+    placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
+
+
+class Pair(Body):
+    """A user and an item."""
+
+    user_id: Id
+    item_id: Id
+
+
+class ScoreBody(SessionBody):
+    """How likely users are to act on given items."""
+
+    pairs: list[Pair] = Field(min_length=1, max_length=MOST_EVENTS)
+
+
+class ProfileBody(SessionBody):
+    """Portraits of users."""
+
+    users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
+    top: Integer = Field(5, ge=1, le=100)
+
+
+class SimilarBody(Body):
+    """Items that are similar to given items."""
+
+    items: list[Id] = Field(min_length=1, max_length=MOST_USERS)
+    k: Integer = Field(10, ge=1, le=1000)
+    by: Literal["vectors", "text", "events"] = "vectors"
+
+
+class SearchBody(Body):
+    """Items for queries in text."""
+
+    queries: list[Text] = Field(min_length=1, max_length=100)
+    k: Integer = Field(10, ge=1, le=1000)
+    by: Literal["both", "text", "words"] = "both"
+
+
+class AudienceBody(Body):
+    """Users for items or campaigns. Give one of items, categories and tags."""
+
+    items: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
+    categories: list[Id] = Field(default=[], max_length=100)
+    tags: list[Id] = Field(default=[], max_length=100)
+    k: Integer = Field(100, ge=1, le=100_000)
+    users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | None = None
+    repeats: bool = False
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer that is no 200."""
+
+    error: str

@@ -1,0 +1,235 @@
+"""The tasks as endpoints: how a request is checked, what may be joined, how answers are divided.
+
+Ids are checked before a request waits, so that a mistake of one request fails no other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from socialrec_jax.errors import BadData
+from socialrec_jax.serving.frames import find_numbers
+from socialrec_jax.serving.http import bodies
+from socialrec_jax.serving.queries import NamedQuery
+from socialrec_jax.serving.ranked_tables import check_k
+from socialrec_jax.serving.recommender import Recommender
+from socialrec_jax.serving.rules.where import parse_where
+from socialrec_jax.serving.sessions import SessionEvents, session_query
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """A checked request.
+
+    rows: what the answer has rows of, users or items or texts. options: hashable; equal ones may be
+    joined. pairs: of user and item, for scores.
+    """
+
+    rows: Sequence[str]
+    options: Any
+    session: tuple[np.ndarray, SessionEvents] | None = None
+    pairs: Sequence[tuple[str, str]] = ()
+
+
+# From the body to a checked request, and from joined requests to the table of each.
+Check = Callable[[Recommender, Any], Request]
+Answer = Callable[[Recommender, Sequence[Request]], list[pa.Table]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """One task behind HTTP."""
+
+    name: str
+    body: type[bodies.Body]
+    check: Check
+    answer: Answer
+
+
+# ---- Users
+
+
+def check_recommend(recommender: Recommender, body: bodies.RecommendBody) -> Request:
+    world = recommender.engine.world
+    check_k(body.k, world)
+    if body.where is not None:
+        parse_where(body.where)
+    for items in (body.allow, body.block):
+        find_numbers(world.items.ids, items or [], "item")
+    options = body.model_dump(exclude={"users", "events", "new_users"})
+    session = _session(recommender, body.users, body)
+    return Request(body.users, _hashable(options), session)
+
+
+def recommend(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    options = dict(requests[0].options)
+    table = recommender.recommend(histories=_joined_query(recommender, requests), **options)
+    return _by_user(table, requests)
+
+
+def check_profile(recommender: Recommender, body: bodies.ProfileBody) -> Request:
+    session = _session(recommender, body.users, body)
+    return Request(body.users, body.top, session)
+
+
+def profile(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    histories = _joined_query(recommender, requests)
+    table = recommender.profile(top=requests[0].options, histories=histories)
+    return _by_user(table, requests)
+
+
+def check_score(recommender: Recommender, body: bodies.ScoreBody) -> Request:
+    items = [pair.item_id for pair in body.pairs]
+    find_numbers(recommender.engine.world.items.ids, items, "item")
+    users = list(dict.fromkeys(pair.user_id for pair in body.pairs))
+    pairs = [(pair.user_id, pair.item_id) for pair in body.pairs]
+    return Request(users, "score", _session(recommender, users, body), pairs)
+
+
+def score(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    places, items, begin = [], [], 0
+    for request in requests:
+        place_of = {user: begin + place for place, user in enumerate(request.rows)}
+        places += [str(place_of[user]) for user, _ in request.pairs]
+        items += [item for _, item in request.pairs]
+        begin += len(request.rows)
+    pairs = pa.table({"user_id": places, "item_id": items})
+    table = recommender.score(pairs, histories=_joined_query(recommender, requests))
+    table = _with_names(table, requests)
+    ends = np.cumsum([len(request.pairs) for request in requests]).tolist()
+    return [table.slice(begin, end - begin) for begin, end in itertools.pairwise([0, *ends])]
+
+
+def _session(
+    recommender: Recommender, users: Sequence[str], body: bodies.SessionBody
+) -> tuple[np.ndarray, SessionEvents]:
+    """(numbers of users [q], -1 for new ones; their events). Raises BadData for unknown users."""
+    world = recommender.engine.world
+    if len(set(users)) < len(users):
+        raise BadData("users: an id is given twice")
+    place_of = {user: place for place, user in enumerate(users)}
+    unnamed = [event.user_id for event in body.events if event.user_id not in place_of]
+    if unnamed:
+        raise BadData(f"events: {unnamed[0]!r} is none of the users of the request")
+
+    numbers = world.user_ids.lookup(users)
+    with_events = {event.user_id for event in body.events}
+    for user, number in zip(users, numbers.tolist(), strict=True):
+        if number < 0 and not (body.new_users or user in with_events):
+            raise BadData(f"user {user!r} is unknown to this run: give events, or new_users: true")
+    session = SessionEvents.of(
+        world,
+        [place_of[event.user_id] for event in body.events],
+        [event.item_id for event in body.events],
+        [event.timestamp for event in body.events],
+        [event.event_type for event in body.events],
+    )
+    return numbers, session
+
+
+def _joined_query(recommender: Recommender, requests: Sequence[Request]) -> NamedQuery:
+    """One query of the users of all requests, one request after the other."""
+    sessions = [request.session for request in requests if request.session is not None]
+    numbers = np.concatenate([known for known, _ in sessions])
+    counts = [len(known) for known, _ in sessions]
+    begins = np.cumsum([0, *counts[:-1]])
+    events = [events for _, events in sessions]
+    owners = [begin + part.owners for begin, part in zip(begins, events, strict=True)]
+    joined = SessionEvents(
+        np.concatenate(owners),
+        np.concatenate([part.items for part in events]),
+        np.concatenate([part.times for part in events]),
+        np.concatenate([part.types for part in events]),
+    )
+    return session_query(recommender.engine, numbers, joined)
+
+
+def _with_names(table: pa.Table, requests: Sequence[Request]) -> pa.Table:
+    """The table with user ids in place of the places of users."""
+    names = pa.array([user for request in requests for user in request.rows], pa.string())
+    places = table["user_id"].cast(pa.int64())
+    at = table.schema.get_field_index("user_id")
+    return table.set_column(at, table.schema.field(at), names.take(places))
+
+
+def _by_user(table: pa.Table, requests: Sequence[Request]) -> list[pa.Table]:
+    """The rows of each request; users come in their order."""
+    places = np.asarray(table["user_id"].cast(pa.int64()))
+    ends = np.cumsum([len(request.rows) for request in requests])
+    rows = [0, *np.searchsorted(places, ends).tolist()]
+    named = _with_names(table, requests)
+    return [named.slice(begin, end - begin) for begin, end in itertools.pairwise(rows)]
+
+
+# ---- Items
+
+
+def check_similar(recommender: Recommender, body: bodies.SimilarBody) -> Request:
+    world = recommender.engine.world
+    check_k(body.k, world)
+    find_numbers(world.items.ids, body.items, "item")
+    return Request(body.items, (("k", body.k), ("by", body.by)))
+
+
+def similar(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    table = recommender.similar(_distinct_rows(requests), **dict(requests[0].options))
+    return _by_name(table, "item_id", requests)
+
+
+def check_search(recommender: Recommender, body: bodies.SearchBody) -> Request:
+    check_k(body.k, recommender.engine.world)
+    return Request(body.queries, (("k", body.k), ("by", body.by)))
+
+
+def search(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    table = recommender.search(_distinct_rows(requests), **dict(requests[0].options))
+    return _by_name(table, "query", requests)
+
+
+def _distinct_rows(requests: Sequence[Request]) -> list[str]:
+    return list(dict.fromkeys(row for request in requests for row in request.rows))
+
+
+def _by_name(table: pa.Table, column: str, requests: Sequence[Request]) -> list[pa.Table]:
+    """The rows of each request, which may name what another one names too."""
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(table[column].to_pylist()):
+        rows_of.setdefault(name, []).append(row)
+    chosen = [
+        [row for name in request.rows for row in rows_of.get(name, [])] for request in requests
+    ]
+    return [table.take(pa.array(rows, pa.int64())) for rows in chosen]
+
+
+# ---- Campaigns
+
+
+def check_audience(recommender: Recommender, body: bodies.AudienceBody) -> Request:
+    return Request((), _hashable(body.model_dump()))
+
+
+def audience(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    # Joined requests are equal, so that they have one answer.
+    table = recommender.audience(**dict(requests[0].options))
+    return [table] * len(requests)
+
+
+def _hashable(options: dict[str, Any]) -> tuple:
+    pairs = ((name, tuple(v) if isinstance(v, list) else v) for name, v in options.items())
+    return tuple(pairs)
+
+
+ENDPOINTS = (
+    Endpoint("recommend", bodies.RecommendBody, check_recommend, recommend),
+    Endpoint("score", bodies.ScoreBody, check_score, score),
+    Endpoint("profile", bodies.ProfileBody, check_profile, profile),
+    Endpoint("similar", bodies.SimilarBody, check_similar, similar),
+    Endpoint("search", bodies.SearchBody, check_search, search),
+    Endpoint("audience", bodies.AudienceBody, check_audience, audience),
+)

@@ -1,0 +1,48 @@
+"""What the service counts, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_JOINED = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """Counters of one service; each has a registry of its own."""
+
+    def __init__(self):
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "socialrec_requests",
+            "Requests by task and status.",
+            ["task", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "socialrec_request_seconds",
+            "Seconds from a request to its answer.",
+            ["task"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._joined = Histogram(
+            "socialrec_joined_requests",
+            "Requests that one call of the model answered.",
+            buckets=_JOINED,
+            registry=self._registry,
+        )
+        self._waiting = Gauge(
+            "socialrec_waiting_requests", "Requests in the queue.", registry=self._registry
+        )
+
+    def observe_request(self, task: str, status: int, seconds: float) -> None:
+        self._requests.labels(task, str(status)).inc()
+        self._seconds.labels(task).observe(seconds)
+
+    def observe_call(self, num_requests: int) -> None:
+        self._joined.observe(num_requests)
+
+    def text(self, num_waiting: int) -> bytes:
+        self._waiting.set(num_waiting)
+        return generate_latest(self._registry)

@@ -1,0 +1,230 @@
+"""Answers over HTTP equal those of the Recommender, however requests are joined; mistakes are 4xx
+with one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from socialrec_jax.data.csr import offsets_of
+from socialrec_jax.data.world import NOW
+from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.serving.http.app import AppSettings, make_app
+from socialrec_jax.serving.http.batcher import Batcher, BatchSettings, Job, Overloaded
+from socialrec_jax.serving.http.server import bind, read_token
+from socialrec_jax.serving.recommender import Recommender
+from tests.inference.test_reranker import ranked_engine
+from tests.serving.shops import with_labels
+
+TOKEN = "a token of many letters"
+
+
+@pytest.fixture(scope="module")
+def recommender(tmp_path_factory) -> Recommender:
+    engine = ranked_engine(tmp_path_factory.mktemp("world"))
+    return Recommender(dataclasses.replace(engine, world=with_labels(engine.world)), NOW)
+
+
+def post(recommender: Recommender, *requests: tuple[str, dict | bytes], **settings) -> list:
+    """(status, JSON) of requests that are sent at once."""
+    app = make_app(recommender, AppSettings(**settings))
+
+    async def all_answers():
+        async with app.router.lifespan_context(app):
+            return await asyncio.gather(*(call(app, f"/{path}", body) for path, body in requests))
+
+    return asyncio.run(all_answers())
+
+
+async def call(app, path: str, body: dict | bytes, token: str = "", method: str = "POST"):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json")]
+    headers += [(b"authorization", f"Bearer {token}".encode())] if token else []
+    scope = {
+        **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http"},
+        **{"method": method, "path": path, "raw_path": path.encode(), "query_string": b""},
+        **{"headers": headers, "server": ("test", 80), "client": ("test", 1), "root_path": ""},
+    }
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope, receive, send)
+    text = b"".join(message.get("body", b"") for message in sent).decode()
+    return sent[0]["status"], text if path == "/metrics" else json.loads(text)
+
+
+def assert_equals(table: pa.Table, *answers) -> None:
+    """The rows of answers, one after the other: JSON numbers, read as float32, bit for bit."""
+    assert {status for status, _ in answers} == {200}
+    rows = [row for _, content in answers for row in content["rows"]]
+    found = pa.Table.from_pylist(rows, table.schema)
+    for name in table.column_names:
+        assert found[name].to_pylist() == table[name].to_pylist(), name
+
+
+def ids_of(recommender: Recommender, *users: int) -> list[str]:
+    return [recommender.engine.world.user_ids[user] for user in users]
+
+
+def test_joined_answers_equal_those_of_the_recommender(recommender):
+    users = [ids_of(recommender, *range(first, first + 3)) for first in (0, 2, 20)]
+    everyone = [user for some in users for user in some]
+    items = recommender.engine.world.items.ids[:5]
+    pairs = [
+        [{"user_id": user, "item_id": item} for item in items[:2] for user in some]
+        for some in (users[0], users[2])
+    ]
+    options = {"k": 4, "where": "price < 60", "per_category": 2}
+    answers = post(
+        recommender,
+        *[("recommend", {"users": some} | options) for some in users],
+        *[("profile", {"users": some}) for some in users],
+        *[("score", {"pairs": some}) for some in pairs],
+        *[("similar", {"items": some, "k": 3}) for some in (items[:3], items[1:])],
+        ("audience", {"items": items[:2], "k": 5}),
+        batches=BatchSettings(join_seconds=0.2),
+    )
+    assert_equals(recommender.recommend(everyone, **options), *answers[:3])
+    assert_equals(recommender.profile(everyone), *answers[3:6])
+    assert_equals(recommender.score(pa.Table.from_pylist(pairs[0] + pairs[1])), *answers[6:8])
+    assert_equals(recommender.similar(items[:3] + items[1:], k=3), *answers[8:10])
+    assert_equals(recommender.audience(items[:2], k=5), answers[10])
+
+
+def events_of(recommender: Recommender, user: str, *items: int) -> list[dict]:
+    """Events of the newest time of the World, so that the present does not change."""
+    world = recommender.engine.world
+    time = int(world.events.times.max())
+    names = world.items.ids[list(items)]
+    return [
+        {"user_id": user, "item_id": name, "timestamp": time, "event_type": world.event_types[-1]}
+        for name in names
+    ]
+
+
+def test_new_users_equal_those_of_histories(recommender):
+    events = events_of(recommender, "guest", 3, 8) + events_of(recommender, "other", 5)
+    body = {"users": ["guest", "other"], "events": events, "k": 6}
+    (answer,) = post(recommender, ("recommend", body))
+    assert_equals(recommender.recommend(k=6, histories=pa.Table.from_pylist(events)), answer)
+
+
+def test_session_events_equal_a_world_that_has_them(recommender):
+    world = recommender.engine.world
+    last = world.num_users - 1  # whose events end the columns
+    events = events_of(recommender, world.user_ids[last], 3, 8)
+    old = world.events
+    longer = dataclasses.replace(
+        old,
+        offsets=offsets_of(np.append(old.owners, [last, last]), world.num_users),
+        items=np.append(old.items, np.int32([3, 8])),
+        times=np.append(old.times, [old.times.max()] * 2),
+        types=np.append(old.types, np.uint8([len(world.event_types) - 1] * 2)),
+        values=np.append(old.values, np.float32([1, 1])),
+    )
+    engine = dataclasses.replace(
+        recommender.engine, world=dataclasses.replace(world, events=longer)
+    )
+    users = ids_of(recommender, 4, last)
+    (answer,) = post(recommender, ("recommend", {"users": users, "events": events, "k": 6}))
+    assert_equals(Recommender(engine, NOW).recommend(users, k=6), answer)
+
+
+def test_new_users_without_events_get_what_is_popular(recommender):
+    body = {"users": ["nobody"], "new_users": True, "k": 3}
+    ((status, content),) = post(recommender, ("recommend", body))
+    assert status == 200
+    assert {row["source"] for row in content["rows"]} == {"popular"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("recommend", {"users": ["nobody"]}, 404, "user 'nobody' is unknown to this run"),
+        ("recommend", {"users": ["u"], "kk": 1}, 422, "kk: unknown field"),
+        ("recommend", {"users": ["u"], "k": "1"}, 422, "k: Input should be a valid integer"),
+        ("recommend", {"users": ["u"], "new_users": True, "k": 900}, 422, "k is 900"),
+        ("recommend", {"users": ["u", "u"], "new_users": True}, 404, "given twice"),
+        ("recommend", {"users": ["u"], "new_users": True, "where": "a"}, 422, "--where 'a'"),
+        ("recommend", {"users": ["u"], "new_users": True, "where": "(" * 1999}, 422, "nested"),
+        ("recommend", {"users": ["u"], "new_users": True, "block": ["?"]}, 404, "unknown"),
+        ("recommend", b"{", 422, "the body is no JSON"),
+        ("similar", {"items": ["nothing"]}, 404, "unknown to this run, first 'nothing'"),
+        ("search", {"queries": []}, 422, "queries: List should have at least 1 item"),
+        ("audience", {}, 422, "give one of"),
+        ("nothing", {}, 404, "Not Found"),
+    ],
+)
+def test_mistakes_are_one_line(recommender, path, body, status, message):
+    ((found, content),) = post(recommender, (path, body))
+    assert found == status
+    assert message in content["error"]
+    assert "\n" not in content["error"]
+
+
+def test_without_the_token_only_health_answers(recommender):
+    app = make_app(recommender, AppSettings(token=TOKEN, most_bytes=1000))
+
+    async def answers():
+        for path in ("/metrics", "/openapi.json"):
+            assert (await call(app, path, b"", "another token", "GET"))[0] in (401,)
+            assert (await call(app, path, b"", TOKEN, "GET"))[0] == 200
+        assert (await call(app, "/health", b"", "", "GET"))[0] == 200
+        assert (await call(app, "/recommend", b" " * 2000, TOKEN))[0] == 413
+
+    asyncio.run(answers())
+
+
+@pytest.mark.parametrize("token", ["short", "non-ascii täken of letters"])
+def test_other_addresses_need_a_good_token(tmp_path, monkeypatch, token):
+    monkeypatch.delenv("SOCIALREC_TOKEN", raising=False)
+    assert read_token("127.0.0.1", None) is None
+    with pytest.raises(UsageError, match="open to others"):
+        read_token("0.0.0.0", None)
+    with pytest.raises(InputMissing):
+        read_token("0.0.0.0", tmp_path / "none")
+    (tmp_path / "token").write_text(token)
+    with pytest.raises(UsageError, match="16 characters"):
+        read_token("0.0.0.0", tmp_path / "token")
+    with bind("127.0.0.1", 0) as bound:
+        bound.listen()
+        with pytest.raises(UsageError, match="cannot listen"):
+            bind("127.0.0.1", bound.getsockname()[1])
+
+
+def test_a_queue_is_bounded_and_a_failure_stays_alone():
+    calls, release = [], threading.Event()
+
+    def compute(payloads):
+        release.wait(5)
+        calls.append(len(payloads))
+        if "bad" in payloads:
+            raise ValueError("bad")
+        return [payload.upper() for payload in payloads]
+
+    batcher = Batcher(BatchSettings(most_waiting=4, most_joined=3))
+    jobs = [Job("key", 1, payload, compute) for payload in ("a", "bad", "c", "d")]
+    answers = [batcher.submit(job) for job in jobs]
+    with pytest.raises(Overloaded):
+        batcher.submit(Job("key", 1, "e", compute))
+    late = Job("key", 1, "late", compute, arrived=0.0)
+    batcher._waiting.appendleft(late)
+    batcher.start()
+    release.set()
+    batcher.close()
+    assert calls == [3, 1, 1, 1, 1]
+    assert [answers[n].result() for n in (0, 2, 3)] == ["A", "C", "D"]
+    assert isinstance(answers[1].exception(), ValueError)
+    assert isinstance(late.answer.exception(), Overloaded)
