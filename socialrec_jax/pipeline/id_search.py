@@ -110,7 +110,7 @@ class IdSearch:
         # The first bytes of all ids are compared at once: the time does not depend on their number.
         if not self._encoded:
             return False
-        heads = np.array(sorted(self._encoded))
+        heads = np.array(sorted(self._encoded), np.uint64)
         for begin in range(0, len(content), _BYTES_AT_ONCE):
             part = content[begin : begin + _BYTES_AT_ONCE + _LEAST_BYTES - 1]
             windows = _windows(part)
@@ -190,7 +190,7 @@ def _zstd_frames(content: bytes) -> Iterator[bytes]:
     """What the frames in a file hold: checkpoints have them among other bytes."""
     at = content.find(_ZSTD_MAGIC)
     while at >= 0:
-        reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content[at:]))
+        reader = zstandard.ZstdDecompressor().stream_reader(memoryview(content)[at:])
         part = _readable_part(reader.read)
         if part:
             yield part

@@ -283,5 +283,7 @@ def outcome(record: dict) -> str:
         return f"{which} (ndcg@10 {old:.4f} -> {new:.4f} on the newest events)"
     # A model was trained, and no event was left to compare it on.
     if record.get("trained"):
-        return "the old model serves with the new events, nothing was compared: none could be held out"
+        return (
+            "the old model serves with the new events, nothing was compared: none could be held out"
+        )
     return "the old model serves with the new events, nothing was trained"

@@ -27,9 +27,7 @@ class ForgetList:
 
     def known_to(self, world: World) -> ForgetList:
         """Those that a World has."""
-        return ForgetList(
-            _ids_in(world.user_ids, self.users), _ids_in(world.items.ids, self.items)
-        )
+        return ForgetList(_ids_in(world.user_ids, self.users), _ids_in(world.items.ids, self.items))
 
     def united(self, other: ForgetList) -> ForgetList:
         """The ids of both."""
