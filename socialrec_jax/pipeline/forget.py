@@ -1,9 +1,9 @@
 """`train.py --forget`: a run without some users and items, as if it had never seen them.
 
-The World keeps tombstones at their numbers (`data/prepare/append.py`). Models are trained again from
-the newest generation that did not know them, or from nothing, in a generation of its own: until it is
-whole, the generation before serves. Then it takes over, and everything that learnt from them is
-erased (`pipeline/erasure.py`). No id is written to the run.
+The World keeps tombstones at their numbers (`data/prepare/append.py`). Models are trained again,
+from the newest generation that did not know them or from nothing, in a generation of its own. Until
+it is whole, the generation before serves. Then it takes over, and everything that learnt from them
+is erased (`pipeline/erasure.py`). No id is written to the run.
 """
 
 from __future__ import annotations
@@ -82,10 +82,7 @@ def _prepare(generations: Generations, file: Path, config: Config) -> dict:
     current = generations.current
     base = _newest_without(generations, known)
     here = known[current]
-    if base == current:
-        number = current
-    else:
-        number = _make_world(generations, base, here, config)
+    number = current if base == current else _make_world(generations, base, here, config)
     everywhere = _united(known)
     plan = Plan(
         users=len(everywhere.users),

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 
@@ -75,7 +74,7 @@ class IdSearch:
         if _ID_COLUMN.search(name):
             return not self.ids.isdisjoint(values.cast(pa.string()).to_pylist())
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            distinct = pc.unique(values).to_pylist()
+            distinct = values.unique().to_pylist()
             return self._is_in_text("\n".join(filter(None, distinct)))
         return False
 

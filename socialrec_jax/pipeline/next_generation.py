@@ -66,9 +66,7 @@ def check_trained(run: RunDirectory, config: Config) -> None:
     stage = REFIT_FOCUS if config.train.focus else REFIT
     progress = Checkpoints(run.checkpoints / stage).newest_progress() or {}
     if config.train.refit and not progress.get("finished"):
-        raise UsageError(
-            f"{run.path} is not trained to its end: run train.py --run without --add first"
-        )
+        raise UsageError(f"{run.path} is not trained to its end: run train.py --run alone first")
 
 
 def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str:
