@@ -7,9 +7,11 @@ import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import jax
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -29,6 +31,7 @@ from tests.pipeline.never_seen import columns_of, world_with_tombstones, write_t
 from tests.pipeline.test_update import TINY, Killed, add, done
 from tests.workers import call
 
+NEWCOMER = "newcomer-1"
 FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000)
 
 
@@ -38,9 +41,25 @@ def trained(tmp_path_factory, short_ranker_training):
     folder = tmp_path_factory.mktemp("forget")
     write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=8, seed=3)
     write_periods(folder / "shop", folder, num_periods=1, first_share=0.8)
+    _write_newcomer(folder / "1" / "events.parquet")
     done(call("train.py", "--data", folder / "0", "--run", folder / "run", *TINY))
     add(RunDirectory(folder / "run"), folder / "1", *FEW_PASSES)
     return folder
+
+
+def _write_newcomer(events: Path) -> None:
+    """Add a user who has what another user has, a second later."""
+    table = duckdb.read_parquet(str(events)).arrow().read_all()
+    first = table.filter(pc.equal(table["user"], table["user"][0]))
+    columns = {
+        "user": pa.array([NEWCOMER] * len(first)),
+        "timestamp": pc.add(first["timestamp"], 1),
+    }
+    added = first
+    for name, values in columns.items():
+        place = added.schema.get_field_index(name)
+        added = added.set_column(place, name, values)
+    pq.write_table(pa.concat_tables([table, added]), events)
 
 
 @pytest.fixture
@@ -55,13 +74,10 @@ def write_list(folder: Path, users: list[str], items: list[str]) -> Path:
     return folder / "forget.parquet"
 
 
-def known_and_new(run: RunDirectory) -> tuple[list[str], list[str]]:
-    """Users with events of the first generation, and those that came with the second."""
-    first, second = (World.open(run.path / f"generations/{number}/world") for number in (0, 1))
-    has_events = np.diff(second.events.offsets) > 2
-    ids = second.user_ids.tolist()
-    known = [ids[row] for row in np.flatnonzero(has_events[: first.num_users])]
-    return known, ids[first.num_users :]
+def known_users(run: RunDirectory) -> list[str]:
+    """Users of the first generation who have a few events."""
+    world = World.open(run.path / "generations/0/world")
+    return [world.user_ids[int(row)] for row in np.flatnonzero(np.diff(world.events.offsets) > 2)]
 
 
 def arrays_of(model: Loaded) -> list[bytes]:
@@ -82,8 +98,7 @@ def answers_of(run: RunDirectory, folder: Path) -> pa.Table:
 
 
 def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path):
-    known, _ = known_and_new(run)
-    users, items = known[:2], ["i3"]
+    users, items = known_users(run)[:2], ["i3"]
     done(call("serve.py", "recommend", "--run", run.path, "--out", run.path / "mine.jsonl"))
     printed = done(
         call("train.py", "--run", run.path, "--forget", write_list(tmp_path, users, items))
@@ -115,22 +130,20 @@ def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path):
 
 
 def test_from_a_generation_that_never_saw_them(run, trained, tmp_path):
-    _, new = known_and_new(run)
-    assert new, "the shop has newcomers"
     config = run.config()
     update = dataclasses.replace(config.update, epochs=1)
     config = dataclasses.replace(config, update=update)
     first = Generations(run).directory(0).path
     before = shutil.copytree(first, tmp_path / "before", ignore=_without_generations)
-    forget_stage.forget(run, write_list(tmp_path, new[:1], []), config)
+    forget_stage.forget(run, write_list(tmp_path, [NEWCOMER], []), config)
     assert Generations(run).finished() == [2]
-    assert not IdSearch.of(new[:1]).files_with_ids(erasure.files_of(run))
+    assert not IdSearch.of([NEWCOMER]).files_with_ids(erasure.files_of(run))
 
     # The same update, on a World whose tables never held the user.
     never = Generations(RunDirectory(before))
     number = never.open_next("another key")
     after = never.directory(number)
-    tables = write_tables_without([trained / "0", trained / "1"], tmp_path / "t", new[:1], [])
+    tables = write_tables_without([trained / "0", trained / "1"], tmp_path / "t", [NEWCOMER], [])
     made = world_with_tombstones(
         tables, World.open(Generations(run).directory(2).world), after.world
     )
@@ -152,7 +165,7 @@ def _without_generations(folder: str, names: list[str]) -> list[str]:
 
 
 def test_a_kill_loses_nothing(run, tmp_path, monkeypatch):
-    known, _ = known_and_new(run)
+    known = known_users(run)
     whole = RunDirectory(shutil.copytree(run.path, tmp_path / "whole", symlinks=True))
     file, config = write_list(tmp_path, known[:1], []), run.config()
     said = forget_stage.forget(whole, file, config)
