@@ -53,7 +53,7 @@ def prepare_generation(generations: Generations, source: Path, config: Config) -
     # After a killed command the same key finds its folder again; another key empties it.
     number = generations.open_next(key)
     try:
-        grown = append(world, source, generations.directory(number).world)
+        grown = append(world, source, generations.directory(number).world, drop_known=True)
     except UserError:
         generations.discard(number)
         raise

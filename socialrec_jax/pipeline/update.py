@@ -167,7 +167,7 @@ def _check_drift(generations: Generations, update: Update) -> dict:
 def _check_accuracy(generations: Generations, update: Update) -> dict:
     """The current model on the new events. BadData where it predicts them far worse than usual."""
     ends = update.growth.history_ends_before(update.world.events)
-    old = with_counts(update.old, update.settings, ends)
+    old = _with_counts(update, ends)
     before = _accuracy(update, old, update.growth.rows)
     if before is None:
         return {"before": None}
@@ -181,6 +181,11 @@ def _check_accuracy(generations: Generations, update: Update) -> dict:
             f"expected {expected:.4f}, --update.least-accuracy is {least_share}; nothing changed"
         )
     return {"before": before}
+
+
+def _with_counts(update: Update, ends: np.ndarray) -> Loaded:
+    """The model before, with counts of the events before ends [U]."""
+    return with_counts(update.old, update.settings, ends, update.growth.known_items)
 
 
 def _accuracy(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
@@ -216,7 +221,7 @@ def _compare(update: Update, new: Loaded, ends: np.ndarray) -> dict | None:
 
     def compare() -> dict | None:
         # The same counts for both: the models alone are compared.
-        old = with_counts(update.old, update.settings, ends)
+        old = _with_counts(update, ends)
         before = _accuracy(update, old, held_out)
         after = _accuracy(update, dataclasses.replace(new, features=old.features), held_out)
         if before is None or after is None:
@@ -252,7 +257,7 @@ def _write_counts(update: Update) -> None:
     for refitted, as_of in ((True, None), (False, BEFORE_VALIDATION)):
         world = update.world
         ends = world.history_ends(as_of) if as_of else world.history_ends()
-        counted = with_counts(update.old, update.settings, ends)
+        counted = _with_counts(update, ends)
         if counted.features is not None:
             made_from = features_made_from(world, refitted)
             counted.features.save(features_folder(update.run, refitted), made_from)
