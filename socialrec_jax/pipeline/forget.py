@@ -35,7 +35,7 @@ from socialrec_jax.runtime.run import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Forgetting:
     """What has to be done."""
 
     users: int  # that are forgotten
@@ -63,18 +63,22 @@ def forget(run: RunDirectory, file: Path, config: Config) -> str:
         return interrupted
 
     prepared = processes.broadcast_from_main(lambda: _prepare(generations, file, config))
-    plan = Plan(**prepared)
-    trained = _train(generations, plan, config) if plan.trains else "no model in use knew them"
+    forgetting = Forgetting(**prepared)
+    trained = (
+        _train(generations, forgetting, config)
+        if forgetting.trains
+        else "no model in use knew them"
+    )
     seconds = time.perf_counter() - started_at
-    said = f"forgot {plan.users:,} users and {plan.items:,} items: {trained}, {seconds:.1f} s"
-    return processes.broadcast_from_main(lambda: _erase(generations, plan, file, said))
+    said = f"forgot {forgetting.users:,} users and {forgetting.items:,} items: {trained}, {seconds:.1f} s"
+    return processes.broadcast_from_main(lambda: _erase(generations, forgetting, file, said))
 
 
 # ---- Which generations know them
 
 
 def _prepare(generations: Generations, file: Path, config: Config) -> dict:
-    """The plan, and the World of the new generation."""
+    """What has to be done, and the World of the new generation."""
     listed = read_forget_list(file)
     check_trained(generations.directory(generations.current), config)
     known = _known_by_generation(generations, listed)
@@ -84,7 +88,7 @@ def _prepare(generations: Generations, file: Path, config: Config) -> dict:
     here = known[current]
     number = current if base == current else _make_world(generations, base, here, config)
     everywhere = _united(known)
-    plan = Plan(
+    forgetting = Forgetting(
         users=len(everywhere.users),
         items=len(everywhere.items),
         current=current,
@@ -92,7 +96,7 @@ def _prepare(generations: Generations, file: Path, config: Config) -> dict:
         number=number,
         erased=[number for number, ids in known.items() if ids.ids],
     )
-    return dataclasses.asdict(plan)
+    return dataclasses.asdict(forgetting)
 
 
 def _known_by_generation(generations: Generations, listed: ForgetList) -> dict[int, ForgetList]:
@@ -180,31 +184,35 @@ def _keep_texts(before: RunDirectory, after: RunDirectory, world: World) -> None
 # ---- Training
 
 
-def _train(generations: Generations, plan: Plan, config: Config) -> str:
+def _train(generations: Generations, forgetting: Forgetting, config: Config) -> str:
     """Train the new generation; returns what it was trained from."""
-    after = generations.directory(plan.number)
-    if plan.base is None:
+    after = generations.directory(forgetting.number)
+    if forgetting.base is None:
         train(after, None, after.config())
         return "trained again from nothing"
-    update = open_update(generations, plan.base, plan.number, config)
+    update = open_update(generations, forgetting.base, forgetting.number, config)
     record = make_models(update) | {"before": None, "drift": None}
-    record |= {"number": plan.number, "parent": plan.base, "key": (after.path / "key").read_text()}
-    processes.broadcast_from_main(lambda: generations.finish(plan.number, record))
-    return f"trained again from generation {plan.base}, {outcome(record)}"
+    record |= {
+        "number": forgetting.number,
+        "parent": forgetting.base,
+        "key": (after.path / "key").read_text(),
+    }
+    processes.broadcast_from_main(lambda: generations.finish(forgetting.number, record))
+    return f"trained again from generation {forgetting.base}, {outcome(record)}"
 
 
 # ---- What goes
 
 
-def _erase(generations: Generations, plan: Plan, file: Path, said: str) -> str:
+def _erase(generations: Generations, forgetting: Forgetting, file: Path, said: str) -> str:
     """Let the new generation serve, erase what knew them, and search the run for their ids."""
     run = generations.run
     ids = _ids_at_end(generations, file)
-    erased = _paths_to_erase(generations, plan)
+    erased = _paths_to_erase(generations, forgetting)
     others = IdSearch.of(ids).files_with_ids(erasure.files_of(run, without=erased))
     erased += [path.relative_to(run.path).as_posix() for path in others]
-    becomes_first = plan.trains and plan.base is None
-    erasure.begin(run, erasure.Erasure(plan.number, becomes_first, erased, said))
+    becomes_first = forgetting.trains and forgetting.base is None
+    erasure.begin(run, erasure.Erasure(forgetting.number, becomes_first, erased, said))
     erasure.finish(run)
     return _checked(run, ids, said)
 
@@ -214,14 +222,14 @@ def _ids_at_end(generations: Generations, file: Path) -> list[str]:
     return _united(_known_by_generation(generations, read_forget_list(file))).ids
 
 
-def _paths_to_erase(generations: Generations, plan: Plan) -> list[str]:
+def _paths_to_erase(generations: Generations, forgetting: Forgetting) -> list[str]:
     """Paths in the run that knew them, or were recommended by a model that did."""
-    kept = plan.number if plan.trains and plan.base is None else None
-    numbers = {number for number in plan.erased if number}
+    kept = forgetting.number if forgetting.trains and forgetting.base is None else None
+    numbers = {number for number in forgetting.erased if number}
     if kept is not None:
         numbers = {*generations.finished(), *numbers} - {kept}
         return [*erasure.TRAINED, *_folders(numbers)]
-    return _folders(numbers) + (["recommendations.parquet"] if plan.trains else [])
+    return _folders(numbers) + (["recommendations.parquet"] if forgetting.trains else [])
 
 
 def _folders(numbers: set[int]) -> list[str]:
