@@ -69,8 +69,8 @@ def forget(run: RunDirectory, file: Path, config: Config) -> str:
         if forgetting.trains
         else "no model in use knew them"
     )
-    seconds = time.perf_counter() - started_at
-    said = f"forgot {forgetting.users:,} users and {forgetting.items:,} items: {trained}, {seconds:.1f} s"
+    forgotten = f"{forgetting.users:,} users and {forgetting.items:,} items"
+    said = f"forgot {forgotten}: {trained}, {time.perf_counter() - started_at:.1f} s"
     return processes.broadcast_from_main(lambda: _erase(generations, forgetting, file, said))
 
 
