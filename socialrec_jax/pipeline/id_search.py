@@ -48,7 +48,8 @@ class IdSearch:
         return [file for file in files if self._is_in_file(file)]
 
     def _is_in_file(self, file: Path) -> bool:
-        if self._is_in_text(file.name):
+        # A suffix would be taken for a part of the word.
+        if self._is_in_text(f"{file.stem} {file.name.split('.')[0]}"):
             return True
         if file.suffix == ".parquet":
             return self._is_in_table(file)
@@ -71,12 +72,16 @@ class IdSearch:
 
     def _is_in_column(self, name: str, values: pa.Array) -> bool:
         values = _flat(values)
+        if isinstance(values, pa.StructArray):
+            fields = zip(values.type, values.flatten(), strict=True)
+            return any(self._is_in_column(field.name, part) for field, part in fields)
+        is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        if not is_text and not pa.types.is_integer(values.type):
+            return False
+        distinct = values.unique().cast(pa.string()).to_pylist()
         if _ID_COLUMN.search(name):
-            return not self.ids.isdisjoint(values.cast(pa.string()).to_pylist())
-        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            distinct = values.unique().to_pylist()
-            return self._is_in_text("\n".join(filter(None, distinct)))
-        return False
+            return not self.ids.isdisjoint(distinct)
+        return is_text and self._is_in_text("\n".join(filter(None, distinct)))
 
     def _is_in_strings(self, file: Path) -> bool:
         """The same for a column of a World, whose texts have nothing between them."""
@@ -153,6 +158,8 @@ class IdSearch:
 
 def _flat(values: pa.Array) -> pa.Array:
     """The values of a column, those in lists one after the other."""
+    if isinstance(values, pa.DictionaryArray):
+        values = values.dictionary_decode()
     while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         values = values.flatten()
     return values
