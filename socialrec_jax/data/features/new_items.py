@@ -60,6 +60,6 @@ def _neighbour_weights(
 def _extended(similarity: sparse.csr_array, weights: sparse.csr_array) -> sparse.csr_array:
     """Similarities [V, V] with those of the new items: as rows, and as columns of known items."""
     extended = similarity + weights @ similarity + similarity @ weights.T
-    extended = sparse.csr_array(extended).astype(similarity.dtype)
+    extended = sparse.csr_array(extended, dtype=similarity.dtype)
     extended.sort_indices()
     return extended
