@@ -6,6 +6,7 @@
     python train.py --run RUN --verify                compares every file with what was written
     python train.py --run RUN --add DIR               goes on from RUN with the new tables in DIR
     python train.py --run RUN --rollback              one generation back
+    python train.py --run RUN --forget FILE           forgets users and items, as if never seen
 
 How a run resumes:
     1. A RUN without config.json is new. The options and the data make its configuration.
@@ -14,7 +15,7 @@ How a run resumes:
     4. A stage restores its newest whole checkpoint. Damaged ones are named and skipped.
     5. A finished stage is not trained again. Evaluation and report are always written anew.
 
-docs/loop.md says how --add works.
+docs/loop.md says how --add and --forget work.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Options(Config):
     """Folder of new tables that a trained RUN learns from; --update.* says how."""
     rollback: bool = False
     """Let the generation before the last --add serve again."""
+    forget: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Users (.txt, one a line), or a table with columns user or item, that RUN must forget."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A config.json to start from instead of a preset."""
     verify: bool = False
@@ -80,13 +83,18 @@ def run_training(arguments: list[str]) -> None:
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
     processes.initialize()
 
-    # ---- One writer: a new training, or a next generation of a trained run
+    # ---- One writer: a new training, or another generation of a trained run
     run = RunDirectory(options.run)
-    if options.add or options.rollback:
+    is_training = not (options.add or options.rollback or options.forget)
+    if not is_training:
         _check_trained_run(run, options)
     with processes.held_by_main(run.lock()):
-        is_training = processes.is_main() and not (options.add or options.rollback)
-        timeline.begin(run.timeline if is_training else None, started_at)
+        writes_timeline = processes.is_main() and is_training
+        timeline.begin(run.timeline if writes_timeline else None, started_at)
+        if options.forget:
+            _forget(run, options.forget, config)
+            return
+        _finish_erasure(run)
         if options.rollback:
             _roll_back(run)
         elif options.add:
@@ -111,14 +119,41 @@ def _train(run: RunDirectory, source: Path | None, config: Config) -> None:
     print_summary(run, report)
 
 
-def _add(run: RunDirectory, source: Path, config: Config) -> None:
+def _check_kept_settings(run: RunDirectory, config: Config) -> None:
     from socialrec_jax.pipeline.settings import check_settings
+
+    # How to update may change from one generation to the next.
+    check_settings(run, dataclasses.replace(config, update=run.config().update))
+
+
+def _forget(run: RunDirectory, file: Path, config: Config) -> None:
+    from socialrec_jax.pipeline.forget import forget
+    from socialrec_jax.runtime import processes
+
+    _check_kept_settings(run, config)
+    done = forget(run, file, config)
+    if processes.is_main():
+        print(done, flush=True)
+
+
+def _finish_erasure(run: RunDirectory) -> None:
+    from socialrec_jax.pipeline import erasure
+    from socialrec_jax.runtime import processes
+
+    def finish() -> str | None:
+        finished = erasure.finish(run)
+        return finished and finished.said
+
+    done = processes.broadcast_from_main(finish)
+    if done and processes.is_main():
+        print(f"an interrupted --forget is finished: {done}", flush=True)
+
+
+def _add(run: RunDirectory, source: Path, config: Config) -> None:
     from socialrec_jax.pipeline.update import add, summary
     from socialrec_jax.runtime import processes
 
-    # How to update may change from one append to the next.
-    kept = dataclasses.replace(config, update=run.config().update)
-    check_settings(run, kept)
+    _check_kept_settings(run, config)
     record = add(run, source, config)
     if processes.is_main():
         print(summary(record), flush=True)
@@ -136,10 +171,11 @@ def _roll_back(run: RunDirectory) -> None:
 def _check_trained_run(run: RunDirectory, options: Options) -> None:
     """UsageError for options that do not go together; InputMissing without a run."""
     run.config()
-    if options.add and options.rollback:
-        raise UsageError("--add and --rollback: give one of them")
+    given = [name for name in ("add", "rollback", "forget") if getattr(options, name)]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]}: give one of them")
     if options.source:
-        raise UsageError("--data starts a run, --add goes on with one: give one of them")
+        raise UsageError(f"--data starts a run, --{given[0]} goes on with one: give one of them")
 
 
 def read_options(arguments: list[str]) -> tuple[Options, Config]:

@@ -96,7 +96,8 @@ def _evaluate(
     loaded = load_run(run.path, refitted=True)
     counted = Growth.between(loaded.world, world) if is_frozen else growth
     ends = counted.history_ends_before(world.events)
-    model = with_counts(grow(loaded, world, texts), item_knn_settings(loaded), ends)
+    grown, settings = grow(loaded, world, texts), item_knn_settings(loaded)
+    model = with_counts(grown, settings, ends, counted.known_items)
     queries = queries_before(world, growth.rows).sample(_EVALUATED_EVENTS, seed=0)
     result = evaluate_events(Engine.of_loaded(model), queries)
     is_new_item = queries.targets.items >= growth.known_items

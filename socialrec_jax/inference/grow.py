@@ -18,6 +18,7 @@ from socialrec_jax.config import Config
 from socialrec_jax.data import counter_rng
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
+from socialrec_jax.data.features.new_items import with_text_neighbours
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
@@ -49,15 +50,17 @@ def grow(loaded: Loaded, world: World, texts: np.ndarray, as_of: AsOf = NOW) -> 
 
 
 def with_counts(
-    grown: Loaded, settings: ItemKNNSettings | None, history_ends: np.ndarray
+    grown: Loaded, settings: ItemKNNSettings | None, history_ends: np.ndarray, known_items: int
 ) -> Loaded:
     """The model with what its ranker reads, counted from the events before history_ends [U].
 
-    settings: of the features of the model before; None for a model without ranker.
+    settings: of the features of the model before; None for a model without ranker. known_items: of
+    the World before; later ones without events get the counts of similar texts.
     """
     if settings is None:
         return grown
     features = RankerFeatures.fit(grown.world, history_ends, settings)
+    features = with_text_neighbours(features, known_items)
     return dataclasses.replace(grown, features=features)
 
 

@@ -47,28 +47,26 @@ def prepare_generation(generations: Generations, source: Path, config: Config) -
     check(config)
     parent = generations.current
     before = generations.directory(parent)
-    _check_trained(before, config)
+    check_trained(before, config)
     world = World.open(before.world)
     key = _key(world, parent, source, config.update)
     # After a killed command the same key finds its folder again; another key empties it.
     number = generations.open_next(key)
     try:
-        grown = append(world, source, generations.directory(number).world)
+        grown = append(world, source, generations.directory(number).world, drop_known=True)
     except UserError:
         generations.discard(number)
         raise
-    _write_texts(before, generations.directory(number), grown)
+    write_texts(before, generations.directory(number), grown)
     return {"number": number, "parent": parent, "key": key}
 
 
-def _check_trained(run: RunDirectory, config: Config) -> None:
+def check_trained(run: RunDirectory, config: Config) -> None:
     """UsageError for a run that is still to be trained to its end."""
     stage = REFIT_FOCUS if config.train.focus else REFIT
     progress = Checkpoints(run.checkpoints / stage).newest_progress() or {}
     if config.train.refit and not progress.get("finished"):
-        raise UsageError(
-            f"{run.path} is not trained to its end: run train.py --run without --add first"
-        )
+        raise UsageError(f"{run.path} is not trained to its end: run train.py --run alone first")
 
 
 def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str:
@@ -80,8 +78,8 @@ def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:
-    """The text encoder of the generation before, with the vectors of all items."""
+def write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:
+    """The text encoder of a generation before, with the vectors of all items of World."""
     vectors = load_texts(before, World.open(before.world))
     if not before.text.exists():
         return
@@ -93,9 +91,9 @@ def _write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:
     write_text_manifest(run, world, (run.text / "key").read_text())
 
 
-def copy_ranker(generations: Generations, run: RunDirectory) -> None:
-    """The ranker of the current generation; its weights do not depend on the World's size."""
-    before = generations.directory(generations.current).checkpoints / RANKER
+def copy_ranker(parent: RunDirectory, run: RunDirectory) -> None:
+    """The ranker of the generation before; its weights do not depend on the World's size."""
+    before = parent.checkpoints / RANKER
     if before.exists():
         target = run.checkpoints / RANKER
         # A killed command may have copied a part, and copytree refuses a folder that exists.

@@ -65,7 +65,7 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     once, and again where they are damaged: RUN/text/key is a hash of all that they follow from.
     """
     texts = product_texts(world.items)
-    key = _key(texts, world, learning_rate.at_start(run, config))
+    key = text_key(world, learning_rate.at_start(run, config))
     processes.broadcast_from_main(lambda: _delete_outdated(run, world, key))
 
     # All processes train together; process 0 writes the vectors, and all read them.
@@ -75,8 +75,9 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     return load_texts(run, world)
 
 
-def _key(texts: list[str], world: World, config: Config) -> str:
+def text_key(world: World, config: Config) -> str:
     """A hash of everything that the vectors follow from."""
+    texts = product_texts(world.items)
     # Texts and settings, training and seed, fixed vectors, the pretrained model.
     digest = hashlib.sha256(json.dumps([texts, dataclasses.asdict(config.text)]).encode())
     digest.update(json.dumps([config.seed, _training_settings(config)]).encode())

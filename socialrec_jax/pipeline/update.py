@@ -58,6 +58,7 @@ class Update:
 
     run: RunDirectory  # of the generation that is being made
     number: int
+    parent: Path  # folder of the generation whose model is updated
     growth: Growth
     unlearnt: np.ndarray  # [n] rows that the model that serves has not learnt, rising
     learnt: int  # the generation whose events it has learnt
@@ -89,63 +90,69 @@ def add(run: RunDirectory, source: Path, config: Config) -> dict:
     number = prepared["number"]
     # Refused tables leave nothing behind. After any other error the same command goes on.
     try:
-        update = _open(generations, number, config)
-        record = _make(generations, update)
+        update = open_update(generations, prepared["parent"], number, config)
+        checked = processes.broadcast_from_main(lambda: _check(generations, update))
+        record = checked | make_models(update)
     except BadData:
         processes.broadcast_from_main(lambda: generations.discard(number))
         raise
     record = {**record, **prepared, "seconds": round(time.perf_counter() - started_at, 1)}
-    processes.broadcast_from_main(lambda: _finish(generations, update, record))
+    processes.broadcast_from_main(lambda: _finish(generations, number, record))
     return record
 
 
-def _open(generations: Generations, number: int, config: Config) -> Update:
-    """The model that serves, grown to the World of the generation that is being made."""
+def open_update(generations: Generations, parent: int, number: int, config: Config) -> Update:
+    """The model of a parent generation, grown to the World of the generation that is being made.
+
+    config: its `update` settings are those of the new generation.
+    """
     run = generations.directory(number)
     world = World.open(run.world)
-    parent = load_run(generations.run.path, refitted=True)
-    grown = grow(parent, world, load_texts(run, world))
-    grown = dataclasses.replace(
-        grown, config=dataclasses.replace(grown.config, update=config.update)
-    )
-    learnt = _learnt_generation(generations)
+    # By the folder of its number: the run itself opens the generation that serves.
+    folder = generations.folder / str(parent)
+    loaded = load_run(folder, refitted=True)
+    grown = grow(loaded, world, load_texts(run, world))
+    settings = dataclasses.replace(grown.config, update=config.update)
+    learnt = _learnt_generation(generations, parent)
     learnt_world = World.open(generations.directory(learnt).world)
     return Update(
         run=run,
         number=number,
-        growth=Growth.between(parent.world, world),
+        parent=folder,
+        growth=Growth.between(loaded.world, world),
         unlearnt=Growth.between(learnt_world, world).rows,
         learnt=learnt,
-        old=grown,
-        settings=item_knn_settings(parent),
+        old=dataclasses.replace(grown, config=settings),
+        settings=item_knn_settings(loaded),
     )
 
 
-def _learnt_generation(generations: Generations) -> int:
-    """The generation whose events the model that serves has learnt."""
+def _learnt_generation(generations: Generations, parent: int) -> int:
+    """The generation whose events the model of a generation has learnt."""
     # Where an old model was kept, later updates learn the events of its generations too.
-    current = generations.current
-    return generations.record(current)["learnt"] if current else 0
+    return generations.record(parent)["learnt"] if parent else 0
 
 
-def _make(generations: Generations, update: Update) -> dict:
-    """All steps after the append; returns the record of the generation."""
+def _check(generations: Generations, update: Update) -> dict:
+    """Checks of the new tables, and the current model before it learns; BadData: refused."""
+    return _check_drift(generations, update) | _check_accuracy(generations, update)
 
-    # ---- Checks, and the current model before it learns
-    def check() -> dict:
-        return _check_drift(generations, update) | _check_accuracy(generations, update)
 
-    record = processes.broadcast_from_main(check)
+def make_models(update: Update) -> dict:
+    """Train, compare on the newest events, and write what the generation serves.
 
-    # ---- The update, compared with the model before on the newest events
-    comparison = _compare(update)
+    Returns the part of its record that says which model that is.
+    """
+    new, ends = _trained(update)
+    comparison = None if new is None else _compare(update, new, ends)
     promoted = comparison is not None and comparison["better"]
-    learnt = update.number if promoted else update.learnt
-    record |= {"held_out": comparison, "promoted": promoted, "learnt": learnt}
-
-    # ---- What the generation serves
-    _write_models(generations, update, record["promoted"])
-    return record
+    _write_models(update, promoted)
+    return {
+        "trained": new is not None,
+        "held_out": comparison,
+        "promoted": promoted,
+        "learnt": update.number if promoted else update.learnt,
+    }
 
 
 def _check_drift(generations: Generations, update: Update) -> dict:
@@ -160,7 +167,7 @@ def _check_drift(generations: Generations, update: Update) -> dict:
 def _check_accuracy(generations: Generations, update: Update) -> dict:
     """The current model on the new events. BadData where it predicts them far worse than usual."""
     ends = update.growth.history_ends_before(update.world.events)
-    old = with_counts(update.old, update.settings, ends)
+    old = _with_counts(update, ends)
     before = _accuracy(update, old, update.growth.rows)
     if before is None:
         return {"before": None}
@@ -174,6 +181,11 @@ def _check_accuracy(generations: Generations, update: Update) -> dict:
             f"expected {expected:.4f}, --update.least-accuracy is {least_share}; nothing changed"
         )
     return {"before": before}
+
+
+def _with_counts(update: Update, ends: np.ndarray) -> Loaded:
+    """The model before, with counts of the events before ends [U]."""
+    return with_counts(update.old, update.settings, ends, update.growth.known_items)
 
 
 def _accuracy(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
@@ -190,21 +202,26 @@ def _accuracy(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
     return shown | {"ndcg@10 at most": highest, "events": len(queries)}
 
 
-def _compare(update: Update) -> dict | None:
-    """Old and new model on the newest events, which neither has learnt; None where there are none,
-    or nothing to learn before them.
+def _trained(update: Update) -> tuple[Loaded | None, np.ndarray]:
+    """The model that has learnt all but the held-out events, None where there is nothing to learn;
+    and where the events of each user [U] end that it has learnt.
     """
-    events, growth, config = update.world.events, update.growth, update.old.config
-    ends = growth.training_ends(events, config.update.held_out, config.seed)
-    # All processes train; one of them compares.
-    new = train_update(update.run, UPDATE, update.old, update.unlearnt, ends)
-    if new is None:
-        return None
-    held_out = growth.rows[growth.rows >= ends[events.owners[growth.rows]]]
+    events, config = update.world.events, update.old.config
+    ends = update.growth.training_ends(events, config.update.held_out, config.seed)
+    return train_update(update.run, UPDATE, update.old, update.unlearnt, ends), ends
+
+
+def _compare(update: Update, new: Loaded, ends: np.ndarray) -> dict | None:
+    """Old and new model on the events after ends [U], which neither has learnt; None without any.
+
+    All processes train; one of them compares.
+    """
+    rows = update.growth.rows
+    held_out = rows[rows >= ends[update.world.events.owners[rows]]]
 
     def compare() -> dict | None:
         # The same counts for both: the models alone are compared.
-        old = with_counts(update.old, update.settings, ends)
+        old = _with_counts(update, ends)
         before = _accuracy(update, old, held_out)
         after = _accuracy(update, dataclasses.replace(new, features=old.features), held_out)
         if before is None or after is None:
@@ -215,7 +232,7 @@ def _compare(update: Update) -> dict | None:
     return processes.broadcast_from_main(compare)
 
 
-def _write_models(generations: Generations, update: Update, promoted: bool) -> None:
+def _write_models(update: Update, promoted: bool) -> None:
     """Models and counts of the generation, so that it opens like any run."""
     focus = bool(update.old.config.train.focus)
     serving, evaluated = (REFIT_FOCUS, FOCUS) if focus else (REFIT, RETRIEVER)
@@ -227,30 +244,30 @@ def _write_models(generations: Generations, update: Update, promoted: bool) -> N
         save_untrained(update.run, serving, update.old)
 
     # Queries as of earlier times get the model that was evaluated at first.
-    first = load_run(generations.run.path, refitted=False)
+    first = load_run(update.parent, refitted=False)
     save_untrained(
         update.run, evaluated, grow(first, update.world, update.old.texts, BEFORE_VALIDATION)
     )
-    processes.broadcast_from_main(lambda: _write_counts(generations, update))
+    processes.broadcast_from_main(lambda: _write_counts(update))
 
 
-def _write_counts(generations: Generations, update: Update) -> None:
+def _write_counts(update: Update) -> None:
     # The ranker stays; what it reads is counted anew.
-    copy_ranker(generations, update.run)
+    copy_ranker(RunDirectory(update.parent), update.run)
     for refitted, as_of in ((True, None), (False, BEFORE_VALIDATION)):
         world = update.world
         ends = world.history_ends(as_of) if as_of else world.history_ends()
-        counted = with_counts(update.old, update.settings, ends)
+        counted = _with_counts(update, ends)
         if counted.features is not None:
             made_from = features_made_from(world, refitted)
             counted.features.save(features_folder(update.run, refitted), made_from)
     update.run.write_config(update.old.config)
 
 
-def _finish(generations: Generations, update: Update, record: dict) -> None:
+def _finish(generations: Generations, number: int, record: dict) -> None:
     # Whole first, then serving: a reader never finds a half-made generation.
-    generations.finish(update.number, json.loads(json.dumps(record)))
-    generations.promote(update.number)
+    generations.finish(number, json.loads(json.dumps(record)))
+    generations.promote(number)
 
 
 def _shown(accuracy: dict) -> str:
@@ -259,9 +276,19 @@ def _shown(accuracy: dict) -> str:
 
 def summary(record: dict) -> str:
     """One line: which model serves, and why."""
-    held_out, number = record["held_out"], record["number"]
-    if held_out is None:
-        return f"generation {number}: the old model serves with the new events, nothing was trained"
-    scores = f"ndcg@10 {held_out['old']['ndcg@10']:.4f} -> {held_out['new']['ndcg@10']:.4f}"
-    which = "the updated model serves" if record["promoted"] else "the old model is kept"
-    return f"generation {number}: {which} ({scores} on the newest events)"
+    return f"generation {record['number']}: {outcome(record)}"
+
+
+def outcome(record: dict) -> str:
+    """Which model a generation serves, and why."""
+    held_out = record["held_out"]
+    if held_out is not None:
+        which = "the updated model serves" if record["promoted"] else "the old model is kept"
+        old, new = held_out["old"]["ndcg@10"], held_out["new"]["ndcg@10"]
+        return f"{which} (ndcg@10 {old:.4f} -> {new:.4f} on the newest events)"
+    # A model was trained, and no event was left to compare it on.
+    if record.get("trained"):
+        return (
+            "the old model serves with the new events, nothing was compared: none could be held out"
+        )
+    return "the old model serves with the new events, nothing was trained"

@@ -40,7 +40,11 @@ class Generations:
     def roll_back(self) -> int:
         """Let the parent of the current generation serve. Returns its number."""
         if not self.current:
-            raise UsageError(f"{self.run.path} is at its first generation: there is none before it")
+            forgotten = self.run.path / "forgotten.json"
+            why = ", or it was erased with what was forgotten" if forgotten.exists() else ""
+            raise UsageError(
+                f"{self.run.path} is at its first generation: there is none before it{why}"
+            )
         parent = self.record(self.current)["parent"]
         self.promote(parent)
         return parent

@@ -22,7 +22,8 @@ def engine_with_recent(run: Path, source: Path) -> Engine:
     loaded = load_run(run, refitted=True)
     with tempfile.TemporaryDirectory(prefix="recent-") as folder:
         # The columns are mapped, and stay readable when their files are deleted.
-        world = append(loaded.world, source, Path(folder, "world"))
+        world = append(loaded.world, source, Path(folder, "world"), drop_known=True)
     texts = grown_texts(current_generation(run).text, loaded.texts, world.items)
     grown = grow(loaded, world, texts)
-    return Engine.of_loaded(with_counts(grown, item_knn_settings(loaded), world.history_ends()))
+    settings, known_items = item_knn_settings(loaded), loaded.world.num_items
+    return Engine.of_loaded(with_counts(grown, settings, world.history_ends(), known_items))

@@ -207,6 +207,14 @@ def test_new_items_alone_can_be_recommended_by_their_texts(run, tmp_path):
     np.testing.assert_allclose(np.asarray(engine.catalogue)[fresh], from_text, atol=1e-5)
 
 
+def test_a_comparison_that_was_not_made_is_named():
+    record = {"number": 1, "held_out": None, "promoted": False}
+    compared_none = update_stage.summary(record | {"trained": True})
+    assert "nothing was compared" in compared_none
+    assert "nothing was trained" not in compared_none
+    assert "nothing was trained" in update_stage.summary(record | {"trained": False})
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [(("--add", "nowhere"), 66), (("--add", "nowhere", "--rollback"), 64), (("--rollback",), 64)],

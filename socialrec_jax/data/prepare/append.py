@@ -47,12 +47,15 @@ def append(
     *,
     deleted_users: Sequence[str] = (),
     deleted_items: Sequence[str] = (),
+    drop_known: bool = False,
 ) -> World:
     """The World with the tables in folder `source` added, written to `out`, another folder.
 
     Settings and split are those of `world`, and the split is made anew over all events. source: the
     same files as for `prepare`, of which every table may be missing; None: only delete. Deletions
-    come first: an id that is deleted and occurs in `source` is a newcomer. Errors as in `prepare`.
+    come first: an id that is deleted and occurs in `source` is a newcomer. drop_known: events of
+    `source` that `world` has already (same user, item, second and type) are left out, and counted
+    as `known_events`. Errors as in `prepare`.
     """
     # opened columns are mapped, so nothing is read before it is merged
     known = World.open(world) if isinstance(world, Path) else world
@@ -63,7 +66,7 @@ def append(
     users = _rows_of(known, known.user_ids, deleted_users)
     items = _rows_of(known, known.items.ids, deleted_items)
     deleted = Deletions(users, items)
-    return _write(known, source or out, tables, deleted, out)
+    return _write(known, source or out, tables, deleted, out, drop_known=drop_known)
 
 
 def _tables_to_add(known: World, source: Path) -> Tables:
@@ -87,7 +90,9 @@ class Deletions:
         return hashlib.sha256(numbers.encode()).hexdigest()
 
 
-def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Path) -> World:
+def _write(
+    known: World, root: Path, tables: Tables, deleted: Deletions, out: Path, *, drop_known: bool
+) -> World:
     config = DataConfig(**known.manifest["data"])
     # a World is named by its hash, so a checkpoint can find the one that it was trained on
     lineage = [*known.manifest["lineage"], known.manifest["hash"]]
@@ -103,7 +108,7 @@ def _write(known: World, root: Path, tables: Tables, deleted: Deletions, out: Pa
             return World.open(out)
 
         with replaced_at_end(out) as folder:
-            merged, added = _build(known, tables, config, deleted, folder)
+            merged, added = _build(known, tables, config, deleted, folder, drop_known)
             contents = pool.submit(_contents, merged, added)
             # what the manifest says is counted while the columns are written
             merged.save_columns()
@@ -123,7 +128,12 @@ def _rows_of(known: World, column: Strings, ids: Sequence[str]) -> np.ndarray:
 
 
 def _build(
-    known: World, tables: Tables, config: DataConfig, deleted: Deletions, folder: Path
+    known: World,
+    tables: Tables,
+    config: DataConfig,
+    deleted: Deletions,
+    folder: Path,
+    drop_known: bool,
 ) -> tuple[World, RawColumns]:
     """The columns of the next generation, and those that were added to them."""
     # deletions first: who is deleted and occurs in the new tables is a newcomer
@@ -131,6 +141,9 @@ def _build(
     rules = times.for_world(Rules.of(config), known)
     with open_engine(folder, files_of(tables), rules) as engine:
         added = read_columns(engine, tables, config, folder)
+    # without times there is no second to compare
+    if drop_known and config.order == "time":
+        added = _without_known(remaining, added)
 
     # after the engine is closed, so that its memory is free before the columns are copied
     return _merge(remaining, added, config, folder), added
@@ -161,6 +174,28 @@ def _delete(known: World, deleted: Deletions) -> World:
         attributes={
             name: column.replaced(deleted.users, blank) for name, column in known.attributes.items()
         },
+    )
+
+
+def _without_known(known: World, added: RawColumns) -> RawColumns:
+    """The added columns without the events that are known already."""
+    users = known.user_ids.lookup(added.user_ids)
+    items = known.items.ids.lookup(added.items.ids)
+    _, types = _merge_types(known.event_types, added.event_types)
+    is_known = merge.are_known(known.events, added.events, users, items, types)
+    num_known = int(is_known.sum())
+    if not num_known:
+        return added
+    first = np.flatnonzero(is_known)[0]
+    log.warning(
+        "events: %d of %d are known already, same user, item, second and type, and are left out; "
+        "the first is of user %s and item %s",
+        *(num_known, len(is_known), added.user_ids[int(added.events.owners[first])]),
+        added.items.ids[int(added.events.items[first])],
+    )
+    events = merge.keep_events(added.events, ~is_known)
+    return dataclasses.replace(
+        added, events=events, counts={**added.counts, "known_events": num_known}
     )
 
 

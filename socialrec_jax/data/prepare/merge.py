@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.csr import first_at_or_after, offsets_of
+from socialrec_jax.data.csr import first_at_or_after, offsets_of, ranges
 from socialrec_jax.data.world import Events, Friends, Items
 from socialrec_jax.errors import BadData
 
@@ -71,8 +71,33 @@ def merge_events(known: Events, added: Events) -> Events:
 
 def delete_events(events: Events, users: np.ndarray, items: np.ndarray) -> Events:
     """The events of neither these users [U] bool nor these items [V] bool."""
+    return keep_events(events, ~(users[events.owners] | items[events.items]))
+
+
+def are_known(
+    known: Events, added: Events, users: np.ndarray, items: np.ndarray, types: np.ndarray
+) -> np.ndarray:
+    """Which added events [n] bool have the user, item, second and type of a known one.
+
+    users, items, types: known number by added one, -1 for an unknown user or item.
+    """
+    owners = users[added.owners]
+    # Unknown users have an empty slice.
+    starts, stops = known.offsets[owners], np.where(owners < 0, 0, known.offsets[owners + 1])
+    starts = np.minimum(starts, stops)
+    first = first_at_or_after(known.times, starts, stops, added.times)
+    last = first_at_or_after(known.times, starts, stops, added.times + 1)
+
+    # Every added event beside each known one of its user and second.
+    rows, places = ranges(first, last - first), np.repeat(np.arange(len(first)), last - first)
+    same = known.items[rows] == items[added.items[places]]
+    same &= known.types[rows] == types[added.types[places]]
+    return np.bincount(places[same], minlength=len(first)) > 0
+
+
+def keep_events(events: Events, keep: np.ndarray) -> Events:
+    """Those of the events that keep [N] bool marks."""
     # Rows stay in their order, so nothing needs to be sorted.
-    keep = ~(users[events.owners] | items[events.items])
     return Events(
         offsets=offsets_of(events.owners[keep], events.num_users),
         items=events.items[keep],

@@ -227,3 +227,16 @@ assert "socialrec_jax.data.prepare.engines.duckdb.engine" in sys.modules
 assert "jax" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_known_events_are_left_out_and_counted(tmp_path):
+    known = [("u1", "i1", 1, "view", 1), ("u2", "i1", 3, "buy", 1)]
+    # Another second, type or item is another event; so is one of a new user.
+    other = [("u1", "i1", 2, "view", 1), ("u1", "i1", 1, "buy", 1), ("u2", "i2", 3, "buy", 1)]
+    newcomer = [("u9", "i1", 1, "view", 1), ("u9", "i1", 1, "view", 1)]
+    first = shop(tmp_path)
+    everything = Part([*known, *other, *newcomer], [], [], []).write(tmp_path / "everything")
+    rest = Part([*other, *newcomer], [], [], []).write(tmp_path / "rest")
+    dropped = append(first, everything, tmp_path / "dropped", drop_known=True)
+    assert dropped.manifest["counts"]["known_events"] == len(known)
+    assert histories(dropped) == histories(append(first, rest, tmp_path / "without"))

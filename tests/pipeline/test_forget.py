@@ -1,0 +1,202 @@
+"""Forgetting: a run becomes what it would be had it never seen some users and items."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.work.periods import write_periods
+from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.data.world import World
+from socialrec_jax.inference.load import Loaded, load_run
+from socialrec_jax.pipeline import erasure
+from socialrec_jax.pipeline import forget as forget_stage
+from socialrec_jax.pipeline.id_search import IdSearch
+from socialrec_jax.pipeline.next_generation import write_texts
+from socialrec_jax.pipeline.update import make_models, open_update
+from socialrec_jax.runtime import checkpoint
+from socialrec_jax.runtime.generations import Generations
+from socialrec_jax.runtime.run import RunDirectory
+from tests.pipeline.never_seen import columns_of, world_with_tombstones, write_tables_without
+from tests.pipeline.test_update import TINY, Killed, add, done
+from tests.workers import call
+
+NEWCOMER = "newcomer-1"
+FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, short_ranker_training):
+    """A run on folder 0 of a small shop that has learnt folder 1, too."""
+    folder = tmp_path_factory.mktemp("forget")
+    write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=8, seed=3)
+    write_periods(folder / "shop", folder, num_periods=1, first_share=0.8)
+    _write_newcomer(folder / "1" / "events.parquet")
+    done(call("train.py", "--data", folder / "0", "--run", folder / "run", *TINY))
+    add(RunDirectory(folder / "run"), folder / "1", *FEW_PASSES)
+    return folder
+
+
+def _write_newcomer(events: Path) -> None:
+    """Add a user who has what another user has, a second later."""
+    table = duckdb.read_parquet(str(events)).arrow().read_all()
+    first = table.filter(pc.equal(table["user"], table["user"][0]))
+    columns = {
+        "user": pa.array([NEWCOMER] * len(first)),
+        "timestamp": pc.add(first["timestamp"], 1),
+    }
+    added = first
+    for name, values in columns.items():
+        place = added.schema.get_field_index(name)
+        added = added.set_column(place, name, values)
+    pq.write_table(pa.concat_tables([table, added]), events)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return RunDirectory(shutil.copytree(trained / "run", tmp_path / "run", symlinks=True))
+
+
+def write_list(folder: Path, users: list[str], items: list[str]) -> Path:
+    blanks = [""] * len(items), [""] * len(users)
+    table = pa.table({"user": users + blanks[0], "item": blanks[1] + items})
+    pq.write_table(table, folder / "forget.parquet")
+    return folder / "forget.parquet"
+
+
+def known_users(run: RunDirectory) -> list[str]:
+    """Users of the first generation who have a few events."""
+    world = World.open(run.path / "generations/0/world")
+    return [world.user_ids[int(row)] for row in np.flatnonzero(np.diff(world.events.offsets) > 2)]
+
+
+def arrays_of(model: Loaded) -> list[bytes]:
+    """All arrays of a model that serves: retriever, ranker, what the ranker reads, texts."""
+    features = model.features
+    assert features is not None
+    sparse = [features.item_knn.similarity, features.labels, features.words]
+    counts = [part for matrix in sparse for part in (matrix.data, matrix.indices, matrix.indptr)]
+    counts += [features.item_popularity, features.next_type.weights]
+    leaves = [*jax.tree.leaves((model.params, model.ranker)), *counts, model.texts]
+    return [np.asarray(leaf).tobytes() for leaf in leaves]
+
+
+def answers_of(run: RunDirectory, folder: Path) -> pa.Table:
+    out = folder / "recommended.parquet"
+    done(call("serve.py", "recommend", "--run", run.path, "--out", out, "--k", 5))
+    return pq.read_table(out)
+
+
+def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path):
+    users, items = known_users(run)[:2], ["i3"]
+    done(call("serve.py", "recommend", "--run", run.path, "--out", run.path / "mine.jsonl"))
+    printed = done(
+        call("train.py", "--run", run.path, "--forget", write_list(tmp_path, users, items))
+    )
+    assert "none holds their ids" in printed
+    files = erasure.files_of(run)
+    assert not IdSearch.of([*users, *items]).files_with_ids(files)
+    assert not (run.path / "mine.jsonl").exists()
+    assert not list(run.path.glob("generation*"))
+
+    tables = write_tables_without([trained / "0", trained / "1"], tmp_path / "t", users, items)
+    never = RunDirectory(tmp_path / "never")
+    world = World.open(run.world)
+    made = world_with_tombstones(tables, world, never.world)
+    assert columns_of(made) == columns_of(world)
+    never.write_config(run.config())
+    done(call("train.py", "--run", never.path))
+    for refitted in (False, True):
+        pair = [arrays_of(load_run(one.path, refitted)) for one in (run, never)]
+        assert pair[0] == pair[1]
+    assert answers_of(run, tmp_path).equals(answers_of(never, tmp_path))
+    figures = [json.loads(one.report.read_text())["test"] for one in (run, never)]
+    assert figures[0] == figures[1]
+    # The run goes on like any other, and there is nothing to go back to.
+    back = call("train.py", "--run", run.path, "--rollback")
+    assert back.code == 64
+    assert "forgotten" in back.errors
+    add(run, trained / "1", *FEW_PASSES, "--update.max-known-share", 1)
+
+
+def test_from_a_generation_that_never_saw_them(run, trained, tmp_path):
+    config = run.config()
+    update = dataclasses.replace(config.update, epochs=1)
+    config = dataclasses.replace(config, update=update)
+    first = Generations(run).directory(0).path
+    before = shutil.copytree(first, tmp_path / "before", ignore=_without_generations)
+    forget_stage.forget(run, write_list(tmp_path, [NEWCOMER], []), config)
+    assert Generations(run).finished() == [2]
+    assert not IdSearch.of([NEWCOMER]).files_with_ids(erasure.files_of(run))
+
+    # The same update, on a World whose tables never held the user.
+    never = Generations(RunDirectory(before))
+    number = never.open_next("another key")
+    after = never.directory(number)
+    tables = write_tables_without([trained / "0", trained / "1"], tmp_path / "t", [NEWCOMER], [])
+    made = world_with_tombstones(
+        tables, World.open(Generations(run).directory(2).world), after.world
+    )
+    lineage = [World.open(before / "world").manifest["hash"]]
+    made = made.with_manifest({**made.manifest, "lineage": lineage})
+    made.save_manifest()
+    write_texts(RunDirectory(before), after, made)
+    record = make_models(open_update(never, 0, number, config))
+    kept = Generations(run).record(2)
+    assert record["held_out"] == kept["held_out"]
+    # Generations count from 1 here and from 2 there.
+    assert arrays_of(load_run(after.path, True)) == arrays_of(load_run(run.path, True))
+    done(call("train.py", "--run", run.path, "--rollback"))
+    assert Generations(run).current == 0
+
+
+def _without_generations(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith("generation")]
+
+
+def test_a_kill_loses_nothing(run, tmp_path, monkeypatch):
+    known = known_users(run)
+    whole = RunDirectory(shutil.copytree(run.path, tmp_path / "whole", symlinks=True))
+    file, config = write_list(tmp_path, known[:1], []), run.config()
+    said = forget_stage.forget(whole, file, config)
+    places = [
+        (checkpoint.Checkpoints, "_commit"),
+        (erasure, "begin"),
+        (erasure, "_make_first"),
+        (erasure, "_link_file"),
+        (shutil, "rmtree"),
+        (erasure, "_record"),
+    ]
+    for owner, name in places:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, _dies)
+            with pytest.raises(Killed):
+                forget_stage.forget(run, file, config)
+        load_run(run.path, refitted=True)
+    assert forget_stage.forget(run, file, config).split(":")[0] == said.split(":")[0]
+    assert arrays_of(load_run(run.path, True)) == arrays_of(load_run(whole.path, True))
+    assert not IdSearch.of(known[:1]).files_with_ids(erasure.files_of(run))
+
+
+def _dies(*arguments, **options):
+    raise Killed
+
+
+def test_unknown_ids_are_counted(run, tmp_path):
+    (tmp_path / "users.txt").write_text("nobody\n\nnowhere\n")
+    ended = call("train.py", "--run", run.path, "--forget", tmp_path / "users.txt")
+    assert ended.code == 65
+    assert "none of the 2 ids" in ended.errors
+    assert call("train.py", "--run", run.path, "--forget", tmp_path / "absent").code == 66
+    both = call("train.py", "--run", run.path, "--forget", "x", "--rollback")
+    assert both.code == 64
