@@ -25,6 +25,7 @@ from socialrec_jax.runtime.run import RunDirectory
 from tests import damage
 from tests.worlds import random_world
 
+REPORTS = ("data.html", "report.json", "report.html")  # which only `train.py --verify` opens
 FOLDERS = ("features/refit", "text", ".")
 
 
@@ -37,7 +38,7 @@ def write_run(path, world, seed: int) -> RunDirectory:
     rng = np.random.default_rng(seed)
     np.save(run.text / "vectors.npy", rng.normal(size=(world.num_items, 3)).astype(np.float32))
     write_text_manifest(run, world, f"key {seed}")
-    for name in ("report.json", "report.html"):
+    for name in REPORTS:
         (path / name).write_text(f"{name} {seed}")
     write_record(run, ["retriever"])
     return run
@@ -64,8 +65,7 @@ def open_all(run: RunDirectory, world) -> None:
 def test_every_damage_is_named(runs, tmp_path, caplog, folder, kind):
     whole, world = runs
     run = RunDirectory(tmp_path / "run")
-    reports = ("report.json", "report.html")  # which nothing opens; `train.py --verify` reads them
-    files = [file for file in (whole / "run" / folder).glob("*.*") if file.name not in reports]
+    files = [file for file in (whole / "run" / folder).glob("*.*") if file.name not in REPORTS]
     assert files
     for file in files:
         shutil.copytree(whole / "run", run.path)

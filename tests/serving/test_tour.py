@@ -23,7 +23,10 @@ def tiny_recommender(tmp_path) -> Recommender:
     world = engine.world
     categories = Strings.of([f"category {item % 4}" for item in range(world.num_items)])
     items = dataclasses.replace(world.items, categories=categories)
-    world = dataclasses.replace(world, items=items)
+    # A forecast of a week needs weeks of events.
+    times = world.events.times.min() + 200 * (world.events.times - world.events.times.min())
+    events = dataclasses.replace(world.events, times=times)
+    world = dataclasses.replace(world, items=items, events=events)
     return Recommender(dataclasses.replace(engine, world=world), NOW)
 
 
