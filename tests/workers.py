@@ -146,6 +146,15 @@ def _child(
     for name, value in settings.items():
         jax.config.update(name, value)
 
+    try:
+        _run_command(words)
+    finally:
+        # Forked processes run no exit functions. That of JAX waits until all processes have ended.
+        if jax.distributed.is_initialized():
+            jax.distributed.shutdown()
+
+
+def _run_command(words: list[str]) -> None:
     option, *rest = words
     if option == "-m":
         sys.argv = rest

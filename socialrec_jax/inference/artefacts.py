@@ -124,7 +124,9 @@ def write_record(run: RunDirectory, stages: Sequence[str] | None = None) -> None
     if stages is None:
         with contextlib.suppress(DamagedFile):
             stages = recorded_stages(run)
-    checksums.write(run.path / checksums.MANIFEST, {"stages": stages}, _REPORT_FILES)
+    # The page of the data is of the preparation, which a study of one World does once for all runs.
+    names = [name for name in _REPORT_FILES if (run.path / name).exists()]
+    checksums.write(run.path / checksums.MANIFEST, {"stages": stages}, names)
 
 
 def recorded_stages(run: RunDirectory) -> list[str] | None:

@@ -97,12 +97,14 @@ def answers_of(run: RunDirectory, folder: Path) -> pa.Table:
     return pq.read_table(out)
 
 
-def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path):
+def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path, monkeypatch):
     users, items = known_users(run)[:2], ["i3"]
     done(call("serve.py", "recommend", "--run", run.path, "--out", run.path / "mine.jsonl"))
-    printed = done(
-        call("train.py", "--run", run.path, "--forget", write_list(tmp_path, users, items))
-    )
+    file = write_list(tmp_path, users, items)
+    # Two kills while the files of the new generation become those of the run.
+    for name in ("_make_first", "_link_file"):
+        _forget_and_die(run, file, run.config(), monkeypatch, erasure, name)
+    printed = done(call("train.py", "--run", run.path, "--forget", file))
     assert "none holds their ids" in printed
     files = erasure.files_of(run)
     assert not IdSearch.of([*users, *items]).files_with_ids(files)
@@ -165,27 +167,30 @@ def _without_generations(folder: str, names: list[str]) -> list[str]:
 
 
 def test_a_kill_loses_nothing(run, tmp_path, monkeypatch):
-    known = known_users(run)
+    newcomer = [NEWCOMER]
     whole = RunDirectory(shutil.copytree(run.path, tmp_path / "whole", symlinks=True))
-    file, config = write_list(tmp_path, known[:1], []), run.config()
+    file, config = write_list(tmp_path, newcomer, []), run.config()
     said = forget_stage.forget(whole, file, config)
     places = [
         (checkpoint.Checkpoints, "_commit"),
         (erasure, "begin"),
-        (erasure, "_make_first"),
-        (erasure, "_link_file"),
         (shutil, "rmtree"),
         (erasure, "_record"),
     ]
     for owner, name in places:
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, _dies)
-            with pytest.raises(Killed):
-                forget_stage.forget(run, file, config)
+        _forget_and_die(run, file, config, monkeypatch, owner, name)
         load_run(run.path, refitted=True)
     assert forget_stage.forget(run, file, config).split(":")[0] == said.split(":")[0]
     assert arrays_of(load_run(run.path, True)) == arrays_of(load_run(whole.path, True))
-    assert not IdSearch.of(known[:1]).files_with_ids(erasure.files_of(run))
+    assert not IdSearch.of(newcomer).files_with_ids(erasure.files_of(run))
+
+
+def _forget_and_die(run, file, config, monkeypatch, owner, name) -> None:
+    """Forget, and die where a function is called."""
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, _dies)
+        with pytest.raises(Killed):
+            forget_stage.forget(run, file, config)
 
 
 def _dies(*arguments, **options):
