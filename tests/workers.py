@@ -106,7 +106,9 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         if self._process.is_alive() and self._process.pid:
-            os.kill(self._process.pid, number)
+            # It may end between the question and the signal.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def wait(self, timeout: float = TIMEOUT) -> Ended:
         """Wait for its end; it is killed after timeout seconds."""
