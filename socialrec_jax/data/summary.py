@@ -128,6 +128,7 @@ def _held_out(world: World) -> Bars:
         return []
     trained = np.bincount(events.items[world.event_splits == TRAIN], minlength=world.num_items) > 0
     starts = events.offsets[events.owners[rows]]
+    # The first event of a user has none before it, and ties with nothing.
     previous = np.maximum(rows - 1, starts)
     is_tied = (previous < rows) & (events.times[previous] == events.times[rows])
     return [
@@ -166,6 +167,7 @@ def _common_items(world: World) -> Bars:
     edges = np.flatnonzero(has_events[users] & has_events[friends.ids])
     if not len(edges):
         return []
+    # Users without events have nothing in common with anybody, whoever their friends are.
     edges = rng.permutation(edges)[:_SAMPLE]
     left, right = users[edges], friends.ids[edges]
 
@@ -238,6 +240,7 @@ def _order_of_ids(world: World) -> dict[str, float]:
 
 def _correlation(ids: Strings, rows: np.ndarray, first_times: np.ndarray) -> float | None:
     """None where the ids are no numbers, or there is no order."""
+    # Leading signs and blanks would be names that only look like numbers.
     texts = ids.take(rows).tolist()
     if len(texts) < 3 or not all(text.isascii() and text.isdigit() for text in texts):
         return None

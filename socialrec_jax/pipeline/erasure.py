@@ -24,7 +24,8 @@ from socialrec_jax.runtime.run import RunDirectory
 # What trainings write into a run directory, and what was recommended with them.
 TRAINED = (
     *("world", "checkpoints", "text", "features", "tensorboard", "sample", "MANIFEST.json"),
-    *("metrics.jsonl", "timeline.json", "report.json", "report.html", "recommendations.parquet"),
+    *("metrics.jsonl", "bad_steps.jsonl", "learning_rates.jsonl", "timeline.json"),
+    *("data.html", "report.json", "report.html", "recommendations.parquet"),
 )
 REJECTS = "rejected.parquet"
 _PENDING, _RECORD = "forgetting.json", "forgotten.json"
