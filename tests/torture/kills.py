@@ -55,8 +55,9 @@ def digest(folder: Path) -> str:
 
 def _files(path: Path) -> list[Path]:
     """The files at or below a path without those of checkpoints, configurations and records."""
+    # Records have seconds in them.
     found = [path] if path.is_file() else sorted(path.rglob("*"))
-    passed = ("checkpoints", "config.json", "record.json", "lock", "metrics.jsonl", "tensorboard")
+    passed = ("checkpoints", "config.json", "update.json", "lock", "metrics.jsonl", "tensorboard")
     return [file for file in found if file.is_file() and not {*passed} & {*file.parts}]
 
 
