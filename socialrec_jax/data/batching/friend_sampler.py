@@ -134,6 +134,9 @@ class FriendSampler:
         """The nodes [..., n] of trees around users [...], who may be variants, everywhere in their
         own trees.
         """
+        # Training has no variants, and samples at every step.
+        if not len(self._users_of_variants):
+            return nodes
         # A user is a friend of friends as well.
         return np.where(nodes == nodes[..., :1], users[..., None], nodes)
 
