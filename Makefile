@@ -26,7 +26,7 @@ types:
 	$(BIN)/basedpyright
 
 tests:
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Ten days of the feedback loop: never updated, updated, retrained from nothing.
 loop: $(VENV)/.runtime-$(ACCELERATOR)

@@ -41,6 +41,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _ROOT = Path(__file__).parents[1]
 _DURATIONS_FILE = Path(__file__).with_name("durations.json")
+_MOST_PROCESSES = 4
 _seconds: Counter[str] = Counter()  # of each test file in this session
 
 
@@ -50,6 +51,11 @@ def pytest_addoption(parser):
         action="store_true",
         help="write how long each test file took to tests/durations.json",
     )
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """One process more than cores, as tests also wait for files and for other processes."""
+    return min(_MOST_PROCESSES, len(os.sched_getaffinity(0)) + 1)
 
 
 def pytest_collection_modifyitems(items):

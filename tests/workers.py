@@ -188,6 +188,13 @@ def call(program: str, *arguments) -> Ended:
     return Ended(code, output.getvalue(), errors.getvalue())
 
 
+def done(program: str, *arguments) -> str:
+    """What train.py or serve.py prints in this process; it must succeed."""
+    ended = call(program, *arguments)
+    assert ended.code == 0, ended.output[-2000:] + ended.errors[-2000:]
+    return ended.output
+
+
 def options(parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
     """Folder and devices of a worker, and what its parser knows besides.
 

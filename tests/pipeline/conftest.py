@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline.short_run import shorten_training
+from benchmarks.work.periods import write_periods
+from socialrec_jax.data.synthetic import write_tables
+from tests.pipeline.short_run import FEW_PASSES, NEWCOMER, TINY, shorten_training
+from tests.shared import made_once
+from tests.workers import done
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +25,48 @@ def short_ranker_training() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         shorten_training(patch)
         yield
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory) -> Path:
+    """A finished run on the first part of a small shop, folder 0; folders 1 and 2 come later."""
+
+    def make(folder: Path) -> None:
+        write_tables(folder / "shop", num_users=150, num_items=60, events_per_user=10, seed=1)
+        write_periods(folder / "shop", folder, num_periods=2, first_share=0.8)
+        _write_newcomer(folder / "1" / "events.parquet")
+        with pytest.MonkeyPatch.context() as patch:
+            shorten_training(patch)
+            printed = done("train.py", "--data", folder / "0", "--run", folder / "run", *TINY)
+        (folder / "printed.txt").write_text(printed)
+
+    return made_once(tmp_path_factory, "small-run", make)
+
+
+@pytest.fixture(scope="module")
+def grown_run(tmp_path_factory, small_run) -> Path:
+    """A copy of the small run that has learnt folder 1, too."""
+
+    def make(folder: Path) -> None:
+        run = shutil.copytree(small_run / "run", folder / "run", symlinks=True)
+        with pytest.MonkeyPatch.context() as patch:
+            shorten_training(patch)
+            printed = done("train.py", "--run", run, "--add", small_run / "1", *FEW_PASSES)
+        (folder / "printed.txt").write_text(printed)
+
+    return made_once(tmp_path_factory, "grown-run", make)
+
+
+def _write_newcomer(events: Path) -> None:
+    """Add a user who has what another user has, a second later."""
+    table = duckdb.read_parquet(str(events)).arrow().read_all()
+    first = table.filter(pc.equal(table["user"], table["user"][0]))
+    columns = {
+        "user": pa.array([NEWCOMER] * len(first)),
+        "timestamp": pc.add(first["timestamp"], 1),
+    }
+    added = first
+    for name, values in columns.items():
+        place = added.schema.get_field_index(name)
+        added = added.set_column(place, name, values)
+    pq.write_table(pa.concat_tables([table, added]), events)

@@ -16,6 +16,14 @@ from socialrec_jax.pipeline import ranker as ranker_stage
 from socialrec_jax.pipeline import text as text_stage
 from socialrec_jax.training import ranker as ranker_training
 
+TINY = (
+    *("--preset", "tiny", "--model.width", 16, "--model.num-layers", 1),
+    *("--text.width", 16, "--text.num-layers", 1, "--text.epochs", 1),
+    *("--train.epochs", 2, "--train.evaluations", 1),
+)
+NEWCOMER = "newcomer-1"  # a user whose first events are those that an append brings
+FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000)
+
 
 def shorten_training(patch: pytest.MonkeyPatch) -> None:
     """Of the text model and the ranker, in this process, as long as the patch holds."""

@@ -11,25 +11,15 @@ import pytest
 
 from socialrec_jax.data.synthetic import write_tables
 from tests import damage
-from tests.pipeline.test_mistakes import TINY, fails, fails_in_one_line
+from tests.pipeline.test_mistakes import fails, fails_in_one_line
 from tests.workers import call
 
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, short_ranker_training):
-    """A finished run with refit, without texts and friends."""
-    folder = tmp_path_factory.mktemp("damage")
-    write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
-    for table in ("items", "social"):
-        (folder / "shop" / f"{table}.parquet").unlink()
-    ended = call("train.py", "--data", folder / "shop", "--run", folder / "run", *TINY)
-    assert ended.code == 0, ended.errors
-    return folder
+pytestmark = pytest.mark.usefixtures("short_ranker_training")
 
 
 @pytest.fixture
-def run(trained, tmp_path) -> Path:
-    shutil.copytree(trained / "run", tmp_path / "run")
+def run(small_run, tmp_path) -> Path:
+    shutil.copytree(small_run / "run", tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -100,13 +90,13 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(file.relative_to(run)): file.read_bytes() for file in files}
 
 
-def test_training_on_mends_what_can_be_made_again(run, trained, caplog):
+def test_training_on_mends_what_can_be_made_again(run, small_run, caplog):
     before = contents(run)
     for pattern in FILES[:2] + FILES[3:6]:
         file = max(run.glob(pattern))
         damage.header(file, file)
     shutil.rmtree(run / "features" / "evaluated")
-    ended = call("train.py", "--data", trained / "shop", "--run", run)
+    ended = call("train.py", "--data", small_run / "0", "--run", run)
     assert ended.code == 0, ended.errors
     for name in ("world", "features/refit", "text"):
         lines = [line for line in caplog.messages if str(run / name) in line]
@@ -116,17 +106,17 @@ def test_training_on_mends_what_can_be_made_again(run, trained, caplog):
     assert call("train.py", "--run", run, "--verify").code == 0
 
 
-def test_a_refit_without_a_whole_step_is_trained_again(run, trained, caplog):
+def test_a_refit_without_a_whole_step_is_trained_again(run, small_run, caplog):
     files = sorted((run / "checkpoints" / "refit").glob("*/state/d/*"))
     for file in files:
         damage.cut(file, file)
-    ended = call("train.py", "--data", trained / "shop", "--run", run)
+    ended = call("train.py", "--data", small_run / "0", "--run", run)
     assert ended.code == 0, ended.errors
     assert "the stage is trained again" in caplog.text
     assert serve(run).code == 0
 
 
-def test_a_world_that_lost_its_manifest_becomes_the_same_one_or_none(run, trained, tmp_path):
+def test_a_world_that_lost_its_manifest_becomes_the_same_one_or_none(run, small_run, tmp_path):
     manifest = run / "world" / "manifest.json"
     before = manifest.read_bytes()
     manifest.unlink()
@@ -136,7 +126,7 @@ def test_a_world_that_lost_its_manifest_becomes_the_same_one_or_none(run, traine
     write_tables(tmp_path / "other", num_users=60, num_items=40, events_per_user=6, seed=1)
     arguments = ("train.py", "--run", run, "--data")
     assert "makes another World" in fails(65, *arguments, tmp_path / "other")
-    assert call(*arguments, trained / "shop").code == 0
+    assert call(*arguments, small_run / "0").code == 0
     assert manifest.read_bytes() == before
 
 

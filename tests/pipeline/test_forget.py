@@ -7,16 +7,12 @@ import json
 import shutil
 from pathlib import Path
 
-import duckdb
 import jax
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.work.periods import write_periods
-from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.load import Loaded, load_run
 from socialrec_jax.pipeline import erasure
@@ -27,44 +23,18 @@ from socialrec_jax.pipeline.update import make_models, open_update
 from socialrec_jax.runtime import checkpoint
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
+from tests.pipeline.conftest import NEWCOMER
 from tests.pipeline.never_seen import columns_of, world_with_tombstones, write_tables_without
-from tests.pipeline.test_update import TINY, Killed, add, done
-from tests.workers import call
+from tests.pipeline.short_run import FEW_PASSES
+from tests.pipeline.test_update import Killed, add
+from tests.workers import call, done
 
-NEWCOMER = "newcomer-1"
-FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, short_ranker_training):
-    """A run on folder 0 of a small shop that has learnt folder 1, too."""
-    folder = tmp_path_factory.mktemp("forget")
-    write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=8, seed=3)
-    write_periods(folder / "shop", folder, num_periods=1, first_share=0.8)
-    _write_newcomer(folder / "1" / "events.parquet")
-    done(call("train.py", "--data", folder / "0", "--run", folder / "run", *TINY))
-    add(RunDirectory(folder / "run"), folder / "1", *FEW_PASSES)
-    return folder
-
-
-def _write_newcomer(events: Path) -> None:
-    """Add a user who has what another user has, a second later."""
-    table = duckdb.read_parquet(str(events)).arrow().read_all()
-    first = table.filter(pc.equal(table["user"], table["user"][0]))
-    columns = {
-        "user": pa.array([NEWCOMER] * len(first)),
-        "timestamp": pc.add(first["timestamp"], 1),
-    }
-    added = first
-    for name, values in columns.items():
-        place = added.schema.get_field_index(name)
-        added = added.set_column(place, name, values)
-    pq.write_table(pa.concat_tables([table, added]), events)
+pytestmark = pytest.mark.usefixtures("short_ranker_training")
 
 
 @pytest.fixture
-def run(trained, tmp_path):
-    return RunDirectory(shutil.copytree(trained / "run", tmp_path / "run", symlinks=True))
+def run(grown_run, tmp_path):
+    return RunDirectory(shutil.copytree(grown_run / "run", tmp_path / "run", symlinks=True))
 
 
 def write_list(folder: Path, users: list[str], items: list[str]) -> Path:
@@ -93,31 +63,31 @@ def arrays_of(model: Loaded) -> list[bytes]:
 
 def answers_of(run: RunDirectory, folder: Path) -> pa.Table:
     out = folder / "recommended.parquet"
-    done(call("serve.py", "recommend", "--run", run.path, "--out", out, "--k", 5))
+    done("serve.py", "recommend", "--run", run.path, "--out", out, "--k", 5)
     return pq.read_table(out)
 
 
-def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path, monkeypatch):
+def test_from_nothing_equals_a_run_that_never_saw_them(run, small_run, tmp_path, monkeypatch):
     users, items = known_users(run)[:2], ["i3"]
-    done(call("serve.py", "recommend", "--run", run.path, "--out", run.path / "mine.jsonl"))
+    done("serve.py", "recommend", "--run", run.path, "--out", run.path / "mine.jsonl")
     file = write_list(tmp_path, users, items)
     # Two kills while the files of the new generation become those of the run.
     for name in ("_make_first", "_link_file"):
         _forget_and_die(run, file, run.config(), monkeypatch, erasure, name)
-    printed = done(call("train.py", "--run", run.path, "--forget", file))
+    printed = done("train.py", "--run", run.path, "--forget", file)
     assert "none holds their ids" in printed
     files = erasure.files_of(run)
     assert not IdSearch.of([*users, *items]).files_with_ids(files)
     assert not (run.path / "mine.jsonl").exists()
     assert not list(run.path.glob("generation*"))
 
-    tables = write_tables_without([trained / "0", trained / "1"], tmp_path / "t", users, items)
+    tables = write_tables_without([small_run / "0", small_run / "1"], tmp_path / "t", users, items)
     never = RunDirectory(tmp_path / "never")
     world = World.open(run.world)
     made = world_with_tombstones(tables, world, never.world)
     assert columns_of(made) == columns_of(world)
     never.write_config(run.config())
-    done(call("train.py", "--run", never.path))
+    done("train.py", "--run", never.path)
     for refitted in (False, True):
         pair = [arrays_of(load_run(one.path, refitted)) for one in (run, never)]
         assert pair[0] == pair[1]
@@ -128,10 +98,10 @@ def test_from_nothing_equals_a_run_that_never_saw_them(run, trained, tmp_path, m
     back = call("train.py", "--run", run.path, "--rollback")
     assert back.code == 64
     assert "forgotten" in back.errors
-    add(run, trained / "1", *FEW_PASSES, "--update.max-known-share", 1)
+    add(run, small_run / "1", *FEW_PASSES, "--update.max-known-share", 1)
 
 
-def test_from_a_generation_that_never_saw_them(run, trained, tmp_path):
+def test_from_a_generation_that_never_saw_them(run, small_run, tmp_path):
     config = run.config()
     update = dataclasses.replace(config.update, epochs=1)
     config = dataclasses.replace(config, update=update)
@@ -145,7 +115,8 @@ def test_from_a_generation_that_never_saw_them(run, trained, tmp_path):
     never = Generations(RunDirectory(before))
     number = never.open_next("another key")
     after = never.directory(number)
-    tables = write_tables_without([trained / "0", trained / "1"], tmp_path / "t", [NEWCOMER], [])
+    sources = [small_run / "0", small_run / "1"]
+    tables = write_tables_without(sources, tmp_path / "t", [NEWCOMER], [])
     made = world_with_tombstones(
         tables, World.open(Generations(run).directory(2).world), after.world
     )
@@ -158,7 +129,7 @@ def test_from_a_generation_that_never_saw_them(run, trained, tmp_path):
     assert record["held_out"] == kept["held_out"]
     # Generations count from 1 here and from 2 there.
     assert arrays_of(load_run(after.path, True)) == arrays_of(load_run(run.path, True))
-    done(call("train.py", "--run", run.path, "--rollback"))
+    done("train.py", "--run", run.path, "--rollback")
     assert Generations(run).current == 0
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from socialrec_jax.data.synthetic import write_tables
+from socialrec_jax.config import Config
+from socialrec_jax.pipeline import console
+from socialrec_jax.training.auto_config import auto_config
+from tests.pipeline.short_run import TINY
 from tests.workers import call, fresh_python
-
-TINY = (
-    *("--preset", "tiny", "--model.width", "16", "--model.num-layers", "1"),
-    *("--train.epochs", "1", "--train.evaluations", "1"),
-)
+from tests.worlds import events_of, world_of
 
 
 def fails(code: int, *arguments) -> str:
@@ -39,21 +38,12 @@ def shop(folder: Path, header: str, *lines: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, short_ranker_training):
-    folder = tmp_path_factory.mktemp("mistakes")
-    write_tables(folder / "shop", num_users=60, num_items=40, events_per_user=6, seed=0)
-    for table in ("items", "social"):  # a run without texts and friends is sooner there
-        (folder / "shop" / f"{table}.parquet").unlink()
-    data = ("--data", folder / "shop", "--run", folder / "run")
-    ended = call("train.py", *data, *TINY, "--train.no-refit")
-    assert ended.code == 0, ended.errors
-    (folder / "said.txt").write_text(ended.output)
-    return folder
-
-
-def test_what_the_data_lack_is_said(trained):
-    said = (trained / "said.txt").read_text()
+def test_what_the_data_lack_is_said(tmp_path, capsys):
+    world = world_of(tmp_path, events_of([[0, 1, 2], [1, 2, 0]]), num_items=3)
+    counts = {"users": 2, "items": 3, "events": 6, "rejected": {}, "social_edges": 0}
+    world = world.with_manifest({**world.manifest, "counts": counts, "time_max": 2_000_000})
+    console.describe(world, auto_config(Config(), world))
+    said = capsys.readouterr().out
     assert "no product texts" in said
     assert "no friends" in said
 
@@ -86,7 +76,7 @@ def test_bad_tables(tmp_path, code, header, lines, expected):
     assert not list(tmp_path.rglob("*.partial")), "nothing is half-written"
 
 
-def test_missing_data_and_missing_run(tmp_path, trained):
+def test_missing_data_and_missing_run(tmp_path, small_run):
     assert "nowhere" in fails_in_one_line(
         66, "train.py", "--data", tmp_path / "nowhere", "--run", tmp_path / "run"
     )
@@ -95,7 +85,7 @@ def test_missing_data_and_missing_run(tmp_path, trained):
         66, "serve.py", "recommend", "--run", tmp_path / "no", "--out", out
     )
     missing = tmp_path / "nofolder" / "out.parquet"
-    fails_in_one_line(66, "serve.py", "recommend", "--run", trained / "run", "--out", missing)
+    fails_in_one_line(66, "serve.py", "recommend", "--run", small_run / "run", "--out", missing)
 
 
 def test_options_are_checked_with_a_suggestion(tmp_path):
@@ -107,19 +97,19 @@ def test_options_are_checked_with_a_suggestion(tmp_path):
     assert "recommend" in fails_in_one_line(64, "serve.py", "recomend", *run)
 
 
-def test_a_run_keeps_its_data_and_its_settings(tmp_path, trained):
+def test_a_run_keeps_its_data_and_its_settings(tmp_path, small_run):
     other = shop(tmp_path / "other", "user,item,timestamp", *[f"1,{i},{i}" for i in range(9)])
     assert "other data" in fails_in_one_line(
-        65, "train.py", "--data", other, "--run", trained / "run"
+        65, "train.py", "--data", other, "--run", small_run / "run"
     )
-    said = fails_in_one_line(64, "train.py", "--run", trained / "run", "--model.width", 48)
+    said = fails_in_one_line(64, "train.py", "--run", small_run / "run", "--model.width", 48)
     assert "--model.width" in said
 
 
-def test_a_locked_run_is_left_alone(trained):
-    with (trained / "run" / "lock").open("a") as file:
+def test_a_locked_run_is_left_alone(small_run):
+    with (small_run / "run" / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert "in use by process" in fails_in_one_line(75, "train.py", "--run", trained / "run")
+        assert "in use by process" in fails_in_one_line(75, "train.py", "--run", small_run / "run")
 
 
 @pytest.mark.parametrize(
@@ -135,12 +125,12 @@ def test_a_locked_run_is_left_alone(trained):
         (66, ("--histories", "nowhere"), "nowhere"),
     ],
 )
-def test_serve_mistakes(tmp_path, trained, code, options, expected):
+def test_serve_mistakes(tmp_path, small_run, code, options, expected):
     (tmp_path / "unknown.txt").write_text("no-such-thing\n")
     options = [option.replace("{unknown}", str(tmp_path / "unknown.txt")) for option in options]
     out = tmp_path / "out.parquet"
     said = fails_in_one_line(
-        code, "serve.py", "recommend", "--run", trained / "run", "--out", out, *options
+        code, "serve.py", "recommend", "--run", small_run / "run", "--out", out, *options
     )
     assert expected in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["unknown.txt"], (
@@ -148,16 +138,16 @@ def test_serve_mistakes(tmp_path, trained, code, options, expected):
     )
 
 
-def test_an_output_that_is_no_table(tmp_path, trained):
+def test_an_output_that_is_no_table(tmp_path, small_run):
     said = fails_in_one_line(
-        64, "serve.py", "recommend", "--run", trained / "run", "--out", tmp_path / "out.xlsx"
+        64, "serve.py", "recommend", "--run", small_run / "run", "--out", tmp_path / "out.xlsx"
     )
     assert ".parquet" in said
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path, trained):
+def test_a_damaged_checkpoint_is_named(tmp_path, small_run):
     run = tmp_path / "run"
-    shutil.copytree(trained / "run", run)
+    shutil.copytree(small_run / "run", run)
     for manifest in run.glob("checkpoints/*/*/MANIFEST.json"):
         file = max(
             (f for f in manifest.parent.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size

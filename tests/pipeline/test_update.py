@@ -1,4 +1,4 @@
-"""The feedback loop: a trained run takes in new tables, and loses nothing, whatever happens."""
+"""The feedback loop: a small_run run takes in new tables, and loses nothing, whatever happens."""
 
 from __future__ import annotations
 
@@ -14,48 +14,35 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.work.periods import write_periods
-from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import BEFORE_TEST
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.pipeline import update as update_stage
 from socialrec_jax.runtime import checkpoint
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
-from tests.workers import Ended, call
+from tests.pipeline.short_run import FEW_PASSES
+from tests.workers import call, done
 
-TINY = (
-    *("--preset", "tiny", "--model.width", 16, "--model.num-layers", 1),
-    *("--text.width", 16, "--text.num-layers", 1, "--text.epochs", 1),
-    *("--train.epochs", 4, "--train.evaluations", 1),
-)
-FEW_PASSES = ("--update.epochs", 2, "--update.max-rate", 1000)
 WITHOUT_TRAINING = ("--update.epochs", 0, "--update.max-rate", 1000)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, short_ranker_training):
-    """A run on the first part of a small shop, and the folders 1 and 2 of later tables."""
-    folder = tmp_path_factory.mktemp("loop")
-    write_tables(folder / "shop", num_users=150, num_items=60, events_per_user=10, seed=1)
-    write_periods(folder / "shop", folder, num_periods=2, first_share=0.8)
-    done(call("train.py", "--data", folder / "0", "--run", folder / "run", *TINY))
-    return folder
+pytestmark = pytest.mark.usefixtures("short_ranker_training")
 
 
 @pytest.fixture
-def run(trained, tmp_path):
+def run(small_run, tmp_path):
     """A copy of the run that a test may change."""
-    return RunDirectory(shutil.copytree(trained / "run", tmp_path / "run", symlinks=True))
+    return RunDirectory(shutil.copytree(small_run / "run", tmp_path / "run", symlinks=True))
 
 
-def done(ended: Ended) -> str:
-    assert ended.code == 0, ended.output[-2000:] + ended.errors[-2000:]
-    return ended.output
+@pytest.fixture
+def grown(grown_run, tmp_path):
+    """A copy of the run that has learnt folder 1."""
+    return RunDirectory(shutil.copytree(grown_run / "run", tmp_path / "grown", symlinks=True))
 
 
 def add(run: RunDirectory, tables: Path, *options) -> str:
-    return done(call("train.py", "--run", run.path, "--add", tables, *options))
+    return done("train.py", "--run", run.path, "--add", tables, *options)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -80,15 +67,15 @@ def states(run: RunDirectory, number: int) -> tuple:
     return params, record["before"], record["held_out"], record["promoted"]
 
 
-def test_new_tables_make_generations_that_all_stay_open(run, trained):
-    printed = add(run, trained / "1", *FEW_PASSES)
+def test_new_tables_make_generations_that_all_stay_open(grown, grown_run, small_run):
+    run, printed = grown, (grown_run / "printed.txt").read_text()
     assert printed.splitlines()[-1].startswith("generation 1: ")
     # The same command again changes nothing.
     files = digests(run.path / "generations" / "1")
-    again = add(run, trained / "1", *FEW_PASSES)
+    again = add(run, small_run / "1", *FEW_PASSES)
     assert again.splitlines()[-1] == printed.splitlines()[-1]
     assert digests(run.path / "generations" / "1") == files
-    add(run, trained / "2", *FEW_PASSES)
+    add(run, small_run / "2", *FEW_PASSES)
 
     generations = Generations(run)
     assert generations.current == 2
@@ -101,9 +88,9 @@ def test_new_tables_make_generations_that_all_stay_open(run, trained):
     assert len(Engine.load(run.path).world.events.items) == numbers[2]
     assert Engine.load(run.path, BEFORE_TEST).reranker is not None
 
-    done(call("train.py", "--run", run.path, "--rollback"))
+    done("train.py", "--run", run.path, "--rollback")
     assert len(Engine.load(run.path).world.events.items) == numbers[1]
-    done(call("train.py", "--run", run.path, "--rollback"))
+    done("train.py", "--run", run.path, "--rollback")
     assert call("train.py", "--run", run.path, "--rollback").code == 64
 
 
@@ -119,7 +106,7 @@ class Killed(BaseException):
         ((Generations, "promote"), 0),
     ],
 )
-def test_a_kill_loses_nothing(run, trained, uninterrupted, monkeypatch, place, calls):
+def test_a_kill_loses_nothing(run, small_run, uninterrupted, monkeypatch, place, calls):
     owner, name = place
     original, made = getattr(owner, name), []
 
@@ -133,31 +120,28 @@ def test_a_kill_loses_nothing(run, trained, uninterrupted, monkeypatch, place, c
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, dies)
         with pytest.raises(Killed):
-            update_stage.add(run, trained / "1", config)
+            update_stage.add(run, small_run / "1", config)
     assert Generations(run).current == 0
-    update_stage.add(run, trained / "1", config)
+    update_stage.add(run, small_run / "1", config)
     assert Generations(run).current == 1
     assert states(run, 1) == uninterrupted[1]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(trained, tmp_path_factory):
+def uninterrupted(grown_run):
     """The settings of an append, and what it comes to without interruption."""
-    run = RunDirectory(
-        shutil.copytree(trained / "run", tmp_path_factory.mktemp("whole") / "run", symlinks=True)
-    )
-    add(run, trained / "1", *FEW_PASSES)
+    run = RunDirectory(grown_run / "run")
     return Generations(run).directory(1).config().update, states(run, 1)
 
 
-def test_what_differs_too_much_is_refused_and_the_next_day_accepted(run, trained, tmp_path):
+def test_what_differs_too_much_is_refused_and_the_next_day_accepted(run, small_run, tmp_path):
     before = digests(run.path)
-    again = call("train.py", "--run", run.path, "--add", trained / "0", *FEW_PASSES)
+    again = call("train.py", "--run", run.path, "--add", small_run / "0", *FEW_PASSES)
     assert again.code == 65
     assert "known already" in again.errors
 
     (tmp_path / "poison").mkdir()
-    events = trained / "1" / "events.parquet"
+    events = small_run / "1" / "events.parquet"
     duckdb.sql(f"""COPY (SELECT "user", item, timestamp, 'comment' AS event_type FROM '{events}')
                    TO '{tmp_path / "poison" / "events.parquet"}'""")
     refused = call("train.py", "--run", run.path, "--add", tmp_path / "poison", *FEW_PASSES)
@@ -165,27 +149,27 @@ def test_what_differs_too_much_is_refused_and_the_next_day_accepted(run, trained
     assert "another type" in refused.errors
     assert Generations(run).finished() == []
     assert {name: before[name] for name in digests(run.path)} == before
-    add(run, trained / "1", *WITHOUT_TRAINING)
+    add(run, small_run / "1", *WITHOUT_TRAINING)
 
 
-def test_events_that_the_model_cannot_predict_are_refused(run, trained):
+def test_events_that_the_model_cannot_predict_are_refused(run, small_run):
     report = json.loads(run.report.read_text())
     report["test"]["ranker"]["ndcg@10"] = 1e6
     run.report.write_text(json.dumps(report))
-    refused = call("train.py", "--run", run.path, "--add", trained / "1", *FEW_PASSES)
+    refused = call("train.py", "--run", run.path, "--add", small_run / "1", *FEW_PASSES)
     assert refused.code == 65
     assert "predicts the new events" in refused.errors
 
 
-def test_recent_events_without_training_equal_an_append_without_training(run, trained, tmp_path):
+def test_recent_events_without_training_equal_an_append_without_training(run, small_run, tmp_path):
     recent, appended = tmp_path / "recent.parquet", tmp_path / "appended.parquet"
     recommend = ("serve.py", "recommend", "--run", run.path, "--out")
-    done(call(*recommend, recent, "--recent", trained / "2"))
+    done(*recommend, recent, "--recent", small_run / "2")
     assert Generations(run).current == 0
-    add(run, trained / "2", *WITHOUT_TRAINING)
-    done(call(*recommend, appended))
+    add(run, small_run / "2", *WITHOUT_TRAINING)
+    done(*recommend, appended)
     assert pq.read_table(recent).equals(pq.read_table(appended))
-    late = call(*recommend, recent, "--recent", trained / "2", "--as-of", "test")
+    late = call(*recommend, recent, "--recent", small_run / "2", "--as-of", "test")
     assert late.code == 64
 
 
