@@ -122,6 +122,7 @@ def _date(seconds: int) -> str:
 
 def _held_out(world: World) -> Bars:
     """Shares of the test events: of items without training events, repeats, tied in time."""
+    # What a published figure hides most often: how many test events are easy, or cannot be found.
     events, is_test = world.events, world.event_splits == TEST
     rows = np.flatnonzero(is_test)
     if not len(rows):
@@ -214,6 +215,7 @@ def _top_values(column: Strings) -> Bars:
     Empty where most values are of one user each, as those of another id are.
     """
     counts = Counter(column.tolist())
+    # A picture of it would say nothing, and could name people.
     if 2 * len(counts) > counts.total():
         return []
     bars = [(value or "unknown", count) for value, count in counts.most_common(_TOP_VALUES)]

@@ -59,6 +59,7 @@ class TextEncoder:
                     f"{folder / name} does not exist: the run has no product texts, or was trained "
                     "by a version that did not keep it"
                 )
+        # The folder is one that transformers opens, too.
         sizes, params, tokenizer = load_pretrained(folder)
         whitening = Whitening.load(folder / TEXT_WHITENING)
         return cls(GPT2(sizes), params, tokenizer, np.load(folder / TOKEN_WEIGHTS), whitening)
@@ -104,6 +105,7 @@ def pool(
     known = np.flatnonzero(texts.lengths)
     if not len(known):
         return vectors
+    # Several texts share a row: most are far shorter than the model's window.
     layout, last = pack_windows(texts.offsets[known], texts.lengths[known], row_length)
     # Texts in the order of their places in the rows, so that those of a device are a run.
     order = np.argsort(last)

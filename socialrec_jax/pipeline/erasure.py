@@ -61,6 +61,7 @@ def finish(run: RunDirectory) -> Erasure | None:
         return None
     generations = Generations(run)
     if not erasure.is_moved:
+        # First serve, then erase: a kill in between leaves a whole model and a rest to erase.
         generations.promote(erasure.number)
         for name in erasure.erased:
             _erase(run.path / name)
@@ -79,6 +80,7 @@ def _make_first(generations: Generations, erasure: Erasure) -> None:
         for source in sorted(generations.directory(erasure.number).path.iterdir()):
             if source.name not in _KEPT_IN_GENERATION:
                 _link(source, run.path / source.name)
+        # From here on the links are not made again, for what they point at goes next.
         begin(run, dataclasses.replace(erasure, is_moved=True))
     generations.promote(0)
     shutil.rmtree(generations.folder, ignore_errors=True)
@@ -118,6 +120,7 @@ def _delete(path: Path) -> None:
 
 def _empty_rejects(file: Path) -> None:
     """A World keeps the file of its rejected rows, whose values may hold anything."""
+    # The manifest names the file, so it stays, without rows.
     with replacing(file) as temporary:
         pq.write_table(pq.read_schema(file).empty_table(), temporary)
     write_manifest(file.parent, read_manifest(file.parent))

@@ -58,6 +58,7 @@ def forget(run: RunDirectory, file: Path, config: Config) -> str:
     """
     started_at = time.perf_counter()
     generations = Generations(run)
+    # The models may be whole, and files of the forgotten not yet erased.
     interrupted = processes.broadcast_from_main(lambda: _finish_interrupted(run, file))
     if interrupted is not None:
         return interrupted
@@ -85,6 +86,8 @@ def _prepare(generations: Generations, file: Path, config: Config) -> dict:
     _check_any_known(generations.run, listed, known)
     current = generations.current
     base = _newest_without(generations, known)
+    # The generation that serves may know none of them. Then nothing is trained, and only older
+    # generations go.
     here = known[current]
     number = current if base == current else _make_world(generations, base, here, config)
     everywhere = _united(known)
@@ -118,6 +121,7 @@ def _united(known: dict[int, ForgetList]) -> ForgetList:
 def _check_any_known(run: RunDirectory, listed: ForgetList, known: dict[int, ForgetList]) -> None:
     """BadData where no id is known; one line where some are not."""
     num_listed, num_known = len(listed.ids), len(_united(known).ids)
+    # Most likely a mistake: a file of another shop, or ids in another spelling.
     if not num_known:
         raise BadData(
             f"none of the {num_listed:,} ids to forget is known to {run.path}: they may be "
@@ -149,6 +153,7 @@ def _make_world(generations: Generations, base: int | None, ids: ForgetList, con
     if base is not None:
         write_texts(generations.directory(base), after, world)
         return number
+    # From nothing: the settings of the run, not those of its updates.
     after.write_config(generations.run.config())
     if not _is_described(known, ids.items):
         _keep_texts(before, after, world)
@@ -209,6 +214,7 @@ def _erase(generations: Generations, forgetting: Forgetting, file: Path, said: s
     run = generations.run
     ids = _ids_at_end(generations, file)
     erased = _paths_to_erase(generations, forgetting)
+    # Whatever else lies in the run: recommendations that somebody kept there, or logs.
     others = IdSearch.of(ids).files_with_ids(erasure.files_of(run, without=erased))
     erased += [path.relative_to(run.path).as_posix() for path in others]
     becomes_first = forgetting.trains and forgetting.base is None
@@ -226,6 +232,7 @@ def _paths_to_erase(generations: Generations, forgetting: Forgetting) -> list[st
     """Paths in the run that knew them, or were recommended by a model that did."""
     kept = forgetting.number if forgetting.trains and forgetting.base is None else None
     numbers = {number for number in forgetting.erased if number}
+    # All other generations learnt from the first one, which is gone.
     if kept is not None:
         numbers = {*generations.finished(), *numbers} - {kept}
         return [*erasure.TRAINED, *_folders(numbers)]
@@ -241,6 +248,7 @@ def _finish_interrupted(run: RunDirectory, file: Path) -> str | None:
     finished = erasure.finish(run)
     if finished is None:
         return None
+    # The World does not know the ids any more, so all that are listed are searched.
     return _checked(run, read_forget_list(file).ids, finished.said)
 
 

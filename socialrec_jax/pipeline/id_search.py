@@ -62,6 +62,7 @@ class IdSearch:
     def _is_in_table(self, file: Path) -> bool:
         try:
             table = pq.read_table(file)
+        # Named like a table, and none: it is searched like any other file.
         except pa.ArrowException:
             return self._is_in_bytes(file.read_bytes())
         return any(
@@ -76,9 +77,11 @@ class IdSearch:
             fields = zip(values.type, values.flatten(), strict=True)
             return any(self._is_in_column(field.name, part) for field, part in fields)
         is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        # No id is a fraction or a truth value.
         if not is_text and not pa.types.is_integer(values.type):
             return False
         distinct = values.unique().cast(pa.string()).to_pylist()
+        # Counts and ranks equal numeric ids by chance, so numbers count in columns of ids alone.
         if _ID_COLUMN.search(name):
             return not self.ids.isdisjoint(distinct)
         return is_text and self._is_in_text("\n".join(filter(None, distinct)))
@@ -94,8 +97,10 @@ class IdSearch:
     # ---- Content without columns
 
     def _is_in_bytes(self, content: bytes) -> bool:
+        # A zip archive, as .npz files are.
         if content[:2] == b"PK":
             return any(self._is_in_bytes(part) for part in _zip_members(content))
+        # gzip, which any table of a shop may be.
         if content[:2] == b"\x1f\x8b":
             return self._is_in_bytes(gzip.decompress(content))
         text = _text_of(content)
@@ -103,6 +108,7 @@ class IdSearch:
             return self._is_in_text(text)
         if self._is_in_binary(content):
             return True
+        # The arrays of a checkpoint are compressed inside its files.
         return any(self._is_in_bytes(part) for part in _zstd_frames(content))
 
     def _is_in_text(self, text: str) -> bool:
@@ -200,6 +206,7 @@ def _zstd_frames(content: bytes) -> Iterator[bytes]:
         part = _readable_part(reader.read)
         if part:
             yield part
+        # The length of a frame is not known where it does not end well, so each start is tried.
         at = content.find(_ZSTD_MAGIC, at + 1)
 
 

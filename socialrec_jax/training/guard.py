@@ -80,6 +80,7 @@ def guarded_update(
     is_skipped: Array,
 ) -> TrainState:
     """The state after one optimiser step, or the same state at the next step."""
+    # A choice of numbers, not of programs: `lax.cond` is no faster.
     new = update_state(state, gradients, optimizer, ema_decay)
 
     def chosen(new, old):
@@ -144,6 +145,7 @@ class SkippedSteps:
         """Count the steps of a call in a StageProgress. TrainingDiverged where too many steps in a
         row were skipped.
         """
+        # The report is on its way to the host anyway: the progress shows its losses.
         rows = zip(*(np.asarray(part).tolist() for part in report), strict=True)
         for step, (loss, norm, is_skipped) in enumerate(rows, first_step):
             progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if is_skipped else 0
@@ -151,6 +153,7 @@ class SkippedSteps:
                 self._write(progress, step, loss, norm)
             elif self.config.train.spike_deviations:
                 progress.recent = [*progress.recent, [loss, norm]][-_RECENT:]
+            # Batches differ: when so many fail in a row, the parameters are to blame.
             if progress.skipped_in_a_row >= MOST_IN_A_ROW:
                 raise TrainingDiverged(f"{MOST_IN_A_ROW} steps in a row had {_why(loss, norm)}")
 

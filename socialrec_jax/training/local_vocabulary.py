@@ -61,6 +61,7 @@ def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:
 
     A softmax over the whole catalogue touches every item anyway.
     """
+    # Tables differ in what a step touches: of users only the nodes of friend trees.
     width = model.config.width
     names = []
     if num_negatives and dense_bytes(model.num_items, width) > DENSE_BYTES:
@@ -137,6 +138,7 @@ def _with_users(vocabulary: LocalVocabulary, table: Table) -> LocalVocabulary:
     lookup = look_up(table, ids.reshape(-1))
     places = lookup.places.reshape(friends.users.shape)
     users = jnp.where(friends.users < 0, -1, places)
+    # -1 marks a place in a tree where nobody is, and must not become the first user.
     friends = friends.replace(users=users)
     return vocabulary.replace(
         batch=vocabulary.batch.replace(friends=friends),

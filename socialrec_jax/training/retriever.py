@@ -89,6 +89,7 @@ class RetrieverTrainer:
 
     @property
     def _program(self) -> _Program:
+        # The seed is an argument of the step, so trainings with other seeds share the program.
         without_seed = dataclasses.replace(self.config, seed=0)
         return _Program(without_seed, self.model, self.focus, self.big_tables)
 
@@ -104,6 +105,7 @@ class RetrieverTrainer:
             return self._state_from(self.start)
         key = jax.random.key(self.config.seed)
         batch = _as_batch(example, self.columns)
+        # One compiled program: layer by layer, initialisation takes longer than many steps.
         params: dict = _compiled_init(self._program)(key, batch)["params"]
         params, _ = split_tables(params, self.big_tables)
         state = initial_state(params, adam(self.schedule))
@@ -198,6 +200,7 @@ class RetrieverTrainer:
             total = item_loss.total + self.config.train.type_weight * type_loss.total
             return total, item_loss
 
+        # Sums, not means: devices and parts of a batch have different numbers of targets.
         gradient_of = jax.grad(local_loss, has_aux=True)
         parts = self.config.train.accumulation
         return accumulate(gradient_of, (params, vocabulary.rows), vocabulary.batch, parts)
@@ -212,12 +215,14 @@ class RetrieverTrainer:
         users = model.encode_users(batch, dropout_rng)
         users = users.reshape(-1, users.shape[-1])
         targets, weights = batch.targets.reshape(-1), self._weights(batch).reshape(-1)
+        # All items once a step: histories, targets and negatives read their vectors.
         catalogue = model.encode_items(dropout_rng)
         item_loss = self._item_loss(users, catalogue, targets, weights, vocabulary.negatives)
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
 
         types = batch.target_types.reshape(-1)
+        # With the item: will they buy this? Without: what will they do next?
         given_item = losses.next_type(model.type_logits(users, targets), types, weights)
         without_item = losses.next_type(model.action_logits(users), types, weights)
         return item_loss, jax.tree.map(jnp.add, given_item, without_item)

@@ -65,12 +65,14 @@ class Service:
     async def _answer_or_error(self, endpoint: Endpoint, body: Any) -> Response:
         try:
             return await self._answer(endpoint, body)
+        # Ids that the model does not know, or rules that leave nothing.
         except BadData as error:
             return error_answer(404, str(error))
         except UserError as error:
             return error_answer(422, str(error))
         except Overloaded as error:
             return error_answer(503, str(error))
+        # The message of an error that nobody foresaw may hold paths or ids: the log has it.
         except Exception as error:
             log.error("%s: %r", endpoint.name, error, exc_info=self.settings.debug)
             return error_answer(500, "internal error; the log of the service has more")
@@ -83,12 +85,14 @@ class Service:
             payload=request,
             compute=lambda requests: endpoint.answer(self.recommender, requests),
         )
+        # The event loop goes on with other requests while the model computes.
         table = await asyncio.wrap_future(self.batcher.submit(job))
         return await asyncio.to_thread(json_answer, table)
 
 
 def make_app(recommender: Recommender, settings: AppSettings) -> FastAPI:
     """The application of a Recommender as of now."""
+    # Threads start with the server, not on import, so that tests can make several applications.
     service = Service(recommender, settings)
 
     @contextlib.asynccontextmanager

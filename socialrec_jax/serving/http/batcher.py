@@ -60,6 +60,7 @@ class Batcher:
 
     def close(self) -> None:
         """Compute what waits, then end the thread."""
+        # Requests that were taken in are answered, also while the service stops.
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -102,6 +103,7 @@ class Batcher:
         for job in self._waiting:
             if job.arrived < oldest_allowed:
                 _fail(job, Overloaded("the request waited too long; try again"))
+            # Jobs of other options wait for the next call, and stay in their order.
             elif not taken or self._may_join(taken[0], job, weight):
                 taken.append(job)
                 weight += job.weight
@@ -118,6 +120,7 @@ def _compute(jobs: list[Job]) -> None:
     """Answer joined jobs. Where the call fails, each is computed alone, and fails alone."""
     try:
         answers = jobs[0].compute([job.payload for job in jobs])
+    # One bad request must not spoil the others that it was joined with.
     except Exception as error:
         if len(jobs) == 1:
             jobs[0].answer.set_exception(error)
