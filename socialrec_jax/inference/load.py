@@ -167,12 +167,20 @@ def _restore(
             checkpoints.restore_part("average", best),
             {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
         )
+    _check_finite(run, checkpoints.folder / str(best), params)
     if model is not None:
         _check_friends(run, params, model)
     # For another version alone, because the comparison traces the model.
     if model is not None and about.get("parameters") != PARAMETERS_VERSION:
         _check_fits(run, params, model)
     return params
+
+
+def _check_finite(run: RunDirectory, step: Path, params: dict) -> None:
+    """DamagedFile where a parameter is not a finite number: older programs saved such states."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        advice = f"train.py --run {run.path} goes on from the newest step that is whole"
+        raise DamagedFile(step, "a parameter in it is not finite", advice)
 
 
 def _check_fits(run: RunDirectory, params: dict, model: RecommenderModel) -> None:
