@@ -41,7 +41,5 @@ def test_parameters_that_are_not_finite_do_not_serve(tmp_path, number):
     params = {"items": {"ids": np.ones((3, 2), np.float32)}}
     load._check_finite(run, step, params)
     params["items"]["ids"][2, 1] = number
-    with pytest.raises(
-        DamagedFile, match="retriever/8 is damaged: a parameter"
-    ):
+    with pytest.raises(DamagedFile, match="retriever/8 is damaged: a parameter"):
         load._check_finite(run, step, params)
