@@ -17,8 +17,17 @@ def is_first(segments: Ints[Array, "B T"]) -> Bools[Array, "B T"]:
 @typed
 def positions(segments: Ints[Array, "B T"]) -> Ints[Array, "B T"]:
     """0, 1, 2, ... from the first position of each segment on."""
-    columns = jnp.arange(segments.shape[1], dtype=jnp.int32)
-    return since_first(jnp.broadcast_to(columns, segments.shape), segments)
+    return since_first(_columns(segments), segments)
+
+
+@typed
+def segment_bounds(
+    segments: Ints[Array, "B T"],
+) -> tuple[Ints[Array, "B T"], Ints[Array, "B T"]]:
+    """The first and the last position of the segment of each position."""
+    columns = _columns(segments)
+    to_last = jnp.flip(positions(jnp.flip(segments, axis=1)), axis=1)
+    return columns - positions(segments), columns + to_last
 
 
 @typed
@@ -27,3 +36,8 @@ def since_first(values: Ints[Array, "B T"], segments: Ints[Array, "B T"]) -> Int
     # The value of the last first position so far.
     first = jnp.where(is_first(segments), values, 0)
     return values - jax.lax.cummax(first, axis=1)
+
+
+def _columns(segments: Array) -> jax.Array:
+    """The position in its row [B, T] of each position."""
+    return jax.lax.broadcasted_iota(jnp.int32, segments.shape, 1)

@@ -7,7 +7,6 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.experimental import pallas as pl
 
 from socialrec_jax.models.kernels.fused.backward import (
@@ -19,6 +18,7 @@ from socialrec_jax.models.kernels.fused.backward import (
 )
 from socialrec_jax.models.kernels.fused.blocks import Inputs, Packing
 from socialrec_jax.models.kernels.fused.forward import SIZES, forward
+from socialrec_jax.models.packing import segment_bounds
 from socialrec_jax.shapes import Array
 
 # Rows are padded to whole blocks, and heads to the smallest product of a tensor core.
@@ -49,21 +49,7 @@ def _packing(segments: jax.Array, padding: int) -> Packing:
     """What the kernels need to know of each position, for rows with padding at the end."""
     # A segment of its own: nothing of the row attends to what is added.
     segments = jnp.pad(segments, ((0, 0), (0, padding)), constant_values=-1)
-    return Packing(segments, *_segment_bounds(segments))
-
-
-def _segment_bounds(segments: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of each position, the first and the last position of its segment [B, T]."""
-    T = segments.shape[1]
-    numbers = jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32), segments.shape)
-    changes = segments[:, 1:] != segments[:, :-1]
-    edge = jnp.ones_like(segments[:, :1], bool)
-    is_first = jnp.concatenate([edge, changes], axis=1)
-    is_last = jnp.concatenate([changes, edge], axis=1)
-
-    first = lax.cummax(jnp.where(is_first, numbers, 0), axis=1)
-    last = lax.cummin(jnp.where(is_last, numbers, T - 1), axis=1, reverse=True)
-    return first, last
+    return Packing(segments, *segment_bounds(segments))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
