@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from socialrec_jax.errors import BadData
+from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.serving.frames import find_numbers
 from socialrec_jax.serving.http import bodies
 from socialrec_jax.serving.queries import NamedQuery
@@ -109,14 +109,17 @@ def score(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Tabl
 def _session(
     recommender: Recommender, users: Sequence[str], body: bodies.SessionBody
 ) -> tuple[np.ndarray, SessionEvents]:
-    """(numbers of users [q], -1 for new ones; their events). Raises BadData for unknown users."""
+    """(numbers of users [q], -1 for new ones; their events).
+
+    BadData: a user is unknown. UsageError: users and events do not fit.
+    """
     world = recommender.engine.world
     if len(set(users)) < len(users):
-        raise BadData("users: an id is given twice")
+        raise UsageError("users: an id is given twice")
     place_of = {user: place for place, user in enumerate(users)}
     unnamed = [event.user_id for event in body.events if event.user_id not in place_of]
     if unnamed:
-        raise BadData(f"events: {unnamed[0]!r} is none of the users of the request")
+        raise UsageError(f"events: {unnamed[0]!r} is none of the users of the request")
 
     numbers = world.user_ids.lookup(users)
     with_events = {event.user_id for event in body.events}

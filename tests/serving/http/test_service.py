@@ -156,7 +156,7 @@ def test_new_users_without_events_get_what_is_popular(recommender):
         ("recommend", {"users": ["u"], "kk": 1}, 422, "kk: unknown field"),
         ("recommend", {"users": ["u"], "k": "1"}, 422, "k: Input should be a valid integer"),
         ("recommend", {"users": ["u"], "new_users": True, "k": 900}, 422, "k is 900"),
-        ("recommend", {"users": ["u", "u"], "new_users": True}, 404, "given twice"),
+        ("recommend", {"users": ["u", "u"], "new_users": True}, 422, "given twice"),
         ("recommend", {"users": ["u"], "new_users": True, "where": "a"}, 422, "--where 'a'"),
         ("recommend", {"users": ["u"], "new_users": True, "where": "(" * 1999}, 422, "nested"),
         ("recommend", {"users": ["u"], "new_users": True, "block": ["?"]}, 404, "unknown"),
