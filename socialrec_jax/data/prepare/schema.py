@@ -73,7 +73,11 @@ CATEGORY = (
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
 # what programs write where they have no value, in lower case
-MISSING = ("null", "na", "n/a", "nan", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
+MISSING = (
+    *("null", "na", "n/a", "nan", "nat", "<na>", "none", "nil", "\\n", "undefined", "missing"),
+    *("(null)", "[null]", "(none)", "(blank)", "(not set)", "-", "--", "?"),
+    *("#n/a", "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!"),
+)
 
 Kind = Literal["id", "time", "number", "price", "flag", "label", "text", "list"]
 
