@@ -25,10 +25,10 @@ from socialrec_jax.data.prepare.build import (
     number_columns,
     parts_of_split,
     split_events,
-    warn_of_repeats,
 )
 from socialrec_jax.data.prepare.engines.engine import Engine, Part
 from socialrec_jax.data.prepare.engines.selection import open_engine
+from socialrec_jax.data.prepare.event_checks import warn_of_odd_events
 from socialrec_jax.data.prepare.formats import OWN_NAMES, Found, Tables, find
 from socialrec_jax.data.prepare.problems import Problem, Problems
 from socialrec_jax.data.prepare.rejects import check_share, described, find_rejects, reject_all
@@ -161,7 +161,7 @@ def _number(diagnosis: Diagnosis, step: _Step, rejected: dict[str, int]) -> None
     check_mapping(columns, step.config)
     diagnosis.joins = join_shares(step.engine, step.tables, columns)
     _describe(diagnosis, columns, step.config)
-    warn_of_repeats(columns.events)
+    warn_of_odd_events(columns.events, columns.user_ids, columns.event_types, step.config)
     # last, for its error must not hide the rest
     split_events(columns.events, step.split, step.config)
 

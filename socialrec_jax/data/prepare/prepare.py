@@ -22,9 +22,9 @@ from socialrec_jax.data.prepare.build import (
     read_columns,
     replaced_at_end,
     split_events,
-    warn_of_repeats,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
+from socialrec_jax.data.prepare.event_checks import warn_of_odd_events
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import World
@@ -103,7 +103,7 @@ def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> Wo
         check_mapping(columns, config)
         shares = join_shares(engine, tables, columns)
 
-    warn_of_repeats(columns.events)
+    warn_of_odd_events(columns.events, columns.user_ids, columns.event_types, config)
     splits = split_events(columns.events, split, config)
     world = World(
         path=folder,

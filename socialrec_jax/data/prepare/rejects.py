@@ -40,7 +40,9 @@ def reject_all(
     # after the shares are checked: repeats never count towards them
     keys = {**KEYS, "events": EVENT_KEYS} if config.deduplicate else KEYS
     for table, columns in keys.items():
-        counts[f"repeated_{table}"] = engine.reject_repeats(table, columns)
+        counts[f"repeated_{table}"] = repeated = engine.reject_repeats(table, columns)
+        if repeated:
+            log.warning("%s: %d rows repeat an earlier one, which is kept", table, repeated)
 
     # a generator: a file is walked for its lines only while they are written
     rejects = (
