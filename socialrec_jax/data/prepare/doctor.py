@@ -31,9 +31,11 @@ from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.event_checks import warn_of_odd_events
 from socialrec_jax.data.prepare.formats import OWN_NAMES, Found, Tables, find
 from socialrec_jax.data.prepare.problems import Problem, Problems
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rejects import check_share, described, find_rejects, reject_all
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.data.world import TEST, Events
 from socialrec_jax.errors import InputMissing, UserError
 
@@ -91,11 +93,11 @@ def check(folder: Path, config: DataConfig, split: Split = "leave-one-out") -> D
     if not folder.is_dir():
         raise InputMissing(f"{folder}: no such folder")
     # an option that cannot be understood is no matter of the data
-    rules = Rules.of(config)
+    rules, options = Rules.of(config), TextOptions.of(config)
     problems, found = Problems(), Found("", {})
     with problems.collected(), tempfile.TemporaryDirectory() as name:
         with problems.step():
-            found = find(folder, encoding=config.encoding)
+            found = find(folder, options=options)
         problems.files = _paths(found.tables)
         files = _files(folder, found)
         diagnosis = Diagnosis(files=files, problems=problems.all, title=found.title)
@@ -112,21 +114,37 @@ def _paths(tables: Tables) -> dict[str, list[Path]]:
 
 def _files(folder: Path, found: Found) -> list[dict]:
     """Every file of the folder, its table, and why it is read or not."""
-    tables = {source.path: table for table, sources in found.tables.items() for source in sources}
+    tables = {
+        source.path: (table, source)
+        for table, sources in found.tables.items()
+        for source in sources
+    }
     described_files = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         relative = path.relative_to(folder)
-        table = tables.get(path)
-        why = _why_read(relative, table, found) if table else _why_not_read(relative, found)
+        table, source = tables.get(path, (None, None))
+        is_read = table is not None and source is not None
+        why = (
+            _why_read(relative, source, table, found) if is_read else _why_not_read(relative, found)
+        )
         file = {"path": relative.as_posix(), "table": table, "used": table is not None, "why": why}
         described_files.append(file)
     return described_files
 
 
-def _why_read(path: Path, table: str, found: Found) -> str:
+def _why_read(path: Path, source: Source, table: str, found: Found) -> str:
     if found.title != OWN_NAMES:
         return found.title
-    return f"a part of the folder {path.parts[0]}" if path.parts[1:] else f"is named {table}"
+    why = f"a part of the folder {path.parts[0]}" if path.parts[1:] else f"is named {table}"
+    return why + _form(source)
+
+
+def _form(source: Source) -> str:
+    """How a text file is taken apart, where that is not by commas."""
+    if source.kind != "text" or (source.delimiter == "," and not source.skip):
+        return ""
+    skipped = f", {source.skip} lines before the header" if source.skip else ""
+    return f"; cells between {source.delimiter!r}{skipped}"
 
 
 def _why_not_read(path: Path, found: Found) -> str:

@@ -58,7 +58,7 @@ def _refuse_parts_beside_whole(files: Sequence[Path]) -> None:
 def _atomic(path: Path, fields: Sequence[Field]) -> Source:
     """Headers such as `genre:token_seq` say what a column holds; blanks separate sequences."""
     # the type is behind the last part of a name, as in `user_id:token`
-    header = [cell.strip().partition(":") for cell in first_line(path).split("\t")]
+    header = [cell.strip().partition(":") for cell in first_line(Source(path, "text")).split("\t")]
     types = {column: kind for column, _, kind in header}
     _refuse_histories(path, types)
     columns = match(fields, types)

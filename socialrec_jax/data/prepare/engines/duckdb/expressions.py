@@ -90,7 +90,7 @@ def _advice(table: str, missing: Sequence[str], types: Mapping[str, str]) -> str
     """What to do about columns that are missing."""
     # a header in one piece was not taken apart
     if len(types) == 1:
-        return "are they separated by a comma, a semicolon, a tab or |?"
+        return "if that is more than one column, say what stands between them with --data.sep"
     if looks_like_data(types):
         return no_header_advice(table)
     fields = [field for field in TABLES[table] if field.name in missing]

@@ -154,7 +154,7 @@ def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     return (
         f"read_csv({_path(source)}, columns={schema}, {options}, "
         f"quote={quote}, escape={escape}, encoding={text(source.encoding)}, "
-        f"compression={text(_compression(source))}, hive_partitioning=false, "
+        f"compression={text(_compression(source))}, hive_partitioning=false, skip={source.skip}, "
         "auto_detect=false, store_rejects=true)"
     )
 
