@@ -22,10 +22,9 @@ _NESTED = ("ARRAY", "MIXED", "OBJECT")
 log = logging.getLogger(__name__)
 SHARE = 0.9  # of the given values must be vectors of one length
 # a column of such a name is meant as a vector, so its mistakes are bad rows
-SHARE_WHERE_FRIENDS = re.compile("(friend|follow|contact|trust).*")
-_NAMED = 0.5
-_FRIENDS = re.compile("(friend|follow|contact|trust).*")
+SHARE_WHERE_NAMED = 0.5
 _NAMED = re.compile(r"(vector|embedding|emb|vec)s?$")
+_FRIENDS = re.compile("(friend|follow|contact|trust).*")
 
 
 def extra_columns(
