@@ -30,6 +30,7 @@ from socialrec_jax.data.prepare.engines.engine import Engine, Part
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.event_checks import warn_of_odd_events
 from socialrec_jax.data.prepare.formats import OWN_NAMES, Found, Tables, find
+from socialrec_jax.data.prepare.locations import refuse_address
 from socialrec_jax.data.prepare.problems import Problem, Problems
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rejects import check_share, described, find_rejects, reject_all
@@ -90,6 +91,7 @@ class _Step:
 
 def check(folder: Path, config: DataConfig, split: Split = "leave-one-out") -> Diagnosis:
     """What `prepare` would make of a folder. InputMissing: there is no such folder."""
+    refuse_address(folder)
     if not folder.is_dir():
         raise InputMissing(f"{folder}: no such folder")
     # an option that cannot be understood is no matter of the data

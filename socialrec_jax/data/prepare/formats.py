@@ -10,6 +10,7 @@ from typing import Any
 
 from socialrec_jax.data.prepare.by_content import by_content
 from socialrec_jax.data.prepare.layouts.catalogue import LAYOUTS
+from socialrec_jax.data.prepare.locations import refuse_address, refuse_lake
 from socialrec_jax.data.prepare.readers import (
     KINDS,
     Source,
@@ -53,6 +54,7 @@ def find(
     folder: Path, *, events_required: bool = True, options: TextOptions | None = None
 ) -> Found:
     """The same with the name of the format."""
+    refuse_address(folder)
     if not folder.is_dir():
         raise InputMissing(
             f"{folder}: no such folder; it should hold events.parquet (or .csv, .tsv, .jsonl)"
@@ -116,6 +118,7 @@ def _own_names(folder: Path, options: TextOptions | None) -> Tables:
             listed = " and ".join(path.name for path in paths)
             raise BadData(f"{folder}: {listed} are both {table}; keep one of them")
         if paths:
+            refuse_lake(paths[0])
             tables[table] = sources_under(paths[0], options)
     return tables
 
