@@ -28,7 +28,7 @@ from socialrec_jax.data.prepare.build import (
 )
 from socialrec_jax.data.prepare.engines.engine import Engine, Part
 from socialrec_jax.data.prepare.engines.selection import open_engine
-from socialrec_jax.data.prepare.event_checks import warn_of_odd_events
+from socialrec_jax.data.prepare.event_checks import users_with_new_items, warn_of_odd_events
 from socialrec_jax.data.prepare.formats import OWN_NAMES, Found, Tables, find
 from socialrec_jax.data.prepare.locations import refuse_address
 from socialrec_jax.data.prepare.problems import Problem, Problems
@@ -252,22 +252,8 @@ def _users_to_test(events: Events, config: DataConfig) -> dict[str, int]:
         except UserError:
             users[split] = 0
         else:
-            users[split] = _users_with_new_items(events, parts == TEST)
+            users[split] = users_with_new_items(events, parts == TEST)
     return users
-
-
-def _users_with_new_items(events: Events, is_test: np.ndarray) -> int:
-    num_items = np.int64(events.items.max() + 1)
-    keys = events.owners * num_items + events.items
-    tested = np.unique(keys[is_test])
-    if not len(tested):
-        return 0
-    # only pairs of user and item that are tested are looked up in the histories
-    earlier = keys[~is_test]
-    places = np.minimum(np.searchsorted(tested, earlier), len(tested) - 1)
-    is_known = np.zeros(len(tested), bool)
-    is_known[places[tested[places] == earlier]] = True
-    return len(np.unique(tested[~is_known] // num_items))
 
 
 def _first_events(columns: RawColumns, config: DataConfig) -> list[str]:

@@ -39,6 +39,21 @@ def warn_of_odd_events(
         _warn_of_old_times(events)
 
 
+def users_with_new_items(events: Events, is_test: np.ndarray) -> int:
+    """How many users have an item in the test part [N] bool that they did not know before."""
+    num_items = np.int64(events.items.max() + 1)
+    keys = events.owners * num_items + events.items
+    tested = np.unique(keys[is_test])
+    if not len(tested):
+        return 0
+    # only pairs of user and item that are tested are looked up in the histories
+    earlier = keys[~is_test]
+    places = np.minimum(np.searchsorted(tested, earlier), len(tested) - 1)
+    is_known = np.zeros(len(tested), bool)
+    is_known[places[tested[places] == earlier]] = True
+    return len(np.unique(tested[~is_known] // num_items))
+
+
 def _warn_of_repeats(events: Events) -> None:
     """Events that are the same as the one before them; a test passes over known items."""
     same = events.owners[1:] == events.owners[:-1]

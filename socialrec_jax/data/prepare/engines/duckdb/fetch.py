@@ -62,7 +62,7 @@ def _fetch_one(location: Location, folder: Path, prefix: str) -> list[Path]:
             _copy_rows(con, location, target)
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
-            raise InputMissing(f"{location.place}: cannot be read ({reason})") from error
+            raise InputMissing(f"{location.table}: cannot be fetched ({reason})") from error
     return [target]
 
 
@@ -141,12 +141,15 @@ def _load_extension(con: duckdb.DuckDBPyConnection, location: Location) -> None:
 
 def _install_extension(con: duckdb.DuckDBPyConnection, location: Location, extension: str) -> None:
     """Unavailable: the extension cannot be downloaded."""
-    log.warning("%s: installing DuckDB's extension %s", location.place, extension)
+    log.warning("installing DuckDB's extension %s for %s", extension, location.table)
     try:
         con.execute(f"INSTALL {extension}; LOAD {extension}")
     except duckdb.Error as error:
+        # what a database is reached by may hold a password
+        is_database = location.kind in ("postgres", "mysql")
         raise Unavailable(
-            f"{location.place} is read by DuckDB's extension {extension}, which is not installed "
-            f"and cannot be downloaded here: run INSTALL {extension} in DuckDB "
-            f"{duckdb.__version__} where there is a network, and copy ~/.duckdb/extensions from there"
+            f"{location.kind if is_database else location.place} is read by DuckDB's extension "
+            f"{extension}, which is not installed and cannot be downloaded here: run INSTALL "
+            f"{extension} in DuckDB {duckdb.__version__} where there is a network, and copy "
+            "~/.duckdb/extensions from there"
         ) from error
