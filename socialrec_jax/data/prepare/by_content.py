@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from socialrec_jax.data.prepare.expansions import SEQUENCES
+from socialrec_jax.data.prepare.published_splits import are_parts, note_joined, place_of
 from socialrec_jax.data.prepare.readers import (
     KINDS,
     Source,
@@ -129,7 +130,11 @@ def _text_tables(folder: Path, sources: list[Source]) -> Tables:
         if table:
             tables.setdefault(table, []).append(source)
     for table, candidates in tables.items():
-        if len(candidates) > 1:
+        files = [source.path for source in candidates]
+        if table == "events" and are_parts(files):
+            candidates.sort(key=lambda source: place_of(source.path))
+            note_joined(files)
+        elif len(candidates) > 1:
             names = " and ".join(source.path.name for source in candidates)
             raise BadData(
                 f"{folder}: {names} could all be {table}: call one of them {table}.csv, or put "

@@ -53,12 +53,17 @@ def _expanded(source: Source, expansion: Expansion, copy: Path) -> Source:
     """The source, with a copy that has one row a line."""
     copy.parent.mkdir(exist_ok=True)
     with readable(source.path), copy.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows(row for _, row in expansion.rows(lines(source)))
+        rows = (row for _, row in expansion.rows(lines(source)))
+        if expansion.is_json:
+            file.writelines(row[0] + "\n" for row in rows)
+        else:
+            csv.writer(file, lineterminator="\n").writerows(rows)
     # the copy is a plain table, whatever the file was
-    plain = Source(source.path, "text", copy=copy, has_header=False, expansion=expansion)
+    kind = "json" if expansion.is_json else "text"
+    plain = Source(source.path, kind, copy=copy, has_header=False, expansion=expansion)
     names = expansion.names or source.names
-    return dataclasses.replace(plain, names=names, derived=source.derived)
+    partitions = source.partitions
+    return dataclasses.replace(plain, names=names, derived=source.derived, partitions=partitions)
 
 
 def _has_blanks_before_quotes(source: Source) -> bool:

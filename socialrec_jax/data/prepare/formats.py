@@ -27,6 +27,10 @@ from socialrec_jax.errors import BadData, InputMissing
 
 __all__ = ["Tables", "find", "find_tables"]  # for those who look for tables
 log = logging.getLogger(__name__)
+_OTHER_KINDS = {
+    *(".xlsx", ".xls", ".ods", ".feather", ".arrow", ".avro", ".orc", ".pkl", ".h5", ".npz"),
+    *(".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz", ".mat", ".rds", ".sas7bdat", ".dta"),
+}
 OWN_NAMES, RECBOLE = "tables by their own names", "RecBole atomic files"
 
 
@@ -86,6 +90,9 @@ def _no_events(folder: Path) -> InputMissing:
     deeper = sorted({file.parent for file in folder.glob("*/events.*")})
     if deeper:
         listed += f"; {deeper[0]} holds events: name that folder"
+    unread = [file.name for file in folder.iterdir() if file.suffix.lower() in _OTHER_KINDS]
+    if unread:
+        listed += f"; {unread[0]} is of a kind that is not read: save it as .csv or .parquet"
     return InputMissing(
         f"{folder}: no events.parquet, .csv, .tsv or .jsonl, nor a public format (python -m "
         f"socialrec_jax.data formats lists them); found: {listed}"

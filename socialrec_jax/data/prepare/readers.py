@@ -73,6 +73,8 @@ class Source:
     """How one line becomes several rows; None: a line is a row."""
     all_columns: bool = False
     """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
+    unnested: tuple[str, str] | None = None
+    """A column of lists in parquet whose parts are rows, and the field that a part is."""
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
 

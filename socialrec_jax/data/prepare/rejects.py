@@ -129,6 +129,9 @@ def _lines(
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Lines, from 1, of rows of the table, and of unparsed records by their number."""
     if part.source.kind == "parquet":
+        # a row of lists became several, so its place is not known
+        if part.source.unnested:
+            return {}, {}
         return {row.row: row.row - part.first_row + 1 for row in bad}, {}
 
     bad_rows = {row.row for row in bad}

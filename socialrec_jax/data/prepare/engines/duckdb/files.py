@@ -73,7 +73,12 @@ def relation(source: Source, columns: Mapping[str, str]) -> str:
 
 def _read_parquet(source: Source) -> str:
     # folder names must not replace the file's own columns
-    return f"read_parquet({_path(source)}, hive_partitioning=false)"
+    rows = f"read_parquet({_path(source)}, hive_partitioning=false)"
+    if source.unnested is None:
+        return rows
+    column, field = source.unnested
+    unnested = f"unnest({name(column)}) AS {name(field)}"
+    return f"(SELECT * EXCLUDE ({name(column)}), {unnested} FROM {rows})"
 
 
 def _constant(value: str | None) -> str:
