@@ -37,7 +37,7 @@ class InputMissing(UserError):
 
 
 class Unavailable(UserError):
-    """A part of a program or of the machine that the user asked for is not there."""
+    """A part of a program or of the machine that is needed is not there."""
 
     code = UNAVAILABLE
 

@@ -125,10 +125,9 @@ def _files(folder: Path, found: Found) -> list[dict]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         relative = path.relative_to(folder)
         table, source = tables.get(path, (None, None))
-        is_read = table is not None and source is not None
-        why = (
-            _why_read(relative, source, table, found) if is_read else _why_not_read(relative, found)
-        )
+        why = _why_not_read(relative, found)
+        if table is not None and source is not None:
+            why = _why_read(relative, source, table, found)
         file = {"path": relative.as_posix(), "table": table, "used": table is not None, "why": why}
         described_files.append(file)
     return described_files

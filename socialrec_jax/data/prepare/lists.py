@@ -84,7 +84,8 @@ def _json_lists(source: Source, table: str, rules: Rules) -> Source | None:
     keys = list(dict.fromkeys(key for record in records for key in record))
     lists = [key for key in keys if any(isinstance(record.get(key), list) for record in records)]
     column = column_of_lists(table, keys, lists, rules)
-    if column not in lists:
+    # a text called `items` is no list
+    if column is None or column not in lists:
         return None
     note(source, column)
     expansion = Expansion(functools.partial(_json_rows, column, FIELDS[table]), is_json=True)

@@ -56,17 +56,23 @@ def location_of(text: str) -> Location:
     table, _, place = text.partition("=")
     if table not in TABLES or not place:
         raise UsageError(f"{text}: write TABLE=PLACE with one of {', '.join(TABLES)}")
-    kind = next((kind for kind in _KINDS if place.startswith(f"{kind}:")), None)
-    rest = place.removeprefix(f"{kind}:")
-    if kind in LAKES:
-        return Location(table, kind, rest)
+    said = next((kind for kind in _KINDS if place.startswith(f"{kind}:")), None)
+    # postgres:dbname=shop is no path, so what stands before it goes
+    rest = place.removeprefix(f"{said}:")
+    if said in ("delta", "iceberg"):
+        return Location(table, said, rest)
     path, _, relation = rest.rpartition("#")
-    kind = kind or _DATABASES.get(Path(path or rest).suffix.lower())
+    kind = said or _database_kind(path or rest)
     if kind is None:
         return Location(table, "files", place)
     if not path or not relation:
         raise UsageError(f"{text}: say which table of the database, such as {place}#orders")
     return Location(table, kind, path, relation)
+
+
+def _database_kind(path: str) -> Kind | None:
+    """The kind of database by the suffix of its file; None for other files."""
+    return _DATABASES.get(Path(path).suffix.lower())
 
 
 def refuse_address(path: Path) -> None:

@@ -147,7 +147,7 @@ class DuckDBEngine(Engine):
         types = files.columns_of(self.con, source)
         nested = [column for column, kind in types.items() if kind.endswith("[]")]
         column = lists.column_of_lists(table, list(types), nested, self.rules)
-        if column not in nested:
+        if column is None or column not in nested:
             return source
         lists.note(source, column)
         return dataclasses.replace(source, unnested=(column, lists.FIELDS[table]))

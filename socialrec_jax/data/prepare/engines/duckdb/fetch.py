@@ -23,7 +23,11 @@ from socialrec_jax.errors import InputMissing, Unavailable, UsageError
 from socialrec_jax.files import replacing, writing
 
 log = logging.getLogger(__name__)
-_SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+# nothing is downloaded before the log says so
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 
 
 def fetch(locations: Sequence[Location], out: Path) -> list[Path]:
