@@ -59,8 +59,9 @@ def location_of(text: str) -> Location:
     said = next((kind for kind in _KINDS if place.startswith(f"{kind}:")), None)
     # postgres:dbname=shop is no path, so what stands before it goes
     rest = place.removeprefix(f"{said}:")
-    if said in ("delta", "iceberg"):
-        return Location(table, said, rest)
+    match said:
+        case "delta" | "iceberg":
+            return Location(table, said, rest)
     path, _, relation = rest.rpartition("#")
     kind = said or _database_kind(path or rest)
     if kind is None:
