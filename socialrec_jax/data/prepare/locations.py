@@ -56,7 +56,7 @@ def location_of(text: str) -> Location:
     table, _, place = text.partition("=")
     if table not in TABLES or not place:
         raise UsageError(f"{text}: write TABLE=PLACE with one of {', '.join(TABLES)}")
-    said = next((kind for kind in _KINDS if place.startswith(f"{kind}:")), None)
+    said: Kind | None = next((kind for kind in _KINDS if place.startswith(f"{kind}:")), None)
     # postgres:dbname=shop is no path, so what stands before it goes
     rest = place.removeprefix(f"{said}:")
     match said:

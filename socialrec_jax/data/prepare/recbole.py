@@ -51,7 +51,7 @@ def _refuse_parts_beside_whole(files: Sequence[Path]) -> None:
     for file in files:
         first, *middle = file.suffixes
         whole = file.name.removesuffix("".join([first, *middle])) + file.suffix
-        if middle and place_of(Path(first)) and whole in names:
+        if middle and place_of(file) and whole in names:
             raise BadData(
                 f"{names[whole]} and {file.name} hold the same rows; keep the one or the others"
             )
