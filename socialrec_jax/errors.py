@@ -36,6 +36,12 @@ class InputMissing(UserError):
     code = INPUT_MISSING
 
 
+class Unavailable(UserError):
+    """A part of a program or of the machine that is needed is not there."""
+
+    code = UNAVAILABLE
+
+
 class TrainingDiverged(UserError):
     code = INTERNAL
 

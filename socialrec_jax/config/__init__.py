@@ -44,6 +44,7 @@ class DataConfig:
     types: Annotated[tuple[str, ...], Doc("Types that are one: view=click,pv buy=order.")] = ()
     names: Annotated[tuple[str, ...], Doc("Without a header: events=user,item,timestamp.")] = ()
     encoding: Annotated[str | None, Doc("Of text files, such as latin-1; by default UTF-8.")] = None
+    sep: Annotated[str | None, Doc("Between cells of text files, such as ';' or tab.")] = None
     order: Annotated[
         Literal["time", "file", "random"], Doc("What orders a user's events; file: their rows.")
     ] = "time"

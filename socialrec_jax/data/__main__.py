@@ -3,8 +3,11 @@
     python -m socialrec_jax.data check DIR           in words
     python -m socialrec_jax.data check DIR --json    as one JSON object, see docs/data.md
     python -m socialrec_jax.data formats             the published layouts that are read
+    python -m socialrec_jax.data fetch DIR events=s3://shop/log/*.parquet items=shop.sqlite#items
+                                                     copy tables from where they lie
 
-Exit code 65 where a problem is an error, 66 where there is no such folder.
+Exit code 65 where a problem is an error, 66 where there is nothing, 69 without an extension of
+DuckDB that a place needs.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Annotated
 import tyro
 
 from socialrec_jax.config import DataConfig, Split
-from socialrec_jax.errors import BAD_DATA
+from socialrec_jax.errors import BAD_DATA, UsageError
 from socialrec_jax.runtime import cli
 
 
@@ -59,7 +62,29 @@ class Formats:
         print(as_text())
 
 
-TASKS: dict[str, type] = {"check": Check, "formats": Formats}
+@dataclasses.dataclass(frozen=True)
+class Fetch:
+    """Copy tables from addresses, databases and lakes into a folder for --data."""
+
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR")]
+    """New folder for the tables."""
+    places: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TABLE=PLACE")]
+    """Files or a pattern, s3://, gs://, hf:// or https:// of files, DATABASE#TABLE with a file of
+    DuckDB or SQLite, postgres:... or mysql:..., or delta:PATH, iceberg:PATH."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        from socialrec_jax.data.prepare.engines.duckdb.fetch import fetch
+        from socialrec_jax.data.prepare.locations import location_of
+
+        if not self.places:
+            raise UsageError("say what to fetch, such as events=shop.sqlite#orders")
+        for path in fetch([location_of(place) for place in self.places], self.out):
+            print(path)
+
+
+TASKS: dict[str, type] = {"check": Check, "formats": Formats, "fetch": Fetch}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

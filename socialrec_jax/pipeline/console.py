@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from socialrec_jax.config import Config
-from socialrec_jax.data.world import World
+from socialrec_jax.data.prepare.event_checks import users_with_new_items
+from socialrec_jax.data.world import TEST, World
 from socialrec_jax.inference.load import model_for, uses_friends
 from socialrec_jax.models.sequence import describe_attention
 from socialrec_jax.reports.stages import TIMELINE_LABELS
@@ -28,6 +29,7 @@ def describe(world: World, config: Config) -> None:
         "data": _data(world),
         "columns": _columns(world),
         "times": _times(world),
+        "to test": _to_test(world),
         "texts": _texts(world),
         "friends": _friends(world, config),
         "model": _model(config),
@@ -67,6 +69,17 @@ def _columns(world: World) -> str:
 def _times(world: World) -> str:
     first, last = world.manifest["time_min"], world.manifest["time_max"]
     return f"{np.datetime64(first, 's')} to {np.datetime64(last, 's')}"
+
+
+def _to_test(world: World) -> str:
+    """Who can be tested, and what makes the figures doubtful."""
+    is_test = np.asarray(world.event_splits) == TEST
+    split = world.manifest["split"]
+    parts = [f"{users_with_new_items(world.events, is_test):,} users with a new item by {split}"]
+    tied = world.manifest["counts"].get("share_of_tied_times", 0)
+    if tied:
+        parts.append(f"{tied:.0%} of consecutive events share a time")
+    return "  ".join([*parts, "python -m socialrec_jax.data check DIR says more of the tables"])
 
 
 def _texts(world: World) -> str:

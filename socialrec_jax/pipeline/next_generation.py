@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from socialrec_jax.config import Config, check
+from socialrec_jax.config import Config, DataConfig, check
 from socialrec_jax.config.update import UpdateConfig
 from socialrec_jax.data import manifest as manifests
 from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.build import files_of
 from socialrec_jax.data.prepare.formats import find_tables
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError, UserError
 from socialrec_jax.files import replacing
@@ -71,8 +72,8 @@ def check_trained(run: RunDirectory, config: Config) -> None:
 
 def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str:
     """A hash of all that a generation follows from, besides its parent's files."""
-    encoding = world.manifest["data"].get("encoding")
-    tables = find_tables(source, events_required=False, encoding=encoding)
+    options = TextOptions.of(DataConfig(**world.manifest["data"]))
+    tables = find_tables(source, events_required=False, options=options)
     described = [manifests.describe(file, source) for file in files_of(tables)]
     parts = [parent, world.manifest["hash"], described, dataclasses.asdict(settings)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

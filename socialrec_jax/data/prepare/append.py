@@ -34,6 +34,7 @@ from socialrec_jax.data.prepare.build import (
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.prepare.rules import Rules, folded_type
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.data.world import Events, Friends, World
 from socialrec_jax.errors import UsageError
 
@@ -70,8 +71,8 @@ def append(
 
 
 def _tables_to_add(known: World, source: Path) -> Tables:
-    encoding = known.manifest["data"].get("encoding")
-    return find_tables(source, events_required=False, encoding=encoding)
+    options = TextOptions.of(DataConfig(**known.manifest["data"]))
+    return find_tables(source, events_required=False, options=options)
 
 
 @dataclasses.dataclass(frozen=True)

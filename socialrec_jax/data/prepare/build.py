@@ -186,19 +186,6 @@ def parts_of_split(events: Events, split: Split, config: DataConfig) -> np.ndarr
     return _leave_one_out(events) if split == "leave-one-out" else _split_by_time(events, config)
 
 
-def warn_of_repeats(events: Events) -> None:
-    """Say how many events are the same as the one before them; a test passes over known items."""
-    same = events.owners[1:] == events.owners[:-1]
-    for column in (events.items, events.times, events.types):
-        same &= column[1:] == column[:-1]
-    if same.any():
-        log.warning(
-            "events: %d of %d repeat user, item, time and type of an earlier one; "
-            "--data.deduplicate rejects them",
-            *(same.sum(), len(events.times)),
-        )
-
-
 def _split_by_time(events: Events, config: DataConfig) -> np.ndarray:
     if config.order != "time":
         raise UsageError(

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from socialrec_jax.data.prepare.expansions import SEQUENCES
+from socialrec_jax.data.prepare.published_splits import are_parts, note_joined, place_of
 from socialrec_jax.data.prepare.readers import (
     KINDS,
     Source,
@@ -35,6 +36,7 @@ from socialrec_jax.data.prepare.schema import (
     edge_ends,
     match,
 )
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.errors import BadData
 
 FIRST_LINES = 20  # of a file, which say what it is
@@ -45,15 +47,15 @@ AMAZON, ANY_NAME = "Amazon reviews", "tables known by their columns"
 SEQUENCES_TITLE = "sequences of items, one user a line"
 
 
-def by_content(folder: Path, encoding: str | None) -> tuple[str, Tables]:
+def by_content(folder: Path, options: TextOptions | None) -> tuple[str, Tables]:
     """The name of the format and the sources of each table; no events where none are known.
 
     BadData: several files could be one table.
     """
-    tables = _amazon(folder, encoding)
+    tables = _amazon(folder, options)
     if "events" in tables:
         return AMAZON, tables
-    texts = _sources(folder, encoding, "text")
+    texts = _sources(folder, options, "text")
     ratings = [named for source in texts if (named := _amazon_ratings(source))]
     if ratings:
         return AMAZON_RATINGS, {"events": ratings}
@@ -64,7 +66,7 @@ def by_content(folder: Path, encoding: str | None) -> tuple[str, Tables]:
     return SEQUENCES_TITLE, _sequences(texts)
 
 
-def _sources(folder: Path, encoding: str | None, kind: str) -> list[Source]:
+def _sources(folder: Path, options: TextOptions | None, kind: str) -> list[Source]:
     paths = [
         path
         for path in sorted(folder.iterdir())
@@ -72,13 +74,13 @@ def _sources(folder: Path, encoding: str | None, kind: str) -> list[Source]:
         if path.is_file() and path.stat().st_size and path.name[0] not in "._"
     ]
     of_kind = [path for path in paths if KINDS.get(kind_suffix(path)) == kind]
-    return [source for path in of_kind for source in sources_under(path, encoding)]
+    return [source for path in of_kind for source in sources_under(path, options)]
 
 
-def _amazon(folder: Path, encoding: str | None) -> Tables:
+def _amazon(folder: Path, options: TextOptions | None) -> Tables:
     """Reviews have a user and an item, metadata an item and a title; both are JSON lines."""
     tables: Tables = {}
-    for source in _sources(folder, encoding, "json"):
+    for source in _sources(folder, options, "json"):
         keys = _first_keys(source)
         # the files may have any name, so their keys decide
         has_item = bool(match([Field("item", "id", (*ITEM_IDS, *ITEM_CODES))], keys))
@@ -128,7 +130,11 @@ def _text_tables(folder: Path, sources: list[Source]) -> Tables:
         if table:
             tables.setdefault(table, []).append(source)
     for table, candidates in tables.items():
-        if len(candidates) > 1:
+        files = [source.path for source in candidates]
+        if table == "events" and are_parts(files):
+            candidates.sort(key=lambda source: place_of(source.path))
+            note_joined(files)
+        elif len(candidates) > 1:
             names = " and ".join(source.path.name for source in candidates)
             raise BadData(
                 f"{folder}: {names} could all be {table}: call one of them {table}.csv, or put "

@@ -33,8 +33,11 @@ def for_engine(source: Source, folder: Path, number: int) -> Source:
     if names or needs_copy(source.path, source.encoding, is_json):
         # most files need no copy, so the folder is made with the first that does
         folder.mkdir(exist_ok=True)
-        write_copy(source.path, source.encoding, is_json, copy, skip_first=bool(names))
-        return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names or source.names)
+        write_copy(
+            source.path, source.encoding, is_json, copy, header=source.skip if names else None
+        )
+        names = names or source.names
+        return dataclasses.replace(source, copy=copy, encoding="utf-8", names=names)
     return _with_all_columns(source)
 
 
@@ -50,12 +53,17 @@ def _expanded(source: Source, expansion: Expansion, copy: Path) -> Source:
     """The source, with a copy that has one row a line."""
     copy.parent.mkdir(exist_ok=True)
     with readable(source.path), copy.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows(row for _, row in expansion.rows(lines(source)))
+        rows = (row for _, row in expansion.rows(lines(source)))
+        if expansion.is_json:
+            file.writelines(row[0] + "\n" for row in rows)
+        else:
+            csv.writer(file, lineterminator="\n").writerows(rows)
     # the copy is a plain table, whatever the file was
-    plain = Source(source.path, "text", copy=copy, has_header=False, expansion=expansion)
+    kind = "json" if expansion.is_json else "text"
+    plain = Source(source.path, kind, copy=copy, has_header=False, expansion=expansion)
     names = expansion.names or source.names
-    return dataclasses.replace(plain, names=names, derived=source.derived)
+    partitions = source.partitions
+    return dataclasses.replace(plain, names=names, derived=source.derived, partitions=partitions)
 
 
 def _has_blanks_before_quotes(source: Source) -> bool:
@@ -87,15 +95,15 @@ def _without_blanks(source: Source, copy: Path) -> Source:
     with readable(source.path, csv.Error), copy.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=separator, quotechar=quote, lineterminator="\n")
         writer.writerows(cells)
-    # csv writes quotes twice, so what escaped them before is gone
-    return dataclasses.replace(source, copy=copy, encoding="utf-8", escape=None)
+    # csv writes quotes twice, so what escaped them before is gone, as are skipped lines
+    return dataclasses.replace(source, copy=copy, encoding="utf-8", escape=None, skip=0)
 
 
 def _quoted_names(source: Source) -> tuple[str, ...]:
     """The header's names where some hold quotes, which may confuse a reader; else none."""
     if source.kind != "text" or not source.quote or source.names:
         return ()
-    if source.quote not in first_line(source.path, source.encoding):
+    if source.quote not in first_line(source):
         return ()
     names = header_of(source)
     return tuple(names) if any(source.quote in name for name in names) else ()

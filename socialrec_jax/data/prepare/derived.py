@@ -106,4 +106,33 @@ class Joined:
         return "+".join(self.columns_used)
 
 
-Derived = Constant | Column | Replaced | FlaggedColumns | FirstFlag | Later | Joined
+@dataclasses.dataclass(frozen=True)
+class ClockColumns:
+    """A date in one or three columns, and the hour, minute and second in others."""
+
+    date: tuple[str, ...]
+    clock: tuple[str, ...]
+
+    @property
+    def columns_used(self) -> tuple[str, ...]:
+        return (*self.date, *self.clock)
+
+    @property
+    def shown(self) -> str:
+        return "+".join(self.columns_used)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClockDigits:
+    """A date, and a time of the day such as 905 or 130500."""
+
+    columns_used: tuple[str, ...]
+    width: int  # 4: hours and minutes, 6: seconds as well
+
+    @property
+    def shown(self) -> str:
+        return "+".join(self.columns_used)
+
+
+_Moment = Later | Joined | ClockColumns | ClockDigits
+Derived = Constant | Column | Replaced | FlaggedColumns | FirstFlag | _Moment

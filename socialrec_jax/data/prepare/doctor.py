@@ -25,15 +25,18 @@ from socialrec_jax.data.prepare.build import (
     number_columns,
     parts_of_split,
     split_events,
-    warn_of_repeats,
 )
 from socialrec_jax.data.prepare.engines.engine import Engine, Part
 from socialrec_jax.data.prepare.engines.selection import open_engine
+from socialrec_jax.data.prepare.event_checks import users_with_new_items, warn_of_odd_events
 from socialrec_jax.data.prepare.formats import OWN_NAMES, Found, Tables, find
+from socialrec_jax.data.prepare.locations import refuse_address
 from socialrec_jax.data.prepare.problems import Problem, Problems
+from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rejects import check_share, described, find_rejects, reject_all
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.data.world import TEST, Events
 from socialrec_jax.errors import InputMissing, UserError
 
@@ -88,14 +91,15 @@ class _Step:
 
 def check(folder: Path, config: DataConfig, split: Split = "leave-one-out") -> Diagnosis:
     """What `prepare` would make of a folder. InputMissing: there is no such folder."""
+    refuse_address(folder)
     if not folder.is_dir():
         raise InputMissing(f"{folder}: no such folder")
     # an option that cannot be understood is no matter of the data
-    rules = Rules.of(config)
+    rules, options = Rules.of(config), TextOptions.of(config)
     problems, found = Problems(), Found("", {})
     with problems.collected(), tempfile.TemporaryDirectory() as name:
         with problems.step():
-            found = find(folder, encoding=config.encoding)
+            found = find(folder, options=options)
         problems.files = _paths(found.tables)
         files = _files(folder, found)
         diagnosis = Diagnosis(files=files, problems=problems.all, title=found.title)
@@ -112,21 +116,36 @@ def _paths(tables: Tables) -> dict[str, list[Path]]:
 
 def _files(folder: Path, found: Found) -> list[dict]:
     """Every file of the folder, its table, and why it is read or not."""
-    tables = {source.path: table for table, sources in found.tables.items() for source in sources}
+    tables = {
+        source.path: (table, source)
+        for table, sources in found.tables.items()
+        for source in sources
+    }
     described_files = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         relative = path.relative_to(folder)
-        table = tables.get(path)
-        why = _why_read(relative, table, found) if table else _why_not_read(relative, found)
+        table, source = tables.get(path, (None, None))
+        why = _why_not_read(relative, found)
+        if table is not None and source is not None:
+            why = _why_read(relative, source, table, found)
         file = {"path": relative.as_posix(), "table": table, "used": table is not None, "why": why}
         described_files.append(file)
     return described_files
 
 
-def _why_read(path: Path, table: str, found: Found) -> str:
+def _why_read(path: Path, source: Source, table: str, found: Found) -> str:
     if found.title != OWN_NAMES:
         return found.title
-    return f"a part of the folder {path.parts[0]}" if path.parts[1:] else f"is named {table}"
+    why = f"a part of the folder {path.parts[0]}" if path.parts[1:] else f"is named {table}"
+    return why + _form(source)
+
+
+def _form(source: Source) -> str:
+    """How a text file is taken apart, where that is not by commas."""
+    if source.kind != "text" or (source.delimiter == "," and not source.skip):
+        return ""
+    skipped = f", {source.skip} lines before the header" if source.skip else ""
+    return f"; cells between {source.delimiter!r}{skipped}"
 
 
 def _why_not_read(path: Path, found: Found) -> str:
@@ -161,7 +180,7 @@ def _number(diagnosis: Diagnosis, step: _Step, rejected: dict[str, int]) -> None
     check_mapping(columns, step.config)
     diagnosis.joins = join_shares(step.engine, step.tables, columns)
     _describe(diagnosis, columns, step.config)
-    warn_of_repeats(columns.events)
+    warn_of_odd_events(columns.events, columns.user_ids, columns.event_types, step.config)
     # last, for its error must not hide the rest
     split_events(columns.events, step.split, step.config)
 
@@ -232,22 +251,8 @@ def _users_to_test(events: Events, config: DataConfig) -> dict[str, int]:
         except UserError:
             users[split] = 0
         else:
-            users[split] = _users_with_new_items(events, parts == TEST)
+            users[split] = users_with_new_items(events, parts == TEST)
     return users
-
-
-def _users_with_new_items(events: Events, is_test: np.ndarray) -> int:
-    num_items = np.int64(events.items.max() + 1)
-    keys = events.owners * num_items + events.items
-    tested = np.unique(keys[is_test])
-    if not len(tested):
-        return 0
-    # only pairs of user and item that are tested are looked up in the histories
-    earlier = keys[~is_test]
-    places = np.minimum(np.searchsorted(tested, earlier), len(tested) - 1)
-    is_known = np.zeros(len(tested), bool)
-    is_known[places[tested[places] == earlier]] = True
-    return len(np.unique(tested[~is_known] // num_items))
 
 
 def _first_events(columns: RawColumns, config: DataConfig) -> list[str]:

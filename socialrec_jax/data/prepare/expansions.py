@@ -17,11 +17,15 @@ Row = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Expansion:
-    """How one line becomes rows. names: of the rows' columns; none: the source names them."""
+    """How one line becomes rows. names: of the rows' columns; none: the source names them.
+
+    is_json: a row is one text, an object of JSON.
+    """
 
     rows_of: Callable[[str], list[Row]]
     names: tuple[str, ...] = ()
     has_header: bool = False
+    is_json: bool = False
 
     def rows(self, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
         """(line from 1, row) of all rows."""

@@ -25,6 +25,7 @@ from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
 from socialrec_jax.data.prepare.rejects import check_share
 from socialrec_jax.data.prepare.rules import Rules, folded_type
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
@@ -41,8 +42,9 @@ def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
     # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
     is_folder = path.is_dir()
-    tables = find_tables(path, encoding=config.encoding) if is_folder else {}
-    sources = tables["events"] if is_folder else sources_under(path, config.encoding)
+    options = TextOptions.of(config)
+    tables = find_tables(path, options=options) if is_folder else {}
+    sources = tables["events"] if is_folder else sources_under(path, options)
     files = [source.path for source in sources]
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -22,11 +22,12 @@ from socialrec_jax.data.prepare.build import (
     read_columns,
     replaced_at_end,
     split_events,
-    warn_of_repeats,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
+from socialrec_jax.data.prepare.event_checks import warn_of_odd_events
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.prepare.rules import Rules
+from socialrec_jax.data.prepare.sniffing import TextOptions
 from socialrec_jax.data.world import World
 from socialrec_jax.data.world_files import check_format
 from socialrec_jax.errors import BadData, DamagedFile
@@ -50,7 +51,7 @@ def prepare(
     sources and settings is made again. InputMissing: no folder or no events. BadData: see
     docs/data.md. UsageError: `out` holds something else.
     """
-    tables = find_tables(source, encoding=config.encoding)
+    tables = find_tables(source, options=TextOptions.of(config))
     if expected_hash is None:  # a trained run may have lost the manifest of its World
         check_target(out)
     files = files_of(tables)
@@ -103,7 +104,7 @@ def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> Wo
         check_mapping(columns, config)
         shares = join_shares(engine, tables, columns)
 
-    warn_of_repeats(columns.events)
+    warn_of_odd_events(columns.events, columns.user_ids, columns.event_types, config)
     splits = split_events(columns.events, split, config)
     world = World(
         path=folder,

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import fnmatch
+import itertools
 import logging
 import re
 import urllib.parse
@@ -18,6 +19,7 @@ from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
 from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion
+from socialrec_jax.data.prepare.sniffing import TextOptions, form_of
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
     only_member,
@@ -43,7 +45,8 @@ KINDS: dict[str, Kind] = {
 log = logging.getLogger(__name__)
 _PACKED = (".gz", ".zst", ".zip")
 _NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
-_NUMBER = re.compile(r"-?[0-9]+([.][0-9]+)?")
+# a number, or a date with its time
+_DATA = re.compile(r"-?[0-9]+([.][0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
 MAX_SHOWN = 300  # characters of a header in a message
 
 
@@ -58,6 +61,7 @@ class Source:
     quote: str = '"'
     escape: str | None = None  # what stands before a quote in quotes; None: another quote
     encoding: str = "utf-8"
+    skip: int = 0  # lines before the header
     names: tuple[str, ...] | None = None
     """Column names that replace the header, or stand for a missing one; None: the header's own."""
     has_header: bool = True
@@ -69,6 +73,8 @@ class Source:
     """How one line becomes several rows; None: a line is a row."""
     all_columns: bool = False
     """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
+    unnested: tuple[str, str] | None = None
+    """A column of lists in parquet whose parts are rows, and the field that a part is."""
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
 
@@ -80,11 +86,9 @@ class Source:
 Tables = dict[str, list[Source]]
 
 
-def source_of(path: Path, encoding: str | None = None) -> Source | None:
-    """How a file is read by its suffix; None for an unknown suffix.
-
-    encoding: of text, as the user says; None: what the file says.
-    """
+def source_of(path: Path, options: TextOptions | None = None) -> Source | None:
+    """How a file is read by its suffix and its first lines; None for an unknown suffix."""
+    options = options or TextOptions()
     suffix = kind_suffix(path)
     # unknown kinds are the caller's to refuse: only it knows if the file was named
     if suffix not in KINDS:
@@ -93,30 +97,21 @@ def source_of(path: Path, encoding: str | None = None) -> Source | None:
     if KINDS[suffix] == "parquet":
         return Source(path, "parquet")
 
-    encoding = encoding_of(path, encoding)
+    encoding = encoding_of(path, options.encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
-    return _text_source(path, encoding, suffix)
+    return _text_source(path, encoding, suffix, options.separator)
 
 
-def _text_source(path: Path, encoding: str, suffix: str) -> Source:
-    header = first_line(path, encoding)
-    delimiter = _delimiter_of(header, suffix)
+def _text_source(path: Path, encoding: str, suffix: str, separator: str | None) -> Source:
+    form = form_of(path, encoding, suffix, separator)
+    source = Source(path, "text", encoding=encoding, **dataclasses.asdict(form))
+    header = first_line(source)
     # several blanks in a row separate two columns, not three
-    if delimiter == " " and header.split(" ") != header.split():
+    if form.delimiter == " " and header.split(" ") != header.split():
         names = tuple(header.split())
-        return Source(path, "text", encoding=encoding, names=names, expansion=BLANKS_AND_HEADER)
-    return Source(path, "text", delimiter=delimiter, encoding=encoding)
-
-
-def _delimiter_of(header: str, suffix: str) -> str:
-    # a comma may be part of a name in a .tsv
-    if suffix == ".tsv" and "\t" in header:
-        return "\t"
-    # spreadsheets of many countries write `;` into a .csv
-    delimiters = ("\t", ",", ";", "|", "::", " ") if suffix == ".txt" else (",", ";", "\t", "|")
-    # of equal counts the first delimiter wins
-    return max(delimiters, key=header.count)
+        return dataclasses.replace(source, names=names, expansion=BLANKS_AND_HEADER)
+    return source
 
 
 def kind_suffix(path: Path) -> str:
@@ -128,7 +123,7 @@ def kind_suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if suffix in _PACKED else suffix
 
 
-def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
+def sources_under(path: Path, options: TextOptions | None = None) -> list[Source]:
     """The file, or the part files of a folder in the order of their names.
 
     Files whose name begins with `.` or `_` are passed over. InputMissing: there is no such path,
@@ -144,7 +139,7 @@ def sources_under(path: Path, encoding: str | None = None) -> list[Source]:
     refuse_twice(files)
     sources = []
     for file in files:
-        source = source_of(file, encoding)
+        source = source_of(file, options)
         if source is None:
             expected = f"expected one of {', '.join(KINDS)} (plain, .gz or .zst)"
             raise BadData(f"{file}: unknown kind of file, {expected}")
@@ -232,8 +227,8 @@ def check_names(source: Source, names: Sequence[str]) -> None:
 
 
 def looks_like_data(names: Iterable[str]) -> bool:
-    """Whether one of these names of columns is a number, as no header has."""
-    return any(_NUMBER.fullmatch(name.strip()) for name in names)
+    """Whether one of these names of columns is a number or a date, as no header has."""
+    return any(_DATA.fullmatch(name.strip()) for name in names)
 
 
 def no_header_advice(table: str) -> str:
@@ -244,7 +239,7 @@ def no_header_advice(table: str) -> str:
 
 
 def _first_row(source: Source) -> list[str]:
-    first = first_line(source.content, source.encoding)
+    first = first_line(source)
     if not first.strip():
         raise BadData(
             f"{source.path}: the file is empty or begins with a blank line, expected a line of "
@@ -257,16 +252,17 @@ def _first_row(source: Source) -> list[str]:
     return [cell.strip() for cell in quoted]
 
 
-def first_line(path: Path, encoding: str = "utf-8") -> str:
-    """The first line of a text file, empty when there is none."""
-    with readable(path), contextlib.closing(text_lines(path, encoding)) as all_lines:
+def first_line(source: Source) -> str:
+    """The first line of a text file that is no comment, empty when there is none."""
+    with readable(source.path), contextlib.closing(lines(source)) as all_lines:
         # old line ends are a bare carriage return
         return next(all_lines, "").split("\r")[0].lstrip("\ufeff")
 
 
 def lines(source: Source) -> Generator[str, None, None]:
-    """The physical lines of a text file, undecodable bytes replaced."""
-    return text_lines(source.content, source.encoding)
+    """The physical lines of a text file from its header on, undecodable bytes replaced."""
+    with contextlib.closing(text_lines(source.content, source.encoding)) as all_lines:
+        yield from itertools.islice(all_lines, source.skip, None)
 
 
 def records(source: Source) -> Iterator[tuple[int, bool]]:
@@ -276,7 +272,9 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
         all_lines = text_lines(source.path, "utf-8")
         yield from ((number, False) for number, _ in source.expansion.rows(all_lines))
     elif source.kind == "json" or not source.quote:
-        yield from ((number, not line) for number, line in enumerate(lines(source), 1))
+        yield from (
+            (number, not line) for number, line in enumerate(lines(source), 1 + source.skip)
+        )
     else:
         yield from _quoted_records(source)
 
@@ -288,7 +286,7 @@ def _quoted_records(source: Source) -> Iterator[tuple[int, bool]]:
     reader = csv.reader(
         ended, delimiter=source.delimiter, quotechar=source.quote, escapechar=source.escape
     )
-    start = 1
+    start = 1 + source.skip
     for record in reader:
         yield start, not record
-        start = reader.line_num + 1
+        start = reader.line_num + 1 + source.skip

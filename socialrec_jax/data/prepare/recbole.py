@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from socialrec_jax.data.prepare.derived import Replaced
+from socialrec_jax.data.prepare.published_splits import are_parts, note_joined, place_of
 from socialrec_jax.data.prepare.readers import Source, Tables, first_line, glob
 from socialrec_jax.data.prepare.schema import TABLES, Field, match
 from socialrec_jax.errors import BadData
 
-PARTS = {".train": 1, ".valid": 2, ".test": 3}  # in the order of a user's events
 PATTERNS = {"events": "*.inter", "social": "*.net", "items": "*.item", "users": "*.user"}
 
 
@@ -26,7 +26,9 @@ def atomic_tables(folder: Path) -> Tables:
     for files in paths.values():
         _refuse_other_data_sets(files)
         _refuse_parts_beside_whole(files)
-        files.sort(key=lambda file: (PARTS.get(file.suffixes[0], 0), file))
+        files.sort(key=lambda file: (place_of(file), file))
+    if are_parts(paths["events"]):
+        note_joined(paths["events"])
     return {
         table: [_atomic(file, TABLES[table]) for file in files]
         for table, files in paths.items()
@@ -49,7 +51,7 @@ def _refuse_parts_beside_whole(files: Sequence[Path]) -> None:
     for file in files:
         first, *middle = file.suffixes
         whole = file.name.removesuffix("".join([first, *middle])) + file.suffix
-        if middle and first in PARTS and whole in names:
+        if middle and place_of(file) and whole in names:
             raise BadData(
                 f"{names[whole]} and {file.name} hold the same rows; keep the one or the others"
             )
@@ -58,7 +60,7 @@ def _refuse_parts_beside_whole(files: Sequence[Path]) -> None:
 def _atomic(path: Path, fields: Sequence[Field]) -> Source:
     """Headers such as `genre:token_seq` say what a column holds; blanks separate sequences."""
     # the type is behind the last part of a name, as in `user_id:token`
-    header = [cell.strip().partition(":") for cell in first_line(path).split("\t")]
+    header = [cell.strip().partition(":") for cell in first_line(Source(path, "text")).split("\t")]
     types = {column: kind for column, _, kind in header}
     _refuse_histories(path, types)
     columns = match(fields, types)

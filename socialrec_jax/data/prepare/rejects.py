@@ -40,7 +40,9 @@ def reject_all(
     # after the shares are checked: repeats never count towards them
     keys = {**KEYS, "events": EVENT_KEYS} if config.deduplicate else KEYS
     for table, columns in keys.items():
-        counts[f"repeated_{table}"] = engine.reject_repeats(table, columns)
+        counts[f"repeated_{table}"] = repeated = engine.reject_repeats(table, columns)
+        if repeated:
+            log.warning("%s: %d rows repeat an earlier one, which is kept", table, repeated)
 
     # a generator: a file is walked for its lines only while they are written
     rejects = (
@@ -127,6 +129,9 @@ def _lines(
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Lines, from 1, of rows of the table, and of unparsed records by their number."""
     if part.source.kind == "parquet":
+        # a row of lists became several, so its place is not known
+        if part.source.unnested:
+            return {}, {}
         return {row.row: row.row - part.first_row + 1 for row in bad}, {}
 
     bad_rows = {row.row for row in bad}

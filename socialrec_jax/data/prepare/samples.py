@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.schema import MISSING, Kind
@@ -13,6 +14,7 @@ _DATE = re.compile(
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.]\d{4}$|^(19|20)\d{6}$"
 )
 _CLOCK = re.compile(r"^\d{1,2}(:\d{2}){1,2}([.]\d+)?( ?[AaPp][Mm])?$")
+_CLOCK_DIGITS = re.compile(r"^([01]?\d|2[0-3])[0-5]\d([0-5]\d)?$")
 _INSTANT = re.compile(r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}[T ]|^\d{9,19}([.]\d*)?$|\d:\d{2}")
 
 
@@ -40,12 +42,15 @@ def lists_among(values: Sequence[str | None]) -> str | None:
 
 
 def kind_of_time(values: Sequence[str | None]) -> str:
-    """What most of the values are: instant, date, clock (the time of a day) or other.
+    """What most of the values are: instant, date, clock (the time of a day), digits or other.
+
+    digits: 1305 or 130500, which are times of the day only beside a date.
 
     An instant that is the same in all rows is a `constant`: the day of an export, not of an event.
     """
     given = given_values(values)
-    for kind, pattern in (("clock", _CLOCK), ("date", _DATE), ("instant", _INSTANT)):
+    patterns = {"clock": _CLOCK, "date": _DATE, "instant": _INSTANT, "digits": _CLOCK_DIGITS}
+    for kind, pattern in patterns.items():
         matching = sum(bool(pattern.search(value)) for value in given)
         if given and 2 * matching > len(given):
             return "constant" if len(given) > 1 and len(set(given)) == 1 else kind
@@ -63,11 +68,36 @@ def choose_time(kinds: dict[str, str], hour: str | None) -> tuple[str, ...]:
     if "instant" in by_kind:
         return (by_kind["instant"][0],)
     dates = by_kind.get("date", by_kind.get("constant", []))
-    clocks = [*by_kind.get("clock", []), *([hour] if hour else [])]
+    clocks = [*by_kind.get("clock", []), *([hour] if hour else []), *by_kind.get("digits", [])]
     if dates and clocks:
         return dates[0], clocks[0]
     # a clock alone tells no day
-    for kind in ("date", "other", "constant", "clock"):
+    for kind in ("date", "other", "digits", "constant", "clock"):
         if kind in by_kind:
             return (by_kind[kind][0],)
     return ()
+
+
+def digits_of_clock(values: Sequence[str | None]) -> int:
+    """4 where times of the day are hours and minutes, 6 where they have seconds."""
+    return 6 if any(len(value) > 4 for value in given_values(values)) else 4
+
+
+def separator_of_lists(values: Sequence[str]) -> str | None:
+    """`;` or `,` where it stands between parts that come again, and no value holds `|`.
+
+    A comma inside of a name, as in `Clothing, Shoes`, separates no parts that other values have.
+    """
+    distinct = set(values)
+    if any("|" in value or value.startswith("[") for value in distinct):
+        return None
+    for separator in (";", ","):
+        if _shares_parts(distinct, separator):
+            return separator
+    return None
+
+
+def _shares_parts(distinct: set[str], separator: str) -> bool:
+    parts = [{part.strip() for part in value.split(separator)} for value in distinct]
+    counts = Counter(part for of_value in parts for part in of_value)
+    return any(counts[part] > 1 for of_value in parts if len(of_value) > 1 for part in of_value)

@@ -25,16 +25,17 @@ USER = (*USER_IDS, *USER_WORDS)
 ITEM_IDS = (
     *("itemid", "iid", "productid", "goodsid", "movieid", "artistid", "bookmarkid", "bookid"),
     *("businessid", "articleid", "videoid", "venueid", "poiid", "locationid", "gameid"),
-    *("songid", "trackid", "newsid", "skuid"),
+    *("songid", "trackid", "newsid", "skuid", "animeid", "recipeid", "beerid", "stockcode"),
 )
 ITEM_CODES = ("parentasin", "asin", "sku", "isbn")
 ITEM_WORDS = ("product", "goods", "movie", "artist", "book", "article", "video", "game")
-ITEM = (*ITEM_IDS, "item", *ITEM_CODES, *ITEM_WORDS)
+ITEM = (*ITEM_IDS, "item", *ITEM_CODES, *ITEM_WORDS, "aid")
 TIME = (
     *("timestamp", "ts", "tsms", "unixtimestamp", "unixreviewtime", "unixtime", "eventtimestamp"),
     *("timestampms", "timems", "time", "datetime", "eventtime", "createdat", "date", "eventdate"),
     *("utctime", "utctimestamp", "eventdatetime", "clicktime", "ordertime", "purchasetime"),
     *("reviewtime", "reviewdate", "checkintime", "localtime", "orderdate", "tdat"),
+    *("invoicedate", "dateadded", "addedat", "submitted", "purchasedate"),
 )
 SRC = ("src", "source", "sourceid", "from", "follower", "followerid", "trustor", "user1", *USER)
 DST = (
@@ -73,7 +74,11 @@ CATEGORY = (
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
 # what programs write where they have no value, in lower case
-MISSING = ("null", "na", "n/a", "nan", "<na>", "none", "nil", "\\n", "undefined", "(null)", "#n/a")
+MISSING = (
+    *("null", "na", "n/a", "nan", "nat", "<na>", "none", "nil", "\\n", "undefined", "missing"),
+    *("(null)", "[null]", "(none)", "(blank)", "(not set)", "-", "--", "?"),
+    *("#n/a", "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!"),
+)
 
 Kind = Literal["id", "time", "number", "price", "flag", "label", "text", "list"]
 

@@ -80,7 +80,8 @@ def _known_encoding(option: str) -> str:
         name = codecs.lookup(option).name
     except LookupError:
         raise UsageError(f"--data.encoding {option}: there is no such encoding") from None
-    return {"iso8859-1": "latin-1"}.get(name, name)
+    # programs of Windows say latin-1 of text that has its quotes and its euro sign, too
+    return {"iso8859-1": "cp1252"}.get(name, name)
 
 
 def _head(path: Path) -> bytes:
@@ -111,22 +112,25 @@ def needs_copy(path: Path, encoding: str, is_json: bool) -> bool:
     """Whether an engine cannot read the file as it lies."""
     head = _head(path)
     bare_returns = b"\r" in head and b"\n" not in head
+    # DuckDB stops at the second kind of line end
+    mixed = b"\r\n" in head and head.count(b"\n") > head.count(b"\r\n")
     is_array = is_json and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     is_zip = path.suffix.lower() == ".zip"
-    return encoding not in PLAIN_ENCODINGS or bare_returns or is_array or is_zip
+    return encoding not in PLAIN_ENCODINGS or bare_returns or mixed or is_array or is_zip
 
 
 def write_copy(
-    path: Path, encoding: str, is_json: bool, copy: Path, *, skip_first: bool = False
+    path: Path, encoding: str, is_json: bool, copy: Path, *, header: int | None = None
 ) -> None:
     """Write the file's lines as UTF-8; the records of a JSON array as one line each.
 
-    skip_first: write a word instead of the first line.
+    header: the place of a line from 0 that a word is written for.
     """
     named = "utf-8-sig" if encoding == "utf-8" else encoding
     with readable(path), open_bytes(path) as raw, copy.open("w", encoding="utf-8") as out:
         text = io.TextIOWrapper(raw, encoding=named, errors="replace", newline=None)
-        if skip_first:
+        if header is not None:
+            out.writelines(text.readline() for _ in range(header))
             text.readline()
             out.write("header\n")
         first = text.read(1).lstrip("\ufeff")

@@ -32,28 +32,33 @@ SPREADSHEET_EPOCH = 25_569  # days from 1899-12-30, which spreadsheets count fro
 
 # codes of notations; a time that speaks for itself, such as ISO 8601, has none
 COMPACT, SPREADSHEET = 4, 5  # 0..3: seconds, milli-, micro-, nanoseconds
+TICKS = 6  # of 100 nanoseconds since the year 1, as .NET counts them
+TICKS_EPOCH = 621_355_968 * 10**9  # ticks of 1970
 DAY_FIRST, MONTH_FIRST, DAY_OR_MONTH = 20, 21, 22  # 31/12/2020, 12/31/2020, 01/02/2020
 OUTSIDE, ZERO, OUTSIDE_DATE = 90, 91, 92  # a number or a date beyond the years; 0 or -1
 SLASHED = (DAY_FIRST, MONTH_FIRST, DAY_OR_MONTH)
 # dates as one number: how many digits, and strptime's name of them
 COMPACT_FORMATS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-TEXT_FORMATS = (
-    *("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z"),
-    *("%a, %d %b %Y %H:%M:%S GMT", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S", "%Y-%m-%dT%H", "%Y-%m-%d %H"),
-    *("%m %d, %Y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%y", "%d-%b-%Y"),
-    *("%d %b %Y %H:%M:%S", "%d %b %Y %H:%M", "%b %d, %Y %H:%M", "%b %d, %Y %I:%M:%S %p"),
-    *("%b %d, %Y, %I:%M %p", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p"),
-    # two digits of a year first: %Y takes them for the year 20
-    *("%d.%m.%y", "%d.%m.%y %H:%M", "%d.%m.%y %H:%M:%S"),
-    *("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S.%f"),
-    # a date as one number, joined with the time of the day of another column
-    *("%Y%m%d %H:%M:%S", "%Y%m%d %H:%M:%S.%f", "%Y%m%d %H:%M", "%Y%m%d %H"),
-    *("%Y.%m.%d", "%Y.%m.%d %H:%M", "%Y.%m.%d %H:%M:%S", "%Y-%m"),
+CLOCKS = (
+    *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f"),
+    *(" %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p"),
 )
-CLOCK_FORMATS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+# two digits of a year go before four, because %Y takes 20 for the year 20
+_DATES = (
+    *("%d.%m.%y", "%d.%m.%Y", "%Y.%m.%d", "%Y%m%d", "%d-%b-%y", "%d-%b-%Y", "%m %d %Y"),
+    *("%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y"),
+)
+# of texts without commas, double blanks and names of weekdays
+TEXT_FORMATS = (
+    *("%b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%d %b %Y %H:%M:%S %z"),
+    *("%b %d %Y %H:%M:%S %z", "%b %d %H:%M:%S %Y", "%d-%b-%y %I.%M.%S.%f %p"),
+    *("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p", "%Y-%m-%d %H", "%Y-%m"),
+    *("%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S", "%Y-%m-%dT%H", "%Y%m%d %H%M%S", "%Y%m%d %H"),
+    *(date + clock for date in _DATES for clock in CLOCKS),
+)
 YEARS = ("%y", "%Y")  # 20 would be the year 20
-DAY_FIRST_FORMATS = tuple("%d/%m/" + year + clock for year in YEARS for clock in CLOCK_FORMATS)
-MONTH_FIRST_FORMATS = tuple("%m/%d/" + year + clock for year in YEARS for clock in CLOCK_FORMATS)
+DAY_FIRST_FORMATS = tuple("%d/%m/" + year + clock for year in YEARS for clock in CLOCKS)
+MONTH_FIRST_FORMATS = tuple("%m/%d/" + year + clock for year in YEARS for clock in CLOCKS)
 
 # a clock of its own counts seconds from about 0, as in made-up tables and logs without dates
 OWN_CLOCK = (-1_000, 1_000, 100_000_000)  # smallest and largest begin, largest end
@@ -77,7 +82,9 @@ def for_world(rules: Rules, world: World) -> Rules:
 def number_ranges(rules: Rules) -> list[tuple[int, float, float]]:
     """(notation, smallest number, end) of each range of numbers, in the order of precedence."""
     first, end = bounds(rules)
-    ranges = [(unit, first * 1000**unit, end * 1000**unit) for unit in range(4)]
+    # before nanoseconds, of which ticks of today are the spring of 1990
+    ranges = [(TICKS, first * 10**7 + TICKS_EPOCH, end * 10**7 + TICKS_EPOCH)]
+    ranges += [(unit, first * 1000**unit, end * 1000**unit) for unit in range(4)]
     for digits in COMPACT_FORMATS:
         year = 10 ** (digits - 4)
         ranges.append((COMPACT, rules.first_year * year, (rules.last_year + 1) * year))

@@ -217,6 +217,36 @@ SAMPLES = {
         "546830 4f5e3a72 event 1 1333476006",
         friends=2,
     ),
+    "HetRec MovieLens": Sample(
+        {
+            "user_ratedmovies-timestamps.dat": "userID\tmovieID\trating\ttimestamp\n"
+            "75\t3\t1\t1162160236000\n",
+            "movies.dat": "id\ttitle\timdbID\n3\tGrumpier Old Men\t107050\n",
+        },
+        "75 3 event 1 1162160236",
+        "3 Grumpier Old Men",
+    ),
+    "OTTO": Sample(
+        {
+            "events.jsonl": lines(
+                {
+                    "session": 1,
+                    "events": [
+                        {"aid": 10, "ts": 1659304800025, "type": "clicks"},
+                        {"aid": 11, "ts": 1659304904511, "type": "carts"},
+                    ],
+                }
+            )
+        },
+        "1 10 clicks 1 1659304800|1 11 carts 1 1659304904",
+    ),
+    "UCI Online Retail": Sample(
+        {
+            "online_retail.csv": "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,"
+            "CustomerID,Country\n536365,85123A,HANGER,6,12/13/2010 8:26,2.55,17850.0,France\n"
+        },
+        "17850 85123A event 1 1292228760",
+    ),
     "S3-Rec": Sample(
         {"Beauty.txt": "1 5 7 9\n2 5 6\n", "Beauty_item2attributes.json": "{}"},
         "1 5 event 1 0|1 7 event 1 1|1 9 event 1 2|2 5 event 1 3|2 6 event 1 4",

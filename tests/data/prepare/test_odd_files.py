@@ -108,7 +108,6 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
     ("files", "says"),
     [
         ({"events.csv": ""}, "empty"),
-        ({"events.csv": "\n\n" + EVENTS}, "blank line"),
         ({"events.csv": "\ufeff"}, "empty"),
         ({"events.csv.gz": gzipped(b"")}, "empty"),
         ({"events.csv.gz": gzipped(b"user,item\n" + bytes(1 << 26))}, "33,554,432"),
@@ -120,7 +119,8 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
         ({"events.csv": "1,2,1577872800\n3,4,1577872801\n"}, "first line looks like data"),
         ({"events.csv": "who,what,timestamp\na,b,1\n"}, "--data.map user=COLUMN"),
-        ({"events.csv": EVENTS.replace(",", "~")}, "separated by a comma"),
+        ({"events.csv": EVENTS.replace(",", "§")}, r"--data\.sep"),
+        ({"events.xlsx": b"PK"}, "save it as .csv"),
         ({"events.csv": EVENTS, "events.csv.gz": gzipped(b"x")}, "both events"),
         ({"events/a.csv": EVENTS, "events/a.csv.gz": gzipped(b"x")}, "same rows"),
         ({"events.json": "[1, 2"}, "JSON array"),

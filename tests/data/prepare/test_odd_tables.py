@@ -81,7 +81,21 @@ def test_the_name_of_the_data_folder_is_no_column(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spelled", ["7.0", " 7", "7 ", "\u200b7", "\ufeff7", "7\u00a0", '"7"', '" 7 "', "7.00", "7\t"]
+    "spelled",
+    [
+        '"=""7"""',
+        "'7",
+        "7.0",
+        " 7",
+        "7 ",
+        "\u200b7",
+        "\ufeff7",
+        "7\u00a0",
+        '"7"',
+        '" 7 "',
+        "7.00",
+        "7\t",
+    ],
 )
 def test_ids_join_however_they_are_written(tmp_path, spelled):
     files = {
@@ -110,7 +124,10 @@ def test_tables_that_do_not_join_are_named(tmp_path, caplog):
     assert "items: only 0.0% of the ids occur in events" in caplog.text
 
 
-@pytest.mark.parametrize("word", ["NULL", "NA", "nan", "NaN", "None", "\\N", "null", ""])
+@pytest.mark.parametrize(
+    "word",
+    ["NULL", "NA", "nan", "None", "\\N", "", "-", "(not set)", "?", "[NULL]", "NaT", "#REF!"],
+)
 def test_words_for_nothing_are_no_people(tmp_path, word):
     rows = [("u", f"i{place}", BEGIN) for place in range(3)]
     files = {"events.csv": csv(("user", "item", "timestamp"), *rows, (word, "i", BEGIN))}
@@ -119,7 +136,7 @@ def test_words_for_nothing_are_no_people(tmp_path, word):
     assert users(prepared(tmp_path, files, max_bad_share=0.25)) == ["u"]
 
 
-@pytest.mark.parametrize("odd", ["x" * 2000, "a\0b", "1.23457E+12"])
+@pytest.mark.parametrize("odd", ["x" * 2000, "a\0b", "1.23457E+12", "1e+05"])
 def test_ids_that_no_shop_has_are_bad_rows(tmp_path, odd):
     rows = [{"user": "u", "item": "i", "ts": BEGIN}, {"user": odd, "item": "i", "ts": BEGIN}]
     world = prepared(tmp_path, {"events.jsonl": lines(*rows)}, max_bad_share=0.5)

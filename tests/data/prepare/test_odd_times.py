@@ -48,6 +48,15 @@ MIDNIGHT = BEGIN - 36000
         ("Wed Jan 01 10:00:00 +0000 2020", BEGIN),
         ('"Wed, 01 Jan 2020 10:00:00 GMT"', BEGIN),
         ("2020-01-01 10:00:00 AM", BEGIN),
+        ('"Wednesday, January 1, 2020 10:00 AM"', BEGIN),
+        ("Jan 1 2020 10:00AM", BEGIN),
+        ("01-Jan-2020 10:00:00", BEGIN),
+        ("01-JAN-20 10.00.00.000000 AM", BEGIN),
+        ("Wed Jan 01 10:00:00 2020", BEGIN),
+        ("Wed Jan 01 2020 12:00:00 GMT+0200 (EET)", BEGIN),
+        ("[01/Jan/2020:10:00:00 +0000]", BEGIN),
+        ("20200101 100000", BEGIN),
+        ("637134696000000000", BEGIN),
     ],
 )
 def test_one_moment_in_many_notations(tmp_path, stamp, seconds):
@@ -85,6 +94,8 @@ def test_typed_columns_of_parquet(tmp_path, kind, value, seconds):
         (["01-02-2020", "31-12-2020"], "2020-02-01"),
         (["01/02/2020 10:00", "13/02/2020 11:00"], "2020-02-01T10:00"),
         (["01/02/20", "13/02/20"], "2020-02-01"),
+        (['"01/02/2020, 10:00:00"', '"13/02/2020, 11:00:00"'], "2020-02-01T10:00"),
+        (["1/2/2020 10:00 AM", "1/13/2020 1:05 PM"], "2020-01-02T10:00"),
     ],
 )
 def test_day_and_month_are_taken_from_the_dates_that_say_so(tmp_path, stamps, day):
@@ -184,9 +195,32 @@ def test_another_column_that_may_be_the_time_is_named(tmp_path, caplog):
     assert "the time is column date, but order_date may be it as well" in caplog.text
 
 
-def test_times_that_a_spreadsheet_rounded_are_bad(tmp_path):
+@pytest.mark.parametrize("rounded", ["1.57787E+09", "1.57787e+09"])
+def test_times_that_a_program_rounded_are_bad(tmp_path, rounded):
     with pytest.raises(BadData, match="was rounded by a spreadsheet"):
-        prepared(tmp_path, {"events.csv": events_csv("1.57787E+09", "1.57787E+09")})
+        prepared(tmp_path, {"events.csv": events_csv(rounded, rounded)})
+
+
+def test_times_may_have_a_decimal_comma(tmp_path):
+    for stamps in (("1577872800,5", "1577872860,25"), ("43831,4166667", "43831,4173612")):
+        events = events_csv(*stamps).replace("u,", "u;").replace(",15", ";15").replace(",43", ";43")
+        files = {"events.csv": events.replace("user,item,", "user;item;")}
+        assert times(prepared(tmp_path, files)) == [BEGIN, BEGIN + 60]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("date,time", ["2020-01-01,1305", "2020-01-01,905"]),
+        ("date,time", ["20200101,130500", "20200101,90500"]),
+        ("date,hour,minute", ["2020-01-01,13,5", "2020-01-01,9,5"]),
+        ("year,month,day,hour,minute,second", ["2020,1,1,13,5,0", "2020,1,1,9,5,0"]),
+    ],
+)
+def test_the_time_of_the_day_in_other_columns_is_joined(tmp_path, header, rows):
+    lines = [f"user,item,{header}", *(f"u,i{place},{row}" for place, row in enumerate(rows))]
+    world = prepared(tmp_path, {"events.csv": "\n".join(lines)})
+    assert times(world) == [BEGIN - 55 * 60, BEGIN + 185 * 60]
 
 
 def test_an_hour_beside_a_date_is_read(tmp_path):

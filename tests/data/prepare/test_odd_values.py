@@ -61,6 +61,10 @@ def test_event_types_can_be_one(tmp_path):
         ("€ 0.299", 0.299),
         ("1.299", 1.299),
         ("7", 7),
+        ("$.99", 0.99),
+        ("Rs.500", 500),
+        ("1\u00a0299,00 kr", 1299),
+        ("CHF 1\u2019299.00", 1299),
     ],
 )
 def test_prices_are_written_in_many_ways(tmp_path, written, price):
@@ -188,3 +192,33 @@ def test_booleans_are_values(tmp_path):
 @pytest.mark.parametrize("word", MISSING)
 def test_words_for_nothing_are_no_values_of_a_sample(word):
     assert given_values([word, word.upper(), f" {word} ", "", None, "4.5"]) == ["4.5"]
+
+
+def test_values_have_one_sign_for_decimals(tmp_path):
+    rows = [("u", f"i{n}", BEGIN + n, value) for n, value in enumerate(["1.234", "12,5", "2.000"])]
+    events = "".join(
+        ";".join(map(str, row)) + "\n" for row in [("user", "item", "ts", "value"), *rows]
+    )
+    world = prepared(tmp_path, {"events.csv": events})
+    assert world.events.values.tolist() == [1234, 12.5, 2000]
+
+
+def test_codes_of_types_may_be_floats(tmp_path):
+    rows = [("u", f"i{n}", BEGIN + n, code) for n, code in enumerate(["1.0", "1", "4.0"])]
+    world = prepared(tmp_path, {"events.csv": csv(("user", "item", "ts", "behavior_type"), *rows)})
+    assert world.event_types == ["1", "4"]
+
+
+@pytest.mark.parametrize("separator", [";", ",", "; ", "|"])
+def test_tags_are_taken_apart_where_parts_come_again(tmp_path, separator):
+    tags = [separator.join(parts) for parts in (["red", "soft"], ["red", "hard"], ["soft"])]
+    rows = [(f"i{n}", f'"{tag}"') for n, tag in enumerate(tags)]
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": csv(("item", "tags"), *rows)})
+    of_item = dict(zip(world.items.ids, world.items.tags, strict=True))
+    assert [of_item[f"i{n}"] for n in range(3)] == ["red|soft", "red|hard", "soft"]
+
+
+def test_a_comma_within_a_tag_separates_nothing(tmp_path):
+    items = csv(("item", "tags"), ("i1", '"Clothing, Shoes"'), ("i2", "Toys"))
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
+    assert "Clothing, Shoes" in list(world.items.tags)

@@ -60,6 +60,14 @@ HETREC = (
         left_out="user_artists.dat: its listens have no time",
     ),
     Layout(
+        "HetRec-2011 MovieLens",
+        {
+            "events": plain("user_ratedmovies-timestamps.dat", "\t"),
+            "items": plain("movies.dat", "\t", encoding="latin-1"),
+        },
+        left_out="user_taggedmovies-timestamps.dat: tags of films that are rated as well",
+    ),
+    Layout(
         "HetRec-2011 Delicious",
         {
             "events": plain("user_taggedbookmarks-timestamps.dat", "\t", event_type=TAG),

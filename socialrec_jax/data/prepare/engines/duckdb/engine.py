@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.prepare import lists
 from socialrec_jax.data.prepare.copies import for_engine
 from socialrec_jax.data.prepare.engines.duckdb import files, filtering, tables
 from socialrec_jax.data.prepare.engines.duckdb.sql import (
@@ -132,9 +133,24 @@ class DuckDBEngine(Engine):
         return {column: [row[place] for row in rows] for place, column in enumerate(types)}
 
     def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
-        copied = [self._copied(self._named(table, source)) for source in sources]
+        unnested = [self._unnested(table, source) for source in sources]
+        copied = [self._copied(self._named(table, source)) for source in unnested]
         self.staged[table] = stage(self.con, table, copied, self.rules)
         return self.staged[table].parts
+
+    def _unnested(self, table: str, source: Source) -> Source:
+        """The source with a row for each part of a list, where a column holds lists."""
+        if source.kind != "parquet":
+            return lists.with_lists(source, table, self.rules)
+        if table not in lists.FIELDS:
+            return source
+        types = files.columns_of(self.con, source)
+        nested = [column for column, kind in types.items() if kind.endswith("[]")]
+        column = lists.column_of_lists(table, list(types), nested, self.rules)
+        if column is None or column not in nested:
+            return source
+        lists.note(source, column)
+        return dataclasses.replace(source, unnested=(column, lists.FIELDS[table]))
 
     def _named(self, table: str, source: Source) -> Source:
         """The source with the names that the user gives to files without a header."""

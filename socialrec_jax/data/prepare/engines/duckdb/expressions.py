@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from socialrec_jax.data.prepare.engines.duckdb import instants, values
-from socialrec_jax.data.prepare.engines.duckdb.choices import Choice
-from socialrec_jax.data.prepare.engines.duckdb.files import derived_sql
-from socialrec_jax.data.prepare.engines.duckdb.sql import name
+from socialrec_jax.data.prepare.engines.duckdb.derived_fields import derived_sql
+from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice
+from socialrec_jax.data.prepare.engines.duckdb.sql import name, text
 from socialrec_jax.data.prepare.engines.duckdb.types import fits
 from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.readers import Source, looks_like_data, no_header_advice
@@ -70,6 +70,8 @@ def _raw_sql(column: str, choice: Choice) -> str:
     if column in choice.decimal_commas:
         # 1.299,50 becomes 1299.50
         return f"replace(replace({name(column)}, '.', ''), ',', '.')"
+    if column in choice.separators:
+        return f"regexp_replace({name(column)}, ' *[{choice.separators[column]}] *', '|', 'g')"
     return name(column)
 
 
@@ -88,7 +90,7 @@ def _advice(table: str, missing: Sequence[str], types: Mapping[str, str]) -> str
     """What to do about columns that are missing."""
     # a header in one piece was not taken apart
     if len(types) == 1:
-        return "are they separated by a comma, a semicolon, a tab or |?"
+        return "if that is more than one column, say what stands between them with --data.sep"
     if looks_like_data(types):
         return no_header_advice(table)
     fields = [field for field in TABLES[table] if field.name in missing]
@@ -111,6 +113,8 @@ def _check_type(source: Source, field: Field, column: str, types: Mapping[str, s
 def expressions_of(table: str, found: Mapping[str, Value], rules: Rules) -> Expressions:
     """SQL of the fields of a table; what the file lacks is NULL."""
     expressions = Expressions()
+    # first, because its reason says more than that of a single column
+    expressions.checks += [*_repeated_header(found), *_negative_weight(table, found)]
     for field in TABLES[table]:
         value = found.get(field.name)
         if field.kind == "time":
@@ -139,3 +143,26 @@ def _add_value(expressions: Expressions, field: Field, value: Value) -> None:
         expressions.selected.append(values.value_sql(field.kind, value.sql, value.sql_type))
     # a field that the file lacks cannot be bad
     expressions.checks += values.checks_of(field.kind, field.name, value.sql, value.sql_type)
+
+
+def _repeated_header(found: Mapping[str, Value]) -> list[Check]:
+    """When a row holds the names of its columns, as where files were joined into one."""
+    named = {
+        field: value
+        for field, value in found.items()
+        if value.sql_type == "VARCHAR" and value.sql == name(value.shown)
+    }
+    if not named:
+        return []
+    conditions = [f"{value.sql} = {text(value.shown)}" for value in named.values()]
+    field, value = next(iter(named.items()))
+    return [Check(field, value.sql, " AND ".join(conditions), "repeats the header")]
+
+
+def _negative_weight(table: str, found: Mapping[str, Value]) -> list[Check]:
+    """When the weight of a friendship says distrust or a block."""
+    weight = found.get("weight")
+    if table != "social" or weight is None:
+        return []
+    number = values.value_sql("number", weight.sql, weight.sql_type)
+    return [Check("weight", weight.sql, f"{number} < 0", "is negative: friends weigh more than 0")]

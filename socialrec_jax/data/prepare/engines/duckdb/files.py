@@ -13,16 +13,6 @@ from collections.abc import Mapping
 
 import duckdb
 
-from socialrec_jax.data.prepare.derived import (
-    Column,
-    Constant,
-    Derived,
-    FirstFlag,
-    FlaggedColumns,
-    Joined,
-    Later,
-    Replaced,
-)
 from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, readable_file, text
 from socialrec_jax.data.prepare.readers import (
     Source,
@@ -83,34 +73,16 @@ def relation(source: Source, columns: Mapping[str, str]) -> str:
 
 def _read_parquet(source: Source) -> str:
     # folder names must not replace the file's own columns
-    return f"read_parquet({_path(source)}, hive_partitioning=false)"
+    rows = f"read_parquet({_path(source)}, hive_partitioning=false)"
+    if source.unnested is None:
+        return rows
+    column, field = source.unnested
+    unnested = f"unnest({name(column)}) AS {name(field)}"
+    return f"(SELECT * EXCLUDE ({name(column)}), {unnested} FROM {rows})"
 
 
 def _constant(value: str | None) -> str:
     return "NULL::VARCHAR" if value is None else text(value)
-
-
-def derived_sql(derived: Derived) -> str:
-    """SQL over a file's columns for a field that is made of them."""
-    match derived:
-        case Constant(value):
-            return text(value)
-        case Column(column):
-            return name(column)
-        case Later(date, milliseconds):
-            added = f"to_milliseconds(try_cast({name(milliseconds)} AS BIGINT))"
-            return f"(try_cast({name(date)} AS TIMESTAMP) + {added})::VARCHAR"
-        case FirstFlag(meanings, default):
-            flagged = [f"WHEN {name(c)} = '1' THEN {text(kind)}" for c, kind in meanings.items()]
-            return f"CASE {' '.join(flagged)} ELSE {text(default)} END"
-        case Replaced(column, old, new):
-            return f"replace({name(column)}, {text(old)}, {text(new)})"
-        case FlaggedColumns(columns):
-            named = [f"CASE {name(column)} WHEN '1' THEN {text(column)} END" for column in columns]
-            return f"concat_ws('|', {', '.join(named)})"
-        case Joined(columns, separator):
-            # || gives NULL where a part is missing: half a time is none
-            return f" || {text(separator)} || ".join(f"{name(c)}::VARCHAR" for c in columns)
 
 
 def _json_relation(source: Source, columns: Mapping[str, str]) -> str:
@@ -187,7 +159,7 @@ def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     return (
         f"read_csv({_path(source)}, columns={schema}, {options}, "
         f"quote={quote}, escape={escape}, encoding={text(source.encoding)}, "
-        f"compression={text(_compression(source))}, hive_partitioning=false, "
+        f"compression={text(_compression(source))}, hive_partitioning=false, skip={source.skip}, "
         "auto_detect=false, store_rejects=true)"
     )
 

@@ -14,6 +14,9 @@ from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, text
 from socialrec_jax.data.prepare.engines.duckdb.types import DATED, NUMERIC, WHOLE
 from socialrec_jax.data.prepare.rules import Rules
 
+_NO_PART_OF_A_DATE = (
+    r"(?i)^(mon|tue|wed|thu|fri|sat|sun)[a-z]*[., ]+|[\[\]]| GMT$| UTC$| ?[(].*[)]$"
+)
 _LARGEST = 9_200_000_000  # seconds whose nanoseconds fit into 64 bits
 
 
@@ -90,25 +93,37 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
 
 def _text_layers(column: str) -> tuple[str, ...]:
     """Each way to read a text is tried only where the ones before it failed."""
-    trimmed = f"trim({column})"
-    # so that 31-01-2020 needs no formats of its own
-    slashed = f"replace({trimmed}, '-', '/')"
-    written = f"try_strptime({trimmed}, {_list(times.TEXT_FORMATS)})"
-    # 01/02/20 is no day of the first year
-    has_year = f"NOT regexp_matches({trimmed}, '^[0-9]{{1,3}}[-/]')"
-    # with a time zone, so that an offset counts; without one the session says UTC
-    cast = f"CASE WHEN {has_year} THEN try_cast({trimmed} AS TIMESTAMPTZ) END"
-    iso = f"coalesce({cast}, {written})"
-    unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
-    day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
-    month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"
     # a cast to whole numbers would round
     whole = f"CASE WHEN NOT contains({column}, '.') THEN try_cast({column} AS BIGINT) END"
+    iso = f"CASE WHEN {NUMBER} IS NULL THEN epoch_us({_dated(column)}) END"
+    unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
+    # 31-01-2020 and 31/01/2020, 10:00 need no formats of their own
+    slashed = f"replace(replace(trim({column}), '-', '/'), ',', '')"
+    day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
+    month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"
     return (
         f"{whole} AS {INTEGER}, {_finite(column)} AS {NUMBER}",
-        f"CASE WHEN {NUMBER} IS NULL THEN epoch_us({iso}) END AS {MICROS}",
+        f"{iso} AS {MICROS}",
         f"{day_first} AS {DAY_FIRST}, {month_first} AS {MONTH_FIRST}",
     )
+
+
+def _dated(column: str) -> str:
+    """A text that names its year, month and day, as ISO 8601 or in another way."""
+    trimmed = f"trim({column})"
+    # with a time zone, so that an offset counts; without one the session says UTC
+    cast = f"try_cast({trimmed} AS TIMESTAMPTZ)"
+    written = f"try_strptime({_plain_date(trimmed)}, {_list(times.TEXT_FORMATS)})"
+    # 01/02/20 is no day of the first year
+    has_year = f"NOT regexp_matches({trimmed}, '^([0-9]{{1,3}}[-/])[0-9]')"
+    return f"CASE WHEN {has_year} THEN coalesce({cast}, {written}) END"
+
+
+def _plain_date(trimmed: str) -> str:
+    """A date without its weekday, commas, brackets and the name of a zone behind its offset."""
+    without = f"regexp_replace({trimmed}, {text(_NO_PART_OF_A_DATE)}, '', 'g')"
+    offset = f"regexp_replace({without}, ' GMT([+-])', ' \\1')"
+    return f"regexp_replace({offset}, '[, ]+', ' ', 'g')"
 
 
 def seconds(stamp: str) -> str:
@@ -135,6 +150,7 @@ def _number_stamp(column: str, *, is_whole: bool) -> str:
     days = f"({NUMBER} - {times.SPREADSHEET_EPOCH})::DOUBLE"
     branches = {
         **{unit: _scaled(1000 ** (3 - unit), is_whole=is_whole) for unit in range(4)},
+        times.TICKS: f"({INTEGER} - {times.TICKS_EPOCH}) * 100",
         times.COMPACT: f"epoch_us(try_strptime({digits}, {formats})) * 1000",
         times.SPREADSHEET: f"round({days} * {times.DAY_SECONDS * 1000})::BIGINT * 1000000",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -39,6 +39,11 @@ def name(column: str) -> str:
 def text(value: object) -> str:
     """A quoted SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def sql_list(words: Iterable[str]) -> str:
+    """Strings in parentheses, as IN takes them."""
+    return "(" + ", ".join(map(text, words)) + ")"
 
 
 def count_rows(con: duckdb.DuckDBPyConnection, table: str) -> int:

@@ -17,6 +17,10 @@ import duckdb
 
 from socialrec_jax.data.prepare.engines.duckdb import values
 from socialrec_jax.data.prepare.engines.duckdb.choices import choose
+from socialrec_jax.data.prepare.engines.duckdb.event_files import (
+    take_types_of_file_names,
+    warn_of_newest_first,
+)
 from socialrec_jax.data.prepare.engines.duckdb.expressions import (
     Expressions,
     expressions_of,
@@ -63,6 +67,8 @@ def stage(
     """Read the sources into `<table>_rows`; see `Engine.stage`."""
     types = {source: columns_of(con, source) for source in sources}
     choices = {source: choose(con, source, table, types[source], rules) for source in sources}
+    if table == "events":
+        take_types_of_file_names(choices)
     # all files are known before the first is read: they share the columns beyond the fields
     known = {source: choice.columns_used for source, choice in choices.items()}
     extras = extra_columns(con, table, types, known, rules)
@@ -79,6 +85,8 @@ def stage(
             expressions = expressions_of(table, fields, rules)
             staged.parts.append(_insert(con, staged, source, types[source], expressions))
     _reject_minorities(con, staged, rules)
+    if table == "events" and rules.order == "time":
+        warn_of_newest_first(con, staged)
     _show_good_rows(con, table, rules)
     return staged
 

@@ -123,7 +123,9 @@ def number_event_types(con: duckdb.DuckDBPyConnection, types: Mapping[str, str])
 def _type_name(types: Mapping[str, str]) -> str:
     """SQL of the type that a spelling stands for."""
     folded = "lower(trim(raw))"
-    given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif(trim(raw), '') END"
+    # dataframes write codes of types as 1.0
+    plain = "regexp_replace(trim(raw), '^(-?[0-9]+)[.]0+$', '\\1')"
+    given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif({plain}, '') END"
     renamed = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
     renamed = f"CASE {folded} {renamed} END" if renamed else "NULL"
     return f"coalesce({renamed}, {given}, '{DEFAULT_TYPE}')"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 
@@ -24,6 +24,7 @@ SHARE = 0.9  # of the given values must be vectors of one length
 # a column of such a name is meant as a vector, so its mistakes are bad rows
 SHARE_WHERE_NAMED = 0.5
 _NAMED = re.compile(r"(vector|embedding|emb|vec)s?$")
+_FRIENDS = re.compile("(friend|follow|contact|trust).*")
 
 
 def extra_columns(
@@ -38,10 +39,22 @@ def extra_columns(
         return []
     free = _free_columns(columns, known, rules)
     if table == "users":
+        _name_friends(free)
         return list(free)
     vectors = [c for c, source in free.items() if _is_vector(con, source, columns[source], c)]
     _name_unused(table, columns, [column for column in free if column not in vectors])
     return vectors
+
+
+def _name_friends(columns: Iterable[str]) -> None:
+    """Log the columns of users that look like lists of friends."""
+    friends = [column for column in columns if _FRIENDS.fullmatch(plain_name(column))]
+    if friends:
+        log.warning(
+            "users: column %s is kept as text: friendships are read from a table social, with one "
+            "pair src, dst a row",
+            ", ".join(friends),
+        )
 
 
 def _free_columns(

@@ -1,0 +1,61 @@
+"""How the numbers and lists of a column are written, where one value does not tell."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from socialrec_jax.data.prepare import samples
+from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice, SampledFile
+from socialrec_jax.data.prepare.engines.duckdb.sql import name
+from socialrec_jax.data.prepare.schema import TABLES
+
+log = logging.getLogger(__name__)
+_SEPARATED = "%s: column %s is read as lists of parts between %r"
+_COMMA_NUMBER = re.compile(r"[0-9]{5,},[0-9]+")
+
+
+def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
+    """Note the columns with decimal commas, and those of lists without `|`, in the choice."""
+    columns = {
+        field: column
+        for field in TABLES[table]
+        if file.is_text(column := choice.columns.get(field.name)) and column is not None
+    }
+    sampled = file.sample(list(columns.values())) if columns else {}
+    for field, column in columns.items():
+        values = samples.given_values(sampled[column])
+        if field.kind == "list":
+            _note_separator(file, column, values, choice)
+        elif _has_decimal_commas(file, field.kind, column, values):
+            choice.decimal_commas.add(column)
+
+
+def _has_decimal_commas(file: SampledFile, kind: str, column: str, values: list[str]) -> bool:
+    if kind == "time":
+        return bool(values) and all(_COMMA_NUMBER.fullmatch(value) for value in values)
+    # ratings without any comma are not read a second time
+    if kind == "price" or (kind == "number" and any("," in value for value in values)):
+        return _writes_decimal_commas(file, column)
+    return False
+
+
+def _writes_decimal_commas(file: SampledFile, column: str) -> bool:
+    """Whether some values have a decimal comma and none a decimal point.
+
+    Then 1.299 is more than a thousand, which such a value alone does not tell.
+    """
+    # three digits may be thousands, one or two are a fraction
+    comma, point = (
+        f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{{{1,2}}}}([^0-9.,]|$)'))"
+        for sign in ("[,]", "[.]")
+    )
+    # the whole column, not a sample: one value decides how all others are read
+    return bool(file.query(f"SELECT {comma} AND NOT {point} FROM {{}}")[0][0])
+
+
+def _note_separator(file: SampledFile, column: str, values: list[str], choice: Choice) -> None:
+    separator = samples.separator_of_lists(values)
+    if separator is not None:
+        choice.separators[column] = separator
+        log.warning(_SEPARATED, file.source.path, column, separator)
