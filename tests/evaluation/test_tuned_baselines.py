@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION
-from socialrec_jax.evaluation import baselines as baselines_module
-from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation import protocol, similar_users
 from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
 from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, query_of, shop
@@ -52,8 +51,21 @@ def test_a_bound_of_memory_changes_nothing(tmp_path, monkeypatch):
     fitted = UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION))
     query = query_of(world, TEST)
     whole = fitted.scores(query).toarray()
-    monkeypatch.setattr(baselines_module, "_SIMILARITIES_AT_ONCE", 100)
+    monkeypatch.setattr(similar_users, "_SIMILARITIES_AT_ONCE", 100)
     np.testing.assert_array_equal(fitted.scores(query).toarray(), whole)
+
+
+def test_remembered_neighbours_are_searched_once_for_all_settings(tmp_path, monkeypatch):
+    world = shop(tmp_path)
+    fitted = UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION))
+    remembering, query = fitted.remembering(30), query_of(world, TEST)
+    for k in (30, 4, 30):
+        settings = UserKNNSettings(k)
+        expected = dataclasses.replace(fitted, settings=settings).scores(query).toarray()
+        remembered = dataclasses.replace(remembering, settings=settings)
+        np.testing.assert_array_equal(remembered.scores(query).toarray(), expected)
+        # A second search would fail.
+        monkeypatch.setattr(remembering.search, "_search", None)
 
 
 def test_tuning_keeps_what_validates_best(tmp_path):
