@@ -16,7 +16,7 @@ import numpy as np
 
 from socialrec_jax.data import counter_rng
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.csr import Pairs, ranges
+from socialrec_jax.data.csr import Pairs, is_among, ranges
 from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_TEST, NOW, TRAIN, VALIDATION, World
 from socialrec_jax.evaluation import metrics
@@ -144,7 +144,7 @@ def _in_history(world: World, as_of: AsOf, users: np.ndarray, rows: np.ndarray) 
     history = world.events.histories(evaluated, world.history_ends(as_of)[evaluated])
     owners = np.repeat(evaluated, np.diff(history.offsets))
     keys = users * V + world.events.items[rows]
-    return np.isin(keys, owners * V + history.items)
+    return is_among(keys, np.sort(owners * V + history.items))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,10 @@ from socialrec_jax.data.world import Events
 
 _SIMILARITIES_AT_ONCE = 1 << 22  # between users: bounds memory
 
+# Users of an item that are compared with a query, at most. Without a bound, the cost of a query
+# grows with the users of the shop: everybody has had the most popular items.
+_LONGEST_LIST = 5000
+
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
@@ -48,18 +52,21 @@ class NeighbourSearch(Protocol):
 class SimilarUsers:
     """The histories of all users, as rows and as inverted lists.
 
-    A query reads the lists of its own items alone, so nothing is users x users.
+    A query reads the lists of its own items alone, so nothing is users x users. A list has at most
+    5,000 users: of an item that more have had, those who had it last, as in session-based
+    nearest neighbours (Jannach and Ludewig 2017). With the others, that item counts as not shared.
     """
 
     histories: sparse.csr_array  # [U, V] rows of length 1
-    users_of_items: sparse.csr_array  # [V, U] the same by item
+    users_of_items: sparse.csr_array  # [V, U] the same by item, in bounded lists
 
     @classmethod
     def fit(cls, events: Events, history_ends: np.ndarray, num_items: int) -> SimilarUsers:
         """The rows before history_ends [U]."""
         users = np.arange(len(history_ends))
         histories = unit_rows(events.histories(users, history_ends), num_items)
-        return cls(histories, sparse.csr_array(histories.T))
+        lists = sparse.csr_array(histories.T)
+        return cls(histories, _bounded(lists, events, history_ends))
 
     @property
     def num_users(self) -> int:
@@ -116,6 +123,53 @@ class RememberedNeighbours:
         if key not in self._known:
             self._known[key] = self._search.nearest(query, self._most)
         return self._known[key].nearest(k)
+
+
+def _bounded(lists: sparse.csr_array, events: Events, history_ends: np.ndarray) -> sparse.csr_array:
+    """The same lists [V, U], each with at most 5,000 users: those who had the item last."""
+    lengths = np.diff(lists.indptr)
+    is_long = lengths > _LONGEST_LIST
+    if not is_long.any():
+        return lists
+    items = np.repeat(np.arange(len(lengths)), lengths)
+    entries = np.flatnonzero(is_long[items])
+    items, users = items[entries], lists.indices[entries]
+    times = _last_times(events, is_long, history_ends, items, users)
+    is_kept = np.ones(lists.nnz, bool)
+    is_kept[entries] = _newest_of_each(items, times, _LONGEST_LIST)
+
+    kept_before = np.concatenate([[0], np.cumsum(is_kept)])
+    kept = (lists.data[is_kept], lists.indices[is_kept], kept_before[lists.indptr])
+    return sparse.csr_array(kept, lists.shape)
+
+
+def _last_times(
+    events: Events,
+    is_long: np.ndarray,
+    history_ends: np.ndarray,
+    items: np.ndarray,
+    users: np.ndarray,
+) -> np.ndarray:
+    """When users [n] had items [n] last before history_ends [U].
+
+    The pairs are sorted, and are all visible ones of the items in is_long [V].
+    """
+    num_users = len(history_ends)
+    rows = np.flatnonzero(is_long[events.items] & events.visible(history_ends))
+    keys = events.items[rows].astype(np.int64) * num_users + events.owners[rows]
+    pairs = np.searchsorted(items * num_users + users, keys)
+    last_rows = np.zeros(len(items), np.int64)
+    np.maximum.at(last_rows, pairs, rows)
+    return events.times[last_rows]
+
+
+def _newest_of_each(items: np.ndarray, times: np.ndarray, count: int) -> np.ndarray:
+    """Which pairs [n] bool are among the newest `count` of their item; items are sorted."""
+    newest_first = np.lexsort([-times, items])
+    place = np.arange(len(items)) - np.searchsorted(items, items)
+    is_newest = np.zeros(len(items), bool)
+    is_newest[newest_first[place < count]] = True
+    return is_newest
 
 
 def unit_rows(histories: Pairs, num_items: int) -> sparse.csr_array:
