@@ -41,11 +41,11 @@ _HALF_LIVES = (0.05, 0.01, 0.2)  # of recent popularity, as shares of the time s
 
 
 def tune_item_knn(
-    events: Events, history_ends: np.ndarray, num_items: int, validate: Callable[[ItemKNN], float]
-) -> tuple[ItemKNN, ItemKNNSettings]:
+    fit: Callable[[ItemKNNSettings], ItemKNN], validate: Callable[[ItemKNN], float]
+) -> ItemKNNSettings:
     """The settings that validate best, tried one after another from the plain cosine on."""
     best_settings = ItemKNNSettings()
-    best = ItemKNN.fit(events, history_ends, num_items, best_settings)
+    best = fit(best_settings)
     best_value = validate(best)
 
     for name, choices in _ITEM_KNN_CHOICES.items():
@@ -56,12 +56,12 @@ def tune_item_knn(
             if name == "history_decay":  # no pair is counted by it
                 candidate = dataclasses.replace(before, history_decay=settings.history_decay)
             else:
-                candidate = ItemKNN.fit(events, history_ends, num_items, settings)
+                candidate = fit(settings)
             value = validate(candidate)
             if value > best_value:
                 best_settings, best, best_value = settings, candidate, value
 
-    return best, best_settings
+    return best_settings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,7 +95,17 @@ def sampled_users(users: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def held_out(world: World, part: int, focus: Sequence[int] = ()) -> EvaluationQueries:
-    """The queries of VALIDATION or TEST; with a focus, only events of these types are targets."""
+    """The queries of VALIDATION or TEST; with a focus, only events of these types are targets.
+
+    Several stages of a run need them, and they are found once.
+    """
+    key = ("held out", part, tuple(focus))
+    if key not in world.derived:
+        world.derived[key] = _held_out(world, part, focus)
+    return world.derived[key]
+
+
+def _held_out(world: World, part: int, focus: Sequence[int]) -> EvaluationQueries:
     events, as_of = world.events, AsOf.before(part)
     users, rows = _held_out_events(world, part)
     if focus:

@@ -15,8 +15,9 @@ from socialrec_jax.data.world import NOW
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_an_exponent_is_that_of_the_growth(power):
-    sizes = np.array([1e4, 1e5, 1e6])
-    assert scale_host.exponent(sizes, 3e-6 * sizes**power) == pytest.approx(power)
+    sizes = [1e4, 1e5, 1e6]
+    costs = [3e-6 * size**power for size in sizes]
+    assert scale_host.exponent(sizes, costs) == pytest.approx(power)
 
 
 def test_one_size_has_no_growth():

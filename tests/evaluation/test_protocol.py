@@ -26,6 +26,14 @@ def test_leave_one_out_holds_out_the_last_and_sees_all_before(world):
         )
 
 
+def test_a_part_is_found_once(world):
+    queries = protocol.held_out(world, TEST)
+    assert protocol.held_out(world, TEST) is queries
+    assert protocol.held_out(world, TEST, focus=[0]) is not queries
+    other = dataclasses.replace(world)
+    assert protocol.held_out(other, TEST) is not queries, "another World has its own"
+
+
 def test_targets_in_the_history_are_dropped_and_counted(tmp_path):
     world = world_of(tmp_path, events_of([[1, 2, 3, 2], [1, 2, 3, 4]]), 5)
     queries = protocol.held_out(world, TEST)
