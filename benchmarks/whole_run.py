@@ -36,6 +36,8 @@ class Options:
     """Their mean."""
     steps: int = 200
     """Steps of the retriever at most."""
+    evaluated: int = 50_000
+    """Users evaluated at most on each part."""
     width: int = 64
     """Size of user and item vectors."""
     pretrained: Annotated[Path | None, arg(metavar="DIR")] = None
@@ -96,7 +98,9 @@ def _config(options: Options) -> Config:
     if options.pretrained is not None:
         pretrained = str(options.pretrained.absolute())
         text = dataclasses.replace(text, pretrained=pretrained, epochs=0)
-    return dataclasses.replace(config, model=model, train=train, text=text, seed=options.seed)
+    evaluation = dataclasses.replace(config.evaluation, users=options.evaluated)
+    sizes = {"model": model, "train": train, "text": text, "evaluation": evaluation}
+    return dataclasses.replace(config, seed=options.seed, **sizes)
 
 
 def _summary(timeline: dict) -> dict:

@@ -25,7 +25,7 @@ from socialrec_jax.data.text.whitening import Whitening
 from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, TEST, World
 from socialrec_jax.evaluation import baselines, protocol
 from socialrec_jax.evaluation.protocol import EvaluationQueries
-from socialrec_jax.evaluation.sparse_scores import evaluate_popularity, evaluate_sparse
+from socialrec_jax.evaluation.sparse_scores import PopularList, evaluate_sparse
 from socialrec_jax.inference.candidates import PER_LIST
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import Index, TopItems
@@ -44,7 +44,7 @@ class Piece:
     call: Callable[[], Any]
     unit: str
     units: int  # of a call
-    in_rounds: bool = True  # False: it is done once, for it takes long
+    is_long: bool = False  # then it is done once, in a large shop
 
 
 def made_up_world(folder: Path, num_items: int) -> World:
@@ -71,20 +71,26 @@ def _counted_once(world: World) -> Iterator[Piece]:
     """What costs more with every event or item; a unit of it should not."""
     ends = world.history_ends(NOW)
     num_items = world.num_items
+    popularity = baselines.popular(world.events, ends, num_items)
     vectors = np.random.default_rng(0).normal(size=(num_items, _TEXT_WIDTH)).astype(np.float32)
 
     def item_knn() -> ItemKNN:
         return ItemKNN.fit(world.events, ends, num_items, ItemKNNSettings())
 
+    def held_out() -> EvaluationQueries:
+        # A World keeps its parts; a copy has none yet.
+        return protocol.held_out(dataclasses.replace(world), TEST)
+
     def whitened() -> np.ndarray:
         return Whitening.fit(vectors, _TEXT_WIDTH).apply(vectors)
 
-    once = functools.partial(Piece, in_rounds=False)
+    once = functools.partial(Piece, is_long=True)
     yield once("item-kNN counted", item_knn, "event", len(world.events.items))
     yield once("tf-idf of labels", lambda: tfidf.label_matrix(world.items), "item", num_items)
     yield once("tf-idf of words", lambda: tfidf.word_matrix(world.items), "item", num_items)
     yield once("whitening", whitened, "item", num_items)
-    yield once("held-out part", lambda: protocol.held_out(world, TEST), "user", world.num_users)
+    yield once("held-out part", held_out, "user", world.num_users)
+    yield once("popular list", lambda: PopularList.of(popularity), "item", num_items)
 
 
 def _served(engine: Engine, features: RankerFeatures) -> Iterator[Piece]:
@@ -137,6 +143,7 @@ def _evaluated(world: World, item_knn: ItemKNN) -> Iterator[Piece]:
     ends = world.history_ends(BEFORE_VALIDATION)
     user_knn = baselines.UserKNN.fit(world, ends)
     popularity = baselines.popular(world.events, ends, world.num_items)
+    by_popularity = PopularList.of(popularity)
 
     def by(scores: Callable[[Query], sparse.csr_array]) -> Callable[[], Any]:
         def of_part(part: EvaluationQueries) -> sparse.csr_array:
@@ -147,7 +154,7 @@ def _evaluated(world: World, item_knn: ItemKNN) -> Iterator[Piece]:
     of_users = functools.partial(Piece, unit="user", units=len(queries))
     yield of_users("item-kNN evaluated", by(item_knn.scores))
     yield of_users("user-kNN evaluated", by(user_knn.scores))
-    yield of_users("popular evaluated", lambda: evaluate_popularity(popularity, queries))
+    yield of_users("popular evaluated", lambda: by_popularity.evaluate(queries))
 
 
 def _some(num_users: int, count: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import baselines
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
-from socialrec_jax.evaluation.sparse_scores import evaluate_popularity, evaluate_sparse
+from socialrec_jax.evaluation.sparse_scores import PopularList, evaluate_sparse
 
 Evaluate = Callable[[EvaluationQueries], EvaluationResult]
 _TUNING_QUERIES = 5000  # validation users on whom settings are tried: there are a dozen
@@ -82,7 +82,7 @@ def _recently_popular(
 
 
 def _by_popularity(popularity: np.ndarray) -> Evaluate:
-    return lambda queries: evaluate_popularity(popularity, queries)
+    return PopularList.of(popularity).evaluate
 
 
 def _by_item_knn(world: World, item_knn: ItemKNN) -> Evaluate:

@@ -27,7 +27,7 @@ def test_one_size_has_no_growth():
 def test_what_holds_more_in_a_larger_shop_has_an_exponent(tmp_path, monkeypatch, capsys):
     def pieces(num_items: int):
         yield Piece("a row over the catalogue", lambda: np.ones(num_items), "user", 2)
-        yield Piece("a list", lambda: np.ones(100_000), "user", 2, in_rounds=False)
+        yield Piece("a list", lambda: np.ones(100_000), "user", 2, is_long=True)
 
     monkeypatch.setattr(scale_host, "made_up_world", lambda folder, num_items: num_items)
     monkeypatch.setattr(scale_host, "pieces", pieces)
