@@ -46,11 +46,6 @@ def evaluate_sparse(
     return _evaluate(lambda part: ranks_by_scores(scores(part), part, k), queries, num_items)
 
 
-def evaluate_popularity(popularity: np.ndarray, queries: EvaluationQueries) -> EvaluationResult:
-    """Rank by one list of scores [V] for everybody."""
-    return PopularList.of(popularity).evaluate(queries)
-
-
 @dataclasses.dataclass(frozen=True)
 class PopularList:
     """The items in one order for everybody: sorted once, for any number of queries."""
