@@ -56,7 +56,7 @@ def run(
 ) -> list[Growth]:
     """Measure all pieces with `only` in their name; the shops are kept in folder.
 
-    show: is told what is being done.
+    show: gets a line for each shop.
     """
     by_name: PiecesByName = {}
     for num_items in sorted(sizes):
