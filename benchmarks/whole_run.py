@@ -42,6 +42,8 @@ class Options:
     """Size of user and item vectors."""
     pretrained: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder text/ of another run: its language model is taken as it is, and none is trained."""
+    texts: bool = True
+    """Whether products have texts; without them there is no language model."""
     seed: int = 0
     """Of the shop and of all trainings."""
     debug: bool = False
@@ -69,7 +71,7 @@ def execute(arguments: list[str]) -> None:
         timeline.begin(run.timeline, started_at)
         with timeline.stage("making the shop"):
             tables = _tables(options)
-        train_some_steps(run, tables, _config(options), options.steps)
+        train_some_steps(run, tables, _config(options), options.steps, options.texts)
     print(json.dumps(_summary(timeline.to_json())))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.work.ablations import without_text
 from socialrec_jax.config import Config
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.inference.artefacts import write_record
@@ -29,9 +30,16 @@ from socialrec_jax.training.loop import StageProgress, fit, whole_calls
 from socialrec_jax.training.state import TrainState
 
 
-def train_some_steps(run: RunDirectory, tables: Path, config: Config, steps: int) -> dict:
-    """Train on raw tables with at most so many steps of the retriever; returns the report."""
+def train_some_steps(
+    run: RunDirectory, tables: Path, config: Config, steps: int, has_texts: bool = True
+) -> dict:
+    """Train on raw tables with at most so many steps of the retriever; returns the report.
+
+    has_texts: whether products keep their texts.
+    """
     world, config = prepare_data(run, tables, config)
+    if not has_texts:
+        world = without_text(world)
     texts = item_features(run, world, config)
     state, progress = _train_retriever(run, world, config, texts, steps)
     engine = engine_of(world, config, texts, state)
