@@ -71,6 +71,8 @@ class Run:
     """peers: of RecTools and RecBole at most."""
     device: Literal["cpu", "cuda"] = "cpu"
     """peers: where all systems run."""
+    items: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    """scale-host: sizes of the shops."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -140,7 +142,7 @@ def _run(command: Run | Compare | Report) -> int:
     if command.suite in STUDIES:
         from benchmarks import studies
 
-        return {"quality": studies.quality, "peers": studies.peers}[command.suite](command)
+        return studies.COMMANDS[command.suite](command)
     return commands.run_suite(command)
 
 

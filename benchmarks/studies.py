@@ -1,16 +1,20 @@
-"""The command `run` of the suites `quality` and `peers`, which train whole systems."""
+"""The command `run` of the suites `quality` and `peers`, which train whole systems, and of
+`scale-host`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.output.studies import peers_table, quality_table
+from benchmarks.output.studies import growth_table, peers_table, quality_table
 from benchmarks.suites import peers as peers_suite
 from benchmarks.suites import quality as quality_suite
+from benchmarks.suites import scale_host as scale_host_suite
 from socialrec_jax.config import PRESETS, Config
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from benchmarks.__main__ import Run
 
 _ARMS = (*quality_suite.ARMS, quality_suite.STRICT)
+_FEWEST_ITEMS = 1000  # of a shop whose growth says something
 
 
 def quality(options: Run) -> int:
@@ -34,7 +39,7 @@ def quality(options: Run) -> int:
     results = quality_suite.run(world, config, arms, list(options.seeds), folder)
     print(quality_table(results).markdown())
     record = {"split": config.split, "seeds": list(options.seeds), "results": results}
-    _write("quality", world, record, folder)
+    _write("quality", record | _data_of(world), folder)
     return 0
 
 
@@ -50,8 +55,28 @@ def peers(options: Run) -> int:
     )
     rows = peers_suite.run(world, setting, list(options.tasks))
     print(peers_table(rows).markdown())
-    _write("peers", world, {"results": rows}, folder)
+    _write("peers", {"results": rows} | _data_of(world), folder)
     return 0
+
+
+def scale_host(options: Run) -> int:
+    """Measure how the host's work grows with the shop; returns the exit code."""
+    if len(options.items) < 2 or min(options.items) < _FEWEST_ITEMS:
+        raise UsageError(f"--items needs two sizes or more, of {_FEWEST_ITEMS:,} items at least")
+    folder = options.out or Path(tempfile.mkdtemp(prefix="scale-host-"))
+    growths = scale_host_suite.run(options.items, folder, options.only)
+    if not growths:
+        raise UsageError(f"--only {options.only}: no piece has this in its name")
+    print(growth_table(growths).markdown())
+    _write("scale-host", {"results": [dataclasses.asdict(growth) for growth in growths]}, folder)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Run], int]] = {
+    "quality": quality,
+    "peers": peers,
+    "scale-host": scale_host,
+}
 
 
 def _open_shop(options: Run) -> tuple[World, Config, Path]:
@@ -67,9 +92,13 @@ def _open_shop(options: Run) -> tuple[World, Config, Path]:
     return world, config, folder
 
 
-def _write(benchmark: str, world: World, record: dict[str, Any], folder: Path) -> None:
+def _data_of(world: World) -> dict[str, Any]:
+    return {"data": world.manifest["counts"]}
+
+
+def _write(benchmark: str, record: dict[str, Any], folder: Path) -> None:
     """Print the record as one line, and keep it beside the runs that it is about."""
-    head = {"benchmark": benchmark, "data": world.manifest["counts"]}
+    head = {"benchmark": benchmark}
     line = json.dumps(head | record | {"environment": environment()})
     write_atomically(folder / f"{benchmark}.json", line + "\n")
     print(line)

@@ -46,14 +46,7 @@ def launch(*command, processes: int = 1, devices: int = 1) -> list[str]:
 
     `{process}` in an argument stands for the number of the process.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    started = []
-    for number in range(processes):
-        words = [str(part).replace("{process}", str(number)) for part in command]
-        started.append(Process(*words, devices=devices, **_cluster(port, processes, number)))
+    started = start_together(*command, processes=processes, devices=devices)
     try:
         ended = [process.wait() for process in started]
     finally:
@@ -62,6 +55,19 @@ def launch(*command, processes: int = 1, devices: int = 1) -> list[str]:
     failures = [end.errors[-3000:] for end in ended if end.code]
     assert not failures, "\n".join(failures)
     return [end.output for end in ended]
+
+
+def start_together(*command, processes: int, devices: int = 1) -> list[Process]:
+    """The processes of `launch`, which run on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    started = []
+    for number in range(processes):
+        words = [str(part).replace("{process}", str(number)) for part in command]
+        started.append(Process(*words, devices=devices, **_cluster(port, processes, number)))
+    return started
 
 
 def _cluster(port: int, processes: int, number: int) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Tables of the suites `quality` and `peers`."""
+"""Tables of the suites `quality`, `peers` and `scale-host`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.output.tables import Table
@@ -45,6 +46,24 @@ def peers_table(rows: list[dict[str, Any]]) -> Table:
         cells = [_shown(row.get(name, "")) for name in _PEER_COLUMNS]
         lines.append([row.get("workload", row["task"]), system, *cells])
     return Table(["task", "system", *_PEER_COLUMNS.values()], lines)
+
+
+def growth_table(growths: Sequence[Any]) -> Table:
+    """A piece a row: processor microseconds and bytes of a unit in each shop, and how both grow.
+
+    growths: those of `benchmarks.suites.scale_host`, of the same shops.
+    """
+    shops = [f"{cost.items:,}" for cost in growths[0].costs]
+    columns = ["piece", "unit", *(f"us, V = {shop}" for shop in shops), "ratio", "exponent"]
+    columns += [*(f"bytes, V = {shop}" for shop in shops), "exponent of bytes"]
+    return Table(columns, list(map(_growth_row, growths)))
+
+
+def _growth_row(growth: Any) -> list[str]:
+    seconds = [f"{1e6 * cost.cpu_seconds:,.1f}" for cost in growth.costs]
+    num_bytes = [f"{cost.bytes:,.0f}" for cost in growth.costs]
+    figures = [*seconds, f"{growth.ratio:.2f}", f"{growth.exponent:.2f}", *num_bytes]
+    return [growth.piece, growth.unit, *figures, f"{growth.exponent_of_bytes:.2f}"]
 
 
 def _shown(value: object) -> str:

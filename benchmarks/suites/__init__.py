@@ -2,7 +2,7 @@
 
 A suite of cases has `cases(tiny) -> list[Case]`, which the runner times and checks. A study has
 `run`: `quality` and `peers` train whole systems, and their figures (accuracy by seed, curves over
-time) are no seconds of a call.
+time) are no seconds of a call. `scale-host` gives the growth of costs.
 
 A further suite is a file here and a name in the list.
 """
@@ -29,7 +29,7 @@ TimedSuite = Literal[
     "epoch",
     "microbenchmarks",
 ]
-Study = Literal["quality", "peers"]
+Study = Literal["quality", "peers", "scale-host"]
 STUDIES: tuple[str, ...] = get_args(Study)
 
 

@@ -13,6 +13,26 @@ def offsets_of(owners: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
+def sorted_distinct(values: np.ndarray) -> np.ndarray:
+    """The distinct values [m], ascending.
+
+    It sorts. `np.unique` hashes since NumPy 2.3, and millions of keys take twenty times as long
+    (docs/results.md).
+    """
+    ordered = np.sort(values)
+    is_first = np.ones(len(ordered), bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_first]
+
+
+def is_among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """Which of values [n] bool are among others [m], which are sorted."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    places = np.searchsorted(ascending, values)
+    return ascending[np.minimum(places, len(ascending) - 1)] == values
+
+
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """start, start + 1, ... of each range [S], one range after the other: the rows of slices."""
     placed_before = np.cumsum(lengths) - lengths
@@ -53,7 +73,7 @@ class Pairs:
 
     def distinct(self, num_items: int) -> tuple[np.ndarray, np.ndarray]:
         """(query [n], item [n]) of all pairs, each once, in their order."""
-        keys = np.unique(self.owners * num_items + self.items)
+        keys = sorted_distinct(self.owners * num_items + self.items)
         return keys // num_items, keys % num_items
 
     def count_distinct(self, num_items: int) -> np.ndarray:

@@ -209,6 +209,11 @@ class World:
         columns = [self.events.times, self.friends.times]
         return 1 + max((int(times.max()) for times in columns if len(times)), default=0)
 
+    @functools.cached_property
+    def derived(self) -> dict:
+        """What follows from the columns and takes long, kept as long as the World is."""
+        return {}
+
     @classmethod
     def open(cls, path: Path) -> World:
         """The World that `prepare` or `append` wrote, with sizes and headers of all files checked.
@@ -279,10 +284,9 @@ def _load(table: type, folder: Path):
     columns = {}
     for field in dataclasses.fields(table):
         file = folder / field.name
-        if field.type == "Strings":
-            columns[field.name] = Strings.load(file)
-        else:
-            columns[field.name] = load_column(file, _DTYPES[field.name])
+        is_text = field.type == "Strings"
+        column = Strings.load(file) if is_text else load_column(file, _DTYPES[field.name])
+        columns[field.name] = column
     return table(**columns)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from socialrec_jax import checksums
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.csr import is_among
 from socialrec_jax.data.world import TEST, World
 from socialrec_jax.data.world_files import advised, read_manifest, write_manifest
 from socialrec_jax.errors import DamagedFile
@@ -107,4 +108,4 @@ def _rises(numbers: np.ndarray) -> bool:
 def _rises_within(numbers: np.ndarray, offsets: np.ndarray) -> bool:
     """Whether numbers never fall inside of a slice."""
     falls = np.flatnonzero(numbers[1:] < numbers[:-1]) + 1
-    return bool(np.isin(falls, offsets).all())
+    return bool(is_among(falls, offsets).all())

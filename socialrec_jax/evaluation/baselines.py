@@ -7,19 +7,22 @@ model's are, so that a model that wins has won against a baseline at its best.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sparse
 
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.friend_events import FriendEvents, friends_had
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.features.popularity import recent_popularity
-from socialrec_jax.data.features.sparse_rows import rows_of_similar_length, top_k_sparse
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import Events, World
+from socialrec_jax.evaluation.similar_users import (
+    NeighbourSearch,
+    RememberedNeighbours,
+    SimilarUsers,
+)
 
 # The first choice is where tuning starts.
 _ITEM_KNN_CHOICES = {
@@ -35,15 +38,14 @@ _USER_KNN_CHOICES = {
     "friend_weight": (0.0, 0.01, 0.05, 0.2),
 }
 _HALF_LIVES = (0.05, 0.01, 0.2)  # of recent popularity, as shares of the time span
-_SIMILARITIES_AT_ONCE = 1 << 22  # between users: bounds memory
 
 
 def tune_item_knn(
-    events: Events, history_ends: np.ndarray, num_items: int, validate: Callable[[ItemKNN], float]
-) -> tuple[ItemKNN, ItemKNNSettings]:
+    fit: Callable[[ItemKNNSettings], ItemKNN], validate: Callable[[ItemKNN], float]
+) -> ItemKNNSettings:
     """The settings that validate best, tried one after another from the plain cosine on."""
     best_settings = ItemKNNSettings()
-    best = ItemKNN.fit(events, history_ends, num_items, best_settings)
+    best = fit(best_settings)
     best_value = validate(best)
 
     for name, choices in _ITEM_KNN_CHOICES.items():
@@ -54,12 +56,12 @@ def tune_item_knn(
             if name == "history_decay":  # no pair is counted by it
                 candidate = dataclasses.replace(before, history_decay=settings.history_decay)
             else:
-                candidate = ItemKNN.fit(events, history_ends, num_items, settings)
+                candidate = fit(settings)
             value = validate(candidate)
             if value > best_value:
                 best_settings, best, best_value = settings, candidate, value
 
-    return best, best_settings
+    return best_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,93 +80,53 @@ class UserKNN:
                   (similarity_weight * cos(u, f) + friend_weight) * weight(f).
     """
 
-    histories: sparse.csr_array  # [U, V] rows of length 1
-    users_of_items: sparse.csr_array  # [V, U] the same by item
+    similar_users: SimilarUsers
+    search: NeighbourSearch  # similar_users, or what remembers its neighbours
     friend_sampler: FriendSampler | None
     settings: UserKNNSettings
 
     @classmethod
     def fit(cls, world: World, history_ends: np.ndarray) -> UserKNN:
         """Count the rows before history_ends [U]."""
-        users = np.arange(world.num_users)
-        pairs = world.events.histories(users, history_ends)
-        histories = _unit_rows(pairs, world.num_items)
+        similar_users = SimilarUsers.fit(world.events, history_ends, world.num_items)
         friend_sampler = None  # friends are no part of it where the World has none
         if len(world.friends.ids):
             friend_sampler = FriendSampler(world.events, world.friends, history_ends)
-        users_of_items = sparse.csr_array(histories.T)
-        return cls(histories, users_of_items, friend_sampler, UserKNNSettings())
+        return cls(similar_users, similar_users, friend_sampler, UserKNNSettings())
 
-    @property
-    def num_items(self) -> int:
-        return len(self.users_of_items.indptr) - 1
+    def remembering(self, most: int) -> UserKNN:
+        """The same, which looks for the neighbours of a query once, for all k up to `most`."""
+        return dataclasses.replace(self, search=RememberedNeighbours(self.search, most))
 
     def scores(self, query: Query) -> sparse.csr_array:
         """Scores [q, V] float32 of queries [q]; no entry is a score of 0."""
         # What the nearest users had, weighted by their similarity.
-        scores = sparse.csr_array(self._nearest(query) @ self.histories)
+        neighbours = self.search.nearest(query, self.settings.neighbours)
+        nearest = neighbours.matrix(self.similar_users.num_users)
+        scores = sparse.csr_array(nearest @ self.similar_users.histories)
         s = self.settings
         if self.friend_sampler is None or not (s.similarity_weight or s.friend_weight):
             return scores
+        return sparse.csr_array(scores + self._friend_scores(query, self.friend_sampler))
 
-        friend_events = FriendEvents.before(query, self.friend_sampler)
+    def _friend_scores(self, query: Query, friend_sampler: FriendSampler) -> sparse.csr_array:
+        """Weighted scores [q, V] of what friends had."""
+        s, num_items = self.settings, self.similar_users.num_items
+        friend_events = FriendEvents.before(query, friend_sampler)
         histories = query.events.histories(query.users, query.history_ends)
-        friends = friends_had(histories, friend_events, self.num_items)
+        friends = friends_had(histories, friend_events, num_items)
         weighted = s.friend_weight * friends.number + s.similarity_weight * friends.similarity
-        return sparse.csr_array(scores + friends.matrix(weighted, self.num_items))
-
-    def _nearest(self, query: Query) -> sparse.csr_array:
-        """Cosines [q, U] with the nearest users, 0 with all others."""
-        pairs = query.events.histories(query.users, query.history_ends)
-        own = _unit_rows(pairs, self.num_items)
-        k = min(self.settings.neighbours, len(self.histories.indptr) - 1)
-        neighbours = np.empty((len(query), k), np.int32)
-        values = np.empty((len(query), k), np.float32)
-        for rows in self._rows_of_similar_cost(own):
-            similar = self._similar_users(own[rows], query.users[rows])
-            neighbours[rows], values[rows] = top_k_sparse(similar, k)
-
-        exists = neighbours >= 0  # users with few similar ones have less than k
-        offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))])
-        shape = (len(query), len(self.histories.indptr) - 1)
-        return sparse.csr_array((values[exists], neighbours[exists], offsets), shape)
-
-    def _rows_of_similar_cost(self, own: sparse.csr_array) -> Iterator[np.ndarray]:
-        """All rows of own histories [q, V], some at a time, so that what they share with other
-        users fits in memory.
-        """
-        num_users = np.diff(self.users_of_items.indptr)  # of each item
-        running = np.concatenate([[0], np.cumsum(num_users[own.indices])])
-        cost = running[own.indptr[1:]] - running[own.indptr[:-1]]
-        return rows_of_similar_length(cost, _SIMILARITIES_AT_ONCE)
-
-    def _similar_users(self, own: sparse.csr_array, users: np.ndarray) -> sparse.csr_array:
-        """Cosines [q, U] of own histories [q, V] of users [q] with those of all others."""
-        similarity = sparse.csr_array(own @ self.users_of_items)
-        # Nobody is a neighbour of themselves.
-        user_of_value = np.repeat(users, np.diff(similarity.indptr))
-        similarity.data[similarity.indices == user_of_value] = 0
-        return similarity
-
-
-def _unit_rows(histories: Pairs, num_items: int) -> sparse.csr_array:
-    """The items that users [q] had, as rows [q, V] of length 1."""
-    ones = np.ones(len(histories.items), np.float32)
-    shape = (len(histories.offsets) - 1, num_items)
-    had = sparse.csr_array((ones, histories.items, histories.offsets), shape)
-    had.sum_duplicates()
-    had.data[:] = 1  # an item that a user had twice was added up
-
-    items_per_user = np.maximum(np.diff(had.indptr), 1)
-    scale = (1 / np.sqrt(items_per_user)).astype(np.float32)
-    return sparse.csr_array(sparse.diags_array(scale) @ had)
+        return friends.matrix(weighted, num_items)
 
 
 def tune_user_knn(
     world: World, history_ends: np.ndarray, validate: Callable[[UserKNN], float]
 ) -> UserKNN:
     """The settings that validate best, tried one after another."""
-    best = UserKNN.fit(world, history_ends)
+    fitted = UserKNN.fit(world, history_ends)
+    # No setting changes who is nearest.
+    most = max(_USER_KNN_CHOICES.get("neighbours", ()), default=fitted.settings.neighbours)
+    best = fitted.remembering(most)
     best_value = validate(best)
 
     for name, choices in _USER_KNN_CHOICES.items():
@@ -178,7 +140,8 @@ def tune_user_knn(
             if value > best_value:
                 best, best_value = candidate, value
 
-    return best
+    # Other queries follow, and need not be remembered.
+    return dataclasses.replace(fitted, settings=best.settings)
 
 
 def popular(events: Events, history_ends: np.ndarray, num_items: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from socialrec_jax.data.csr import sorted_distinct
+
 
 def per_query(
     ranks: np.ndarray, offsets: np.ndarray, cutoffs: tuple[int, ...]
@@ -94,7 +96,7 @@ def bootstrap_interval(
 
 def coverage(top_items: np.ndarray, num_items: int) -> float:
     """Share of the catalogue that appears in some user's top_items [Q, k]."""
-    return len(np.unique(top_items)) / num_items
+    return len(sorted_distinct(top_items.reshape(-1))) / num_items
 
 
 def novelty(top_items: np.ndarray, item_counts: np.ndarray) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from socialrec_jax.data import counter_rng
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.csr import Pairs, ranges
+from socialrec_jax.data.csr import Pairs, is_among, ranges
 from socialrec_jax.data.query import Query, query_as_of
 from socialrec_jax.data.world import BEFORE_TEST, NOW, TRAIN, VALIDATION, World
 from socialrec_jax.evaluation import metrics
@@ -95,7 +95,17 @@ def sampled_users(users: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def held_out(world: World, part: int, focus: Sequence[int] = ()) -> EvaluationQueries:
-    """The queries of VALIDATION or TEST; with a focus, only events of these types are targets."""
+    """The queries of VALIDATION or TEST; with a focus, only events of these types are targets.
+
+    Several stages of a run need them, and they are found once.
+    """
+    key = ("held out", part, tuple(focus))
+    if key not in world.derived:
+        world.derived[key] = _held_out(world, part, focus)
+    return world.derived[key]
+
+
+def _held_out(world: World, part: int, focus: Sequence[int]) -> EvaluationQueries:
     events, as_of = world.events, AsOf.before(part)
     users, rows = _held_out_events(world, part)
     if focus:
@@ -144,7 +154,7 @@ def _in_history(world: World, as_of: AsOf, users: np.ndarray, rows: np.ndarray) 
     history = world.events.histories(evaluated, world.history_ends(as_of)[evaluated])
     owners = np.repeat(evaluated, np.diff(history.offsets))
     keys = users * V + world.events.items[rows]
-    return np.isin(keys, owners * V + history.items)
+    return is_among(keys, np.sort(owners * V + history.items))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ scores the item with the lower number comes first in a list.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -45,16 +46,40 @@ def evaluate_sparse(
     return _evaluate(lambda part: ranks_by_scores(scores(part), part, k), queries, num_items)
 
 
-def evaluate_popularity(popularity: np.ndarray, queries: EvaluationQueries) -> EvaluationResult:
-    """Rank by one list of scores [V] for everybody."""
-    k = min(max(CUTOFFS), len(popularity))
-    best_first = np.argsort(-popularity, kind="stable").astype(np.int32)
-    _, level = np.unique(popularity, return_inverse=True)  # equal scores share a level
+@dataclasses.dataclass(frozen=True)
+class PopularList:
+    """The items in one order for everybody: sorted once, for any number of queries."""
 
-    def ranks_and_top(part: EvaluationQueries) -> RanksAndTop:
-        return _ranks_by_level(level, part), _best_unseen(best_first, part.seen, k)
+    best_first: np.ndarray  # [V] int32
+    level: np.ndarray  # [V] higher levels are better, equal scores share one
+    levels: np.ndarray  # [V] the same, ascending
 
-    return _evaluate(ranks_and_top, queries, len(popularity))
+    @classmethod
+    def of(cls, popularity: np.ndarray) -> PopularList:
+        """Of scores [V]."""
+        best_first = np.argsort(-popularity, kind="stable").astype(np.int32)
+        _, level = np.unique(popularity, return_inverse=True)
+        return cls(best_first, level, np.sort(level))
+
+    def evaluate(self, queries: EvaluationQueries) -> EvaluationResult:
+        """Rank the targets of queries by the list."""
+        k = min(max(CUTOFFS), len(self.level))
+
+        def ranks_and_top(part: EvaluationQueries) -> RanksAndTop:
+            return self._ranks(part), _best_unseen(self.best_first, part.seen, k)
+
+        return _evaluate(ranks_and_top, queries, len(self.level))
+
+    def _ranks(self, queries: EvaluationQueries) -> np.ndarray:
+        """Rank [M] of each target."""
+        num_items = len(self.level)
+        seen, targets = queries.seen, queries.targets
+        own = self.level[targets.items]
+        in_catalogue = num_items - np.searchsorted(self.levels, own)
+
+        seen_rows, seen_items = seen.distinct(num_items)
+        masked = _at_least(seen_rows, self.level[seen_items], targets.owners, own)
+        return _unranked_if_seen(in_catalogue - masked, queries, num_items)
 
 
 def _evaluate(
@@ -141,18 +166,6 @@ def _filled(top: np.ndarray, seen: Pairs, num_items: int) -> np.ndarray:
         unscored = np.setdiff1d(lowest, excluded)
         filled[row] = np.concatenate([listed, unscored, seen_here])[: top.shape[1]]
     return filled
-
-
-def _ranks_by_level(level: np.ndarray, queries: EvaluationQueries) -> np.ndarray:
-    """Rank [M] of each target where higher levels [V] are better."""
-    num_items = len(level)
-    seen, targets = queries.seen, queries.targets
-    own = level[targets.items]
-    in_catalogue = num_items - np.searchsorted(np.sort(level), own)
-
-    seen_rows, seen_items = seen.distinct(num_items)
-    masked = _at_least(seen_rows, level[seen_items], targets.owners, own)
-    return _unranked_if_seen(in_catalogue - masked, queries, num_items)
 
 
 def _best_unseen(best_first: np.ndarray, seen: Pairs, k: int) -> np.ndarray:

@@ -8,12 +8,14 @@ import numpy as np
 import scipy.sparse as sparse
 
 from socialrec_jax.config import SELECT_BY
+from socialrec_jax.data.csr import sorted_distinct
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
+from socialrec_jax.data.features.recent_items import recent_items
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import baselines
 from socialrec_jax.evaluation.protocol import EvaluationQueries, EvaluationResult
-from socialrec_jax.evaluation.sparse_scores import evaluate_popularity, evaluate_sparse
+from socialrec_jax.evaluation.sparse_scores import PopularList, evaluate_sparse
 
 Evaluate = Callable[[EvaluationQueries], EvaluationResult]
 _TUNING_QUERIES = 5000  # validation users on whom settings are tried: there are a dozen
@@ -26,9 +28,11 @@ def fit_tuned_baselines(
 
     item_knn: the tuned one, where there is one already.
     """
-    item_knn = item_knn or tuned_item_knn(world, validation)[0]
     sample = validation.sample(_TUNING_QUERIES, seed=0)
     history_ends = world.history_ends(BEFORE_VALIDATION)
+    if item_knn is None:
+        settings = tuned_item_knn(world, validation)
+        item_knn = ItemKNN.fit(world.events, history_ends, world.num_items, settings)
 
     # Tuned on a sample, evaluated on all: a dozen settings on all queries would take minutes.
     user_knn = baselines.tune_user_knn(
@@ -43,14 +47,21 @@ def fit_tuned_baselines(
     }
 
 
-def tuned_item_knn(world: World, validation: EvaluationQueries) -> tuple[ItemKNN, ItemKNNSettings]:
-    """The item-kNN with tuned settings: a baseline, and a feature of the ranker."""
+def tuned_item_knn(world: World, validation: EvaluationQueries) -> ItemKNNSettings:
+    """The settings of the item-kNN that validate best: of a baseline, and of a feature of the
+    ranker.
+    """
     sample = validation.sample(_TUNING_QUERIES, seed=0)
+    history_ends = world.history_ends(BEFORE_VALIDATION)
+    # The sample's scores read no other rows of the similarity, which are most of a large shop.
+    recent = recent_items(sample.query, world.num_items, decay=1.0)
+    items = sorted_distinct(recent.indices)
+
+    def fit(settings: ItemKNNSettings) -> ItemKNN:
+        return ItemKNN.fit(world.events, history_ends, world.num_items, settings, only=items)
+
     return baselines.tune_item_knn(
-        world.events,
-        world.history_ends(BEFORE_VALIDATION),
-        world.num_items,
-        lambda candidate: _value(_by_item_knn(world, candidate), sample),
+        fit, lambda candidate: _value(_by_item_knn(world, candidate), sample)
     )
 
 
@@ -71,7 +82,7 @@ def _recently_popular(
 
 
 def _by_popularity(popularity: np.ndarray) -> Evaluate:
-    return lambda queries: evaluate_popularity(popularity, queries)
+    return PopularList.of(popularity).evaluate
 
 
 def _by_item_knn(world: World, item_knn: ItemKNN) -> Evaluate:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.data.batching.layout import PackedLayout, pack_windows
+from socialrec_jax.data.csr import sorted_distinct
 from socialrec_jax.data.text.text_batches import cut_texts
 from socialrec_jax.data.text.tokenizer import Texts, tokenize
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
@@ -87,7 +88,7 @@ def inverse_document_frequencies(texts: Texts, vocabulary: int) -> np.ndarray:
     """
     V = len(texts.lengths)
     owners = np.repeat(np.arange(V), texts.lengths)
-    pairs = np.unique(texts.tokens.astype(np.int64) * V + owners)
+    pairs = sorted_distinct(texts.tokens.astype(np.int64) * V + owners)
     counts = np.bincount(pairs // V, minlength=vocabulary) if V else np.zeros(vocabulary, np.int64)
     num_texts = np.count_nonzero(texts.lengths)
     return np.log((1 + num_texts) / np.maximum(counts, 1)).astype(np.float32)

@@ -93,7 +93,7 @@ def count_features(run: RunDirectory, world: World, config: Config) -> None:
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
 
     def count() -> RankerFeatures:
-        _, settings = tuned_item_knn(world, queries)
+        settings = tuned_item_knn(world, queries)
         return RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
 
     if len(queries):

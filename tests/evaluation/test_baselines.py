@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,17 @@ def test_item_knn_equals_the_dense_reference(world, monkeypatch, settings, in_bl
         np.testing.assert_allclose(scores[user], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_rows_of_some_items_are_those_of_all(world):
+    fit = functools.partial(
+        ItemKNN.fit, world.events, world.history_ends(BEFORE_VALIDATION), world.num_items
+    )
+    all_rows = fit(ItemKNNSettings()).similarity.toarray()
+    some_rows = fit(ItemKNNSettings(), only=np.array([3, 7, 39])).similarity.toarray()
+    np.testing.assert_array_equal(some_rows[[3, 7, 39]], all_rows[[3, 7, 39]])
+    some_rows[[3, 7, 39]] = 0
+    assert not some_rows.any()
+
+
 def test_only_the_most_similar_neighbours_are_kept(world, monkeypatch):
     monkeypatch.setattr(item_knn, "_MAX_NEIGHBOURS", 3)
     fitted = ItemKNN.fit(
@@ -97,10 +110,11 @@ def test_tuning_never_validates_worse_than_the_plain_cosine(tmp_path):
         scores = lambda part: cosine.scores(part.query)  # noqa: E731
         return evaluate_sparse(scores, queries, world.num_items).metrics["ndcg@10"]
 
-    tuned, settings = baselines.tune_item_knn(world.events, history_ends, world.num_items, value)
-    assert value(tuned) > value(
-        ItemKNN.fit(world.events, history_ends, world.num_items, ItemKNNSettings())
-    )
+    def fit(settings):
+        return ItemKNN.fit(world.events, history_ends, world.num_items, settings)
+
+    settings = baselines.tune_item_knn(fit, value)
+    assert value(fit(settings)) > value(fit(ItemKNNSettings()))
     assert settings.reverse < 1, "the planted sequences have a direction"
 
 

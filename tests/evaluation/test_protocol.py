@@ -9,7 +9,7 @@ import pytest
 
 from socialrec_jax.data.world import TEST, VALIDATION
 from socialrec_jax.evaluation import protocol, segments
-from socialrec_jax.evaluation.sparse_scores import evaluate_popularity
+from socialrec_jax.evaluation.sparse_scores import PopularList
 from tests.evaluation.dense import evaluate_dense
 from tests.worlds import events_of, random_world, world_of
 
@@ -24,6 +24,14 @@ def test_leave_one_out_holds_out_the_last_and_sees_all_before(world):
         np.testing.assert_array_equal(
             queries.seen.items[slice(*queries.seen.offsets[q : q + 2])], history[:-1]
         )
+
+
+def test_a_part_is_found_once(world):
+    queries = protocol.held_out(world, TEST)
+    assert protocol.held_out(world, TEST) is queries
+    assert protocol.held_out(world, TEST, focus=[0]) is not queries
+    other = dataclasses.replace(world)
+    assert protocol.held_out(other, TEST) is not queries, "another World has its own"
 
 
 def test_targets_in_the_history_are_dropped_and_counted(tmp_path):
@@ -53,7 +61,7 @@ def test_a_user_without_history_is_evaluated_too(tmp_path):
 def test_dense_scores_and_popularity_are_ranked_alike(world):
     popularity = np.random.default_rng(0).random(world.num_items).astype(np.float32)
     queries = protocol.held_out(world, TEST)
-    alike = evaluate_popularity(popularity, queries)
+    alike = PopularList.of(popularity).evaluate(queries)
     scored = evaluate_dense(np.tile(popularity, (len(queries), 1)), queries)
     np.testing.assert_array_equal(alike.ranks, scored.ranks)
     assert alike.metrics == scored.metrics
@@ -118,7 +126,7 @@ def test_segments_part_the_queries(tmp_path):
         assert sum(masks[name].sum() for name in pair if name in masks) == len(queries)
     assert masks["strictly later"].all()
     assert "no friends" not in masks, "a World without friends has no such segments"
-    evaluated = evaluate_popularity(np.arange(40, dtype=np.float32), queries)
+    evaluated = PopularList.of(np.arange(40, dtype=np.float32)).evaluate(queries)
     shown = segments.by_segment(evaluated, masks)
     whole = sum(
         shown[name]["n"] * shown[name]["hr@10"] for name in ("short histories", "long histories")

@@ -10,7 +10,7 @@ from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.world import TEST
 from socialrec_jax.evaluation import protocol, sparse_scores
 from socialrec_jax.evaluation.protocol import EvaluationQueries
-from socialrec_jax.evaluation.sparse_scores import evaluate_popularity, evaluate_sparse
+from socialrec_jax.evaluation.sparse_scores import PopularList, evaluate_sparse
 from socialrec_jax.inference.index import UNRANKED
 from tests.worlds import random_world
 
@@ -93,7 +93,7 @@ def test_ranks_by_popularity_are_those_of_dense_scores(problem, monkeypatch, kin
     values = rng.integers(0, 5, num_items) if kind == "ties" else rng.normal(size=num_items)
     popularity = values.astype(np.float32)
     alike = np.broadcast_to(popularity, (len(queries), num_items))
-    found = evaluate_popularity(popularity, queries)
+    found = PopularList.of(popularity).evaluate(queries)
     np.testing.assert_array_equal(found.ranks, dense_ranks(alike, queries))
     coverage = len(np.unique(dense_top(alike, queries))) / num_items
     assert found.metrics["coverage@20"] == coverage

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from socialrec_jax.data.world import BEFORE_VALIDATION, TEST, VALIDATION
-from socialrec_jax.evaluation import baselines as baselines_module
-from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation import protocol, similar_users
 from socialrec_jax.evaluation.baselines import UserKNN, UserKNNSettings, tune_user_knn
+from socialrec_jax.evaluation.similar_users import SimilarUsers
 from socialrec_jax.evaluation.tuned_baselines import fit_tuned_baselines
 from tests.data.features.test_ranker_features import ITEMS, USERS, friends_by_loops, query_of, shop
+from tests.worlds import events_of
 
 
 def unit_histories(world, history_ends) -> np.ndarray:
@@ -52,8 +53,21 @@ def test_a_bound_of_memory_changes_nothing(tmp_path, monkeypatch):
     fitted = UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION))
     query = query_of(world, TEST)
     whole = fitted.scores(query).toarray()
-    monkeypatch.setattr(baselines_module, "_SIMILARITIES_AT_ONCE", 100)
+    monkeypatch.setattr(similar_users, "_SIMILARITIES_AT_ONCE", 100)
     np.testing.assert_array_equal(fitted.scores(query).toarray(), whole)
+
+
+def test_remembered_neighbours_are_searched_once_for_all_settings(tmp_path, monkeypatch):
+    world = shop(tmp_path)
+    fitted = UserKNN.fit(world, world.history_ends(BEFORE_VALIDATION))
+    remembering, query = fitted.remembering(30), query_of(world, TEST)
+    for k in (30, 4, 30):
+        settings = UserKNNSettings(k)
+        expected = dataclasses.replace(fitted, settings=settings).scores(query).toarray()
+        remembered = dataclasses.replace(remembering, settings=settings)
+        np.testing.assert_array_equal(remembered.scores(query).toarray(), expected)
+        # A second search would fail.
+        monkeypatch.setattr(remembering.search, "_search", None)
 
 
 def test_tuning_keeps_what_validates_best(tmp_path):
@@ -88,3 +102,16 @@ def test_baselines_are_named_by_whether_they_use_friends(tmp_path, world, friend
     queries = protocol.held_out(world, TEST)
     for evaluate in baselines.values():
         assert len(evaluate(queries).ranks) == len(queries.target_rows)
+
+
+def test_of_a_popular_item_the_last_users_count(monkeypatch):
+    # Everybody had item 0, and the users 1 and 2 had it last.
+    monkeypatch.setattr(similar_users, "_LONGEST_LIST", 2)
+    events = events_of([[0, 1], [0, 2], [0, 3], [0, 4, 0]], gap=10)
+    latest = np.array([0, 300, 200, 100])  # of the users' events
+    times = events.times + np.repeat(latest, np.diff(events.offsets))
+    ends = events.offsets[1:].copy()
+    fitted = SimilarUsers.fit(dataclasses.replace(events, times=times), ends, 5)
+    assert fitted.users_of_items[[0]].indices.tolist() == [1, 2]
+    assert fitted.users_of_items[[4]].indices.tolist() == [3], "short lists stay whole"
+    assert np.diff(fitted.histories.indptr).tolist() == [2, 2, 2, 2]

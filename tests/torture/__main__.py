@@ -14,6 +14,7 @@ import jax
 
 from tests.torture.kills import Outcome, targets, torture
 from tests.torture.mutations import peak_memory, try_mutations
+from tests.torture.shards import kill_serving
 
 
 def main() -> None:
@@ -48,15 +49,19 @@ def try_files(number: int, seed: int) -> list[str]:
 
 
 def kill_all(kills: int, seed: int, until: float) -> list[Outcome]:
-    """An equal number of kills for each command."""
+    """An equal number of kills for each command, and for jobs of several processes."""
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
-        commands = targets(Path(name))
-        share = -(-kills // len(commands))
+        folder = Path(name)
+        commands = targets(folder)
+        kinds = len(commands) + 1
+        share = -(-kills // kinds)
         outcomes = []
         for number, command in enumerate(commands):
             # What is left of the time is for the commands that are left.
-            end = time.time() + (until - time.time()) / (len(commands) - number)
-            outcomes.append(torture(command, Path(name), share, seed, end))
+            end = time.time() + (until - time.time()) / (kinds - number)
+            outcomes.append(torture(command, folder, share, seed, end))
+        trained = commands[-1].start
+        outcomes.append(kill_serving(trained, folder, share, seed, until))
         return outcomes
 
 

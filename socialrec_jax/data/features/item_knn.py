@@ -48,10 +48,20 @@ class ItemKNN:
 
     @classmethod
     def fit(
-        cls, events: Events, history_ends: np.ndarray, num_items: int, settings: ItemKNNSettings
+        cls,
+        events: Events,
+        history_ends: np.ndarray,
+        num_items: int,
+        settings: ItemKNNSettings,
+        only: np.ndarray | None = None,
     ) -> ItemKNN:
-        """Count the events before rows history_ends [U]."""
+        """Count the events before rows history_ends [U].
+
+        only: the items whose rows of similarity are counted, all by default; others stay empty.
+        """
         visible = _VisibleEvents.of(events, history_ends, num_items)
+        if only is not None:
+            visible = visible.around(only)
         blocks = [
             _nearest_neighbours(visible.similarity(first, last, settings))
             for first, last in _blocks_of_items(visible.offsets)
@@ -74,6 +84,7 @@ class _VisibleEvents:
     owners: np.ndarray  # [n]
     by_item: np.ndarray  # [n] places of the events, those of item 0 first
     offsets: np.ndarray  # [V + 1] item v owns by_item[offsets[v] : offsets[v + 1]]
+    counts: np.ndarray  # [V] events of each item
 
     @classmethod
     def of(cls, events: Events, history_ends: np.ndarray, num_items: int) -> _VisibleEvents:
@@ -81,12 +92,21 @@ class _VisibleEvents:
         items = events.items[rows]
         by_item = np.argsort(items, kind="stable")
         offsets = offsets_of(items, num_items)
-        return cls(items, events.owners[rows], by_item, offsets)
+        return cls(items, events.owners[rows], by_item, offsets, np.diff(offsets))
+
+    def around(self, items: np.ndarray) -> _VisibleEvents:
+        """The same, of which only pairs with these items are counted."""
+        is_counted = np.zeros(len(self.counts), bool)
+        is_counted[items] = True
+        by_item = self.by_item[is_counted[self.items[self.by_item]]]
+        lengths = np.where(is_counted, self.counts, 0)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return dataclasses.replace(self, by_item=by_item, offsets=offsets)
 
     def similarity(self, first: int, last: int, settings: ItemKNNSettings) -> sparse.csr_array:
         """Similarity [last - first, V] float32 of the items first..last - 1 to all items."""
         pairs = self._pairs(first, last, settings)
-        counts = np.maximum(np.diff(self.offsets), 1)  # without events there are no pairs either
+        counts = np.maximum(self.counts, 1)  # without events there are no pairs either
         damped = counts**-settings.damping
 
         lengths = np.diff(pairs.indptr)

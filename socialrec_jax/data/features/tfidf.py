@@ -6,9 +6,8 @@ says more about these two.
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import scipy.sparse as sparse
@@ -29,7 +28,7 @@ def word_matrix(items: Items) -> sparse.csr_array:
     titles = items.titles.tolist()
     descriptions = items.descriptions.tolist()
     pairs = zip(titles, descriptions, strict=True)
-    return tfidf_matrix([words_of(f"{title} {description}") for title, description in pairs])
+    return tfidf_matrix(words_of(f"{title} {description}") for title, description in pairs)
 
 
 def words_of(text: str) -> list[str]:
@@ -41,7 +40,7 @@ def label_matrix(items: Items) -> sparse.csr_array:
     """Tf-idf [V, W] of tags and categories; see `tfidf_matrix`."""
     tag_lists = items.tags.tolist()
     categories = items.categories.tolist()
-    return tfidf_matrix(list(map(_labels, tag_lists, categories)))
+    return tfidf_matrix(map(_labels, tag_lists, categories))
 
 
 def _labels(tag_list: str, category: str) -> list[str]:
@@ -55,42 +54,45 @@ def _labels(tag_list: str, category: str) -> list[str]:
     return sorted(labels - {""})
 
 
-def tfidf_matrix(documents: Sequence[Iterable[str]]) -> sparse.csr_array:
+def tfidf_matrix(documents: Iterable[Iterable[str]]) -> sparse.csr_array:
     """Rows [V, W] float32 of length 1 with weight log(V / df) for each term of a document.
 
     How often a document repeats a term does not count. Terms that only one document has are left
-    out: they cannot match anything.
+    out: they cannot match anything. Documents are read one after another, and not kept.
     """
-    rows, columns, vocabulary_size = _numbered_terms(documents)
+    lengths, columns, vocabulary_size = _numbered_terms(documents)
+    num_documents = len(lengths)
+    rows = np.repeat(np.arange(num_documents), lengths)
     document_frequency = np.bincount(columns, minlength=vocabulary_size)
     new_columns, num_columns = _select_vocabulary(document_frequency)
 
     selected = new_columns[columns] >= 0
     rows = rows[selected]
     columns = columns[selected]
-    inverse_frequency = len(documents) / document_frequency[columns]
+    inverse_frequency = num_documents / document_frequency[columns]
     weights = np.log(inverse_frequency).astype(np.float32)
 
     rows, columns, weights = _rarest_terms(rows, columns, weights)
-    shape = (len(documents), num_columns)
+    shape = (num_documents, num_columns)
     entries = (weights, (rows, new_columns[columns]))
     return _normalised_rows(sparse.csr_array(entries, shape, dtype=np.float32))
 
 
-def _numbered_terms(
-    documents: Sequence[Iterable[str]],
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(document [N], term number [N] of each entry, number of terms): each term once a document."""
+def _numbered_terms(documents: Iterable[Iterable[str]]) -> tuple[np.ndarray, np.ndarray, int]:
+    """(terms of each document [V], their numbers [N], number of terms): each term once a
+    document.
+    """
     vocabulary: dict[str, int] = {}
+    lengths: list[int] = []
 
-    def number_of(term: str) -> int:
-        return vocabulary.setdefault(term, len(vocabulary))
+    def numbers() -> Iterator[int]:
+        for terms in documents:
+            distinct = {vocabulary.setdefault(term, len(vocabulary)) for term in terms}
+            lengths.append(len(distinct))
+            yield from distinct
 
-    numbers = [set(map(number_of, terms)) for terms in documents]
-    lengths = list(map(len, numbers))
-    rows = np.repeat(np.arange(len(numbers)), lengths)
-    columns = np.fromiter(itertools.chain.from_iterable(numbers), np.int64)
-    return rows, columns, len(vocabulary)
+    columns = np.fromiter(numbers(), np.int64)
+    return np.array(lengths, np.int64), columns, len(vocabulary)
 
 
 def _select_vocabulary(document_frequency: np.ndarray) -> tuple[np.ndarray, int]:

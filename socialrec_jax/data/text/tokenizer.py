@@ -8,6 +8,7 @@ the text stage needs it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from socialrec_jax.data.world import Items
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+_TEXTS_AT_ONCE = 1 << 14  # the tokenizer keeps a kilobyte and more of each
 
 PAD, EOS = "<pad>", "<eos>"
 
@@ -88,9 +91,19 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_token
 
     Texts are never padded here: a padded call would change what the tokenizer saves.
     """
+    lengths, tokens = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+        rows = _token_rows(tokenizer, texts[begin : begin + _TEXTS_AT_ONCE], max_tokens)
+        lengths.append(np.array(list(map(len, rows)), np.int64))
+        tokens.append(np.array(list(itertools.chain.from_iterable(rows)), np.int32))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    return Texts(offsets, np.concatenate(tokens))
+
+
+def _token_rows(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int
+) -> list[list[int]]:
+    """The tokens of some texts, each with <eos>; see `tokenize`."""
     end = tokenizer.eos_token_id
     encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    rows = [[*found.ids[: max_tokens - 1], end] if found.ids else [] for found in encodings]
-    lengths = [len(row) for row in rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return Texts(offsets, np.array([token for row in rows for token in row], np.int32))
+    return [[*found.ids[: max_tokens - 1], end] if found.ids else [] for found in encodings]
