@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from socialrec_jax.batch import Candidates
@@ -15,6 +14,7 @@ from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.ranker_features import QueryFeatures, RankerFeatures
 from socialrec_jax.data.features.sparse_rows import pairs_of, positions
 from socialrec_jax.data.query import Query
+from socialrec_jax.inference.chunks import map_padded
 from socialrec_jax.inference.index import Index, TopItems
 from socialrec_jax.models.ranker import measure
 from socialrec_jax.runtime import parallel
@@ -177,21 +177,6 @@ def _measures() -> Callable:
         return measure(*query, *vectors)
 
     return parallel.map_devices(measure_candidates)
-
-
-def map_padded(function: Callable, shared, rows, size: int):
-    """function(shared, rows [q, ...]) on all devices, the rows padded to one compiled size."""
-    P = parallel.num_local_devices()
-    q, size = len(jax.tree.leaves(rows)[0]), -(-size // P) * P
-
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        if size == q:
-            return leaf
-        return np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1))
-
-    parts = parallel.split_over_devices(jax.tree.map(pad, rows))
-    results = parallel.join_devices(function(shared, parts))
-    return jax.tree.map(lambda leaf: leaf[:q], results)
 
 
 def _union(

@@ -20,7 +20,7 @@ from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator, CandidateRequest
-from socialrec_jax.inference.chunks import bucket
+from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
@@ -31,6 +31,10 @@ from socialrec_jax.runtime import parallel
 # Encoded together before their lists begin. Fewer of them fill the encoder's rows as well, and the
 # first lists come sooner.
 _QUERIES_AT_ONCE = 8192
+
+# One size each for the heads that predict types of events: one program, the same bytes for a user
+# alone and among others.
+_STATES_AT_ONCE, _PAIRS_AT_ONCE = 256, 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,10 +266,7 @@ class Engine:
         The geometric mean of the model's and of those that counts give: each alone is worse
         (docs/results.md).
         """
-        # Powers of two: few shapes, so that few programs compile.
-        pad = bucket(len(states), 1) - len(states)
-        padded = np.pad(states, ((0, pad), (0, 0)))
-        modelled = parallel.on_host(self.encoder.actions(self.variables, padded))[: len(states)]
+        modelled = map_in_chunks(self.encoder.actions, self.variables, states, _STATES_AT_ONCE)
         if self.reranker is None:
             return modelled
         # The small term keeps the logarithm finite.
@@ -278,9 +279,7 @@ class Engine:
         # A single type needs no model.
         if self.model.num_event_types == 1:
             return np.ones((*items.shape, 1), np.float32)
-        pad = bucket(len(states), parallel.num_local_devices()) - len(states)
-        padded_items = np.pad(items, ((0, pad), (0, 0)))
-        padded_states = np.pad(states, ((0, pad), (0, 0)))
-        repeated = np.repeat(padded_states[:, None], items.shape[1], axis=1)
-        parts = parallel.split_over_devices((repeated, padded_items))
-        return parallel.join_devices(self.encoder.types(self.variables, parts))[: len(items)]
+        # Pairs of user and item, so that the compiled size depends neither on q nor on k.
+        pairs = np.repeat(states, items.shape[1], axis=0), items.reshape(-1)
+        shares = map_in_chunks(self.encoder.types, self.variables, pairs, _PAIRS_AT_ONCE)
+        return shares.reshape(*items.shape, -1)

@@ -30,8 +30,7 @@ from socialrec_jax.runtime import parallel
 # Of the catalogue on each device: 4 million items x 64.
 _WHOLE_BYTES = 1 << 30
 
-# Queries of a chunk on each device.
-_LEAST_QUERIES, _MOST_QUERIES = 8, 1024
+_LEAST_QUERIES = 8  # of a chunk on each device
 
 # The rank of a target that cannot be ranked.
 UNRANKED = np.iinfo(np.int32).max
@@ -238,7 +237,7 @@ def _queries_per_part(tuning: SearchTuning, num_items: int) -> int:
     """A power of two whose scores [q, V] fit into the bytes of a chunk, within limits."""
     fitting = max(1, tuning.chunk_bytes // (4 * num_items))
     power_of_two = 1 << (fitting.bit_length() - 1)
-    return min(max(power_of_two, _LEAST_QUERIES), _MOST_QUERIES)
+    return min(max(power_of_two, _LEAST_QUERIES), tuning.most_queries)
 
 
 @functools.lru_cache(maxsize=4)
