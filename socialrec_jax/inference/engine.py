@@ -14,12 +14,18 @@ from scipy.special import softmax
 from socialrec_jax.config import Config
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator, CandidateRequest
+from socialrec_jax.inference.candidates import (
+    POPULAR,
+    CandidateGenerator,
+    CandidateRequest,
+    totals_of,
+)
 from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
@@ -220,10 +226,16 @@ class Engine:
     def _recommend_part(
         self, inputs, query: Query, k: int, repeats: bool, allowed: np.ndarray | None
     ) -> Iterator[Recommendations]:
-        starts = query.events.offsets[query.users]
-        # Histories that end where they start are empty, so that nothing is masked.
-        seen = query.events.histories(query.users, starts if repeats else query.history_ends)
-        request = CandidateRequest(inputs, self.states(query), query, seen, allowed, k)
+        request = CandidateRequest(
+            inputs,
+            self.states(query),
+            query,
+            seen=query.events.histories(query.users, query.history_ends),
+            allowed=allowed,
+            counted=~self.world.deleted_items,
+            repeats=repeats,
+            k=k,
+        )
         # Lists come in chunks of the ranker's or the index's size.
         done = 0
         for ranked in self.ranked(request):
@@ -243,17 +255,26 @@ class Engine:
         if self.reranker is not None:
             yield from self.reranker.lists(request)
             return
-        states = request.states
-        found = self.index.top(request.inputs, states, request.seen, request.k, request.allowed)
+        found = self.index.top(
+            request.inputs,
+            request.states,
+            request.seen,
+            request.k,
+            request.allowed,
+            counted=request.counted,
+            repeats=request.repeats,
+        )
         done = 0
         for top in found:
-            part = states[done : done + len(top.items)]
-            done += len(part)
-            yield self._retrieved(part, top)
+            end = done + len(top.items)
+            yield self._retrieved(request.states[done:end], request.seen.part(done, end), top)
+            done = end
 
-    def _retrieved(self, states: np.ndarray, top: TopItems) -> RankedLists:
+    def _retrieved(self, states: np.ndarray, seen: Pairs, top: TopItems) -> RankedLists:
         """The retriever's order."""
-        item_probabilities = np.exp(top.scores - top.log_totals[:, None])
+        V = self.world.num_items
+        totals = totals_of(top.items, top.scores, top.log_totals, seen, V)
+        item_probabilities = np.exp(top.scores - totals)
         probabilities = item_probabilities[..., None] * self.type_shares(states, top.items)
         # A state of zeros is a user without history, for whom the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
