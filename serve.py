@@ -19,12 +19,10 @@ Exit codes and columns: docs/contracts.md.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from socialrec_jax.runtime import cli
 from socialrec_jax.runtime.memory import keep_freed_memory
-from socialrec_jax.serving.commands.base import ShardedTask
 from socialrec_jax.serving.commands.for_items import Demand, Search, Similar
 from socialrec_jax.serving.commands.for_users import Audience, Profile, Recommend, Score
 from socialrec_jax.serving.commands.http import Http
@@ -53,41 +51,7 @@ def serve(arguments: list[str]) -> None:
     task = cli.parse_task(TASKS, args=arguments or ["--help"], prog="serve.py", description=__doc__)
     keep_freed_memory()
     cli.prepare_jax(task.run)
-    if isinstance(task, Http):
-        task.serve()
-        return
-
-    from socialrec_jax.serving.shards import is_folder
-    from socialrec_jax.serving.writer import check_output, exit_on_sigterm, write_tables
-
-    # Only what is answered user by user can be cut into shards.
-    if isinstance(task, ShardedTask) and is_folder(task.out, task.shards):
-        serve_shards(task)
-        return
-    check_output(task.out)
-    with exit_on_sigterm():
-        write_tables(task.out, task.tables())
-        task.finish()
-
-
-def serve_shards(task: ShardedTask) -> None:
-    """Answer, write the shards of this process; those of the launcher's job share the work."""
-    from socialrec_jax.runtime import processes
-    from socialrec_jax.runtime.run import RunDirectory
-    from socialrec_jax.serving.command import command_of
-    from socialrec_jax.serving.shards import check_folder, write_shards
-
-    check_folder(task.out, task.shards)
-    RunDirectory(task.run).config()  # a mistake is named before a folder is made
-    processes.initialize()
-    options = dataclasses.asdict(task)
-    # These decide no row; the run is described.
-    for option in ("run", "out", "shards", "debug", "report", "sample"):
-        options.pop(option, None)
-    (name,) = [name for name, kind in TASKS.items() if isinstance(task, kind)]
-    write_shards(task.out, command_of(name, task.run, options), task.shards, task.answer)
-    if processes.is_main():
-        task.finish()
+    task.execute()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from socialrec_jax.batch import Candidates
@@ -15,6 +14,7 @@ from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.ranker_features import QueryFeatures, RankerFeatures
 from socialrec_jax.data.features.sparse_rows import pairs_of, positions
 from socialrec_jax.data.query import Query
+from socialrec_jax.inference.chunks import map_padded
 from socialrec_jax.inference.index import Index, TopItems
 from socialrec_jax.models.ranker import measure
 from socialrec_jax.runtime import parallel
@@ -35,14 +35,17 @@ _CANDIDATES_AT_ONCE = 1 << 20
 class CandidateRequest:
     """Queries [Q] that need candidates.
 
-    inputs: what the index scores with, see `Engine.index_inputs`.
+    inputs: what the index scores with, see `Engine.index_inputs`. Scores depend neither on allowed
+    nor on repeats.
     """
 
     inputs: Any
     states: np.ndarray  # [Q, D] of the retriever
     query: Query
-    seen: Pairs  # items that are no candidates
-    allowed: np.ndarray | None = None  # [V] bool: only these items are candidates
+    seen: Pairs  # items of the histories
+    allowed: np.ndarray | None = None  # [V] bool: only these items are candidates, all by default
+    counted: np.ndarray | None = None  # [V] bool: probabilities add up over them, all by default
+    repeats: bool = False  # seen items are candidates, too
     k: int = 0  # at least so many candidates each, where there are as many
 
 
@@ -83,7 +86,13 @@ class CandidateGenerator:
         lengths = self._list_lengths(request)
         size = chunk_size(sum(lengths.values()))
         found = self.index.top(
-            request.inputs, request.states, request.seen, lengths["history"], request.allowed
+            request.inputs,
+            request.states,
+            request.seen,
+            lengths["history"],
+            request.allowed,
+            counted=request.counted,
+            repeats=request.repeats,
         )
         begin = 0
         for top in _in_chunks(found, size):
@@ -107,9 +116,19 @@ class CandidateGenerator:
         # For a state of zeros the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
         sources = np.where(unknown & (sources == 0), POPULAR, sources)
-        log_totals = top.log_totals[:, None]
-        candidates = self.with_features(states, items, query_features, log_totals)
+        totals = self._totals(request, items, top.log_totals)
+        candidates = self.with_features(states, items, query_features, totals)
         return GeneratedCandidates(candidates, sources)
+
+    def _totals(
+        self, request: CandidateRequest, items: np.ndarray, log_totals: np.ndarray
+    ) -> np.ndarray:
+        """What the scores of items [q, C] are compared with: [q, 1], or [q, C] with repeats."""
+        if not request.repeats:
+            return log_totals[:, None]
+        existing = np.maximum(items, 0)
+        scores = cosines(request.states, self.catalogue, existing) / self.temperature
+        return totals_of(existing, scores, log_totals, request.seen, len(self.catalogue))
 
     def with_features(
         self,
@@ -136,6 +155,24 @@ class CandidateGenerator:
 def chunk_size(num_candidates: int) -> int:
     """How many queries with so many candidates each are computed at a time."""
     return int(np.clip(_CANDIDATES_AT_ONCE // num_candidates, 1, _QUERIES_AT_ONCE))
+
+
+def cosines(states: np.ndarray, catalogue: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The products [q, n] of states [q, D] with the vectors of items [q, n]."""
+    return np.einsum("rd,rnd->rn", states, catalogue[items])
+
+
+def totals_of(
+    items: np.ndarray, scores: np.ndarray, log_totals: np.ndarray, seen: Pairs, num_items: int
+) -> np.ndarray:
+    """The log totals [q, n] that scores [q, n] of items [q, n] are compared with.
+
+    log_totals [q]: those of new items. An item of the history is no part of it, so its score is
+    added.
+    """
+    new_items = np.broadcast_to(log_totals[:, None], items.shape)
+    is_seen = positions(pairs_of(items), seen, num_items).reshape(items.shape) >= 0
+    return np.where(is_seen, np.logaddexp(new_items, scores), new_items)
 
 
 def _in_chunks(parts: Iterator[TopItems], size: int) -> Iterator[TopItems]:
@@ -179,33 +216,19 @@ def _measures() -> Callable:
     return parallel.map_devices(measure_candidates)
 
 
-def map_padded(function: Callable, shared, rows, size: int):
-    """function(shared, rows [q, ...]) on all devices, the rows padded to one compiled size."""
-    P = parallel.num_local_devices()
-    q, size = len(jax.tree.leaves(rows)[0]), -(-size // P) * P
-
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        if size == q:
-            return leaf
-        return np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1))
-
-    parts = parallel.split_over_devices(jax.tree.map(pad, rows))
-    results = parallel.join_devices(function(shared, parts))
-    return jax.tree.map(lambda leaf: leaf[:q], results)
-
-
 def _union(
     lists: dict[str, np.ndarray], request: CandidateRequest, num_items: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(items [q, width] or -1, sources [q, width]) of all lists, every item once.
 
-    Without what the request has seen, and without what it does not allow.
+    Without what the request has seen, unless it repeats, and without what it does not allow.
     """
     proposed, sources = _concatenate(lists)
     # Lists may be short (-1), and name the same items.
     keep = _first_of_each_item(proposed) & (proposed >= 0)
-    position_in_seen = positions(pairs_of(proposed), request.seen, num_items)
-    keep &= position_in_seen.reshape(proposed.shape) < 0
+    if not request.repeats:
+        position_in_seen = positions(pairs_of(proposed), request.seen, num_items)
+        keep &= position_in_seen.reshape(proposed.shape) < 0
     if request.allowed is not None:
         # -1 reads the last item, but `keep` is false there already.
         keep &= request.allowed[proposed]

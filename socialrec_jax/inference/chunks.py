@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
 
 from socialrec_jax.data.csr import Pairs
+from socialrec_jax.runtime import parallel
 
 Result = TypeVar("Result")
 
@@ -44,6 +45,38 @@ def bucket(count: int, devices: int) -> int:
     return devices << max(0, -(-count // devices) - 1).bit_length()
 
 
+def map_padded(function: Callable, shared, rows, size: int):
+    """function(shared, rows [q, ...]) on all devices, the rows padded to one compiled size >= q."""
+    P = parallel.num_local_devices()
+    q, size = _num_rows(rows), -(-size // P) * P
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        if size == q:
+            return leaf
+        return np.pad(leaf, [(0, size - q)] + [(0, 0)] * (leaf.ndim - 1))
+
+    parts = parallel.split_over_devices(jax.tree.map(pad, rows))
+    results = parallel.join_devices(function(shared, parts))
+    return jax.tree.map(lambda leaf: leaf[:q], results)
+
+
+def map_in_chunks(function: Callable, shared, rows, size: int):
+    """`map_padded` of any number of rows, `size` at a time: a row does not depend on the others."""
+    # Without any row, one call still gives the shape of the results.
+    starts = range(0, max(_num_rows(rows), 1), size)
+    parts = (_rows_at(rows, slice(begin, begin + size)) for begin in starts)
+    results = [map_padded(function, shared, part, size) for part in parts]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
+
+
+def _rows_at(rows, some: slice):
+    return jax.tree.map(lambda leaf: leaf[some], rows)
+
+
+def _num_rows(rows) -> int:
+    return len(jax.tree.leaves(rows)[0])
+
+
 class Rows(Protocol):
     """Query vectors [Q, ...], which may be computed when a slice of them is read."""
 
@@ -66,12 +99,13 @@ def chunks_of(
 ) -> Iterator[Chunk]:
     """Successive chunks of queries [Q, ...] with their (row, item) pairs.
 
-    All chunks have one shape, but for the number of targets: a padded target costs as much as a
-    real one, so they are padded to what their chunk needs.
+    A chunk has one number of queries whatever Q is: products of other shapes may add up in another
+    order, and a query must get the same bytes alone and among others. Seen pairs are padded to one
+    number, targets to what their chunk needs, since a padded one costs as much as a real one.
     """
     Q = len(queries)
     targets = targets or Pairs(np.zeros(Q + 1, np.int64), np.zeros(0, np.int32))
-    q = min(queries_per_part, bucket(Q, devices) // devices)
+    q = queries_per_part
     num_chunks = -(-Q // (q * devices))
     # The queries of one device lie between two bounds.
     bounds = np.minimum(q * np.arange(num_chunks * devices + 1), Q)

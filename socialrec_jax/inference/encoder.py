@@ -1,4 +1,4 @@
-"""Histories to user states, through the same packed batches and model call as in training."""
+"""Histories to user states, through the same batches and model call as in training."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import functools
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.config import Config, required
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.batching.layout import gather_rows, pack_windows
+from socialrec_jax.data.batching.layout import (
+    PackedLayout,
+    gather_rows,
+    one_window_a_row,
+    own_row_lengths,
+)
 from socialrec_jax.data.query import Query
 from socialrec_jax.inference.chunks import in_flight
 from socialrec_jax.models.recommender import RecommenderModel
@@ -19,7 +25,8 @@ from socialrec_jax.runtime import background, parallel
 from socialrec_jax.shapes import Array
 
 _TOKENS_AT_ONCE = 8192  # on all devices
-_QUERIES_AT_ONCE = 65536  # packed together; bounds host memory
+_LEAST_ROW_LENGTH = 8  # of a history
+_QUERIES_AT_ONCE = 65536  # laid out together; bounds host memory
 _TREES_AT_ONCE = 256  # on all devices
 
 
@@ -32,22 +39,21 @@ def encoder_of(model: RecommenderModel, config: Config) -> Encoder:
 class Encoder:
     """The compiled model; its variables [tree on all devices] are given with each call.
 
-    types: (variables, (states [P, q, k, D], items [P, q, k])) -> [P, q, k, A], how each user would
-    act on each item if it came next. actions: (variables, states [q, D]) -> [q, A], whatever comes
-    next.
+    types: (variables, (states [P, n, D], items [P, n])) -> [P, n, A], how each user would
+    act on each item if it came next. actions: (variables, states [P, q, D]) -> [P, q, A], whatever
+    comes next.
     """
 
     def __init__(self, model: RecommenderModel, config: Config):
         self.model = model
         self.row_length = required(config.model.history_length)
         P = parallel.num_local_devices()
-        self.rows_per_call = P * max(1, _TOKENS_AT_ONCE // self.row_length // P)
         self.trees_per_call = P * max(1, _TREES_AT_ONCE // P)
         self._catalogue = jax.jit(functools.partial(_encode_items, model))
         self._encode = parallel.map_devices(functools.partial(_encode_users, model))
         self._join_friends = parallel.map_devices(functools.partial(_join_friends, model))
         self.types = parallel.map_devices(functools.partial(_next_types, model))
-        self.actions = jax.jit(functools.partial(_next_actions, model))
+        self.actions = parallel.map_devices(functools.partial(_next_actions, model))
 
     def catalogue(self, variables: dict) -> jax.Array:
         """The item vectors [V, D], on all local devices."""
@@ -91,31 +97,62 @@ class Encoder:
             states[rows] = parallel.join_devices(joined)[: len(rows)]
 
     def _encode_histories(self, variables: dict, query: Query, first_time: int) -> np.ndarray:
-        """States [S, D] of queries with at least one visible event each."""
-        events, ends = query.events, query.history_ends
-        lengths = np.minimum(ends - events.offsets[query.users], self.row_length)
-        layout, last = pack_windows(ends - lengths, lengths, self.row_length)
-        # As in training, the request time of an event is the time of the next one.
-        next_rows = np.minimum(layout.sources + 1, len(events.times) - 1)
-        request_times = events.times[next_rows]
-        # After the last event comes the request, at the time of that event where it has none.
-        last_times = query.request_times
-        if last_times is None:
-            last_times = events.times[ends - 1]
-        request_times.reshape(-1)[last] = last_times
-        row_ids = np.arange(self.rows_per_call)
-        batches = (
-            gather_rows(events, layout, begin, row_ids, first_time, request_times)
-            for begin in range(0, len(layout.segments), self.rows_per_call)
-        )
-        states = np.concatenate(list(self._encode_rows(variables, batches)))
-        return states.reshape(-1, self.model.config.width)[last]
+        """States [S, D] of queries with at least one visible event each.
 
-    def _encode_rows(self, variables: dict, batches: Iterator[Batch]) -> Iterator[np.ndarray]:
-        """States [rows, T, D] of each batch; another thread makes the batches."""
+        A history has a row of its own, whose length follows from its own events alone. So its state
+        has the same bytes whatever other queries there are.
+        """
+        starts = query.events.offsets[query.users]
+        lengths = np.minimum(query.history_ends - starts, self.row_length)
+        row_lengths = own_row_lengths(lengths, _LEAST_ROW_LENGTH, self.row_length)
+        states = np.zeros((len(query), self.model.config.width), np.float32)
+        for row_length in np.unique(row_lengths).tolist():
+            rows = np.flatnonzero(row_lengths == row_length)
+            batches = self._batches(query.part(rows), lengths[rows], row_length, first_time)
+            states[rows] = np.concatenate(list(self._encode_rows(variables, batches)))[: len(rows)]
+        return states
+
+    def _batches(
+        self, query: Query, lengths: np.ndarray, row_length: int, first_time: int
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """(Batch, column [rows] of each row's last event) of successive queries, the newest
+        `lengths` [S] events of each.
+        """
+        events, ends = query.events, query.history_ends
+        layout = one_window_a_row(ends - lengths, lengths, row_length)
+        request_times = _request_times(query, layout, lengths)
+        size = self._rows_per_call(row_length)
+        for begin in range(0, len(query), size):
+            row_ids = np.arange(size)
+            batch = gather_rows(events, layout, begin, row_ids, first_time, request_times)
+            last = lengths[begin : begin + size] - 1
+            yield batch, np.pad(last, (0, size - len(last))).astype(np.int32)
+
+    def _rows_per_call(self, row_length: int) -> int:
+        """Always as many, the same on each device, so that it compiles once."""
+        devices = parallel.num_local_devices()
+        return devices * max(1, _TOKENS_AT_ONCE // row_length // devices)
+
+    def _encode_rows(
+        self, variables: dict, batches: Iterator[tuple[Batch, np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """States [rows, D] of each batch; another thread makes the batches."""
         parts = map(parallel.split_over_devices, batches)
         calls = (self._encode(variables, part) for part in background.prefetch(parts))
         yield from map(parallel.join_devices, in_flight(calls))
+
+
+def _request_times(query: Query, layout: PackedLayout, lengths: np.ndarray) -> np.ndarray:
+    """The request times [S, T] of a layout of queries with `lengths` [S] events each."""
+    times = query.events.times
+    # As in training, the request time of an event is the time of the next one.
+    request_times = times[np.minimum(layout.sources + 1, len(times) - 1)]
+    # After the last event comes the request, at the time of that event where it has none.
+    last_times = query.request_times
+    if last_times is None:
+        last_times = times[query.history_ends - 1]
+    request_times[np.arange(len(query)), lengths - 1] = last_times
+    return request_times
 
 
 def _with_trees(
@@ -137,8 +174,13 @@ def _encode_items(model: RecommenderModel, variables: dict) -> Array:
     return model.bind(variables).encode_items()
 
 
-def _encode_users(model: RecommenderModel, variables: dict, batch: Batch) -> Array:
-    return model.bind(variables).encode_users(batch)
+def _encode_users(
+    model: RecommenderModel, variables: dict, part: tuple[Batch, jax.Array]
+) -> jax.Array:
+    batch, last = part
+    states = model.bind(variables).encode_users(batch)
+    # One state a row goes to the host.
+    return jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
 
 
 def _join_friends(model: RecommenderModel, variables: dict, part: tuple) -> Array:
@@ -149,5 +191,5 @@ def _next_types(model: RecommenderModel, variables: dict, part: tuple) -> Array:
     return jax.nn.softmax(model.bind(variables).type_logits(*part))
 
 
-def _next_actions(model: RecommenderModel, variables: dict, states: jax.Array) -> Array:
+def _next_actions(model: RecommenderModel, variables: dict, states: Array) -> Array:
     return jax.nn.softmax(model.bind(variables).action_logits(states))

@@ -14,13 +14,19 @@ from scipy.special import softmax
 from socialrec_jax.config import Config
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
+from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.candidates import POPULAR, CandidateGenerator, CandidateRequest
-from socialrec_jax.inference.chunks import bucket
+from socialrec_jax.inference.candidates import (
+    POPULAR,
+    CandidateGenerator,
+    CandidateRequest,
+    totals_of,
+)
+from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
@@ -31,6 +37,10 @@ from socialrec_jax.runtime import parallel
 # Encoded together before their lists begin. Fewer of them fill the encoder's rows as well, and the
 # first lists come sooner.
 _QUERIES_AT_ONCE = 8192
+
+# One size each for the heads that predict types of events: one program, the same bytes for a user
+# alone and among others.
+_STATES_AT_ONCE, _PAIRS_AT_ONCE = 256, 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,10 +226,16 @@ class Engine:
     def _recommend_part(
         self, inputs, query: Query, k: int, repeats: bool, allowed: np.ndarray | None
     ) -> Iterator[Recommendations]:
-        starts = query.events.offsets[query.users]
-        # Histories that end where they start are empty, so that nothing is masked.
-        seen = query.events.histories(query.users, starts if repeats else query.history_ends)
-        request = CandidateRequest(inputs, self.states(query), query, seen, allowed, k)
+        request = CandidateRequest(
+            inputs,
+            self.states(query),
+            query,
+            seen=query.events.histories(query.users, query.history_ends),
+            allowed=allowed,
+            counted=~self.world.deleted_items,
+            repeats=repeats,
+            k=k,
+        )
         # Lists come in chunks of the ranker's or the index's size.
         done = 0
         for ranked in self.ranked(request):
@@ -239,17 +255,26 @@ class Engine:
         if self.reranker is not None:
             yield from self.reranker.lists(request)
             return
-        states = request.states
-        found = self.index.top(request.inputs, states, request.seen, request.k, request.allowed)
+        found = self.index.top(
+            request.inputs,
+            request.states,
+            request.seen,
+            request.k,
+            request.allowed,
+            counted=request.counted,
+            repeats=request.repeats,
+        )
         done = 0
         for top in found:
-            part = states[done : done + len(top.items)]
-            done += len(part)
-            yield self._retrieved(part, top)
+            end = done + len(top.items)
+            yield self._retrieved(request.states[done:end], request.seen.part(done, end), top)
+            done = end
 
-    def _retrieved(self, states: np.ndarray, top: TopItems) -> RankedLists:
+    def _retrieved(self, states: np.ndarray, seen: Pairs, top: TopItems) -> RankedLists:
         """The retriever's order."""
-        item_probabilities = np.exp(top.scores - top.log_totals[:, None])
+        V = self.world.num_items
+        totals = totals_of(top.items, top.scores, top.log_totals, seen, V)
+        item_probabilities = np.exp(top.scores - totals)
         probabilities = item_probabilities[..., None] * self.type_shares(states, top.items)
         # A state of zeros is a user without history, for whom the index scores by popularity.
         unknown = ~states.any(axis=1, keepdims=True)
@@ -262,10 +287,7 @@ class Engine:
         The geometric mean of the model's and of those that counts give: each alone is worse
         (docs/results.md).
         """
-        # Powers of two: few shapes, so that few programs compile.
-        pad = bucket(len(states), 1) - len(states)
-        padded = np.pad(states, ((0, pad), (0, 0)))
-        modelled = parallel.on_host(self.encoder.actions(self.variables, padded))[: len(states)]
+        modelled = map_in_chunks(self.encoder.actions, self.variables, states, _STATES_AT_ONCE)
         if self.reranker is None:
             return modelled
         # The small term keeps the logarithm finite.
@@ -278,9 +300,7 @@ class Engine:
         # A single type needs no model.
         if self.model.num_event_types == 1:
             return np.ones((*items.shape, 1), np.float32)
-        pad = bucket(len(states), parallel.num_local_devices()) - len(states)
-        padded_items = np.pad(items, ((0, pad), (0, 0)))
-        padded_states = np.pad(states, ((0, pad), (0, 0)))
-        repeated = np.repeat(padded_states[:, None], items.shape[1], axis=1)
-        parts = parallel.split_over_devices((repeated, padded_items))
-        return parallel.join_devices(self.encoder.types(self.variables, parts))[: len(items)]
+        # Pairs of user and item, so that the compiled size depends neither on q nor on k.
+        pairs = np.repeat(states, items.shape[1], axis=0), items.reshape(-1)
+        shares = map_in_chunks(self.encoder.types, self.variables, pairs, _PAIRS_AT_ONCE)
+        return shares.reshape(*items.shape, -1)

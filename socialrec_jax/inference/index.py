@@ -30,8 +30,7 @@ from socialrec_jax.runtime import parallel
 # Of the catalogue on each device: 4 million items x 64.
 _WHOLE_BYTES = 1 << 30
 
-# Queries of a chunk on each device.
-_LEAST_QUERIES, _MOST_QUERIES = 8, 1024
+_LEAST_QUERIES = 8  # of a chunk on each device
 
 # The rank of a target that cannot be ranked.
 UNRANKED = np.iinfo(np.int32).max
@@ -42,7 +41,7 @@ class TopItems(NamedTuple):
 
     items: np.ndarray  # [q, k] int32
     scores: np.ndarray  # [q, k] float32
-    log_totals: np.ndarray  # [q] log-sum-exp over all unmasked scores
+    log_totals: np.ndarray  # [q] log-sum-exp over the scores of all counted items but seen ones
 
 
 def fits_whole(num_items: int, width: int) -> bool:
@@ -89,15 +88,26 @@ class Index:
         return parallel.shard_rows(shared) if self.sharded else parallel.replicate(shared)
 
     def top(
-        self, shared, queries: np.ndarray, seen: Pairs, k: int, allowed: np.ndarray | None = None
+        self,
+        shared,
+        queries: np.ndarray,
+        seen: Pairs,
+        k: int,
+        allowed: np.ndarray | None = None,
+        *,
+        counted: np.ndarray | None = None,
+        repeats: bool = False,
     ) -> Iterator[TopItems]:
         """The k best items of successive chunks of queries [Q, ...].
 
-        seen items are left out, and items where allowed [V] is False.
+        allowed [V]: only these items are listed, and of the seen ones none, or all with repeats.
+        counted [V]: the total is that of these items, without the seen ones. So the total does not
+        depend on what is listed. Both are all items by default.
         """
-        blocked = np.zeros(self.num_items, bool) if allowed is None else ~allowed
-        placed = (shared, self.place(blocked))
-        search = self._compiled_top(k)
+        all_items = np.ones(self.num_items, bool)
+        masks = tuple(all_items if mask is None else mask for mask in (allowed, counted))
+        placed = (shared, self.place(masks))
+        search = self._compiled_top(k, repeats)
         calls = (
             (chunk.size, search(placed, (chunk.queries, *chunk.seen)))
             for chunk in self._chunks(queries, seen)
@@ -128,26 +138,33 @@ class Index:
         return np.concatenate(ranks), np.concatenate(tops)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - one program a k, as long as the index lives
-    def _compiled_top(self, k: int) -> Callable:
-        return self._on_devices(functools.partial(self.top_of_chunk, k))
+    def _compiled_top(self, k: int, repeats: bool) -> Callable:
+        return self._on_devices(functools.partial(self.top_of_chunk, k, repeats))
 
     @functools.lru_cache(maxsize=8)  # noqa: B019
     def _compiled_ranks(self, k: int) -> Callable:
         return self._on_devices(functools.partial(self.ranks_of_chunk, k))
 
-    def top_of_chunk(self, k: int, shared: tuple, chunk: tuple) -> tuple[jax.Array, ...]:
+    def top_of_chunk(
+        self, k: int, repeats: bool, placed: tuple, chunk: tuple
+    ) -> tuple[jax.Array, ...]:
         """The program of `top` on one device: items [q, k], scores [q, k], log totals [q]."""
-        shared, blocked = shared
-        scores = self._scores(shared, *chunk)
-        scores = jnp.where(blocked[None], -jnp.inf, scores)
-        shifts_of = self._score.shifts
-        shifts = None if shifts_of is None else shifts_of(shared, chunk[0])
+        shared, (allowed, counted) = placed
+        new = self._scores(shared, *chunk)
+        listed = self._scores(shared, chunk[0]) if repeats else new
         best, items, log_totals = top_k_and_log_total(
-            scores, min(k, self._items_per_shard), self._tuning.least_blocks, shifts
+            jnp.where(allowed[None], listed, -jnp.inf),
+            jnp.where(counted[None], new, -jnp.inf),
+            min(k, self._items_per_shard),
+            self._tuning.least_blocks,
+            self._shifts(shared, chunk[0]),
         )
         best, items = self._join_shards(best, items, k)
         # From it follow probabilities: exp(score - log total).
         return items, best, self._reduce_shards(log_totals, jax.nn.logsumexp)
+
+    def _shifts(self, shared, queries: jax.Array) -> jax.Array | None:
+        return None if self._score.shifts is None else self._score.shifts(shared, queries)
 
     def ranks_of_chunk(self, k: int, shared, chunk: tuple) -> tuple[jax.Array, ...]:
         """The program of `ranks` on one device: ranks [m], top items [q, k], real targets [m]."""
@@ -183,16 +200,21 @@ class Index:
         return lambda shared, chunk: call(shared, jax.tree.map(lambda x: x[0], chunk))
 
     def _scores(
-        self, shared, queries: jax.Array, seen_rows: jax.Array, seen_items: jax.Array
+        self,
+        shared,
+        queries: jax.Array,
+        seen_rows: jax.Array | None = None,
+        seen_items: jax.Array | None = None,
     ) -> jax.Array:
-        """The scores [q, items of this shard] with -inf at the pairs of seen items.
+        """The scores [q, items of this shard] with -inf at the pairs of seen items, where given.
 
         The last shard is filled up to the length of the others; what does not exist is -inf too.
         """
         scores = self._score.products(shared, queries)
-        # Nothing else reads the products, so XLA masks them in place. Padding and items of other
-        # shards lie outside, where "drop" ignores them.
-        scores = scores.at[seen_rows, self._columns(seen_items)].set(-jnp.inf, mode="drop")
+        if seen_rows is not None and seen_items is not None:
+            # Nothing else reads the products, so XLA masks them in place. Padding and items of
+            # other shards lie outside, where "drop" ignores them.
+            scores = scores.at[seen_rows, self._columns(seen_items)].set(-jnp.inf, mode="drop")
         if self._score.addend is not None:
             scores = scores + self._score.addend(shared, queries)
         if self._items_per_shard * self._item_shards == self.num_items:
@@ -238,7 +260,7 @@ def _queries_per_part(tuning: SearchTuning, num_items: int) -> int:
     """A power of two whose scores [q, V] fit into the bytes of a chunk, within limits."""
     fitting = max(1, tuning.chunk_bytes // (4 * num_items))
     power_of_two = 1 << (fitting.bit_length() - 1)
-    return min(max(power_of_two, _LEAST_QUERIES), _MOST_QUERIES)
+    return min(max(power_of_two, _LEAST_QUERIES), tuning.most_queries)
 
 
 @functools.lru_cache(maxsize=4)

@@ -23,15 +23,9 @@ from socialrec_jax.inference.pair_scores import PairTotals, Retrieval, log_total
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LeaveOut:
-    """Scores recommendations again without an input.
-
-    allowed [V] bool, repeats: those of the recommendations, because the score depends on which
-    items can be recommended.
-    """
+    """Scores recommendations again without an input."""
 
     engine: Engine
-    allowed: np.ndarray | None = None
-    repeats: bool = False
 
     def contributions(self, query: Query, pairs: Pairs, recent: np.ndarray) -> np.ndarray:
         """Score - score without an input [N, h + 3] float32, of N pairs grouped by query.
@@ -39,7 +33,7 @@ class LeaveOut:
         The inputs are each of the items recent [Q, h] of the history (0 where it is -1), all
         friendships of the user, the texts and labels of the recommended item, and its popularity.
         """
-        retrieval = self._retrieval(query)
+        retrieval = Retrieval.of(self.engine, query)
         scores, _ = score_pairs(self.engine, query, pairs, retrieval)
         of_itself = self._with_other_totals(query, pairs, retrieval)
         without = [
@@ -49,12 +43,6 @@ class LeaveOut:
             self._without_popularity(query, pairs, of_itself),
         ]
         return scores[:, None] - np.stack(without, axis=1)
-
-    def _retrieval(self, query: Query) -> Retrieval:
-        starts = query.events.offsets[query.users]
-        ends = starts if self.repeats else query.history_ends
-        seen = query.events.histories(query.users, ends)
-        return Retrieval.of(self.engine, query, seen=seen, allowed=self.allowed)
 
     def _without_recent(
         self, query: Query, pairs: Pairs, recent: np.ndarray, scores: np.ndarray
@@ -66,7 +54,7 @@ class LeaveOut:
             return without
         variants = without_items(query, rows, recent[rows, columns])
         of_variants = pairs.of(rows)
-        changed, _ = score_pairs(self.engine, variants, of_variants, self._retrieval(variants))
+        changed, _ = score_pairs(self.engine, variants, of_variants)
         column_of_pair = np.repeat(columns, np.diff(of_variants.offsets))
         without[column_of_pair, pairs.rows_of(rows)] = changed
         return without
@@ -75,7 +63,7 @@ class LeaveOut:
         if query.friend_sampler is None:
             return scores
         alone = dataclasses.replace(query, friend_sampler=None)
-        return score_pairs(self.engine, alone, pairs, self._retrieval(alone))[0]
+        return score_pairs(self.engine, alone, pairs)[0]
 
     def _without_text(self, query: Query, pairs: Pairs, retrieval: Retrieval) -> np.ndarray:
         engine = self._engine_without_texts
@@ -95,9 +83,8 @@ class LeaveOut:
         # Each query once for each of its items, which is left out of the total.
         offsets = seen.offsets + np.arange(len(seen.offsets))
         items = np.insert(seen.items, seen.offsets[1:], pairs.items)
-        counted = ~self.engine.world.deleted_items if self.allowed is None else self.allowed
-        states = retrieval.states[owners]
-        totals = log_totals(self.engine, query.part(owners), states, Pairs(offsets, items), counted)
+        states, others_seen = retrieval.states[owners], Pairs(offsets, items)
+        totals = log_totals(self.engine, query.part(owners), states, others_seen)
         others = PairTotals(pairs, totals, self.engine.world.num_items)
         return dataclasses.replace(retrieval, other_totals=others)
 

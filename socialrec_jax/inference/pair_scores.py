@@ -10,7 +10,7 @@ from scipy.special import expit
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.sparse_rows import pairs_of, positions, values_at
 from socialrec_jax.data.query import Query
-from socialrec_jax.inference.candidates import chunk_size
+from socialrec_jax.inference.candidates import chunk_size, cosines, totals_of
 from socialrec_jax.inference.engine import Engine
 
 # One width for all rows of items, so that a score depends on no other pair and one program
@@ -70,26 +70,14 @@ class Retrieval:
     other_totals: PairTotals | None = None
 
     @classmethod
-    def of(
-        cls,
-        engine: Engine,
-        query: Query,
-        *,
-        seen: Pairs | None = None,
-        allowed: np.ndarray | None = None,
-    ) -> Retrieval:
-        """seen: items of the histories by default. allowed [V] bool: the items that totals count,
-        all by default.
-        """
+    def of(cls, engine: Engine, query: Query) -> Retrieval:
+        """As for recommendations, the totals are those of new items."""
         states = engine.states(query)
-        if seen is None:
-            seen = query.events.histories(query.users, query.history_ends)
-        # As for recommendations, the total is that of new items.
-        counted = ~engine.world.deleted_items if allowed is None else allowed
+        seen = query.events.histories(query.users, query.history_ends)
         return cls(
             states=states,
             seen=seen,
-            log_totals=log_totals(engine, query, states, seen, counted),
+            log_totals=log_totals(engine, query, states, seen),
             catalogue=np.asarray(engine.catalogue),
             popularity=engine.popularity(query.as_of),
             temperature=engine.config.model.temperature,
@@ -107,32 +95,26 @@ class Retrieval:
     def scores(self, queries: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [r, n] of items [r, n] for some of the queries [r]."""
         states = self.states[queries]
-        cosines = np.einsum("rd,rnd->rn", states, self.catalogue[items])
         unknown = ~states.any(axis=1, keepdims=True)
-        return cosines / self.temperature + np.where(unknown, self.popularity[items], 0)
+        retrieved = cosines(states, self.catalogue, items) / self.temperature
+        return retrieved + np.where(unknown, self.popularity[items], 0)
 
     def totals(self, queries: np.ndarray, items: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """The log totals [r, n] that scores [r, n] of items [r, n] are compared with.
-
-        An item of the history is no part of the total of new items, so its score is added.
-        """
+        """The log totals [r, n] that scores [r, n] of items [r, n] are compared with."""
         if self.other_totals is not None:
             return np.logaddexp(self.other_totals.at(queries, items), scores)
-        new_items = np.broadcast_to(self.log_totals[queries][:, None], items.shape)
-        at = positions(pairs_of(items), self.seen.of(queries), len(self.catalogue))
-        is_seen = at.reshape(items.shape) >= 0
-        return np.where(is_seen, np.logaddexp(new_items, scores), new_items)
+        seen = self.seen.of(queries)
+        return totals_of(items, scores, self.log_totals[queries], seen, len(self.catalogue))
 
 
-def log_totals(
-    engine: Engine, query: Query, states: np.ndarray, seen: Pairs, allowed: np.ndarray
-) -> np.ndarray:
-    """Log-sum-exp [Q] of the retriever's scores of allowed [V] items that are not seen.
+def log_totals(engine: Engine, query: Query, states: np.ndarray, seen: Pairs) -> np.ndarray:
+    """Log-sum-exp [Q] of the retriever's scores of all items that are not seen.
 
     states [Q, D]: of the queries.
     """
+    inputs, counted = engine.index_inputs(query.as_of), ~engine.world.deleted_items
     # The list of the search is not read.
-    tops = engine.index.top(engine.index_inputs(query.as_of), states, seen, 1, allowed)
+    tops = engine.index.top(inputs, states, seen, 1, counted=counted)
     totals = [top.log_totals for top in tops]
     return np.concatenate([np.zeros(0, np.float32), *totals])
 

@@ -16,8 +16,8 @@ from socialrec_jax.inference.candidates import (
     CandidateRequest,
     GeneratedCandidates,
     chunk_size,
-    map_padded,
 )
+from socialrec_jax.inference.chunks import map_padded
 from socialrec_jax.models.ranker import Ranker, scores
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from socialrec_jax.data.batching.layout import PackedLayout, pack_windows
+from socialrec_jax.data.batching.layout import (
+    PackedLayout,
+    one_window_a_row,
+    own_row_lengths,
+    pack_windows,
+)
 from socialrec_jax.data.csr import sorted_distinct
 from socialrec_jax.data.text.text_batches import cut_texts
 from socialrec_jax.data.text.tokenizer import Texts, tokenize
@@ -33,6 +38,7 @@ VECTOR_WHITENING = "vector_whitening.npz"  # of the items' fixed vectors
 
 _TOKENS_AT_ONCE = 8192  # on all devices
 _LEAST_ROW_LENGTH = 64  # of packed rows; attention costs by their length
+_LEAST_OWN_ROW = 16  # of rows with one text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +75,18 @@ class TextEncoder:
         """Vectors [n, F] float32 of length 1; zeros for an empty text."""
         n_positions = self.model.sizes.n_positions
         tokens = tokenize(self.tokenizer, texts, n_positions)
-        row_length = row_length_for(tokens, n_positions)
-        states = pool(self.model, self.params, tokens, row_length, self.token_weights)
-        return whiten_known(self.whitening, states, tokens.lengths > 0)
+        states = pool_alone(self.model, self.params, tokens, n_positions, self.token_weights)
+        return self._whitened(states, tokens.lengths > 0)
+
+    def _whitened(self, states: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """White vectors [n, F] of states [n, D].
+
+        One by one: BLAS adds up several rows in another order than one.
+        """
+        rows = [slice(number, number + 1) for number in range(len(states))]
+        white = [whiten_known(self.whitening, states[row], known[row]) for row in rows]
+        width = len(self.whitening.scales)
+        return np.concatenate([np.zeros((0, width), np.float32), *white])
 
 
 def row_length_for(texts: Texts, n_positions: int) -> int:
@@ -104,16 +119,48 @@ def pool(
     """
     vectors = np.zeros((len(texts.lengths), model.sizes.n_embd), np.float32)
     known = np.flatnonzero(texts.lengths)
-    if not len(known):
-        return vectors
-    # Several texts share a row: most are far shorter than the model's window.
-    layout, last = pack_windows(texts.offsets[known], texts.lengths[known], row_length)
+    if len(known):
+        # Several texts share a row: most are far shorter than the model's window.
+        packed = pack_windows(texts.offsets[known], texts.lengths[known], row_length)
+        vectors[known] = _pool_rows(model, params, texts, token_weights, *packed)
+    return vectors
+
+
+def pool_alone(
+    model: GPT2, params: dict, texts: Texts, longest: int, token_weights: np.ndarray
+) -> np.ndarray:
+    """`pool` with a row for each text, so that its vector has the same bytes whatever other texts
+    there are.
+
+    longest: of all texts that there may be.
+    """
+    lengths = texts.lengths
+    vectors = np.zeros((len(lengths), model.sizes.n_embd), np.float32)
+    row_lengths = np.where(lengths > 0, own_row_lengths(lengths, _LEAST_OWN_ROW, longest), 0)
+    for row_length in np.unique(row_lengths[lengths > 0]).tolist():
+        chosen = np.flatnonzero(row_lengths == row_length)
+        layout = one_window_a_row(texts.offsets[chosen], lengths[chosen], row_length)
+        last = row_length * np.arange(len(chosen)) + lengths[chosen] - 1
+        vectors[chosen] = _pool_rows(model, params, texts, token_weights, layout, last)
+    return vectors
+
+
+def _pool_rows(
+    model: GPT2,
+    params: dict,
+    texts: Texts,
+    token_weights: np.ndarray,
+    layout: PackedLayout,
+    last: np.ndarray,
+) -> np.ndarray:
+    """The weighted means [n, D] of the texts of a layout; last: flat position [n] of their ends."""
     # Texts in the order of their places in the rows, so that those of a device are a run.
     order = np.argsort(last)
-    places = _TextPlaces.of(layout, last[order], _rows_per_call(row_length))
+    places = _TextPlaces.of(layout, last[order], _rows_per_call(layout.segments.shape[1]))
     shared = parallel.replicate((params, token_weights))
     means = _means_of_chunks(model.sizes, shared, texts, layout, places)
-    vectors[known[order]] = np.concatenate(list(means))
+    vectors = np.empty((len(last), model.sizes.n_embd), np.float32)
+    vectors[order] = np.concatenate(list(means))
     return vectors
 
 

@@ -32,24 +32,40 @@ def top_k(
 
 
 def top_k_and_log_total(
-    scores: jax.Array, k: int, least_blocks: int, shifts: jax.Array | None
+    listed: jax.Array, counted: jax.Array, k: int, least_blocks: int, shifts: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`top_k`, and the log-sum-exp [Q] of all scores [Q, V].
+    """`top_k` of listed scores [Q, V], and the log-sum-exp [Q] of counted scores [Q, V].
 
-    shifts: numbers [Q] from which the best scores of a query are at most 60 away, so that float32
-    can hold the sum of their exponentials. With them, one reading of the scores gives this sum and
-    the maxima of the blocks. Without them, the largest score has to be found first.
+    Both are the same scores with other ones masked. shifts: numbers [Q] from which the best scores
+    of a query are at most 60 away, so that float32 can hold the sum of their exponentials. With
+    them, one reading of the scores gives this sum and the maxima of the blocks. Without them, the
+    largest score has to be found first.
     """
-    if shifts is None or not _has_blocks(scores, k, least_blocks):
-        return *top_k(scores, k, least_blocks), jax.nn.logsumexp(scores, axis=-1)
-    blocks = _blocks(scores)
-    maxima = blocks.max(axis=-1)
-    sums = jnp.exp(blocks - shifts[:, None, None]).sum(axis=-1)
+    if shifts is None:
+        return *top_k(listed, k, least_blocks), jax.nn.logsumexp(counted, axis=-1)
+    sums = _sums_of_blocks(counted, shifts)
+    if not _has_blocks(listed, k, least_blocks):
+        best, columns = top_k(listed, k, least_blocks)
+        return best, columns, _log_total(jax.lax.optimization_barrier(sums), shifts)
+    maxima = _blocks(listed).max(axis=-1)
     # Otherwise XLA adds up whole rows at once, in a reading of their own.
     maxima, sums = jax.lax.optimization_barrier((maxima, sums))
-    rest = jnp.exp(scores[:, maxima.shape[1] * _BLOCK :] - shifts[:, None])
-    totals = sums.sum(axis=-1) + rest.sum(axis=-1)
-    return *_top_of_blocks(scores, maxima, k, least_blocks), shifts + jnp.log(totals)
+    best, columns = _top_of_blocks(listed, maxima, k, least_blocks)
+    return best, columns, _log_total(sums, shifts)
+
+
+def _sums_of_blocks(scores: jax.Array, shifts: jax.Array) -> jax.Array:
+    """The sums [Q, n + 1] of the exponentials of scores - shifts: of each block, and of the rest.
+
+    The same for each k, so that a total does not depend on how many items are listed.
+    """
+    blocks = jnp.exp(_blocks(scores) - shifts[:, None, None]).sum(axis=-1)
+    rest = jnp.exp(scores[:, blocks.shape[1] * _BLOCK :] - shifts[:, None]).sum(axis=-1)
+    return jnp.concatenate([blocks, rest[:, None]], axis=1)
+
+
+def _log_total(sums: jax.Array, shifts: jax.Array) -> jax.Array:
+    return shifts + jnp.log(sums.sum(axis=-1))
 
 
 def _has_blocks(scores: jax.Array, k: int, least_blocks: int) -> bool:

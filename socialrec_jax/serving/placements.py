@@ -22,6 +22,7 @@ from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.inference.pair_scores import score_pairs
 from socialrec_jax.serving.buy_again import Rhythms
 from socialrec_jax.serving.co_occurrence import co_occurrence
+from socialrec_jax.serving.rules.item_ages import item_ages
 
 Placement = Literal["basket", "buy-again", "trending", "new", "friends"]
 
@@ -54,16 +55,13 @@ class PlacedLists:
     placement: Placement
     allowed: np.ndarray | None  # [V] bool: only these items
     repeats: bool  # items of the history, too
+    is_for_all: bool = True  # for all users, so that no item at all is a mistake
 
     def parts(self, query: Query, k: int) -> Iterator[Recommendations]:
         """The k best items of each user of a query, in chunks."""
         source = SOURCE_NAMES.index(_SOURCES[self.placement])
         for part in self._parts(query, k):
             yield dataclasses.replace(part, sources=np.full(part.items.shape, source))
-
-    def counted_items(self, query: Query) -> np.ndarray | None:
-        """The items [V] bool that scores are normalised over, None for all."""
-        return self._new_items(query) if self.placement == "new" else None
 
     def _parts(self, query: Query, k: int) -> Iterator[Recommendations]:
         if self.placement == "new":
@@ -78,13 +76,9 @@ class PlacedLists:
     def _new_items(self, query: Query) -> np.ndarray:
         """Which items [V] bool are new."""
         world = self.engine.world
-        rows = np.flatnonzero(world.events.visible(world.history_ends(query.as_of)))
-        # One moment for all users: new is a property of the shop.
-        now = int(world.query_times(query.as_of).max(initial=0))
-        had_before = rows[world.events.times[rows] < now - _NEW_DAYS * _DAY]
-        is_old = np.bincount(world.events.items[had_before], minlength=world.num_items) > 0
+        is_old = item_ages(world, query.as_of) > _NEW_DAYS
         allowed = ~world.deleted_items if self.allowed is None else self.allowed
-        if not (allowed & ~is_old).any():
+        if self.is_for_all and not (allowed & ~is_old).any():
             raise BadData(
                 f"--placement new: no item that may be recommended is new, which is to have its "
                 f"first event within {_NEW_DAYS} days"

@@ -26,7 +26,8 @@ from socialrec_jax.serving.recent import engine_with_recent
 from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
 from socialrec_jax.serving.tasks.demand import DemandOptions, demand
 from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
-from socialrec_jax.serving.tasks.recommend import RecommendOptions, recommend
+from socialrec_jax.serving.tasks.recommend import recommend
+from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 from socialrec_jax.serving.tasks.score import score
 from socialrec_jax.serving.tasks.search import QueryTexts, SearchOptions, search
 from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
@@ -81,7 +82,14 @@ class Recommender:
         unavailable: bool = False,
         per_category: int | None = None,
         diversity: float = 0.0,
+        promote: str | None = None,
+        promote_share: float | None = None,
+        boost_popularity: float = 0.0,
+        boost_freshness: float = 0.0,
+        new_items: float = 0.0,
+        new_items_days: float | None = None,
         repeats: bool = False,
+        repeats_half_life: float | None = None,
         placement: Placement | None = None,
         reasons: ReasonMode = "fast",
         language: Language = "en",
@@ -102,7 +110,14 @@ class Recommender:
             unavailable=unavailable,
             per_category=per_category,
             diversity=diversity,
+            promote=promote,
+            promote_share=promote_share,
+            boost_popularity=boost_popularity,
+            boost_freshness=boost_freshness,
+            new_items=new_items,
+            new_items_days=new_items_days,
             repeats=repeats,
+            repeats_half_life=repeats_half_life,
             placement=placement,
             reasons=reasons,
             language=language,

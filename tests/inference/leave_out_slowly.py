@@ -20,15 +20,14 @@ from socialrec_jax.data.world import NOW, World
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.pair_scores import Retrieval, log_totals, score_pairs
 from socialrec_jax.serving.recommender import Recommender
-from socialrec_jax.serving.rules.allowed import ItemRules
 
 
-def score_of(engine: Engine, allowed, user: int, item: int, time: int, **replaced) -> float:
+def score_of(engine: Engine, user: int, item: int, time: int, **replaced) -> float:
     """The score of one pair, by the engine alone; replaced: what is known of its retrieval."""
     query = engine.query(np.array([user]))
     query = dataclasses.replace(query, query_times=np.array([time]))
     pairs = Pairs(np.array([0, 1]), np.array([item], np.int32))
-    retrieval = dataclasses.replace(Retrieval.of(engine, query, allowed=allowed), **replaced)
+    retrieval = dataclasses.replace(Retrieval.of(engine, query), **replaced)
     return float(score_pairs(engine, query, pairs, retrieval)[0][0])
 
 
@@ -90,32 +89,27 @@ def without_popularity(engine: Engine, item: int) -> Engine:
     return engine.with_ranker(features, engine.reranker.params)
 
 
-def lowered_by(
-    engine: Engine, allowed, user: int, item: int, kind: str, named: int, time: int
-) -> float:
+def lowered_by(engine: Engine, user: int, item: int, kind: str, named: int, time: int) -> float:
     """How much the score of a pair is lower without an input, computed by other engines."""
     if kind == "text":
         # Histories keep the text: it is left out of the candidate.
         other = without_text(engine, item)
         states = engine.states(engine.query(np.array([user])))
-        retrieval = retrieval_by(engine, other, allowed, user, states)
-        return score_of(engine, allowed, user, item, time) - score_of(
-            other, allowed, user, item, time, **retrieval
-        )
+        retrieval = retrieval_by(engine, other, user, states)
+        return score_of(engine, user, item, time) - score_of(other, user, item, time, **retrieval)
     other = {
         "history": lambda: without_history_item(engine, user, named),
         "friends": lambda: without_friends(engine, user),
         "popularity": lambda: without_popularity(engine, item),
     }[kind]()
-    return score_of(engine, allowed, user, item, time) - score_of(other, allowed, user, item, time)
+    return score_of(engine, user, item, time) - score_of(other, user, item, time)
 
 
-def retrieval_by(engine: Engine, other: Engine, allowed, user: int, states: np.ndarray) -> dict:
+def retrieval_by(engine: Engine, other: Engine, user: int, states: np.ndarray) -> dict:
     """The retrieval of a state of the engine by the item vectors of another one."""
     query = engine.query(np.array([user]))
     seen = query.events.histories(query.users, query.history_ends)
-    counted = ~engine.world.deleted_items if allowed is None else allowed
-    return {"states": states, "log_totals": log_totals(other, query, states, seen, counted)}
+    return {"states": states, "log_totals": log_totals(other, query, states, seen)}
 
 
 def main(run: str, number: int) -> None:
@@ -123,7 +117,6 @@ def main(run: str, number: int) -> None:
     recommender = Recommender.load(Path(run))
     engine, rng = recommender.engine, np.random.default_rng(0)
     world = engine.world
-    allowed = ItemRules().allowed(world)
     with_history = np.flatnonzero(np.diff(world.events.offsets))
     users = rng.choice(with_history, min(number, len(with_history)), replace=False)
     table = recommender.recommend([world.user_ids[user] for user in users], reasons="exact")
@@ -135,7 +128,7 @@ def main(run: str, number: int) -> None:
         row, why = rows[index]
         (user,) = world.user_ids.lookup([row["user_id"]]).tolist()
         item, named = world.items.ids.lookup([row["item_id"], why["item_id"] or ""]).tolist()
-        expected = lowered_by(engine, allowed, user, item, why["kind"], named, time)
+        expected = lowered_by(engine, user, item, why["kind"], named, time)
         differences.append(abs(expected - why["contribution"]))
         kinds[why["kind"]] += 1
     print(

@@ -57,7 +57,7 @@ def test_an_input_left_out_lowers_the_score_by_its_contribution(engine, everybod
             named = int(recent[user][recent[user] >= 0][column])
             if number:
                 column = recent.shape[1] + number - 1
-            expected = lowered_by(engine, None, user, item, kind, named, time)
+            expected = lowered_by(engine, user, item, kind, named, time)
             assert contributions[pair, column] == pytest.approx(expected, abs=1e-5), kind
     # The named reasons are those of the inputs.
     in_history = reasons.kinds == 0

@@ -71,6 +71,33 @@ def test_top_among_allowed_items_only(index, scored):
         assert set(items[np.isfinite(best)]) <= {3, 4, 5}
 
 
+def test_totals_depend_neither_on_what_is_listed_nor_on_how_many(index, scored):
+    scores, seen = scored
+    allowed, counted = np.arange(ITEMS) < 5, np.arange(ITEMS) % 2 == 0
+    for k, some, repeats in ((5, None, False), (2, allowed, False), (9, None, True)):
+        parts = list(
+            index.top(
+                parallel.replicate(0.0),
+                scores,
+                pairs(seen),
+                k,
+                some,
+                counted=counted,
+                repeats=repeats,
+            )
+        )
+        total = np.concatenate([part.log_totals for part in parts])
+        expected = masked(scores, seen)[:, counted]
+        np.testing.assert_allclose(total, np.log(np.exp(expected).sum(1)), rtol=1e-5)
+
+
+def test_with_repeats_seen_items_are_listed_too(index, scored):
+    scores, seen = scored
+    parts = list(index.top(parallel.replicate(0.0), scores, pairs(seen), 5, repeats=True))
+    best = np.concatenate([part.scores for part in parts])
+    np.testing.assert_array_equal(best, -np.sort(-scores, axis=1)[:, :5])
+
+
 def test_ranks_count_ties_against_us(index, scored):
     scores, seen = scored
     rng = np.random.default_rng(1)
@@ -110,10 +137,11 @@ def test_the_search_lowers_for_accelerators(platform, monkeypatch):
     monkeypatch.setattr(tuning, "current_platform", lambda: platform)
     large = SearchTuning(1 << 30, least_blocks=4)
     score = with_fallback(0.1)
-    program = functools.partial(Index(score, 20_000, tuning=large).top_of_chunk, 100)
+    program = functools.partial(Index(score, 20_000, tuning=large).top_of_chunk, 100, False)
 
-    catalogue, fallback, blocked = np.zeros((20_000, 64), np.float32), *np.zeros((2, 20_000))
-    shared = ((catalogue, fallback.astype(np.float32)), blocked.astype(bool))
+    catalogue, fallback = np.zeros((20_000, 64), np.float32), np.zeros(20_000, np.float32)
+    masks = (np.ones(20_000, bool), np.ones(20_000, bool))
+    shared = ((catalogue, fallback), masks)
     chunk = (np.zeros((256, 64), np.float32), *np.zeros((2, 4096), np.int32))
     lowered = jax.jit(program).trace(shared, chunk).lower(lowering_platforms=(platform,))
 

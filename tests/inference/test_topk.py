@@ -64,9 +64,9 @@ def test_one_reading_gives_the_same_places_and_log_sum_exp(kind, num_items):
     # Scores of one row that are all masked, and an infinite one.
     scores[1] = -np.inf
     scores[2, 3] = np.inf
-    search = jax.jit(top_k_and_log_total, static_argnums=(1, 2))
-    results = search(scores, 10, 4, np.full(4, 7, np.float32))
-    expected = search(scores, 10, 4, None)
+    search = jax.jit(top_k_and_log_total, static_argnums=(2, 3))
+    results = search(scores, scores, 10, 4, np.full(4, 7, np.float32))
+    expected = search(scores, scores, 10, 4, None)
     np.testing.assert_array_equal(results[0], expected[0])
     np.testing.assert_array_equal(results[1], expected[1])
     # The shifts are for scores that are near them.

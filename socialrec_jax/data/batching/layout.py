@@ -68,6 +68,24 @@ def pack_windows(
     return PackedLayout(sources.reshape(shape), segments.reshape(shape)), first + lengths - 1
 
 
+def one_window_a_row(starts: np.ndarray, lengths: np.ndarray, row_length: int) -> PackedLayout:
+    """Windows events[start : start + length] [S], each at the beginning of a row of its own.
+
+    Training packs windows, which fills the rows. Sums over a row then depend on the place of the
+    window in it, in their last bits.
+    """
+    columns = np.arange(row_length)[None]
+    is_event = columns < lengths[:, None]
+    sources = np.where(is_event, starts[:, None] + columns, 0)
+    return PackedLayout(sources, is_event.astype(np.int32))
+
+
+def own_row_lengths(lengths: np.ndarray, least: int, most: int) -> np.ndarray:
+    """The length [S] of a row for each window alone: few lengths, so that few programs compile."""
+    powers_of_two = 1 << np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
+    return np.minimum(np.maximum(powers_of_two, least), most)
+
+
 def _segment_ids(packing: Packing) -> np.ndarray:
     """1.. number of each sequence [S] in its row, from left to right."""
     order = np.lexsort((packing.columns, packing.rows))

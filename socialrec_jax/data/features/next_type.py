@@ -59,7 +59,8 @@ class NextTypeRegression:
         num_event_types = self.weights.shape[1]
         x = _count_features(query.events, query.users, query.history_ends, num_event_types)
         standardised = _standardise(x, self.center, self.scale)
-        return softmax(standardised @ self.weights, axis=1)
+        # BLAS would add up a single row in another order than many.
+        return softmax(np.einsum("qf,fa->qa", standardised, self.weights), axis=1)
 
     def save(self, file: Path) -> None:
         np.savez(file, **dataclasses.asdict(self))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +35,9 @@ class RunOptions:
 
         return Recommender.load(self.run, self.as_of, self.recent)
 
-    def finish(self) -> None:
-        """What is done when the result is written."""
+    def execute(self) -> None:
+        """Do the whole task."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,22 @@ class Task(RunOptions):
 
     out: Path
     """Result: a file .parquet or .jsonl."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The answer as a stream of tables."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """What is done when the result is written."""
+
+    def execute(self) -> None:
+        """Answer, and write the file."""
+        from socialrec_jax.serving.writer import check_output, exit_on_sigterm, write_tables
+
+        check_output(self.out)
+        with exit_on_sigterm():
+            write_tables(self.out, self.tables())
+            self.finish()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +84,36 @@ class ShardedTask(Task):
 
         answer = self.answer()
         return answer.tables(advance=UserProgress(answer.num_users).advance)
+
+    def execute(self) -> None:
+        """Answer, and write the file or the folder."""
+        from socialrec_jax.serving.shards import is_folder
+
+        if is_folder(self.out, self.shards):
+            self._write_folder()
+        else:
+            super().execute()
+
+    def _write_folder(self) -> None:
+        """Write the shards of this process; those of the launcher's job share the work."""
+        from socialrec_jax.runtime import processes
+        from socialrec_jax.runtime.run import RunDirectory
+        from socialrec_jax.serving.command import command_of
+        from socialrec_jax.serving.shards import check_folder, write_shards
+
+        check_folder(self.out, self.shards)
+        RunDirectory(self.run).config()  # a mistake is named before a folder is made
+        processes.initialize()
+        command = command_of(type(self).__name__.lower(), self.run, self._deciding())
+        write_shards(self.out, command, self.shards, self.answer)
+        if processes.is_main():
+            self.finish()
+
+    def _deciding(self) -> dict[str, Any]:
+        """The options that decide rows; the run is described by itself."""
+        others = ("run", "out", "shards", "debug", "report", "sample")
+        options = dataclasses.asdict(self)
+        return {name: value for name, value in options.items() if name not in others}
 
 
 def file_or_values(values: tuple[str, ...]) -> Path | list[str]:

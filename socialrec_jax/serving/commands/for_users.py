@@ -14,7 +14,7 @@ from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from socialrec_jax.serving.tasks.recommend import RecommendOptions
+    from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
     from socialrec_jax.serving.user_tables import UserTables
 
 
@@ -33,15 +33,31 @@ class Recommend(ShardedTask):
     block: Path | None = None
     """File of item ids: never recommend these."""
     where: str | None = None
-    """Recommend only such items, as in "price < 50 and category = 'shoes' and available"."""
+    """Recommend only such items, as in "price < 50 and category = 'shoes' and available", or for
+    each user other ones, as in "tags = user.region".
+    """
     unavailable: bool = False
     """Recommend items that are not available too."""
     per_category: int | None = None
     """At most so many items of one category in a list."""
     diversity: float = 0.0
     """From 0 (off) to 1: prefer items unlike those before (maximal marginal relevance)."""
+    promote: str | None = None
+    """Items that satisfy a condition get a share of the places, the last ones where need be."""
+    promote_share: float | None = None
+    """Of the places, 0.2 by default."""
+    boost_popularity: float = 0.0
+    """Add so much to the score of the most popular item, less to others; 0 is off."""
+    boost_freshness: float = 0.0
+    """Add so much to the score of a new item, half of it after 30 days; 0 is off."""
+    new_items: float = 0.0
+    """Share of the places for new items, the last ones where need be; 0 is off."""
+    new_items_days: float | None = None
+    """An item is new for so many days after its first event, 30 by default."""
     repeats: bool = False
     """Recommend items of the user's history again."""
+    repeats_half_life: float | None = None
+    """The same, but lower: half of an item's weight is back so many days after the user had it."""
     placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
     """Rank by this instead of the model: what goes with the items of the last day, what is due
     again, what is recently popular, what is new, what friends had.
@@ -85,23 +101,10 @@ class Recommend(ShardedTask):
 
     def options(self) -> RecommendOptions:
         """The options of the task."""
-        from socialrec_jax.serving.tasks.recommend import RecommendOptions
+        from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 
-        return RecommendOptions(
-            k=self.k,
-            histories=self.histories,
-            allow=self.allow,
-            block=self.block,
-            where=self.where,
-            unavailable=self.unavailable,
-            per_category=self.per_category,
-            diversity=self.diversity,
-            repeats=self.repeats,
-            placement=self.placement,
-            reasons=self.reasons,
-            language=self.language,
-            privacy=self.privacy,
-        )
+        names = [field.name for field in dataclasses.fields(RecommendOptions)]
+        return RecommendOptions(**{name: getattr(self, name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

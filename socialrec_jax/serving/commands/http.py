@@ -28,7 +28,7 @@ class Http(RunOptions):
     max_body_mib: int = 4
     """Largest body of a request; larger ones get 413."""
 
-    def serve(self) -> None:
+    def execute(self) -> None:
         """Answer until SIGTERM or SIGINT."""
         self._check()
         try:

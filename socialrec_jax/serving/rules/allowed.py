@@ -30,8 +30,10 @@ class ItemRules:
         allowed = ~world.deleted_items
         if self.only_available:
             allowed &= world.items.available
-        if self.where is not None:
-            allowed &= parse_where(self.where)(world.items)
+        condition = None if self.where is None else parse_where(self.where)
+        # What depends on the user is another mask, see `UserMatch`.
+        if condition is not None and not condition.user_attributes:
+            allowed &= condition(world.items)
         if self.allow is not None:
             allowed &= _members(world, self.allow)
         if self.block is not None:

@@ -13,19 +13,15 @@ from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.query import Query
-from socialrec_jax.data.text.whitening import unit_rows
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.inference.explain import Explainer
 from socialrec_jax.inference.leave_out import LeaveOut
-from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
-from socialrec_jax.serving.labels import Labels
-from socialrec_jax.serving.placements import SOURCE_NAMES, PlacedLists, Placement
+from socialrec_jax.serving.frames import Ids, arrow_strings
+from socialrec_jax.serving.placements import SOURCE_NAMES
 from socialrec_jax.serving.queries import users_or_histories
 from socialrec_jax.serving.ranked_tables import check_k, typed_table
-from socialrec_jax.serving.reason_options import ReasonOptions
-from socialrec_jax.serving.rules.allowed import ItemRules
-from socialrec_jax.serving.rules.lists import ListRules
-from socialrec_jax.serving.rules.where import parse_where
+from socialrec_jax.serving.tasks.recommend_lists import Lists
+from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 from socialrec_jax.serving.tasks.recommend_reasons import (
     REASONS,
     ReasonColumns,
@@ -36,41 +32,6 @@ from socialrec_jax.serving.user_tables import UserTables
 log = logging.getLogger(__name__)
 
 _NAMED_USERS = 10  # in a line about users without items
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RecommendOptions(ReasonOptions):
-    """Options of the task, besides the users."""
-
-    k: int = 10  # items a user, 1..catalogue
-    histories: Frame | None = None  # events of new users, instead of users of the run
-    allow: Ids | None = None  # recommend only these items
-    block: Ids | None = None  # never recommend these items
-    where: str | None = None  # recommend only items that satisfy a condition
-    unavailable: bool = False  # recommend items that are not available too
-    per_category: int | None = None  # at most so many items of one category
-    diversity: float = 0.0  # 0..1: how much unlike items are preferred, 0 for not at all
-    repeats: bool = False  # recommend items of the user's history again
-    placement: Placement | None = None  # rank by this instead of the model, see `PlacedLists`
-
-    def item_rules(self, as_of: AsOf) -> ItemRules:
-        """The rules about single items."""
-        # What was available at a time in the past is not known.
-        only_available = as_of.is_now and not self.unavailable
-        return ItemRules(
-            allow=self.allow, block=self.block, where=self.where, only_available=only_available
-        )
-
-    def list_rules(self) -> ListRules:
-        """The rules about whole lists."""
-        return ListRules(per_category=self.per_category, diversity=self.diversity)
-
-    def check(self) -> None:
-        """Raises UsageError for a rule that cannot be right, before a run is loaded."""
-        super().check()
-        self.list_rules()
-        if self.where is not None:
-            parse_where(self.where)
 
 
 def schema(event_types: list[str]) -> pa.Schema:
@@ -147,58 +108,6 @@ def rows_of_lists(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Lists:
-    """Makes the lists of users by the options."""
-
-    engine: Engine
-    options: RecommendOptions
-    allowed: np.ndarray | None  # [V] bool
-    rules: ListRules
-    categories: np.ndarray  # [V] number of the category, -1 for none
-    vectors: np.ndarray  # [V, D] of length 1; empty where no rule needs them
-
-    @classmethod
-    def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> Lists:
-        rules = options.list_rules()
-        allowed = options.item_rules(as_of).allowed(engine.world)
-        if rules.are_off:
-            nothing = np.zeros(0)
-            return cls(engine, options, allowed, rules, nothing, nothing)
-        categories = Labels.categories(engine.world.items).single()
-        vectors = unit_rows(np.asarray(engine.catalogue))
-        return cls(engine, options, allowed, rules, categories, vectors)
-
-    def parts(self, query: Query) -> Iterator[Recommendations]:
-        """The lists of a query's users, in chunks."""
-        options = self.options
-        size = self.rules.num_candidates(options.k, self.engine.world.num_items)
-        for candidates in self._candidates(query, size):
-            yield self.rules.choose(candidates, options.k, self.categories, self.vectors)
-
-    def leave_out(self, query: Query) -> LeaveOut:
-        """What scores the items of lists again without an input; query: of all users."""
-        placed = self._placed()
-        if placed is None:
-            return LeaveOut(self.engine, self.allowed, self.options.repeats)
-        # Placements take their scores from `score_pairs`, but that of new items.
-        allowed = placed.counted_items(query)
-        return LeaveOut(self.engine, allowed, self.options.repeats and allowed is not None)
-
-    def _candidates(self, query: Query, k: int) -> Iterator[Recommendations]:
-        placed = self._placed()
-        if placed is not None:
-            return placed.parts(query, k)
-        repeats = self.options.repeats
-        return self.engine.recommend(query, k=k, repeats=repeats, allowed=self.allowed)
-
-    def _placed(self) -> PlacedLists | None:
-        options = self.options
-        if options.placement is None:
-            return None
-        return PlacedLists(self.engine, options.placement, self.allowed, options.repeats)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class ReasonsOfLists:
     """Makes the columns of reasons for lists; without an explainer they are empty."""
 
@@ -210,7 +119,7 @@ class ReasonsOfLists:
     def of(cls, lists: Lists, query: Query) -> ReasonsOfLists:
         """query: of all users."""
         options, engine = lists.options, lists.engine
-        leave_out = lists.leave_out(query)
+        leave_out = LeaveOut(engine)
         if options.reasons == "off":
             return cls(None, leave_out, None)
         min_friends = options.privacy.min_friends

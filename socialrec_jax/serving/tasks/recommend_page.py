@@ -27,13 +27,9 @@ from socialrec_jax.reports.recommendation_page import (
 from socialrec_jax.serving.frames import Ids
 from socialrec_jax.serving.queries import users_or_histories
 from socialrec_jax.serving.reason_templates import TEMPLATES
-from socialrec_jax.serving.tasks.recommend import (
-    Lists,
-    ReasonsOfLists,
-    RecommendOptions,
-    rows_of_lists,
-    schema,
-)
+from socialrec_jax.serving.tasks.recommend import ReasonsOfLists, rows_of_lists, schema
+from socialrec_jax.serving.tasks.recommend_lists import Lists
+from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 from socialrec_jax.serving.tasks.recommend_reasons import short_titles
 from socialrec_jax.serving.tasks.rule_costs import ListOfUsers, active_rules, lists_of, ndcg_of
 

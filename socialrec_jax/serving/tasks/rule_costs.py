@@ -17,12 +17,16 @@ from socialrec_jax.evaluation import metrics
 from socialrec_jax.evaluation.protocol import EvaluationQueries, held_out
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import UNRANKED
-from socialrec_jax.serving.tasks.recommend import Lists, RecommendOptions
+from socialrec_jax.serving.tasks.recommend_lists import Lists
+from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 
 ListOfUsers = list[list[int]]  # the items of each user, the best first
 
 AVAILABILITY = "availability"
-_NO_RULES = {"k", "histories", "unavailable", "placement", "reasons", "language", "privacy"}
+_NO_RULES = {
+    *("k", "histories", "unavailable", "placement", "reasons", "language", "privacy"),
+    *("promote_share", "new_items_days"),  # say how another rule works
+}
 _EVALUATED_USERS = 2000  # at most; a random sample
 
 

@@ -1,0 +1,182 @@
+"""The list of each user: candidates of the model or a placement, put together by the rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.query import Query
+from socialrec_jax.data.text.whitening import unit_rows
+from socialrec_jax.inference.engine import Engine, Recommendations
+from socialrec_jax.serving.labels import Labels
+from socialrec_jax.serving.placements import PlacedLists
+from socialrec_jax.serving.rules.lists import ItemColumns, ListRules, num_candidates
+from socialrec_jax.serving.rules.quotas import Quota
+from socialrec_jax.serving.rules.repeats import RepeatDecay
+from socialrec_jax.serving.rules.user_match import UserMatch
+from socialrec_jax.serving.rules.where import parse_where
+from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
+
+# With a rule that reads attributes of users, all users with equal ones are computed together.
+_USERS_AT_ONCE = 16384
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lists:
+    """Makes the lists of users by the options."""
+
+    engine: Engine
+    options: RecommendOptions
+    allowed: np.ndarray | None  # [V] bool, by the rules for everybody; None for all
+    match: UserMatch | None  # rules that depend on the user
+    rules: ListRules
+    quotas: list[Quota]
+    boosts: np.ndarray | None  # [V] added to scores
+    decay: RepeatDecay | None
+
+    @classmethod
+    def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> Lists:
+        world, boosts = engine.world, options.boosts()
+        allowed = options.item_rules(as_of).allowed(world)
+        return cls(
+            engine=engine,
+            options=options,
+            allowed=allowed,
+            match=_user_match(engine, options, allowed),
+            rules=options.list_rules(),
+            quotas=_quotas(engine, options, as_of),
+            boosts=None if boosts.are_off else boosts.of_items(engine, as_of),
+            decay=options.repeat_decay(),
+        )
+
+    @functools.cached_property
+    def columns(self) -> ItemColumns:
+        """What rules about whole lists read. It takes a while, and most lists have no such rule."""
+        categories = Labels.categories(self.engine.world.items).single()
+        return ItemColumns(categories, unit_rows(np.asarray(self.engine.catalogue)))
+
+    def parts(self, query: Query) -> Iterator[Recommendations]:
+        """The lists of a query's users, in chunks."""
+        if self.match is None:
+            yield from self._parts(query, self.allowed)
+            return
+        for begin in range(0, len(query), _USERS_AT_ONCE):
+            yield self._matched(self.match, query.part(slice(begin, begin + _USERS_AT_ONCE)))
+
+    def _matched(self, match: UserMatch, query: Query) -> Recommendations:
+        """The lists of users who get different items."""
+        groups = match.groups(query.users)
+        parts = [
+            part for rows, allowed in groups for part in self._parts(query.part(rows), allowed)
+        ]
+        order = np.argsort(np.concatenate([rows for rows, _ in groups]))
+        return _rows_of(_joined(parts, axis=0), order)
+
+    def _parts(self, query: Query, allowed: np.ndarray | None) -> Iterator[Recommendations]:
+        """The lists of users who get the same items."""
+        k = self.options.k
+        if self._order_is_the_models:
+            yield from self._candidates(query, k, allowed)
+            return
+        done = 0
+        size = num_candidates(k, self.engine.world.num_items)
+        for candidates in self._candidates(query, size, allowed):
+            part = query.part(slice(done, done + len(candidates.users)))
+            done += len(part)
+            for quota in self.quotas:
+                candidates = self._with_members(part, candidates, quota, allowed)
+            values = self._values(part, candidates)
+            yield self.rules.choose(candidates, values, k, self.columns, self.quotas)
+
+    @property
+    def _order_is_the_models(self) -> bool:
+        return self.rules.are_off and not self.quotas and self.boosts is None and self.decay is None
+
+    def _candidates(
+        self, query: Query, k: int, allowed: np.ndarray | None
+    ) -> Iterator[Recommendations]:
+        """The k best allowed items of each user."""
+        options = self.options
+        repeats = options.repeats or self.decay is not None
+        if options.placement is None:
+            return self.engine.recommend(query, k=k, repeats=repeats, allowed=allowed)
+        is_for_all = allowed is self.allowed
+        placed = PlacedLists(self.engine, options.placement, allowed, repeats, is_for_all)
+        return placed.parts(query, k)
+
+    def _with_members(
+        self,
+        query: Query,
+        candidates: Recommendations,
+        quota: Quota,
+        allowed: np.ndarray | None,
+    ) -> Recommendations:
+        """The candidates with the best members of a quota, which may be far down otherwise."""
+        members = quota.is_member if allowed is None else quota.is_member & allowed
+        size = num_candidates(quota.places, int(members.sum()))
+        if not size:
+            return candidates
+        best = _joined(list(self._candidates(query, size, members)), axis=0)
+        return _side_by_side(candidates, best, self.engine.world.num_items)
+
+    def _values(self, query: Query, candidates: Recommendations) -> np.ndarray:
+        """What candidates [q, C] are chosen by, -inf for those that do not exist."""
+        values = candidates.scores
+        if self.options.placement is not None:
+            # Its order is not that of the scores.
+            order = -np.arange(values.shape[1], dtype=np.float32)
+            values = np.where(candidates.exists, order, -np.inf)
+        if self.boosts is not None:
+            values = values + self.boosts[candidates.items]
+        if self.decay is not None:
+            values = values + self.decay.log_weights(query, candidates.items)
+        return values
+
+
+def _user_match(
+    engine: Engine, options: RecommendOptions, allowed: np.ndarray | None
+) -> UserMatch | None:
+    if options.where is None:
+        return None
+    condition = parse_where(options.where)
+    return UserMatch(engine.world, condition, allowed) if condition.user_attributes else None
+
+
+def _quotas(engine: Engine, options: RecommendOptions, as_of: AsOf) -> list[Quota]:
+    promotion, exploration = options.promotion(), options.exploration()
+    promoted = [] if promotion is None else [promotion.quota(engine.world, options.k)]
+    new = [] if exploration is None else [exploration.quota(engine.world, as_of, options.k)]
+    return promoted + new
+
+
+_COLUMNS = ("items", "scores", "type_probabilities", "sources")
+
+
+def _joined(parts: list[Recommendations], axis: int) -> Recommendations:
+    """All users (axis 0) or all candidates of the same users (axis 1) of several parts."""
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts], axis=axis)
+        for name in _COLUMNS
+    }
+    users = np.concatenate([part.users for part in parts]) if axis == 0 else parts[0].users
+    return Recommendations(users=users, **columns)
+
+
+def _rows_of(lists: Recommendations, rows: np.ndarray) -> Recommendations:
+    columns = {name: getattr(lists, name)[rows] for name in ("users", *_COLUMNS)}
+    return Recommendations(**columns)
+
+
+def _side_by_side(
+    first: Recommendations, second: Recommendations, num_items: int
+) -> Recommendations:
+    """The candidates of both for the same users; an item of both stands in the first."""
+    rows = np.arange(len(first.users))[:, None] * num_items
+    in_first = (rows + first.items)[first.exists]
+    is_repeated = np.isin(rows + second.items, in_first)
+    scores = np.where(is_repeated, -np.inf, second.scores)
+    return _joined([first, dataclasses.replace(second, scores=scores)], axis=1)
