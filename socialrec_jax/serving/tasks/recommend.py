@@ -14,9 +14,12 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.text.whitening import unit_rows
+from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.inference.explain import Explainer
 from socialrec_jax.inference.leave_out import LeaveOut
+from socialrec_jax.serving import exploration
+from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.placements import SOURCE_NAMES, PlacedLists, Placement
@@ -52,6 +55,7 @@ class RecommendOptions(ReasonOptions):
     diversity: float = 0.0  # 0..1: how much unlike items are preferred, 0 for not at all
     repeats: bool = False  # recommend items of the user's history again
     placement: Placement | None = None  # rank by this instead of the model, see `PlacedLists`
+    explore: float = 0.0  # share of lists in random order, see `Exploration`; 0: none
 
     def item_rules(self, as_of: AsOf) -> ItemRules:
         """The rules about single items."""
@@ -69,17 +73,18 @@ class RecommendOptions(ReasonOptions):
         """Raises UsageError for a rule that cannot be right, before a run is loaded."""
         super().check()
         self.list_rules()
+        exploration.check_share(self.explore)
         if self.where is not None:
             parse_where(self.where)
 
 
-def schema(event_types: list[str]) -> pa.Schema:
+def schema(event_types: list[str], *, explores: bool = False) -> pa.Schema:
     """The columns, one row a recommendation.
 
     rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
     p_<event type>: the probability that the user's next event is this one on this item. source: the
     first list that proposed the item, or the placement (`SOURCE_NAMES`). reasons, explanation: why,
-    as structs and in words.
+    as structs and in words. explores: also when the list is shown, and whether in random order.
     """
     probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
     return pa.schema(
@@ -92,6 +97,7 @@ def schema(event_types: list[str]) -> pa.Schema:
             ("source", pa.string()),
             ("reasons", REASONS),
             ("explanation", pa.string()),
+            *(exploration.COLUMNS if explores else []),
         ]
     )
 
@@ -125,7 +131,8 @@ def recommend_users(
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
         return rows_of_lists(lists, reasons, query.part(some), user_ids)
 
-    return UserTables(len(query), schema(engine.world.event_types), rows_of)
+    columns = schema(engine.world.event_types, explores=lists.exploration is not None)
+    return UserTables(len(query), columns, rows_of)
 
 
 def rows_of_lists(
@@ -133,7 +140,7 @@ def rows_of_lists(
 ) -> Iterator[tuple[int, pa.Table]]:
     """(number of users, their rows) of each part; the users without rows are named at the end."""
     world = lists.engine.world
-    columns = schema(world.event_types)
+    columns = schema(world.event_types, explores=lists.exploration is not None)
     names = arrow_strings(user_ids), arrow_strings(world.items.ids)
     without_items: list[np.ndarray] = []
     done = 0
@@ -142,7 +149,7 @@ def rows_of_lists(
         of_part = query.part(slice(done, done + len(part.users)))
         done += len(part.users)
         why = reasons.columns(of_part, part)
-        yield len(part.users), _table(part, *names, why, columns)
+        yield len(part.users), _table(part, *names, why, columns, lists.exploration)
     _report_users_without_items(user_ids, without_items)
 
 
@@ -156,24 +163,27 @@ class Lists:
     rules: ListRules
     categories: np.ndarray  # [V] number of the category, -1 for none
     vectors: np.ndarray  # [V, D] of length 1; empty where no rule needs them
+    exploration: Exploration | None  # None: no list is in random order
 
     @classmethod
     def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> Lists:
         rules = options.list_rules()
         allowed = options.item_rules(as_of).allowed(engine.world)
+        explores = _exploration(engine, options, as_of)
         if rules.are_off:
             nothing = np.zeros(0)
-            return cls(engine, options, allowed, rules, nothing, nothing)
+            return cls(engine, options, allowed, rules, nothing, nothing, explores)
         categories = Labels.categories(engine.world.items).single()
         vectors = unit_rows(np.asarray(engine.catalogue))
-        return cls(engine, options, allowed, rules, categories, vectors)
+        return cls(engine, options, allowed, rules, categories, vectors, explores)
 
     def parts(self, query: Query) -> Iterator[Recommendations]:
         """The lists of a query's users, in chunks."""
         options = self.options
         size = self.rules.num_candidates(options.k, self.engine.world.num_items)
         for candidates in self._candidates(query, size):
-            yield self.rules.choose(candidates, options.k, self.categories, self.vectors)
+            chosen = self.rules.choose(candidates, options.k, self.categories, self.vectors)
+            yield self.exploration.shuffled(chosen) if self.exploration else chosen
 
     def leave_out(self, query: Query) -> LeaveOut:
         """What scores the items of lists again without an input; query: of all users."""
@@ -196,6 +206,18 @@ class Lists:
         if options.placement is None:
             return None
         return PlacedLists(self.engine, options.placement, self.allowed, options.repeats)
+
+
+def _exploration(engine: Engine, options: RecommendOptions, as_of: AsOf) -> Exploration | None:
+    """None where no list is in random order. UsageError for lists that nobody will be shown."""
+    if not options.explore:
+        return None
+    if not as_of.is_now or options.histories is not None:
+        raise UsageError(
+            "--explore goes with neither --as-of nor --histories: what users of the run are shown "
+            "now comes back"
+        )
+    return Exploration.now(options.explore, engine.world)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,9 +267,11 @@ def _table(
     item_names: pa.Array,
     reasons: tuple[pa.Array, pa.Array],
     columns: pa.Schema,
+    explores: Exploration | None,
 ) -> pa.Table:
     # Row by row, so that the best item of a user comes first.
     row, place = np.nonzero(part.exists)
+    exploring = explores.columns(part.users[row]) if explores else []
     probabilities = part.type_probabilities[row, place]
     arrays = [
         user_names.take(pa.array(part.users[row])),
@@ -257,5 +281,6 @@ def _table(
         *(pa.array(column) for column in probabilities.T),
         pa.array(SOURCE_NAMES).take(pa.array(part.sources[row, place])),
         *reasons,
+        *exploring,
     ]
     return typed_table(columns, arrays)
