@@ -67,7 +67,7 @@ def _reference_loss(
 
     @jax.jit
     def loss(params: dict) -> Array:
-        sums = trainer.loss_sums(params, jnp.asarray(catalogue), labelled, weights)
+        sums = trainer.loss_sums(params, jnp.asarray(catalogue), labelled, weights, weights)
         return sums.mean()
 
     with jax.default_matmul_precision("highest"):

@@ -36,6 +36,14 @@ def find_recommended(folder: Path) -> Path | None:
     return paths[0] if paths else None
 
 
+def files_of_recommended(folder: Path) -> list[Path]:
+    """The file, or all files of the folder of shards, in the order of their names."""
+    path = find_recommended(folder)
+    if path is None or path.is_file():
+        return [path] if path else []
+    return sorted(file for file in path.iterdir() if file.is_file() and file.name[0] not in "._")
+
+
 def read_recommended(path: Path, world: World, shown_at: int | None) -> Impressions:
     """The rows of a table whose user and item the World has; others are counted in the log.
 

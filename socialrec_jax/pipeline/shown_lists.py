@@ -62,9 +62,7 @@ class ShownExamples:
     pairs: np.ndarray  # user times V plus item of everything that was shown, sorted
 
     @classmethod
-    def load(
-        cls, run: RunDirectory, world: World, history_ends: np.ndarray
-    ) -> ShownExamples | None:
+    def load(cls, run: RunDirectory, world: World, ends: np.ndarray) -> ShownExamples | None:
         """Those of a run with events before ends [U]; None where nothing can be learnt."""
         impressions = Impressions.load(run.path)
         if impressions is None:
@@ -81,7 +79,7 @@ class ShownExamples:
     def of_types(self, types: tuple[int, ...]) -> ShownExamples:
         """The lists of which something was taken by an event of these types, all types if empty."""
         taken = self.lists.taken[..., list(types)] if types else self.lists.taken
-        return self._part(taken.any(axis=(1, 2)))
+        return self._part(np.flatnonzero(taken.any(axis=(1, 2))))
 
     def after(self, history_ends: np.ndarray) -> ShownExamples:
         """The lists that were shown when all events before history_ends [U] had happened."""
@@ -122,11 +120,9 @@ class ShownExamples:
         return LabelledCandidates(candidates, labels, members, np.zeros_like(members))
 
 
-def examples_of(
-    run: RunDirectory, engine: Engine, history_ends: np.ndarray
-) -> ShownExamples | None:
+def examples_of(run: RunDirectory, engine: Engine, ends: np.ndarray) -> ShownExamples | None:
     """What the ranker of an engine can learn from the lists of a run, see `ShownExamples.load`."""
-    examples = ShownExamples.load(run, engine.world, history_ends)
+    examples = ShownExamples.load(run, engine.world, ends)
     if examples is None:
         return None
     return examples.of_types(focus_of(engine.config, engine.world))
