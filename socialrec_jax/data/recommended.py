@@ -98,7 +98,7 @@ def _whole_numbers(table: pa.Table, name: str, missing: int | None) -> np.ndarra
 def _explored(table: pa.Table) -> np.ndarray:
     if "explored" not in table.column_names:
         return np.zeros(len(table), bool)
-    return table["explored"].cast(pa.bool_()).fill_null(value=False).to_numpy()
+    return table["explored"].cast(pa.int8()).fill_null(0).to_numpy() > 0
 
 
 def _report_unused(path: Path, is_good: np.ndarray) -> None:

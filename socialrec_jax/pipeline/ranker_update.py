@@ -13,18 +13,56 @@ import shutil
 import numpy as np
 
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
+from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.growth import Growth
 from socialrec_jax.data.impressions import Impressions
 from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import protocol
+from socialrec_jax.evaluation.protocol import EvaluationQueries
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.grow import with_counts
 from socialrec_jax.inference.load import RANKER, Loaded, focus_of
 from socialrec_jax.pipeline.ranker import fit_ranker
-from socialrec_jax.pipeline.shown_lists import examples_of
+from socialrec_jax.pipeline.shown_lists import ShownExamples, examples_of
 from socialrec_jax.runtime.run import RunDirectory
 
 RANKER_UPDATE = "ranker-update"  # the stage that is compared with the ranker before
+
+
+@dataclasses.dataclass(frozen=True)
+class RankerLesson:
+    """What a ranker learns from."""
+
+    engine: Engine  # with the retriever that was evaluated
+    features: RankerFeatures
+    queries: EvaluationQueries  # of the validation part
+    shown: ShownExamples
+
+    @classmethod
+    def of(
+        cls,
+        run: RunDirectory,
+        evaluated: Loaded,
+        settings: ItemKNNSettings | None,
+        known_items: int,
+    ) -> RankerLesson | None:
+        """The lesson of a run's lists; None where they teach nothing.
+
+        evaluated: the model of the first training, grown. settings, known_items: see `with_counts`.
+        """
+        impressions = Impressions.load(run.path)
+        # A run without ranker has no settings.
+        if settings is None or impressions is None or not len(impressions):
+            return None
+        world, config = evaluated.world, evaluated.config
+        ends = _ends_before_lists(world, impressions)
+        features = with_counts(evaluated, settings, ends, known_items).features
+        engine = Engine.of_loaded(dataclasses.replace(evaluated, features=None))
+        shown = examples_of(run, engine, world.history_ends())
+        queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
+        if features is None or shown is None or not len(queries):
+            return None
+        return cls(engine, features, queries, shown)
 
 
 def train_on_lists(
@@ -32,21 +70,13 @@ def train_on_lists(
 ) -> dict | None:
     """The parameters of a ranker that has learnt from the lists of a run; None without any.
 
-    evaluated: the model of the first training, grown. settings, known_items: see `with_counts`.
+    For the arguments see `RankerLesson.of`.
     """
-    impressions = Impressions.load(run.path)
-    # A run without ranker has no settings.
-    if settings is None or impressions is None or not len(impressions):
+    lesson = RankerLesson.of(run, evaluated, settings, known_items)
+    if lesson is None:
         return None
-    world, config = evaluated.world, evaluated.config
-    ends = _ends_before_lists(world, impressions)
-    features = with_counts(evaluated, settings, ends, known_items).features
-    engine = Engine.of_loaded(dataclasses.replace(evaluated, features=None))
-    shown = examples_of(run, engine, world.history_ends())
-    queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
-    if features is None or shown is None or not len(queries):
-        return None
-    return fit_ranker(run, RANKER_UPDATE, engine, features, queries, shown).serving
+    parts = lesson.engine, lesson.features, lesson.queries, lesson.shown
+    return fit_ranker(run, RANKER_UPDATE, *parts).serving
 
 
 def _ends_before_lists(world: World, impressions: Impressions) -> np.ndarray:
