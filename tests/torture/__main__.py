@@ -1,6 +1,6 @@
 """Kill commands at many moments, feed them broken files, and print what was found as a table.
 
-python -m tests.torture [--kills 200] [--files 2000] [--seconds 100000] [--seed 0]
+python -m tests.torture [--kills 200] [--files 2000] [--seconds 100000] [--seed 0] [--command add]
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=1e5, help="no new run after so many")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", default="", help="only commands with this in their name")
     options = parser.parse_args()
     until = time.time() + options.seconds
     # Programs run for a moment: optimising them would take most of the time, as in the tests.
     jax.config.update("jax_disable_most_optimizations", True)
-    outcomes = kill_all(options.kills, options.seed, until)
+    outcomes = kill_all(options.kills, options.seed, until, options.command)
     for outcome in outcomes:
         print(as_row(outcome), flush=True)
         for problem in outcome.problems:
@@ -47,10 +48,10 @@ def try_files(number: int, seed: int) -> list[str]:
     return problems
 
 
-def kill_all(kills: int, seed: int, until: float) -> list[Outcome]:
-    """An equal number of kills for each command."""
+def kill_all(kills: int, seed: int, until: float, only: str) -> list[Outcome]:
+    """An equal number of kills for each command with `only` in its name."""
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
-        commands = targets(Path(name))
+        commands = [command for command in targets(Path(name)) if only in command.name]
         share = -(-kills // len(commands))
         outcomes = []
         for number, command in enumerate(commands):
