@@ -110,6 +110,7 @@ def _following_rows(
     The lists are sorted by user and time.
     """
     limits = history_ends[users]
+    # What happens in the second of the list is an answer to it.
     begins = np.minimum(events.ends_before(users, times), limits)
     is_last_of_user = np.append(users[1:] != users[:-1], True)[: len(users)]
     next_begins = np.append(begins[1:], 0)[: len(users)]
@@ -119,6 +120,7 @@ def _following_rows(
 def _items_by_rank(impressions: Impressions, list_of_row: np.ndarray, count: int) -> np.ndarray:
     """The items [L, K] of each list."""
     length = int(impressions.ranks.max(initial=1))
+    # Rows that were not shown are missing in a file, and leave a gap.
     items = np.full((count, length), -1, np.int64)
     items[list_of_row, impressions.ranks - 1] = impressions.items
     return items
@@ -132,6 +134,7 @@ def _taken(world: World, items: np.ndarray, begins: np.ndarray, ends: np.ndarray
     list_of_event = np.repeat(np.arange(len(items)), lengths)
     first_of_list = np.cumsum(lengths) - lengths
     rows = begins[list_of_event] + np.arange(len(list_of_event)) - first_of_list[list_of_event]
+    # Each event beside all items of its list.
     is_same = items[list_of_event] == events.items[rows][:, None]
     event, place = np.nonzero(is_same)
     taken[list_of_event[event], place, events.types[rows[event]]] = True

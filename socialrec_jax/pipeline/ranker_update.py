@@ -84,6 +84,7 @@ def _ends_before_lists(world: World, impressions: Impressions) -> np.ndarray:
     first_time = int(impressions.times.min())
     users = np.arange(world.num_users)
     ends = world.events.ends_before(users, np.full(world.num_users, first_time))
+    # The validation part teaches too, so its events are not counted either.
     return np.minimum(ends, world.history_ends(BEFORE_VALIDATION))
 
 
@@ -102,5 +103,6 @@ def rows_without_lists(run: RunDirectory, world: World, growth: Growth) -> np.nd
 def serve_updated_ranker(run: RunDirectory) -> None:
     """Put the updated ranker into the place of the one before."""
     target = run.checkpoints / RANKER
+    # A killed command may have copied a part.
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(run.checkpoints / RANKER_UPDATE, target)

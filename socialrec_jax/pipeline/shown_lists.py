@@ -47,6 +47,7 @@ def keep_impressions(
     if file is not None:
         parts.append(read_recommended(file, world, shown_at))
         print(f"recommended  {len(parts[-1]):,} rows", flush=True)
+    # Lists of earlier appends teach on.
     if len(parts) > 1:
         parts = [parts[0].joined(parts[1])]
     if parts:
@@ -143,6 +144,7 @@ def _candidates(
     engine: Engine, generator: CandidateGenerator, shown: ShownLists, items: np.ndarray
 ) -> Candidates:
     """The items [L, C] of lists with the features that they had when they were shown."""
+    # As in serving, each list has the history and the friends' events of its own time.
     query = engine.with_friends(_query(engine.world, shown))
     states, totals = engine.states(query), _log_totals(engine, query)
     size = chunk_size(items.shape[1])
@@ -162,6 +164,7 @@ def _query(world: World, shown: ShownLists) -> Query:
 
 def _log_totals(engine: Engine, query: Query) -> np.ndarray:
     """Log-sum-exp [L] of the retriever's scores, with what was popular before the first list."""
+    # For users without history. One time for all lists, because popularity counts all events.
     as_of = AsOf.time(int(query.query_times.min()))
     seen = query.events.histories(query.users, query.history_ends)
     query = dataclasses.replace(query, as_of=as_of)

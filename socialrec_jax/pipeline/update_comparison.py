@@ -93,6 +93,7 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
     held_out = rows[rows >= ends[update.world.events.owners[rows]]]
 
     def compare() -> dict | None:
+        # The same retriever and counts for both: the rankers alone are compared.
         counted = with_counts(serving, settings, ends, growth.known_items)
         before = accuracy_on(update, counted, held_out)
         after = accuracy_on(update, dataclasses.replace(counted, ranker=params), held_out)
