@@ -99,8 +99,11 @@ class LabelledCandidates(struct.PyTreeNode):
     """Candidates with the events that followed: the ranker's training data."""
 
     candidates: Candidates
-    labels: Floats[Array, "*P Q C A"]  # 1 where the user did this to the item
+    # 1 where the user did this to the item; in lists that were shown, divided by how likely the
+    # user looked at its place
+    labels: Floats[Array, "*P Q C A"]
     weights: Floats[Array, "*P Q M"]  # of the query for each of M rankers trained side by side
+    calibration_weights: Floats[Array, "*P Q M"]  # the same for the probabilities
 
 
 class TextBatch(struct.PyTreeNode):

@@ -67,7 +67,7 @@ def _reference_loss(
 
     @jax.jit
     def loss(params: dict) -> Array:
-        sums = trainer.loss_sums(params, jnp.asarray(catalogue), labelled, weights)
+        sums = trainer.loss_sums(params, jnp.asarray(catalogue), labelled, weights, weights)
         return sums.mean()
 
     with jax.default_matmul_precision("highest"):
@@ -156,4 +156,5 @@ def random_labelled_candidates(
     labels = np.zeros((Q, C, EVENT_TYPES), np.float32)
     positives, types = rng.integers(0, C, Q), rng.integers(0, EVENT_TYPES, Q)
     labels[np.arange(Q), positives, types] = 1
-    return LabelledCandidates(candidates, labels, np.ones((Q, ranker.MEMBERS), np.float32))
+    weights = np.ones((Q, ranker.MEMBERS), np.float32)
+    return LabelledCandidates(candidates, labels, weights, weights)

@@ -141,6 +141,10 @@ class TrainConfig:
         tuple[str, ...],
         Doc("Event types that pay, such as buy: what the model is fine-tuned on, and predicts."),
     ] = ()
+    refusals: Annotated[
+        tuple[str, ...],
+        Doc("Event types that say no, such as dismiss: read in histories, never recommended for."),
+    ] = ()
     refit: Annotated[
         bool, Doc("Train once more on all events after the evaluation, for serving.")
     ] = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -250,13 +251,34 @@ def items_with_events(world: World, history_ends: np.ndarray) -> np.ndarray:
 
 
 def focus_of(config: Config, world: World) -> tuple[int, ...]:
-    """Numbers of the event types in focus. Raises UsageError for a type that the World lacks."""
-    unknown = [name for name in config.train.focus if name not in world.event_types]
+    """Numbers of the event types in focus; without a focus those of `wanted_types`. Raises
+    UsageError for a type that the World lacks, and for a refusal in focus.
+    """
+    focus = _type_numbers(world, config.train.focus, "--train.focus")
+    refused = sorted(set(config.train.focus) & set(config.train.refusals))
+    if refused:
+        raise UsageError(f"--train.focus and --train.refusals both name {refused[0]}: choose one")
+    return focus or wanted_types(config, world)
+
+
+def wanted_types(config: Config, world: World) -> tuple[int, ...]:
+    """Numbers of the event types that are no refusals; none where no type is a refusal."""
+    refusals = _type_numbers(world, config.train.refusals, "--train.refusals")
+    if not refusals:
+        return ()
+    wanted = tuple(n for n in range(len(world.event_types)) if n not in refusals)
+    if not wanted:
+        raise UsageError("--train.refusals names all event types: nothing is left to recommend by")
+    return wanted
+
+
+def _type_numbers(world: World, names: Sequence[str], option: str) -> tuple[int, ...]:
+    unknown = [name for name in names if name not in world.event_types]
     if unknown:
         raise UsageError(
-            f"--train.focus {unknown[0]}: the event types here are {', '.join(world.event_types)}"
+            f"{option} {unknown[0]}: the event types here are {', '.join(world.event_types)}"
         )
-    return tuple(world.event_types.index(name) for name in config.train.focus)
+    return tuple(world.event_types.index(name) for name in names)
 
 
 def about(config: Config, world: World) -> dict:

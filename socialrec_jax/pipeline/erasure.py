@@ -24,6 +24,7 @@ from socialrec_jax.runtime.run import RunDirectory
 # What trainings write into a run directory, and what was recommended with them.
 TRAINED = (
     *("world", "checkpoints", "text", "features", "tensorboard", "sample", "MANIFEST.json"),
+    "impressions.npz",
     *("metrics.jsonl", "bad_steps.jsonl", "learning_rates.jsonl", "timeline.json"),
     *("data.html", "report.json", "report.html", "recommendations.parquet"),
 )

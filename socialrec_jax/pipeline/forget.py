@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.config import Config
+from socialrec_jax.data.impressions import Impressions
 from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.forget_list import ForgetList, read_forget_list
 from socialrec_jax.data.world import World
@@ -27,6 +28,7 @@ from socialrec_jax.pipeline import erasure
 from socialrec_jax.pipeline.id_search import IdSearch
 from socialrec_jax.pipeline.next_generation import check_trained, write_texts
 from socialrec_jax.pipeline.run import train
+from socialrec_jax.pipeline.shown_lists import keep_impressions
 from socialrec_jax.pipeline.text import text_key
 from socialrec_jax.pipeline.update import make_models, open_update, outcome
 from socialrec_jax.runtime import processes
@@ -150,6 +152,7 @@ def _make_world(generations: Generations, base: int | None, ids: ForgetList, con
     number = generations.open_next(_key(known, base, ids, config))
     after = generations.directory(number)
     world = append(known, None, after.world, deleted_users=ids.users, deleted_items=ids.items)
+    keep_impressions(after, None, world, Impressions.load(before.path))
     if base is not None:
         write_texts(generations.directory(base), after, world)
         return number

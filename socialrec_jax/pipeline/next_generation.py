@@ -13,16 +13,19 @@ import numpy as np
 from socialrec_jax.config import Config, DataConfig, check
 from socialrec_jax.config.update import UpdateConfig
 from socialrec_jax.data import manifest as manifests
+from socialrec_jax.data.impressions import Impressions
 from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.build import files_of
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.sniffing import TextOptions
+from socialrec_jax.data.recommended import files_of_recommended
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError, UserError
 from socialrec_jax.files import replacing
 from socialrec_jax.inference.artefacts import write_text_manifest
 from socialrec_jax.inference.grow import grown_texts
 from socialrec_jax.inference.load import RANKER, REFIT, REFIT_FOCUS, load_texts
+from socialrec_jax.pipeline.shown_lists import keep_impressions
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
@@ -59,6 +62,10 @@ def prepare_generation(generations: Generations, source: Path, config: Config) -
         generations.discard(number)
         raise
     write_texts(before, generations.directory(number), grown)
+    # Lists without a time were made as of now, by the World before.
+    shown_at = int(world.query_times().max(initial=0))
+    known = Impressions.load(before.path)
+    keep_impressions(generations.directory(number), source, grown, known, shown_at)
     return {"number": number, "parent": parent, "key": key}
 
 
@@ -75,6 +82,7 @@ def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str
     options = TextOptions.of(DataConfig(**world.manifest["data"]))
     tables = find_tables(source, events_required=False, options=options)
     described = [manifests.describe(file, source) for file in files_of(tables)]
+    described += [manifests.describe(file, source) for file in files_of_recommended(source)]
     parts = [parent, world.manifest["hash"], described, dataclasses.asdict(settings)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -14,7 +14,7 @@ import numpy as np
 from socialrec_jax.batch import LabelledCandidates
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
-from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
+from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import candidate_lists, protocol
 from socialrec_jax.evaluation.evaluator import RankerEvaluator
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
@@ -32,6 +32,7 @@ from socialrec_jax.inference.load import (
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.pipeline import learning_rate
 from socialrec_jax.pipeline.heal import count_features_once
+from socialrec_jax.pipeline.shown_lists import ShownExamples, examples_of
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
@@ -68,20 +69,40 @@ def train_ranker(
     if not len(queries):
         return None
 
-    # ---- Data: candidates of validation queries, and what happened to them
     processes.broadcast_from_main(count or functools.partial(count_features, run, world, config))
     features = load_features(run, world, refitted=False)
+    # What the test part holds stays hidden, and so does what the retriever has learnt.
+    shown = examples_of(run, engine, world.history_ends(BEFORE_TEST))
+    if shown is not None:
+        shown = shown.after(world.history_ends(BEFORE_VALIDATION))
+    return fit_ranker(run, RANKER, engine, features, queries, shown)
+
+
+def fit_ranker(
+    run: RunDirectory,
+    stage: str,
+    engine: Engine,
+    features: RankerFeatures,
+    queries: EvaluationQueries,
+    shown: ShownExamples | None,
+) -> TrainedRanker:
+    """Train the ranker on validation queries, and on lists that users have seen."""
+    # ---- Data: candidates of validation queries, and what happened to them
+    world, config = engine.world, engine.config
     sample = queries.sample(_RANKER_QUERIES, seed=config.seed)
     generator = engine.candidate_generator(features)
     labelled = _labelled(engine, generator, sample)
-    batches = _batches(engine, generator, sample, labelled)
+    if shown is not None:
+        shown = shown.sample(_RANKER_QUERIES, config.seed)
+    num_lists = len(shown.lists) if shown is not None else 0
+    batches = _batches(engine, generator, sample, labelled, shown if num_lists else None)
 
     # ---- Training: each user is validated by a ranker that did not learn from that user
     with timeline.stage("ranker"):
         rate_share = learning_rate.rate_share(run, config)
-        trainer = _trainer(engine, len(sample), rate_share)
+        trainer = _trainer(engine, len(sample) + num_lists, rate_share)
         evaluator = _evaluator(trainer, sample, labelled)
-        state, _ = fit(run, RANKER, trainer, batches, evaluator.run, about(config, world))
+        state, _ = fit(run, stage, trainer, batches, evaluator.run, about(config, world))
         return TrainedRanker(state.average, features, evaluator.evaluate(state.average))
 
 
@@ -121,7 +142,7 @@ def _labelled(
         len(world.event_types),
     )
     weights = ranker_training.member_weights(queries.users, engine.config.seed)
-    return LabelledCandidates(candidates, labels, weights)
+    return LabelledCandidates(candidates, labels, weights, weights)
 
 
 def _batches(
@@ -129,19 +150,33 @@ def _batches(
     generator: CandidateGenerator,
     sample: EvaluationQueries,
     labelled: LabelledCandidates,
+    shown: ShownExamples | None,
 ) -> ranker_training.RankerBatches:
     """The labelled candidates in steps, some of them once more as if nothing was known of the user:
-    new users come every day.
+    new users come every day. Then the lists that users have seen.
     """
     seed = engine.config.seed
     parts = [labelled]
     cold_start = sample.sample(len(sample) // _QUERIES_PER_COLD_START, seed=seed).without_history()
     if len(cold_start):
         parts.append(_labelled(engine, generator, cold_start))
+    if shown is not None:
+        parts[0] = _without_shown(labelled, shown, sample, engine.world.num_items)
+        parts.append(shown.labelled(engine, generator, labelled.labels.shape[1]))
 
     # One pytree of arrays: a batch is a choice of rows.
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return ranker_training.RankerBatches(joined, seed)
+
+
+def _without_shown(
+    labelled: LabelledCandidates, shown: ShownExamples, sample: EvaluationQueries, num_items: int
+) -> LabelledCandidates:
+    """The validation queries, where events count nothing in the order whose item a list had shown:
+    they were taken for their place, too.
+    """
+    is_free = ~shown.have_shown_targets(sample, num_items)
+    return labelled.replace(weights=labelled.weights * is_free[:, None].astype(np.float32))
 
 
 def _trainer(

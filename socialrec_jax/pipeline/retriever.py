@@ -25,6 +25,7 @@ from socialrec_jax.inference.load import (
     items_with_events,
     model_for,
     uses_friends,
+    wanted_types,
 )
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.run import RunDirectory
@@ -104,7 +105,8 @@ def retriever_trainer(
     steps = batches.steps_per_epoch * required(config.train.epochs)
     num_steps = whole_calls(steps, config.train.steps_per_call)
     model = model_for(config, world, texts.shape[1])
-    return RetrieverTrainer(config, model, num_steps, batches.item_counts(world.num_items), texts)
+    item_counts, types = batches.item_counts(world.num_items), wanted_types(config, world)
+    return RetrieverTrainer(config, model, num_steps, item_counts, texts, focus=types)
 
 
 def validation(

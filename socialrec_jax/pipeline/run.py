@@ -24,6 +24,7 @@ from socialrec_jax.pipeline.ranker import count_features, train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
 from socialrec_jax.pipeline.retriever import engine_of, train_retriever
 from socialrec_jax.pipeline.settings import check_settings, with_absolute_paths, write_auto_config
+from socialrec_jax.pipeline.shown_lists import keep_impressions
 from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.reports.data_report import write_data_report
 from socialrec_jax.runtime import processes
@@ -89,6 +90,7 @@ def prepare_data(run: RunDirectory, source: Path | None, config: Config) -> tupl
         is_new_sample = source is None and not run.exists
         tables = sample_tables(run, config.seed) if is_new_sample else source
         world = open_world(run, tables, config)
+        keep_impressions(run, source, world)
         write_data_report(world, run.path / "data.html")
         resolved = write_auto_config(run, given, world)
         describe(world, resolved)

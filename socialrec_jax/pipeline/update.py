@@ -17,22 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from socialrec_jax.config import Config
-from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.growth import Growth
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.errors import BadData
-from socialrec_jax.evaluation import metrics
-from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
 from socialrec_jax.inference.artefacts import features_folder, features_made_from
-from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.grow import grow, item_knn_settings, with_counts
+from socialrec_jax.inference.grow import grow, item_knn_settings
 from socialrec_jax.inference.load import (
     FOCUS,
     REFIT,
     REFIT_FOCUS,
     RETRIEVER,
     Loaded,
-    focus_of,
     load_run,
     load_texts,
 )
@@ -43,31 +38,21 @@ from socialrec_jax.pipeline.next_generation import (
     finished_before,
     prepare_generation,
 )
+from socialrec_jax.pipeline.ranker_update import serve_updated_ranker
+from socialrec_jax.pipeline.update_comparison import (
+    Update,
+    accuracy_on,
+    compare_models,
+    compare_rankers,
+    described,
+    evaluated_model,
+    is_new_ranker,
+    with_counts_before,
+)
 from socialrec_jax.pipeline.update_training import UPDATE, save_untrained, train_update
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
-
-_EVALUATED_EVENTS = 10_000  # at most, of one batch of new events
-_SHOWN = ("ndcg@10", "hr@10", "mrr@10")
-
-
-@dataclasses.dataclass(frozen=True)
-class Update:
-    """What an update works with."""
-
-    run: RunDirectory  # of the generation that is being made
-    number: int
-    parent: Path  # folder of the generation whose model is updated
-    growth: Growth
-    unlearnt: np.ndarray  # [n] rows that the model that serves has not learnt, rising
-    learnt: int  # the generation whose events it has learnt
-    old: Loaded  # the model that serves, grown
-    settings: ItemKNNSettings | None  # of the ranker's features, None without ranker
-
-    @property
-    def world(self) -> World:
-        return self.old.world
 
 
 def add(run: RunDirectory, source: Path, config: Config) -> dict:
@@ -144,12 +129,15 @@ def make_models(update: Update) -> dict:
     Returns the part of its record that says which model that is.
     """
     new, ends = _trained(update)
-    comparison = None if new is None else _compare(update, new, ends)
+    comparison = None if new is None else compare_models(update, new, ends)
     promoted = comparison is not None and comparison["better"]
-    _write_models(update, promoted)
+    serving = new if new is not None and promoted else update.old
+    ranker = compare_rankers(update, serving, ends)
+    _write_models(update, promoted, is_new_ranker(ranker))
     return {
         "trained": new is not None,
         "held_out": comparison,
+        "ranker": ranker,
         "promoted": promoted,
         "learnt": update.number if promoted else update.learnt,
     }
@@ -167,12 +155,12 @@ def _check_drift(generations: Generations, update: Update) -> dict:
 def _check_accuracy(generations: Generations, update: Update) -> dict:
     """The current model on the new events. BadData where it predicts them far worse than usual."""
     ends = update.growth.history_ends_before(update.world.events)
-    old = _with_counts(update, ends)
-    before = _accuracy(update, old, update.growth.rows)
+    old = with_counts_before(update, ends)
+    before = accuracy_on(update, old, update.growth.rows)
     if before is None:
         return {"before": None}
     expected = expected_accuracy(generations)
-    print(f"before  {_shown(before)}  expected {expected or float('nan'):.4f}", flush=True)
+    print(f"before  {described(before)}  expected {expected or float('nan'):.4f}", flush=True)
     # The upper end of the interval: a few unlucky events are no reason.
     least_share = update.old.config.update.least_accuracy
     if expected is not None and before["ndcg@10 at most"] < least_share * expected:
@@ -181,25 +169,6 @@ def _check_accuracy(generations: Generations, update: Update) -> dict:
             f"expected {expected:.4f}, --update.least-accuracy is {least_share}; nothing changed"
         )
     return {"before": before}
-
-
-def _with_counts(update: Update, ends: np.ndarray) -> Loaded:
-    """The model before, with counts of the events before ends [U]."""
-    return with_counts(update.old, update.settings, ends, update.growth.known_items)
-
-
-def _accuracy(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
-    """What a model would have recommended just before each of these events; None without any."""
-    config = update.old.config
-    queries = queries_before(update.world, rows, focus_of(config, update.world))
-    if not len(queries):
-        return None
-    # The same events for all models: the sample depends on the seed alone.
-    queries = queries.sample(_EVALUATED_EVENTS, config.seed)
-    result = evaluate_events(Engine.of_loaded(model), queries)
-    _, highest = metrics.bootstrap_interval(result.per_query["ndcg@10"], config.seed)
-    shown = {name: result.metrics[name] for name in _SHOWN}
-    return shown | {"ndcg@10 at most": highest, "events": len(queries)}
 
 
 def _trained(update: Update) -> tuple[Loaded | None, np.ndarray]:
@@ -211,28 +180,7 @@ def _trained(update: Update) -> tuple[Loaded | None, np.ndarray]:
     return train_update(update.run, UPDATE, update.old, update.unlearnt, ends), ends
 
 
-def _compare(update: Update, new: Loaded, ends: np.ndarray) -> dict | None:
-    """Old and new model on the events after ends [U], which neither has learnt; None without any.
-
-    All processes train; one of them compares.
-    """
-    rows = update.growth.rows
-    held_out = rows[rows >= ends[update.world.events.owners[rows]]]
-
-    def compare() -> dict | None:
-        # The same counts for both: the models alone are compared.
-        old = _with_counts(update, ends)
-        before = _accuracy(update, old, held_out)
-        after = _accuracy(update, dataclasses.replace(new, features=old.features), held_out)
-        if before is None or after is None:
-            return None
-        print(f"held out  old {_shown(before)}  new {_shown(after)}", flush=True)
-        return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
-
-    return processes.broadcast_from_main(compare)
-
-
-def _write_models(update: Update, promoted: bool) -> None:
+def _write_models(update: Update, promoted: bool, new_ranker: bool) -> None:
     """Models and counts of the generation, so that it opens like any run."""
     focus = bool(update.old.config.train.focus)
     serving, evaluated = (REFIT_FOCUS, FOCUS) if focus else (REFIT, RETRIEVER)
@@ -244,20 +192,20 @@ def _write_models(update: Update, promoted: bool) -> None:
         save_untrained(update.run, serving, update.old)
 
     # Queries as of earlier times get the model that was evaluated at first.
-    first = load_run(update.parent, refitted=False)
-    save_untrained(
-        update.run, evaluated, grow(first, update.world, update.old.texts, BEFORE_VALIDATION)
-    )
-    processes.broadcast_from_main(lambda: _write_counts(update))
+    save_untrained(update.run, evaluated, evaluated_model(update))
+    processes.broadcast_from_main(lambda: _write_counts(update, new_ranker))
 
 
-def _write_counts(update: Update) -> None:
-    # The ranker stays; what it reads is counted anew.
-    copy_ranker(RunDirectory(update.parent), update.run)
+def _write_counts(update: Update, new_ranker: bool) -> None:
+    if new_ranker:
+        serve_updated_ranker(update.run)
+    else:
+        copy_ranker(RunDirectory(update.parent), update.run)
+    # What the ranker reads is counted anew.
     for refitted, as_of in ((True, None), (False, BEFORE_VALIDATION)):
         world = update.world
         ends = world.history_ends(as_of) if as_of else world.history_ends()
-        counted = _with_counts(update, ends)
+        counted = with_counts_before(update, ends)
         if counted.features is not None:
             made_from = features_made_from(world, refitted)
             counted.features.save(features_folder(update.run, refitted), made_from)
@@ -268,10 +216,6 @@ def _finish(generations: Generations, number: int, record: dict) -> None:
     # Whole first, then serving: a reader never finds a half-made generation.
     generations.finish(number, json.loads(json.dumps(record)))
     generations.promote(number)
-
-
-def _shown(accuracy: dict) -> str:
-    return f"ndcg@10 {accuracy['ndcg@10']:.4f} on {accuracy['events']:,} events"
 
 
 def summary(record: dict) -> str:

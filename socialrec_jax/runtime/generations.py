@@ -15,7 +15,10 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime.run import RunDirectory
 
-_PARTS = ("config.json", "world", "checkpoints", "text", "features", "report.json")
+_PARTS = (
+    *("config.json", "world", "checkpoints", "text", "features", "report.json"),
+    "impressions.npz",
+)
 
 
 class Generations:

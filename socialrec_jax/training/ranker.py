@@ -155,10 +155,11 @@ class RankerTrainer:
     ) -> tuple[TrainState, StepReport]:
         (catalogue, schedule), limits = shared
         # Parameters have the members as their first axis, weights as their last.
-        all_members = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1))
+        all_members = jax.vmap(self.loss_sums, in_axes=(0, None, None, -1, -1))
+        weights = labelled.weights, labelled.calibration_weights
 
         def local_loss(params):
-            sums = all_members(params, catalogue, labelled, labelled.weights)
+            sums = all_members(params, catalogue, labelled, *weights)
             return jnp.sum(sums.total), sums
 
         # Members share no parameters, so the gradient of the sum is that of each.
@@ -179,19 +180,38 @@ class RankerTrainer:
         return state, report
 
     def loss_sums(
-        self, params: dict, catalogue: Array, labelled: LabelledCandidates, weights: Array
+        self,
+        params: dict,
+        catalogue: Array,
+        labelled: LabelledCandidates,
+        weights: Array,
+        calibration_weights: Array,
     ) -> Sums:
-        """The loss of one ranker on the local queries."""
+        """The loss of one ranker on the local queries, which weigh weights [Q] in the order and
+        calibration_weights [Q] in the probabilities.
+        """
         ranker = self.ranker.bind({"params": params})
         logits = ranker(labelled.candidates, ranker.project(catalogue))
         exists, focus = labelled.candidates.exists, self.ranker.focus
         labels = labelled.labels[..., list(focus)] if focus else labelled.labels
         any_label = labels.max(-1)
-        order = losses.listwise(scores(logits, focus), any_label, exists, weights)
+        order_weights = weights * _mean_label(any_label)
+        order = losses.listwise(scores(logits, focus), any_label, exists, order_weights)
         # All event types, in focus or not: their probabilities are served.
-        calibration = losses.calibration(logits, labelled.labels, exists, weights)
+        labels = jnp.minimum(labelled.labels, 1)
+        calibration = losses.calibration(logits, labels, exists, calibration_weights)
         total = order.total + _CALIBRATION_WEIGHT * calibration.total
-        return Sums(total, calibration.weight)
+        return Sums(total, jnp.sum(weights))
+
+
+def _mean_label(labels: Array) -> Array:
+    """The mean [Q] of the labels above zero: 1 but for lists that were shown.
+
+    There it is the mean inverse propensity of what was taken.
+    """
+    num_labels = jnp.maximum(jnp.sum(labels > 0, -1), 1)
+    has_label = jnp.any(labels > 0, -1)
+    return jnp.where(has_label, jnp.sum(labels, -1) / num_labels, 1)
 
 
 def _adamw(schedule: WarmupCosine) -> optax.GradientTransformation:

@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from socialrec_jax.data.impressions import Impressions
 from socialrec_jax.data.world import BEFORE_TEST
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.pipeline import update as update_stage
+from socialrec_jax.pipeline.update_comparison import is_new_ranker
 from socialrec_jax.runtime import checkpoint
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
@@ -197,6 +199,30 @@ def test_a_comparison_that_was_not_made_is_named():
     assert "nothing was compared" in compared_none
     assert "nothing was trained" not in compared_none
     assert "nothing was trained" in update_stage.summary(record | {"trained": False})
+
+
+def test_the_ranker_learns_from_lists_that_come_back(run, small_run, tmp_path):
+    tables = Path(shutil.copytree(small_run / "1", tmp_path / "tables"))
+    recommend = ("serve.py", "recommend", "--run", run.path, "--k", 30, "--reasons", "off")
+    done(*recommend, "--explore", 1, "--out", tables / "recommended.parquet")
+    served = pq.read_table(tables / "recommended.parquet")
+    assert served["explored"].to_numpy(zero_copy_only=False).all()
+
+    printed = add(run, tables, *FEW_PASSES)
+    assert f"recommended  {len(served):,} rows" in printed
+    assert "lists seen" in printed
+    generation = Generations(run).directory(1)
+    assert len(Impressions.load(generation.path) or []) == len(served)
+    compared = Generations(run).record(1)["ranker"]
+    served_by = digests(generation.path)
+    ranker = {name: value for name, value in served_by.items() if "/ranker/" in name}
+    updated = {name: value for name, value in served_by.items() if "/ranker-update/" in name}
+    assert updated
+    assert (set(ranker.values()) == set(updated.values())) == is_new_ranker(compared)
+    # Impressions of the generation before are kept, and the run still opens.
+    add(run, small_run / "2", *WITHOUT_TRAINING)
+    assert len(Impressions.load(Generations(run).directory(2).path) or []) == len(served)
+    assert Engine.load(run.path).reranker is not None
 
 
 @pytest.mark.parametrize(

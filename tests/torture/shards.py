@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tests import workers
 from tests.torture.kills import Outcome
 
+JOBS = "serve.py, 2 and 4 processes"
 PROCESSES = (2, 4)
 SHARDS = 8
 KILLS_A_FOLDER = 2  # then the job is let to its end
@@ -24,7 +25,7 @@ def kill_serving(trained: Path, folder: Path, kills: int, seed: int, until: floa
 
     trained: a run. folder: for what is written. until: no new job starts after this time.
     """
-    outcome, rng = Outcome("serve.py, 2 and 4 processes"), random.Random(seed)
+    outcome, rng = Outcome(JOBS), random.Random(seed)
     workers.launch(*_command(trained, folder / "one.parquet"))
     expected = _sorted(pq.read_table(folder / "one.parquet"))
     seconds = {number: _whole(trained, folder, number, expected, outcome) for number in PROCESSES}

@@ -43,7 +43,7 @@ def planted(seed: int = 0) -> LabelledCandidates:
     return LabelledCandidates(
         Candidates(states, items, exists, features),
         labels,
-        ranker.member_weights(np.arange(Q), SEED),
+        *2 * [ranker.member_weights(np.arange(Q), SEED)],
     )
 
 
@@ -109,7 +109,8 @@ def test_a_member_never_learns_from_the_users_it_evaluates(trainer):
 
 def test_a_step_without_weight_is_harmless(trainer):
     labelled = planted()
-    without_weight = labelled.replace(weights=np.zeros_like(labelled.weights))
+    nothing = np.zeros_like(labelled.weights)
+    without_weight = labelled.replace(weights=nothing, calibration_weights=nothing)
     state, found = trained(trainer, without_weight, K)
     assert np.isfinite(found).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))

@@ -31,6 +31,7 @@ _OTHER_KINDS = {
     *(".xlsx", ".xls", ".ods", ".feather", ".arrow", ".avro", ".orc", ".pkl", ".h5", ".npz"),
     *(".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz", ".mat", ".rds", ".sas7bdat", ".dta"),
 }
+_READ_LATER = "recommended"  # what was shown is read when the World is there: `data/recommended.py`
 OWN_NAMES, RECBOLE = "tables by their own names", "RecBole atomic files"
 
 
@@ -105,6 +106,7 @@ def _name_unread(folder: Path, tables: Tables) -> None:
         path
         for path in sorted(folder.iterdir())
         if path not in read and path.name[0] not in "._" and not _has_any(path, read)
+        if path.name.split(".")[0] != _READ_LATER
     ]
     if unread:
         names = ", ".join(path.name for path in unread[:8]) + (", ..." if unread[8:] else "")

@@ -62,6 +62,10 @@ class Recommend(ShardedTask):
     """Rank by this instead of the model: what goes with the items of the last day, what is due
     again, what is recently popular, what is new, what friends had.
     """
+    explore: float = 0.0
+    """Share of lists in random order, marked in the column explored: what comes back with them as
+    recommended.* teaches how much the place counts. Adds the column timestamp, too.
+    """
     reasons: Literal["off", "fast", "exact"] = "fast"
     """None; what is true by the data; or measured by scoring again without each input (slow)."""
     language: Literal["en", "zh"] = "en"
@@ -95,7 +99,8 @@ class Recommend(ShardedTask):
             self.recommender(),
             lambda: Recommender.load(self.run, "test"),
             self.users,
-            self.options(),
+            # The page explains the model's order.
+            dataclasses.replace(self.options(), explore=0.0),
             num_users=self.sample or DEFAULT_SAMPLE,
         )
 

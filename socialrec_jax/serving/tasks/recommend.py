@@ -16,6 +16,8 @@ from socialrec_jax.data.query import Query
 from socialrec_jax.inference.engine import Engine, Recommendations
 from socialrec_jax.inference.explain import Explainer
 from socialrec_jax.inference.leave_out import LeaveOut
+from socialrec_jax.serving import exploration
+from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.frames import Ids, arrow_strings
 from socialrec_jax.serving.placements import SOURCE_NAMES
 from socialrec_jax.serving.queries import users_or_histories
@@ -34,13 +36,13 @@ log = logging.getLogger(__name__)
 _NAMED_USERS = 10  # in a line about users without items
 
 
-def schema(event_types: list[str]) -> pa.Schema:
+def schema(event_types: list[str], *, explores: bool = False) -> pa.Schema:
     """The columns, one row a recommendation.
 
     rank: 1 = best; users with fewer than k items left get fewer rows. score: a logit.
     p_<event type>: the probability that the user's next event is this one on this item. source: the
     first list that proposed the item, or the placement (`SOURCE_NAMES`). reasons, explanation: why,
-    as structs and in words.
+    as structs and in words. explores: also when the list is shown, and whether in random order.
     """
     probabilities = [(f"p_{name}", pa.float32()) for name in event_types]
     return pa.schema(
@@ -53,6 +55,7 @@ def schema(event_types: list[str]) -> pa.Schema:
             ("source", pa.string()),
             ("reasons", REASONS),
             ("explanation", pa.string()),
+            *(exploration.COLUMNS if explores else []),
         ]
     )
 
@@ -86,7 +89,8 @@ def recommend_users(
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
         return rows_of_lists(lists, reasons, query.part(some), user_ids)
 
-    return UserTables(len(query), schema(engine.world.event_types), rows_of)
+    columns = schema(engine.world.event_types, explores=lists.exploration is not None)
+    return UserTables(len(query), columns, rows_of)
 
 
 def rows_of_lists(
@@ -94,7 +98,7 @@ def rows_of_lists(
 ) -> Iterator[tuple[int, pa.Table]]:
     """(number of users, their rows) of each part; the users without rows are named at the end."""
     world = lists.engine.world
-    columns = schema(world.event_types)
+    columns = schema(world.event_types, explores=lists.exploration is not None)
     names = arrow_strings(user_ids), arrow_strings(world.items.ids)
     without_items: list[np.ndarray] = []
     done = 0
@@ -103,7 +107,7 @@ def rows_of_lists(
         of_part = query.part(slice(done, done + len(part.users)))
         done += len(part.users)
         why = reasons.columns(of_part, part)
-        yield len(part.users), _table(part, *names, why, columns)
+        yield len(part.users), _table(part, *names, why, columns, lists.exploration)
     _report_users_without_items(user_ids, without_items)
 
 
@@ -154,9 +158,11 @@ def _table(
     item_names: pa.Array,
     reasons: tuple[pa.Array, pa.Array],
     columns: pa.Schema,
+    explores: Exploration | None,
 ) -> pa.Table:
     # Row by row, so that the best item of a user comes first.
     row, place = np.nonzero(part.exists)
+    exploring = explores.columns(part.users[row]) if explores else []
     probabilities = part.type_probabilities[row, place]
     arrays = [
         user_names.take(pa.array(part.users[row])),
@@ -166,5 +172,6 @@ def _table(
         *(pa.array(column) for column in probabilities.T),
         pa.array(SOURCE_NAMES).take(pa.array(part.sources[row, place])),
         *reasons,
+        *exploring,
     ]
     return typed_table(columns, arrays)

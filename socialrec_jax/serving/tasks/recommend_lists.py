@@ -11,7 +11,9 @@ import numpy as np
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.text.whitening import unit_rows
+from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine, Recommendations
+from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.placements import PlacedLists
 from socialrec_jax.serving.rules.lists import ItemColumns, ListRules, num_candidates
@@ -37,6 +39,7 @@ class Lists:
     quotas: list[Quota]
     boosts: np.ndarray | None  # [V] added to scores
     decay: RepeatDecay | None
+    exploration: Exploration | None  # None: no list is in random order
 
     @classmethod
     def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> Lists:
@@ -51,6 +54,7 @@ class Lists:
             quotas=_quotas(engine, options, as_of),
             boosts=None if boosts.are_off else boosts.of_items(engine, as_of),
             decay=options.repeat_decay(),
+            exploration=_exploration(engine, options, as_of),
         )
 
     @functools.cached_property
@@ -61,6 +65,11 @@ class Lists:
 
     def parts(self, query: Query) -> Iterator[Recommendations]:
         """The lists of a query's users, in chunks."""
+        for part in self._ordered_parts(query):
+            yield self.exploration.shuffled(part) if self.exploration else part
+
+    def _ordered_parts(self, query: Query) -> Iterator[Recommendations]:
+        """The lists in the order of the rules."""
         if self.match is None:
             yield from self._parts(query, self.allowed)
             return
@@ -147,10 +156,22 @@ def _user_match(
 
 
 def _quotas(engine: Engine, options: RecommendOptions, as_of: AsOf) -> list[Quota]:
-    promotion, exploration = options.promotion(), options.exploration()
+    promotion, new_items = options.promotion(), options.places_for_new_items()
     promoted = [] if promotion is None else [promotion.quota(engine.world, options.k)]
-    new = [] if exploration is None else [exploration.quota(engine.world, as_of, options.k)]
+    new = [] if new_items is None else [new_items.quota(engine.world, as_of, options.k)]
     return promoted + new
+
+
+def _exploration(engine: Engine, options: RecommendOptions, as_of: AsOf) -> Exploration | None:
+    """None where no list is in random order. UsageError for lists that nobody will be shown."""
+    if not options.explore:
+        return None
+    if not as_of.is_now or options.histories is not None:
+        raise UsageError(
+            "--explore goes with neither --as-of nor --histories: what users of the run are shown "
+            "now comes back"
+        )
+    return Exploration.now(options.explore, engine.world)
 
 
 _COLUMNS = ("items", "scores", "type_probabilities", "sources")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.errors import UsageError
+from socialrec_jax.serving import exploration
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.placements import Placement
 from socialrec_jax.serving.reason_options import ReasonOptions
@@ -39,6 +40,7 @@ class RecommendOptions(ReasonOptions):
     new_items_days: float | None = None  # until when an item is new, 30 by default
     repeats: bool = False  # recommend items of the user's history again
     repeats_half_life: float | None = None  # the same, the later the longer ago, in days
+    explore: float = 0.0  # share of lists in random order, see `Exploration`; 0: none
     placement: Placement | None = None  # rank by this instead of the model, see `PlacedLists`
 
     def item_rules(self, as_of: AsOf) -> ItemRules:
@@ -60,7 +62,7 @@ class RecommendOptions(ReasonOptions):
         share = DEFAULT_SHARE if self.promote_share is None else self.promote_share
         return Promotion(self.promote, share)
 
-    def exploration(self) -> NewItems | None:
+    def places_for_new_items(self) -> NewItems | None:
         """The places for new items, if any."""
         if not self.new_items:
             return None
@@ -79,7 +81,13 @@ class RecommendOptions(ReasonOptions):
         """Raises UsageError for a rule that cannot be right, before a run is loaded."""
         super().check()
         self.list_rules()
-        for rule in (self.promotion(), self.exploration(), self.boosts(), self.repeat_decay()):
+        exploration.check_share(self.explore)
+        for rule in (
+            self.promotion(),
+            self.places_for_new_items(),
+            self.boosts(),
+            self.repeat_decay(),
+        ):
             if rule is not None:
                 rule.check()
         self._check_together()
@@ -92,7 +100,7 @@ class RecommendOptions(ReasonOptions):
             raise UsageError("--promote-share goes with --promote CONDITION")
         if not self.new_items and self.new_items_days is not None:
             raise UsageError("--new-items-days goes with --new-items SHARE")
-        shares = [rule.share for rule in (self.promotion(), self.exploration()) if rule]
+        shares = [rule.share for rule in (self.promotion(), self.places_for_new_items()) if rule]
         if sum(shares) > 1:
             raise UsageError("--promote-share and --new-items leave more than all places")
         if self.placement is not None:

@@ -1,0 +1,121 @@
+"""How an update compares models: each predicts new events that it has not learnt."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from socialrec_jax.data.features.item_knn import ItemKNNSettings
+from socialrec_jax.data.growth import Growth
+from socialrec_jax.data.world import BEFORE_VALIDATION, World
+from socialrec_jax.evaluation import metrics
+from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
+from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.grow import grow, with_counts
+from socialrec_jax.inference.load import Loaded, focus_of, load_run
+from socialrec_jax.pipeline.ranker_update import rows_without_lists, train_on_lists
+from socialrec_jax.runtime import processes
+from socialrec_jax.runtime.run import RunDirectory
+
+_EVALUATED_EVENTS = 10_000  # at most, of one batch of new events
+_SHOWN = ("ndcg@10", "hr@10", "mrr@10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """What an update works with."""
+
+    run: RunDirectory  # of the generation that is being made
+    number: int
+    parent: Path  # folder of the generation whose model is updated
+    growth: Growth
+    unlearnt: np.ndarray  # [n] rows that the model that serves has not learnt, rising
+    learnt: int  # the generation whose events it has learnt
+    old: Loaded  # the model that serves, grown
+    settings: ItemKNNSettings | None  # of the ranker's features, None without ranker
+
+    @property
+    def world(self) -> World:
+        return self.old.world
+
+
+def with_counts_before(update: Update, ends: np.ndarray) -> Loaded:
+    """The model before, with counts of the events before ends [U]."""
+    return with_counts(update.old, update.settings, ends, update.growth.known_items)
+
+
+def accuracy_on(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
+    """What a model would have recommended just before each of these events; None without any."""
+    config = update.old.config
+    queries = queries_before(update.world, rows, focus_of(config, update.world))
+    if not len(queries):
+        return None
+    # The same events for all models: the sample depends on the seed alone.
+    queries = queries.sample(_EVALUATED_EVENTS, config.seed)
+    result = evaluate_events(Engine.of_loaded(model), queries)
+    _, highest = metrics.bootstrap_interval(result.per_query["ndcg@10"], config.seed)
+    shown = {name: result.metrics[name] for name in _SHOWN}
+    return shown | {"ndcg@10 at most": highest, "events": len(queries)}
+
+
+def compare_models(update: Update, new: Loaded, ends: np.ndarray) -> dict | None:
+    """Old and new model on the events after ends [U], which neither has learnt; None without any.
+
+    All processes train; one of them compares.
+    """
+    rows = update.growth.rows
+    held_out = rows[rows >= ends[update.world.events.owners[rows]]]
+
+    def compare() -> dict | None:
+        # The same counts for both: the models alone are compared.
+        old = with_counts_before(update, ends)
+        before = accuracy_on(update, old, held_out)
+        after = accuracy_on(update, dataclasses.replace(new, features=old.features), held_out)
+        if before is None or after is None:
+            return None
+        print(f"held out  old {described(before)}  new {described(after)}", flush=True)
+        return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
+
+    return processes.broadcast_from_main(compare)
+
+
+def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict | None:
+    """The ranker before and one that learnt from lists, with the retriever that serves, on the
+    events after ends [U] that no list had shown; None without lists or such events.
+    """
+    settings, growth = update.settings, update.growth
+    params = train_on_lists(update.run, evaluated_model(update), settings, growth.known_items)
+    if params is None:
+        return None
+    rows = rows_without_lists(update.run, update.world, growth)
+    held_out = rows[rows >= ends[update.world.events.owners[rows]]]
+
+    def compare() -> dict | None:
+        # The same retriever and counts for both: the rankers alone are compared.
+        counted = with_counts(serving, settings, ends, growth.known_items)
+        before = accuracy_on(update, counted, held_out)
+        after = accuracy_on(update, dataclasses.replace(counted, ranker=params), held_out)
+        if before is None or after is None:
+            print("ranker  kept: no held-out event was without a list", flush=True)
+            return None
+        print(f"ranker  old {described(before)}  with lists {described(after)}", flush=True)
+        return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
+
+    return processes.broadcast_from_main(compare)
+
+
+def is_new_ranker(comparison: dict | None) -> bool:
+    """Whether the ranker that learnt from lists serves."""
+    return comparison is not None and comparison["better"]
+
+
+def evaluated_model(update: Update) -> Loaded:
+    """The model of the first training, grown: it has learnt the training part alone."""
+    first = load_run(update.parent, refitted=False)
+    return grow(first, update.world, update.old.texts, BEFORE_VALIDATION)
+
+
+def described(accuracy: dict) -> str:
+    return f"ndcg@10 {accuracy['ndcg@10']:.4f} on {accuracy['events']:,} events"

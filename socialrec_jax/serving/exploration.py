@@ -1,0 +1,64 @@
+"""A small share of lists in random order, so that the effect of an item's place can be measured.
+
+What comes back with these lists teaches how often each place is looked at
+(`data/features/examination.py`). Which lists are random, and their order, is a hash of user and
+time: the same command writes the same rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+
+from socialrec_jax.data import counter_rng
+from socialrec_jax.data.world import World
+from socialrec_jax.errors import UsageError
+from socialrec_jax.inference.engine import Recommendations
+
+COLUMNS = [("timestamp", pa.int64()), ("explored", pa.bool_())]
+_CHOICE, _ORDER = 1, 2  # keys of two independent hashes
+
+
+def check_share(share: float) -> None:
+    """Raises UsageError for a share that is none."""
+    if not 0 <= share <= 1:
+        raise UsageError(f"--explore {share}: choose a share from 0 (off) to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """Which lists are in random order."""
+
+    share: float
+    time: int  # unix seconds at which the lists are shown
+
+    @classmethod
+    def now(cls, share: float, world: World) -> Exploration:
+        """For lists that are shown after the World's last event."""
+        times = world.query_times()
+        return cls(share, int(times[0]) if len(times) else 0)
+
+    def is_explored(self, users: np.ndarray) -> np.ndarray:
+        """Whether the list of each user [q] is in random order: bool."""
+        return counter_rng.uniform(_CHOICE, self.time, users) < self.share
+
+    def shuffled(self, part: Recommendations) -> Recommendations:
+        """The lists, some of them in random order; ranks are places in that order."""
+        places = np.arange(part.items.shape[1])
+        drawn = counter_rng.uniform(_ORDER, self.time, part.users[:, None], places)
+        # Lists may be shorter than k: what does not exist stays at the end.
+        keys = np.where(self.is_explored(part.users)[:, None], drawn, places)
+        order = np.argsort(np.where(part.exists, keys, np.inf), axis=1, kind="stable")
+        return dataclasses.replace(
+            part,
+            items=np.take_along_axis(part.items, order, axis=1),
+            scores=np.take_along_axis(part.scores, order, axis=1),
+            type_probabilities=np.take_along_axis(part.type_probabilities, order[..., None], 1),
+            sources=np.take_along_axis(part.sources, order, axis=1),
+        )
+
+    def columns(self, users: np.ndarray) -> list[pa.Array]:
+        """`COLUMNS` of rows [n] by their users: when the list is shown, and whether at random."""
+        return [pa.array(np.full(len(users), self.time)), pa.array(self.is_explored(users))]

@@ -1,0 +1,136 @@
+"""Lists that users were shown: what comes back, and what followed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from socialrec_jax.data.features.examination import examination
+from socialrec_jax.data.impressions import Impressions, ShownLists, lists
+from socialrec_jax.data.recommended import find_recommended, read_recommended
+from socialrec_jax.errors import BadData
+from tests.worlds import events_of, world_of
+
+FIRST, GAP = 1_000_000, 3600  # seconds of the first event, and from one to the next
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two users with four events each, an hour apart."""
+    events = events_of([[0, 1, 2, 3], [4, 5, 6, 7]], FIRST, GAP)
+    return world_of(tmp_path_factory.mktemp("shown"), events, num_items=10)
+
+
+def impressions(rows: list[tuple]) -> Impressions:
+    users, items, ranks, times = np.array(rows, np.int64).T
+    return Impressions(users, items, ranks, times, np.zeros(len(rows), bool))
+
+
+def test_an_event_belongs_to_the_newest_list_before_it(world):
+    early, late = FIRST + GAP, FIRST + 3 * GAP
+    shown = impressions([(0, 1, 2, early), (0, 3, 1, early), (0, 3, 1, late), (0, 9, 2, late)])
+    found = lists(shown, world, world.history_ends())
+    assert found.items.tolist() == [[3, 1], [3, 9]]
+    # Item 3 was taken after the second list, so the first did not bring it about.
+    assert found.taken.any(axis=-1).tolist() == [[False, True], [True, False]]
+    assert found.history_ends.tolist() == [1, 3]
+
+
+def test_a_list_that_nobody_came_back_to_does_not_count(world):
+    after_all, before_all = FIRST + 9 * GAP, FIRST - 1
+    shown = impressions([(0, 1, 1, after_all), (1, 4, 1, before_all)])
+    assert lists(shown, world, world.history_ends()).users.tolist() == [1]
+    # Hidden events are as if they had not happened.
+    assert not len(lists(shown, world, world.events.starts))
+
+
+def shown_at_random(probabilities: list[float], relevance: float, num_lists: int) -> ShownLists:
+    """Lists in random order whose places are looked at with these probabilities."""
+    rng = np.random.default_rng(0)
+    size = (num_lists, len(probabilities))
+    taken = (rng.random(size) < probabilities) & (rng.random(size) < relevance)
+    numbers = np.zeros(num_lists, np.int64)
+    explored = np.ones(num_lists, bool)
+    items = np.zeros(size, np.int64)
+    return ShownLists(numbers, numbers, numbers, items, explored, taken[..., None])
+
+
+def test_places_are_estimated_from_lists_in_random_order():
+    expected = [1.0, 0.5, 0.33, 0.25]
+    shown = shown_at_random(expected, relevance=0.4, num_lists=20_000)
+    np.testing.assert_allclose(examination(shown), expected, atol=0.03)
+    # Relevance is the same at all places, so it does not matter.
+    rarely = shown_at_random(expected, relevance=0.1, num_lists=20_000)
+    np.testing.assert_allclose(examination(rarely), expected, atol=0.06)
+    # Without lists in random order nothing is known.
+    sorted_lists = dataclasses.replace(shown, explored=np.zeros(len(shown), bool))
+    assert examination(sorted_lists) is None
+
+
+def test_the_inverse_is_clipped_and_places_do_not_rise():
+    places = examination(shown_at_random([0.9, 1.0, 0.01], relevance=0.5, num_lists=3_000))
+    assert places is not None
+    assert places[0] == places[1] == 1
+    assert places[2] == pytest.approx(0.1)
+
+
+def table(world, **columns) -> pa.Table:
+    users, items = ([world.user_ids[0]] * 2, [world.items.ids[1], world.items.ids[2]])
+    return pa.table({"user_id": users, "item_id": items, "rank": [1, 2], **columns})
+
+
+def test_all_kinds_of_files_give_the_same_rows(world, tmp_path):
+    whole = table(world, timestamp=[FIRST] * 2, explored=[True, False], score=[0.5, 0.25])
+    pq.write_table(whole, tmp_path / "recommended.parquet")
+    pa_csv.write_csv(whole, tmp_path / "recommended.csv")
+    rows = [str(row).replace("'", '"') for row in whole.to_pylist()]
+    lines = "\n".join(rows).replace("True", "true").replace("False", "false")
+    (tmp_path / "recommended.jsonl").write_text(lines + "\n")
+    (tmp_path / "recommended").mkdir()
+    pq.write_table(whole, tmp_path / "recommended" / "part-00000.parquet")
+    (tmp_path / "recommended" / "_SUCCESS").write_text("{}")
+    names = ("recommended.parquet", "recommended.csv", "recommended.jsonl", "recommended")
+    for name in names:
+        read = read_recommended(tmp_path / name, world, None)
+        assert read.items.tolist() == [1, 2]
+        assert read.explored.tolist() == [True, False]
+        assert read.times.tolist() == [FIRST] * 2
+    with pytest.raises(BadData, match="keep one of them"):
+        find_recommended(tmp_path)
+
+
+def test_unusable_rows_are_counted(world, tmp_path, caplog):
+    strange = table(world).set_column(1, "item_id", pa.array(["nobody's", world.items.ids[2]]))
+    pq.write_table(strange, tmp_path / "recommended.parquet")
+    read = read_recommended(tmp_path / "recommended.parquet", world, FIRST)
+    assert read.items.tolist() == [2]
+    assert "1 of 2 rows are left out" in caplog.text
+
+
+def test_mistakes_are_named(world, tmp_path):
+    file = tmp_path / "recommended.parquet"
+    pq.write_table(table(world), file)
+    with pytest.raises(BadData, match="no column timestamp"):
+        read_recommended(file, world, None)
+    pq.write_table(table(world).drop_columns(["rank"]), file)
+    with pytest.raises(BadData, match="no column rank"):
+        read_recommended(file, world, FIRST)
+    file.write_bytes(b"PAR1 no")
+    with pytest.raises(BadData, match="cannot be read"):
+        read_recommended(file, world, FIRST)
+
+
+def test_rows_are_kept_and_lose_who_is_deleted(world, tmp_path):
+    shown = impressions([(0, 1, 1, FIRST), (1, 2, 1, FIRST)])
+    shown.joined(shown).save(tmp_path)
+    loaded = Impressions.load(tmp_path)
+    assert loaded is not None
+    assert loaded.users.tolist() == [0, 1, 0, 1]
+    without = dataclasses.replace(world, user_ids=world.user_ids.replaced(np.array([1]), [""]))
+    assert loaded.without_deleted(without).users.tolist() == [0, 0]
+    assert Impressions.load(tmp_path / "nowhere") is None
