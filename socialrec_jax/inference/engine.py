@@ -30,6 +30,7 @@ from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
@@ -41,21 +42,6 @@ _QUERIES_AT_ONCE = 8192
 # One size each for the heads that predict types of events: one program, the same bytes for a user
 # alone and among others.
 _STATES_AT_ONCE, _PAIRS_AT_ONCE = 256, 2048
-
-
-@dataclasses.dataclass(frozen=True)
-class Recommendations:
-    """The best items of q users, best first."""
-
-    users: np.ndarray  # [q] int64
-    items: np.ndarray  # [q, k] int32
-    scores: np.ndarray  # [q, k] float32 logits; -inf where fewer than k items could be recommended
-    type_probabilities: np.ndarray  # [q, k, A] that the next event is of this type and on this item
-    sources: np.ndarray  # [q, k] index into candidates.SOURCES: the first list with the item
-
-    @property
-    def exists(self) -> np.ndarray:
-        return np.isfinite(self.scores)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +13,7 @@ import numpy as np
 from socialrec_jax.config import Config
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_VALIDATION, NOW, World
-from socialrec_jax.errors import BadData, DamagedFile, InputMissing, UsageError
+from socialrec_jax.errors import DamagedFile, InputMissing, UsageError
 from socialrec_jax.inference.artefacts import (
     advised,
     load_features,
@@ -26,7 +24,14 @@ from socialrec_jax.inference.artefacts import (
 from socialrec_jax.inference.artefacts import (
     features_folder as features_folder,
 )
-from socialrec_jax.inference.parameters import parameter_shapes, shapes_of
+from socialrec_jax.inference.load_checks import (
+    check_finite,
+    check_fits,
+    check_friends,
+    check_settings,
+    check_world,
+    counts_of,
+)
 from socialrec_jax.models.embedding_tables import in_number_order, merge_tables
 from socialrec_jax.models.recommender import PARAMETERS_VERSION, RecommenderModel
 from socialrec_jax.runtime.checkpoint import Checkpoints
@@ -160,82 +165,21 @@ def _restore(
         checkpoints.check(best)
         about = checkpoints.about_step(best)
         # The ranker has no tables, so that it fits a World of any size.
-        _check_world(run, about, world, check_counts=stage != RANKER)
-        _check_settings(run, about, config)
+        check_world(run, about, world, check_counts=stage != RANKER)
+        check_settings(run, about, config)
         rows = {"items": world.num_items, "users": world.num_users}
         tables = checkpoints.restore_part("tables", best)
         params = merge_tables(
             checkpoints.restore_part("average", best),
             {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
         )
-    _check_finite(run, checkpoints.folder / str(best), params)
+    check_finite(run, checkpoints.folder / str(best), params)
     if model is not None:
-        _check_friends(run, params, model)
+        check_friends(run, params, model)
     # For another version alone, because the comparison traces the model.
     if model is not None and about.get("parameters") != PARAMETERS_VERSION:
-        _check_fits(run, params, model)
+        check_fits(run, params, model)
     return params
-
-
-def _check_finite(run: RunDirectory, step: Path, params: dict) -> None:
-    """DamagedFile where a parameter is not a finite number: older programs saved such states."""
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
-        advice = f"train.py --run {run.path} goes on from the newest step that is whole"
-        raise DamagedFile(step, "a parameter in it is not finite", advice)
-
-
-def _check_fits(run: RunDirectory, params: dict, model: RecommenderModel) -> None:
-    """BadData unless parameters of an older program have the names and shapes of this model."""
-    if shapes_of(params) != parameter_shapes(model):
-        raise BadData(
-            f"{run.path} was trained by a version whose model differs: train a new --run, or serve "
-            "it with that version"
-        )
-
-
-def _check_friends(run: RunDirectory, params: dict, model: RecommenderModel) -> None:
-    """BadData where the parameters have a part for friends and the model none, or the reverse."""
-    if ("social" in params) != bool(model.num_users):
-        raise _changed_config(run, "model.social_queries")
-
-
-def _changed_config(run: RunDirectory, setting: str) -> BadData:
-    file = run.path / "config.json"
-    return BadData(f"{file} was changed after the training ({setting}): put the former value back")
-
-
-def _check_settings(run: RunDirectory, about: dict, config: Config) -> None:
-    """BadData where config.json is not the configuration that a checkpoint was trained with."""
-    # through JSON, which knows no tuples
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
-    for section in ("model", "seed", "split"):
-        if differing := _difference(about.get("config", {}).get(section), now[section]):
-            raise _changed_config(run, f"{section}{differing}")
-
-
-def _difference(former: Any, now: Any) -> str | None:
-    """The first value that two versions of a setting have both and that differs."""
-    if isinstance(former, dict):
-        both = (name for name in former if name in now and former[name] != now[name])
-        both = (name for name in both if name != "social_queries")  # see `_check_friends`
-        return next((f".{name} was {former[name]}, is {now[name]}" for name in both), None)
-    return f" was {former}, is {now}" if former not in (None, now) else None
-
-
-def _check_world(run: RunDirectory, about: dict, world: World, check_counts: bool) -> None:
-    """BadData unless the World is the one a checkpoint was trained on, or a later generation."""
-    if not world.descends_from(about.get("world")):
-        raise BadData(f"{run.world} is not the data that {run.path} was trained on")
-    if check_counts and about["counts"] != _counts(world):
-        raise BadData(
-            f"{run.world} has grown to {world.num_users} users and {world.num_items} items since "
-            f"{run.path} was trained: train a new --run on it"
-        )
-
-
-def _counts(world: World) -> dict[str, int]:
-    """How long the tables are that a model has of a World."""
-    return {"users": world.num_users, "items": world.num_items}
 
 
 def serving_member(params: dict) -> dict:
@@ -285,7 +229,7 @@ def about(config: Config, world: World) -> dict:
     """What a checkpoint says of itself: it opens with this World, model and event types alone."""
     return {
         "world": world.manifest["hash"],
-        "counts": _counts(world),
+        "counts": counts_of(world),
         "config": dataclasses.asdict(config),
         "event_types": world.event_types,
         "parameters": PARAMETERS_VERSION,

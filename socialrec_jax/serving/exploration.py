@@ -15,7 +15,7 @@ import pyarrow as pa
 from socialrec_jax.data import counter_rng
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.engine import Recommendations
+from socialrec_jax.inference.recommendations import Recommendations
 
 COLUMNS = [("timestamp", pa.int64()), ("explored", pa.bool_())]
 _CHOICE, _ORDER = 1, 2  # keys of two independent hashes

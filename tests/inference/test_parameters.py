@@ -11,7 +11,7 @@ import pytest
 
 from socialrec_jax.config import tiny
 from socialrec_jax.errors import DamagedFile
-from socialrec_jax.inference import load
+from socialrec_jax.inference import load_checks
 from socialrec_jax.inference.parameters import parameter_shapes
 from socialrec_jax.models.recommender import PARAMETERS_VERSION, RecommenderModel
 from socialrec_jax.runtime.run import RunDirectory
@@ -39,7 +39,7 @@ def test_a_change_of_the_parameters_needs_the_next_version():
 def test_parameters_that_are_not_finite_do_not_serve(tmp_path, number):
     run, step = RunDirectory(tmp_path), tmp_path / "checkpoints" / "retriever" / "8"
     params = {"items": {"ids": np.ones((3, 2), np.float32)}}
-    load._check_finite(run, step, params)
+    load_checks.check_finite(run, step, params)
     params["items"]["ids"][2, 1] = number
     with pytest.raises(DamagedFile, match="retriever/8 is damaged: a parameter"):
-        load._check_finite(run, step, params)
+        load_checks.check_finite(run, step, params)

@@ -74,12 +74,12 @@ def test_a_changed_configuration_is_named(run):
 
 def test_a_model_of_another_version_is_named(run):
     """Checkpoints without a version are compared by names and shapes."""
-    from socialrec_jax.inference import load
+    from socialrec_jax.inference import load, load_checks
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "PARAMETERS_VERSION", 2)
         assert serve(run).code == 0
-        patch.setattr(load, "parameter_shapes", lambda model: {})
+        patch.setattr(load_checks, "parameter_shapes", lambda model: {})
         assert "by a version whose model differs" in says(run, code=65)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.engine import Recommendations
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.exploration import Exploration, check_share
 
 Q, K = 2_000, 5

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.engine import Recommendations
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.rules.quotas import Quota
 
 # The best so many candidates, or 5 k, are chosen from.

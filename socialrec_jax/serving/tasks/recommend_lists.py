@@ -12,7 +12,8 @@ from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.text.whitening import unit_rows
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.engine import Engine, Recommendations
+from socialrec_jax.inference.engine import Engine
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.placements import PlacedLists
