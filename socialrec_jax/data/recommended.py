@@ -19,6 +19,8 @@ _FORMATS = (".parquet", ".csv", ".jsonl")
 _IDS = ("user_id", "item_id")
 _REQUIRED = (*_IDS, "rank")
 _OPTIONAL = ("timestamp", "explored")
+_LATEST = 1 << 40  # unix seconds
+_LONGEST = 1000  # places of a list: a table of all lists is as wide as the longest
 log = logging.getLogger(__name__)
 
 
@@ -56,12 +58,28 @@ def read_recommended(path: Path, world: World, shown_at: int | None) -> Impressi
             f"{path}: no column timestamp, so nobody knows which events came after the lists; "
             "serve.py recommend --explore writes it"
         )
-    users = world.user_ids.lookup(_texts(table, "user_id"))
-    items = world.items.ids.lookup(_texts(table, "item_id"))
-    ranks, times = _whole_numbers(table, "rank", -1), _whole_numbers(table, "timestamp", shown_at)
-    is_good = (users >= 0) & (items >= 0) & (ranks >= 1) & (times >= 0)
+    try:
+        columns = _columns(table, world, shown_at)
+    except pa.ArrowException as error:
+        # For instance words in the place of numbers.
+        raise BadData(f"{path}: {str(error).splitlines()[0]}") from error
+    if (columns.times > _LATEST).any():
+        raise BadData(f"{path}: timestamp is no unix seconds; milliseconds are 1000 times as many")
+    is_known = (columns.users >= 0) & (columns.items >= 0)
+    is_good = is_known & (columns.ranks >= 1) & (columns.ranks <= _LONGEST) & (columns.times >= 0)
     _report_unused(path, is_good)
-    return Impressions(users, items, ranks, times, _explored(table)).rows(is_good)
+    return columns.rows(is_good)
+
+
+def _columns(table: pa.Table, world: World, shown_at: int | None) -> Impressions:
+    """All rows of a table; -1 where there is no such user or item, or no value."""
+    return Impressions(
+        users=world.user_ids.lookup(_texts(table, "user_id")),
+        items=world.items.ids.lookup(_texts(table, "item_id")),
+        ranks=_whole_numbers(table, "rank", None),
+        times=_whole_numbers(table, "timestamp", shown_at),
+        explored=_explored(table),
+    )
 
 
 def _read(path: Path) -> pa.Table:
@@ -92,7 +110,11 @@ def _whole_numbers(table: pa.Table, name: str, missing: int | None) -> np.ndarra
     value = -1 if missing is None else missing
     if name not in table.column_names:
         return np.full(len(table), value, np.int64)
-    return table[name].cast(pa.int64()).fill_null(value).to_numpy()
+    column = table[name]
+    if pa.types.is_timestamp(column.type):
+        # Without this, the numbers would be of the column's own unit.
+        column = column.cast(pa.timestamp("s"), safe=False)
+    return column.cast(pa.int64()).fill_null(value).to_numpy()
 
 
 def _explored(table: pa.Table) -> np.ndarray:
@@ -104,5 +126,5 @@ def _explored(table: pa.Table) -> np.ndarray:
 def _report_unused(path: Path, is_good: np.ndarray) -> None:
     if not is_good.all():
         unused = int((~is_good).sum())
-        why = "their user or item is unknown, or their rank or time is no number above zero"
+        why = f"their user or item is unknown, or their rank is not 1 to {_LONGEST}"
         log.warning("%s: %d of %d rows are left out: %s", path, unused, len(is_good), why)

@@ -125,6 +125,28 @@ def test_mistakes_are_named(world, tmp_path):
         read_recommended(file, world, FIRST)
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_dates_are_seconds_whatever_their_unit(world, tmp_path, unit):
+    dates = pa.array([FIRST] * 2, pa.timestamp("s")).cast(pa.timestamp(unit))
+    pq.write_table(table(world, timestamp=dates), tmp_path / "recommended.parquet")
+    read = read_recommended(tmp_path / "recommended.parquet", world, None)
+    assert read.times.tolist() == [FIRST] * 2
+
+
+def test_columns_of_another_kind_are_named(world, tmp_path, caplog):
+    file = tmp_path / "recommended.parquet"
+    pq.write_table(table(world, timestamp=[1000 * (FIRST + 10**9)] * 2), file)
+    with pytest.raises(BadData, match="no unix seconds"):
+        read_recommended(file, world, None)
+    (tmp_path / "recommended.csv").write_text("user_id,item_id,rank\nuser0,item1,first\n")
+    with pytest.raises(BadData, match="first"):
+        read_recommended(tmp_path / "recommended.csv", world, FIRST)
+    # A list of a billion places would be a table of as many columns.
+    pq.write_table(table(world).set_column(2, "rank", pa.array([1, 10**9])), file)
+    assert len(read_recommended(file, world, FIRST)) == 1
+    assert "their rank is not 1 to 1000" in caplog.text
+
+
 def test_rows_are_kept_and_lose_who_is_deleted(world, tmp_path):
     shown = impressions([(0, 1, 1, FIRST), (1, 2, 1, FIRST)])
     shown.joined(shown).save(tmp_path)
