@@ -19,7 +19,7 @@ _FORMATS = (".parquet", ".csv", ".jsonl")
 _IDS = ("user_id", "item_id")
 _REQUIRED = (*_IDS, "rank")
 _OPTIONAL = ("timestamp", "explored")
-_LATEST = 1 << 40  # unix seconds
+_LATEST = 10**11  # unix seconds, in the year 5138; later ones are of another unit
 _LONGEST = 1000  # places of a list: a table of all lists is as wide as the longest
 log = logging.getLogger(__name__)
 
