@@ -84,6 +84,9 @@ def _json_lists(source: Source, table: str, rules: Rules) -> Source | None:
     keys = list(dict.fromkeys(key for record in records for key in record))
     lists = [key for key in keys if any(isinstance(record.get(key), list) for record in records)]
     column = column_of_lists(table, keys, lists, rules)
+    # {"data": [...]} wraps all rows
+    if lists == keys and len(keys) == 1:
+        column = keys[0]
     # a text called `items` is no list
     if column is None or column not in lists:
         return None

@@ -140,6 +140,9 @@ class DuckDBEngine(Engine):
 
     def _unnested(self, table: str, source: Source) -> Source:
         """The source with a row for each part of a list, where a column holds lists."""
+        if source.kind == "json":
+            # one array has its lines in a copy
+            source = self._copied(source)
         if source.kind != "parquet":
             return lists.with_lists(source, table, self.rules)
         if table not in lists.FIELDS:
