@@ -141,7 +141,11 @@ def _cells(line: str, source: Source) -> list[str]:
     reader = csv.reader(
         [line], delimiter=source.delimiter, quotechar=source.quote, escapechar=source.escape
     )
-    return next(reader, [])
+    try:
+        return next(reader, [])
+    # a line that Python cannot take apart is checked by the engine
+    except csv.Error:
+        return line.split(source.delimiter)
 
 
 def _in_brackets(cell: str) -> bool:

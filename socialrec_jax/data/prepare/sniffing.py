@@ -123,7 +123,11 @@ def _split(row: str, separator: str) -> list[str]:
     """Cells of a line; a separator in quotes is none."""
     if len(separator) > 1:
         return row.split(separator)
-    return next(csv.reader([row], delimiter=separator), [])
+    try:
+        return next(csv.reader([row], delimiter=separator), [])
+    # a line that Python cannot take apart is checked by the engine
+    except csv.Error:
+        return row.split(separator)
 
 
 def _has_single_quotes(rows: Sequence[str], delimiter: str) -> bool:

@@ -160,7 +160,8 @@ def _records(path: Path, text: str) -> list:
         while place < len(text):
             value, end = decoder.raw_decode(text, place)
             records += value if isinstance(value, list) else [value]
-            place = _AFTER.match(text, end).end()
+            after = _AFTER.match(text, end)
+            place = after.end() if after else end
     except ValueError as error:
         raise BadData(
             f"{path}: one JSON array that cannot be read ({error}): write one object a line"
