@@ -78,6 +78,12 @@ def test_documents_of_json_hold_rows(tmp_path, document):
     assert items_in_order(world) == ["i0", "i1", "i2"]
 
 
+@pytest.mark.parametrize(("column", "value"), [("items", "3"), ("clicks", '"1,234"')])
+def test_a_count_of_items_is_no_list(tmp_path, column, value):
+    with pytest.raises(BadData, match="need a column item"):
+        prepared(tmp_path, {"events.csv": f"user,ts,{column}\nu,{BEGIN},{value}\n"})
+
+
 def test_lists_of_parquet_are_rows(tmp_path):
     (tmp_path / "raw").mkdir()
     rows = f"SELECT 'u' AS user, {BEGIN} AS ts, ['i0', 'i1'] AS items"
