@@ -120,6 +120,7 @@ def _text_lists(source: Source, table: str, rules: Rules) -> Source | None:
     if len(source.delimiter) > 1 or not source.has_header:
         return None
     names = header_of(source)
+    # broken lines are rejected later, and say nothing of a column
     rows = [_cells(line, source) for line in _first_lines(source)[1:]]
     rows = [row for row in rows if len(row) == len(names)]
     by_column = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}

@@ -62,6 +62,7 @@ def form_of(path: Path, encoding: str, suffix: str, separator: str | None) -> Te
     # the last one may be cut
     if len(text) >= HEAD // 2:
         lines = lines[:-1]
+    # the user's separator decides what a row is, too
     candidates = (separator,) if separator else _candidates(suffix)
     skip, named = _lines_before_header(lines, candidates)
     rows = [line for line in lines[skip : skip + ROWS] if line]
@@ -123,6 +124,7 @@ def _best(rows: Sequence[str], candidates: Sequence[str]) -> str:
         known = sum(map(_is_known, _split(rows[0], separator)))
         return (known if is_there else 0, same if is_there else 0, cells[0])
 
+    # a file of one column has no separator
     best = max(candidates, key=evidence)
     return best if best in rows[0] else ","
 
