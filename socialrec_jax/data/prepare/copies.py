@@ -23,6 +23,9 @@ def for_engine(source: Source, folder: Path, number: int) -> Source:
     # an empty file is named by the engine that reads it
     if source.kind == "parquet" or not source.path.stat().st_size:
         return source
+    # a document of JSON is copied before its lists are looked for
+    if source.copy and not source.expansion:
+        return source
     copy = folder / f"{number}.txt"
     if source.expansion:
         return _expanded(source, source.expansion, copy)
@@ -60,10 +63,15 @@ def _expanded(source: Source, expansion: Expansion, copy: Path) -> Source:
             csv.writer(file, lineterminator="\n").writerows(rows)
     # the copy is a plain table, whatever the file was
     kind = "json" if expansion.is_json else "text"
-    plain = Source(source.path, kind, copy=copy, has_header=False, expansion=expansion)
+    plain = Source(source.path, kind, copy=copy, expanded=source.copy, has_header=False)
     names = expansion.names or source.names
-    partitions = source.partitions
-    return dataclasses.replace(plain, names=names, derived=source.derived, partitions=partitions)
+    return dataclasses.replace(
+        plain,
+        expansion=expansion,
+        names=names,
+        derived=source.derived,
+        partitions=source.partitions,
+    )
 
 
 def _has_blanks_before_quotes(source: Source) -> bool:

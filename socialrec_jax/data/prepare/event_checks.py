@@ -69,6 +69,7 @@ def _warn_of_repeats(events: Events) -> None:
 
 def _warn_of_ties(events: Events) -> None:
     same_user = events.owners[1:] == events.owners[:-1]
+    # a pair of events of two users has no order that counts
     tied = int((same_user & (events.times[1:] == events.times[:-1])).sum())
     pairs = int(same_user.sum())
     if pairs and tied > TIED_SHARE * pairs:
@@ -81,6 +82,7 @@ def _warn_of_ties(events: Events) -> None:
 
 def _warn_of_one_user(events: Events, user_ids: Strings) -> None:
     counts = np.diff(events.offsets)
+    # in a shop of a few users each has a large share
     largest = int(counts.argmax())
     share = counts[largest] / len(events.times)
     if share >= ONE_USER_SHARE and np.count_nonzero(counts) >= MANY_USERS:
@@ -92,6 +94,7 @@ def _warn_of_one_user(events: Events, user_ids: Strings) -> None:
 
 
 def _warn_of_negative_values(events: Events) -> None:
+    # zero may be a rating that was not given
     negative = int((events.values < 0).sum())
     if negative:
         log.warning(
@@ -102,6 +105,7 @@ def _warn_of_negative_values(events: Events) -> None:
 
 
 def _warn_of_opposite_types(event_types: Sequence[str]) -> None:
+    # names alone: what a type means only the shop knows
     opposite = [name for name in event_types if _OPPOSITE.search(name.lower())]
     if opposite:
         log.warning(

@@ -22,7 +22,7 @@ from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import TABLES, match
 
 log = logging.getLogger(__name__)
-FIRST_ROWS = 20  # that are looked at
+FIRST_ROWS = 200  # that are looked at
 # table -> the field that a part is, and names of columns of such lists
 FIELDS = {"events": "item", "social": "dst"}
 NAMES = {
@@ -37,6 +37,7 @@ NAMES = {
         *("neighbors", "neighbours", "connections"),
     ),
 }
+_COUNTS = ("events", "actions", "interactions", "clicks")
 _NOTE = "%s: column %s holds lists: each part is read as a row of its own"
 _SEPARATORS = (";", "|", ",", " ")
 
@@ -44,13 +45,13 @@ _SEPARATORS = (";", "|", ",", " ")
 def column_of_lists(
     table: str, columns: Sequence[str], lists: Sequence[str], rules: Rules
 ) -> str | None:
-    """The column whose parts are rows. lists: the columns whose values are lists for certain."""
+    """The column whose parts are rows. lists: the columns whose values are lists."""
     if table not in FIELDS:
         return None
     chosen = match(TABLES[table], columns, rules).get(FIELDS[table])
     if chosen is not None:
         return chosen if chosen in lists else None
-    named = {plain_name(column): column for column in columns}
+    named = {plain_name(column): column for column in lists}
     return next((named[name] for name in NAMES[table] if name in named), None)
 
 
@@ -84,8 +85,10 @@ def _json_lists(source: Source, table: str, rules: Rules) -> Source | None:
     keys = list(dict.fromkeys(key for record in records for key in record))
     lists = [key for key in keys if any(isinstance(record.get(key), list) for record in records)]
     column = column_of_lists(table, keys, lists, rules)
-    # a text called `items` is no list
-    if column is None or column not in lists:
+    # {"data": [...]} wraps all rows
+    if lists == keys and len(keys) == 1:
+        column = keys[0]
+    if column is None:
         return None
     note(source, column)
     expansion = Expansion(functools.partial(_json_rows, column, FIELDS[table]), is_json=True)
@@ -117,12 +120,13 @@ def _text_lists(source: Source, table: str, rules: Rules) -> Source | None:
     if len(source.delimiter) > 1 or not source.has_header:
         return None
     names = header_of(source)
+    # broken lines are rejected later, and say nothing of a column
     rows = [_cells(line, source) for line in _first_lines(source)[1:]]
     rows = [row for row in rows if len(row) == len(names)]
     by_column = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    lists = [name for name, cells in by_column.items() if any(_in_brackets(c) for c in cells)]
+    lists = [name for name, cells in by_column.items() if _are_lists(table, name, cells)]
     column = column_of_lists(table, names, lists, rules)
-    if column is None or column not in by_column:
+    if column is None:
         return None
     note(source, column)
     place, field = names.index(column), FIELDS[table]
@@ -138,7 +142,20 @@ def _cells(line: str, source: Source) -> list[str]:
     reader = csv.reader(
         [line], delimiter=source.delimiter, quotechar=source.quote, escapechar=source.escape
     )
-    return next(reader, [])
+    try:
+        return next(reader, [])
+    # a line that Python cannot take apart is checked by the engine
+    except csv.Error:
+        return line.split(source.delimiter)
+
+
+def _are_lists(table: str, name: str, cells: Sequence[str]) -> bool:
+    """Whether cells stand in brackets, or hold separators where the name says lists."""
+    if any(map(_in_brackets, cells)):
+        return True
+    # a column `items` may count them, and one of 1,234 clicks certainly does
+    is_named = plain_name(name) in NAMES[table] and plain_name(name) not in _COUNTS
+    return is_named and any(sign in cell.strip() for cell in cells for sign in _SEPARATORS)
 
 
 def _in_brackets(cell: str) -> bool:

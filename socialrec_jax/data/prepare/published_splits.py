@@ -25,6 +25,7 @@ def place_of(file: Path) -> int:
 
 def are_parts(files: Sequence[Path]) -> bool:
     """Whether several files are the parts of one published split."""
+    # several training parts, or one file that is called test, are no split
     places = {place_of(file) for file in files}
     return len(places) > 1 and 0 not in places
 

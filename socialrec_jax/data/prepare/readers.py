@@ -75,6 +75,7 @@ class Source:
     """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
     unnested: tuple[str, str] | None = None
     """A column of lists in parquet whose parts are rows, and the field that a part is."""
+    expanded: Path | None = None  # the copy whose lines the expansion took; None: the file itself
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
 
@@ -269,7 +270,7 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
     """(first line, is blank) of each record; a quoted field may run over several lines."""
     if source.expansion:
         # the lines of the file, not those of its copy
-        all_lines = text_lines(source.path, "utf-8")
+        all_lines = text_lines(source.expanded or source.path, "utf-8")
         yield from ((number, False) for number, _ in source.expansion.rows(all_lines))
     elif source.kind == "json" or not source.quote:
         yield from (

@@ -62,6 +62,7 @@ def form_of(path: Path, encoding: str, suffix: str, separator: str | None) -> Te
     # the last one may be cut
     if len(text) >= HEAD // 2:
         lines = lines[:-1]
+    # the user's separator decides what a row is, too
     candidates = (separator,) if separator else _candidates(suffix)
     skip, named = _lines_before_header(lines, candidates)
     rows = [line for line in lines[skip : skip + ROWS] if line]
@@ -81,17 +82,25 @@ def _lines_before_header(lines: Sequence[str], candidates: Sequence[str]) -> tup
     excel = _EXCEL.fullmatch(lines[0]) if lines else None
     if excel:
         skip, named = 1, excel[1]
-    before = itertools.takewhile(_is_no_row, lines[skip:])
+    below = next((line for line in lines[skip:] if line.strip() and line[0] != "#"), "")
+    before = itertools.takewhile(lambda line: _is_no_row(line, below, candidates), lines[skip:])
     skip += len(list(before))
     # a header may begin with a number sign, too
     if skip and lines[skip - 1].startswith("#"):
-        above, below = (_known_names(line, candidates) for line in lines[skip - 1 : skip + 1][:2])
-        skip -= above > below
+        known = [_known_names(line, candidates) for line in (lines[skip - 1], below)]
+        skip -= known[0] > known[1]
     return skip, named
 
 
-def _is_no_row(line: str) -> bool:
-    return not line.strip() or line.startswith("#")
+def _is_no_row(line: str, below: str, candidates: Sequence[str]) -> bool:
+    """Whether a line is blank or a comment. Ids may begin with a number sign, as #tag does."""
+    # where all lines begin with a sign, it is part of their ids
+    if not line.startswith("#") or not below:
+        return not line.strip()
+    has_cells_of_a_row = any(
+        part in below and line.count(part) == below.count(part) for part in candidates
+    )
+    return not (line[1:2].isalnum() and has_cells_of_a_row)
 
 
 def _known_names(line: str, candidates: Sequence[str]) -> int:
@@ -115,6 +124,7 @@ def _best(rows: Sequence[str], candidates: Sequence[str]) -> str:
         known = sum(map(_is_known, _split(rows[0], separator)))
         return (known if is_there else 0, same if is_there else 0, cells[0])
 
+    # a file of one column has no separator
     best = max(candidates, key=evidence)
     return best if best in rows[0] else ","
 
@@ -123,7 +133,11 @@ def _split(row: str, separator: str) -> list[str]:
     """Cells of a line; a separator in quotes is none."""
     if len(separator) > 1:
         return row.split(separator)
-    return next(csv.reader([row], delimiter=separator), [])
+    try:
+        return next(csv.reader([row], delimiter=separator), [])
+    # a line that Python cannot take apart is checked by the engine
+    except csv.Error:
+        return row.split(separator)
 
 
 def _has_single_quotes(rows: Sequence[str], delimiter: str) -> bool:

@@ -25,11 +25,13 @@ def write_sqlite_table(database: Path, table: str, target: Path) -> None:
     """InputMissing: no such file or table. BadData: the file is no database."""
     if not database.is_file():
         raise InputMissing(f"{database}: no such file")
+    # read only, and without a journal beside a file of others
     address = f"file:{database.resolve()}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as con, _readable(database):
         names = [row[0] for row in con.execute("SELECT name FROM sqlite_master ORDER BY name")]
         if table not in names:
             raise InputMissing(f"{database} has no table {table}; it has {', '.join(names)}")
+        # a name cannot be a parameter of a statement
         quoted = table.replace('"', '""')
         rows = con.execute(f'SELECT * FROM "{quoted}"')
         _write(rows, target)
@@ -46,6 +48,7 @@ def _readable(database: Path) -> Iterator[None]:
 def _write(rows: sqlite3.Cursor, target: Path) -> None:
     columns = [column[0] for column in rows.description]
     schema = pa.schema([(column, pa.string()) for column in columns])
+    # until a batch is empty
     batches = iter(lambda: list(itertools.islice(rows, ROWS)), [])
     with replacing(target) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for batch in batches:
@@ -57,4 +60,5 @@ def _write(rows: sqlite3.Cursor, target: Path) -> None:
 def _as_text(value: object) -> str | None:
     if value is None:
         return None
+    # text may be stored as bytes
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

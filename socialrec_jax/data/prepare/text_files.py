@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
@@ -26,7 +27,8 @@ CHUNK = 1 << 20  # bytes read at a time
 HEAD = 1 << 16  # bytes that encoding and line ends are recognised by
 MAX_LINE = 1 << 25  # characters
 _LONG_LINE = "{}: holds a line of more than " + f"{MAX_LINE:,} characters"
-MAX_ARRAY = 1 << 28  # bytes of a JSON array, which must be in memory at once
+MAX_DOCUMENT = 1 << 28  # letters of a JSON document, which must be in memory at once
+_AFTER = re.compile(r"[\s,]*")  # what may stand between two objects
 PLAIN_ENCODINGS = ("utf-8", "latin-1")
 # UTF-32 first: its little-endian mark begins with that of UTF-16
 _MARKS = {
@@ -114,15 +116,23 @@ def needs_copy(path: Path, encoding: str, is_json: bool) -> bool:
     bare_returns = b"\r" in head and b"\n" not in head
     # DuckDB stops at the second kind of line end
     mixed = b"\r\n" in head and head.count(b"\n") > head.count(b"\r\n")
-    is_array = is_json and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    is_document = is_json and _is_document(head)
     is_zip = path.suffix.lower() == ".zip"
-    return encoding not in PLAIN_ENCODINGS or bare_returns or mixed or is_array or is_zip
+    return encoding not in PLAIN_ENCODINGS or bare_returns or mixed or is_document or is_zip
+
+
+def _is_document(head: bytes) -> bool:
+    """Whether JSON is one array, or objects that run over several lines."""
+    text = head.decode(errors="replace").lstrip("\ufeff \t\r\n")
+    first, *others = text.split("\n", 1)
+    # a file of one line is an object a line
+    return text.startswith("[") or (first.rstrip().endswith("{") and bool(others))
 
 
 def write_copy(
     path: Path, encoding: str, is_json: bool, copy: Path, *, header: int | None = None
 ) -> None:
-    """Write the file's lines as UTF-8; the records of a JSON array as one line each.
+    """Write the file's lines as UTF-8; the objects of a JSON document as one line each.
 
     header: the place of a line from 0 that a word is written for.
     """
@@ -133,23 +143,30 @@ def write_copy(
             out.writelines(text.readline() for _ in range(header))
             text.readline()
             out.write("header\n")
-        first = text.read(1).lstrip("\ufeff")
-        if is_json and first == "[":
-            for record in _records_of_array(path, first + text.read(MAX_ARRAY)):
-                out.write(json.dumps(record) + "\n")
+        if is_json and _is_document(_head(path)):
+            out.writelines(
+                json.dumps(record) + "\n" for record in _records(path, text.read(MAX_DOCUMENT))
+            )
             return
-        out.write(first)
         while chunk := text.read(CHUNK):
             out.write(chunk)
 
 
-def _records_of_array(path: Path, text: str) -> list:
+def _records(path: Path, text: str) -> list:
+    """The objects of a document: of one array, or one after the other."""
+    decoder, records, place = json.JSONDecoder(), [], 0
+    text = text.strip("\ufeff \t\r\n")
     try:
-        return json.loads(text)
+        while place < len(text):
+            value, end = decoder.raw_decode(text, place)
+            records += value if isinstance(value, list) else [value]
+            after = _AFTER.match(text, end)
+            place = after.end() if after else end
     except ValueError as error:
         raise BadData(
             f"{path}: one JSON array that cannot be read ({error}): write one object a line"
         ) from error
+    return records
 
 
 def is_clean(path: Path) -> bool:

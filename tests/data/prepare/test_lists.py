@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import duckdb
 import pytest
 
@@ -56,6 +58,30 @@ def test_each_friend_of_a_list_is_an_edge(tmp_path, name, content):
     files = {"events.csv": EVENTS, name: content}
     world = prepared(tmp_path, files, social_direction="out")
     assert (users(world), len(world.friends.ids)) == (["u", "v", "w"], 3)
+
+
+ROWS = [{"user": "u", "item": f"i{n}", "ts": BEGIN + n} for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.dumps(ROWS, indent=1),
+        json.dumps({"data": ROWS}),
+        json.dumps({"data": ROWS}, indent=1),
+        "\n".join(json.dumps(row, indent=1) for row in ROWS),
+        json.dumps([{"user": "u", "ts": BEGIN, "items": ["i0", "i1", "i2"]}]),
+    ],
+)
+def test_documents_of_json_hold_rows(tmp_path, document):
+    world = prepared(tmp_path, {"events.json": document})
+    assert items_in_order(world) == ["i0", "i1", "i2"]
+
+
+@pytest.mark.parametrize(("column", "value"), [("items", "3"), ("clicks", '"1,234"')])
+def test_a_count_of_items_is_no_list(tmp_path, column, value):
+    with pytest.raises(BadData, match="need a column item"):
+        prepared(tmp_path, {"events.csv": f"user,ts,{column}\nu,{BEGIN},{value}\n"})
 
 
 def test_lists_of_parquet_are_rows(tmp_path):

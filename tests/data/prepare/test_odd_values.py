@@ -155,7 +155,7 @@ def test_words_for_nothing_are_no_values_or_types(tmp_path, word):
         ("[]", ""),
         ("red|big", "red|big"),
         ("[red", "[red"),
-        ("[{'name': 'red'}]", "[{'name': 'red'}]"),
+        ("[{'name': 'red'}]", "red"),
     ],
 )
 def test_lists_that_are_written_as_text_are_tags(tmp_path, written, tags):
@@ -222,3 +222,25 @@ def test_a_comma_within_a_tag_separates_nothing(tmp_path):
     items = csv(("item", "tags"), ("i1", '"Clothing, Shoes"'), ("i2", "Toys"))
     world = prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items})
     assert "Clothing, Shoes" in list(world.items.tags)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("<b>Nice</b> &amp; soft", "Nice & soft"),
+        ("It&#39;s &lt; 5 cm", "It's < 5 cm"),
+        ("a < b > c & d", "a < b > c & d"),
+        ("I <3 jazz", "I <3 jazz"),
+    ],
+)
+def test_texts_have_no_markup(tmp_path, written, read):
+    items = csv(("item", "title"), ("i1", f'"{written}"'))
+    assert read in list(prepared(tmp_path, {"events.csv": EVENTS, "items.csv": items}).items.titles)
+
+
+def test_tags_may_be_names_of_objects(tmp_path, caplog):
+    genres = "[{'id': 18, 'name': 'Drama'}, {'id': 1, 'name': \"Children's\"}]"
+    items = lines({"item": "i1", "title": {"en": "Cup"}, "genres": genres})
+    world = prepared(tmp_path, {"events.csv": EVENTS, "items.jsonl": items})
+    assert "Drama|Children's" in list(world.items.tags)
+    assert "title holds objects" in caplog.text

@@ -59,6 +59,18 @@ def test_texts_may_hold_other_separators_and_quotes(tmp_path, rows, title):
     assert titles(prepared(tmp_path, files))["i1"] == title
 
 
+def test_ids_may_begin_with_a_number_sign(tmp_path):
+    rows = EVENTS.replace("u,", "#u,")
+    assert users(prepared(tmp_path / "header", {"events.csv": rows})) == ["#u"]
+    # without a header the first row begins with one
+    files = {"events.csv": rows.split("\n", 1)[1]}
+    world = prepared(tmp_path / "none", files, names=("events=user,item,timestamp",))
+    assert items_in_order(world) == ITEMS
+    graph = {"events.csv": EVENTS, "social.txt": "# Directed graph\n# FromNode\tToNode\nu\tv\n"}
+    world = prepared(tmp_path / "graph", graph, names=("social=src,dst",))
+    assert users(world) == ["u", "v"]
+
+
 def test_the_user_can_name_the_separator(tmp_path):
     files = {"events.csv": separated("§")}
     with pytest.raises(BadData, match=r"--data\.sep"):

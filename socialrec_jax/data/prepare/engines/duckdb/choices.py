@@ -16,6 +16,8 @@ from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+_OBJECTS = ("OBJECT", "STRUCT", "MAP")
+_OBJECTS_AS_TEXT = "%s: column %s holds objects, whose names and values are read as one text"
 _LISTS = "%s: column %s holds lists such as %r, each of which is read as one id: write one a row"
 
 
@@ -36,6 +38,7 @@ def choose(
     warn_of_coarse_times(file, choice)
     _drop_words(file, table, choice)
     _warn_of_lists(file, choice)
+    _warn_of_objects(file, table, choice)
     note_notations(file, table, choice)
     return choice
 
@@ -48,6 +51,15 @@ def _warn_of_lists(file: SampledFile, choice: Choice) -> None:
         example = samples.lists_among(values)
         if example is not None:
             log.warning(_LISTS, file.source.path, column, example[:60])
+
+
+def _warn_of_objects(file: SampledFile, table: str, choice: Choice) -> None:
+    """Texts that are objects, such as a title in each language."""
+    fields = [field.name for field in TABLES[table] if field.kind in ("text", "label")]
+    columns = [column for field in fields if (column := choice.columns.get(field))]
+    objects = [column for column in columns if file.types[column].startswith(_OBJECTS)]
+    if objects:
+        log.warning(_OBJECTS_AS_TEXT, file.source.path, ", ".join(objects))
 
 
 def _drop_words(file: SampledFile, table: str, choice: Choice) -> None:

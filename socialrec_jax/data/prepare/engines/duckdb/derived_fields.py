@@ -21,6 +21,7 @@ _COLON = " || ':' || "
 
 def derived_sql(derived: Derived) -> str:
     """SQL over a file's columns for a field that is made of them."""
+    # parts that are missing make the whole missing: || gives NULL
     match derived:
         case Constant(value):
             return text(value)

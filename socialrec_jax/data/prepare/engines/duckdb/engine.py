@@ -140,6 +140,9 @@ class DuckDBEngine(Engine):
 
     def _unnested(self, table: str, source: Source) -> Source:
         """The source with a row for each part of a list, where a column holds lists."""
+        if source.kind == "json" and not source.expansion:
+            # one array has its lines in a copy
+            source = self._copied(source)
         if source.kind != "parquet":
             return lists.with_lists(source, table, self.rules)
         if table not in lists.FIELDS:
@@ -147,7 +150,7 @@ class DuckDBEngine(Engine):
         types = files.columns_of(self.con, source)
         nested = [column for column, kind in types.items() if kind.endswith("[]")]
         column = lists.column_of_lists(table, list(types), nested, self.rules)
-        if column is None or column not in nested:
+        if column is None:
             return source
         lists.note(source, column)
         return dataclasses.replace(source, unnested=(column, lists.FIELDS[table]))

@@ -30,6 +30,7 @@ def take_types_of_file_names(choices: Mapping[Source, Choice]) -> None:
     if any("event_type" in (*choice.columns, *choice.derived) for choice in choices.values()):
         return
     names = {source: source.path.name.split(".")[0].lower() for source in choices}
+    # a single file, or part-0.csv, says nothing of its events
     if len(set(names.values())) < 2 or not all(map(_TYPES.fullmatch, names.values())):
         return
     for source, choice in choices.items():
@@ -38,6 +39,7 @@ def take_types_of_file_names(choices: Mapping[Source, Choice]) -> None:
 
 def warn_of_newest_first(con: duckdb.DuckDBPyConnection, staged: StagedTable) -> None:
     """Log where the first rows fall in time and some of a user tie."""
+    # the first rows are enough to see how an export is sorted
     rising, falling, tied = con.execute(
         f"""
         SELECT count(*) FILTER (stamp > before), count(*) FILTER (stamp < before),
@@ -51,5 +53,6 @@ def warn_of_newest_first(con: duckdb.DuckDBPyConnection, staged: StagedTable) ->
         )
         """
     ).fetchall()[0]
+    # without ties the times alone say the order
     if falling and tied and not rising:
         log.warning(_NEWEST_FIRST)

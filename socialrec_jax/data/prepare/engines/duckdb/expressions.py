@@ -105,8 +105,10 @@ def _advice(table: str, missing: Sequence[str], types: Mapping[str, str]) -> str
 def _check_type(source: Source, field: Field, column: str, types: Mapping[str, str]) -> None:
     if not fits(field.kind, types[column]):
         listed = ", ".join(f"{other} ({kind})" for other, kind in types.items())
+        advice = "" if field.required else f"; --data.ignore {column} passes it over"
         raise BadData(
             f"{source.path}: column {column} cannot be read as {field.name}; found: {listed}"
+            f"{advice}"
         )
 
 

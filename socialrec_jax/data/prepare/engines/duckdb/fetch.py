@@ -54,10 +54,12 @@ def fetch(locations: Sequence[Location], out: Path) -> list[Path]:
 def _fetch_one(location: Location, folder: Path, prefix: str) -> list[Path]:
     if location.kind == "files" and location.extension is None:
         return _copy_files(location, folder, prefix)
+    # rows of databases and lakes have types, which parquet keeps
     target = folder / f"{prefix}{location.table}.parquet"
     if location.kind == "sqlite":
         write_sqlite_table(Path(location.place), str(location.relation), target)
         return [target]
+    # a connection for each place: two databases may have the same name
     with duckdb.connect(config=_SETTINGS) as con:
         _load_extension(con, location)
         try:
@@ -104,6 +106,7 @@ def _copy_addresses(
     files = f"read_blob({text(location.place)})"
     names = [row[0] for row in con.execute(f"SELECT filename FROM {files} ORDER BY 1").fetchall()]
     targets = []
+    # one by one, so that memory holds one file
     for number, file in enumerate(names):
         *parents, last = file.split("/")
         # folders such as date=2024-01-01 are columns
@@ -137,6 +140,7 @@ def _load_extension(con: duckdb.DuckDBPyConnection, location: Location) -> None:
     extension = location.extension
     if extension is None:
         return
+    # one that was installed before needs no network
     try:
         con.execute(f"LOAD {extension}")
     except duckdb.Error:

@@ -24,6 +24,7 @@ def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
     }
     sampled = file.sample(list(columns.values())) if columns else {}
     for field, column in columns.items():
+        # blanks and words for nothing say nothing of a notation
         values = samples.given_values(sampled[column])
         if field.kind == "list":
             _note_separator(file, column, values, choice)

@@ -57,19 +57,27 @@ def _choose_of(
     kinds = {column: samples.kind_of_time(sampled[column]) for column in candidates}
     chosen = samples.choose_time(kinds, clock[0] if clock else None)
     _warn_of_other_times(file, chosen, kinds)
-    choice.columns["timestamp"] = chosen[0]
     if len(chosen) == 1:
+        choice.columns["timestamp"] = chosen[0]
         return
     # a date, and the time of the day in other columns
-    del choice.columns["timestamp"]
+    choice.columns.pop("timestamp", None)
     date, time = chosen
     if time in clock and len(clock) > 1:
         choice.derived["timestamp"] = ClockColumns((date,), clock)
-    elif kinds.get(time) == "digits":
-        width = samples.digits_of_clock(sampled[time])
-        choice.derived["timestamp"] = ClockDigits(chosen, width)
     else:
-        choice.derived["timestamp"] = Joined(chosen, " ")
+        choice.derived["timestamp"] = _joined(chosen, kinds, sampled)
+
+
+def _joined(
+    chosen: tuple[str, ...], kinds: Mapping[str, str], sampled: Mapping[str, list[str | None]]
+) -> Joined | ClockDigits:
+    """A date and one column with the time of the day."""
+    time = chosen[1]
+    # 905 needs a zero before it, 09:05 needs nothing
+    if kinds.get(time) == "digits":
+        return ClockDigits(chosen, samples.digits_of_clock(sampled[time]))
+    return Joined(chosen, " ")
 
 
 def _warn_of_other_times(
