@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.work.host_pieces import NAMES as NAMES
 from benchmarks.work.host_pieces import Piece, made_up_world, pieces
 
 _ROUNDS = 5  # the least of them counts: other programs can but add

@@ -58,5 +58,5 @@ def test_pieces_compute_something_of_a_world(world):
 
 @pytest.mark.parametrize("options", [{"items": (1000,)}, {"items": (10, 1000)}, {"only": "x y"}])
 def test_a_mistake_is_found_before_a_shop_is_made(options):
-    with pytest.raises(UsageError, match="--items|--only"):
+    with pytest.raises(UsageError, match=r"--items|--only"):
         studies.scale_host(Run(suite="scale-host", **options))
