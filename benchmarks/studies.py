@@ -15,6 +15,7 @@ from benchmarks.output.studies import growth_table, peers_table, quality_table
 from benchmarks.suites import peers as peers_suite
 from benchmarks.suites import quality as quality_suite
 from benchmarks.suites import scale_host as scale_host_suite
+from benchmarks.work import host_pieces
 from socialrec_jax.config import PRESETS, Config
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError
@@ -63,10 +64,10 @@ def scale_host(options: Run) -> int:
     """Measure how the host's work grows with the shop; returns the exit code."""
     if len(options.items) < 2 or min(options.items) < _FEWEST_ITEMS:
         raise UsageError(f"--items needs two sizes or more, of {_FEWEST_ITEMS:,} items at least")
+    if not any(options.only in name for name in host_pieces.NAMES):
+        raise UsageError(f"--only {options.only}: no piece has this in its name")
     folder = options.out or Path(tempfile.mkdtemp(prefix="scale-host-"))
     growths = scale_host_suite.run(options.items, folder, options.only)
-    if not growths:
-        raise UsageError(f"--only {options.only}: no piece has this in its name")
     print(growth_table(growths).markdown())
     _write("scale-host", {"results": [dataclasses.asdict(growth) for growth in growths]}, folder)
     return 0

@@ -30,6 +30,24 @@ from socialrec_jax.inference.candidates import PER_LIST
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import Index, TopItems
 
+# Of all pieces, so that a wrong --only is found before a shop is made.
+NAMES = (
+    "item-kNN counted",
+    "tf-idf of labels",
+    "tf-idf of words",
+    "whitening",
+    "held-out part",
+    "popular list",
+    "served user, search left out",
+    "of it: states",
+    "of it: item-kNN scores",
+    "of it: friends' events",
+    "of it: candidates",
+    "of it: features",
+    "item-kNN evaluated",
+    "user-kNN evaluated",
+    "popular evaluated",
+)
 ITEMS_PER_USER = 5
 _QUERIES = 512
 _SERVED_USERS = 2048  # the encoder and the ranker take several chunks of them

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks import studies
+from benchmarks.__main__ import Run
 from benchmarks.output.studies import growth_table
 from benchmarks.suites import scale_host
 from benchmarks.work import host_pieces
 from benchmarks.work.host_pieces import Piece
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.world import NOW
+from socialrec_jax.errors import UsageError
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
@@ -50,3 +53,10 @@ def test_pieces_compute_something_of_a_world(world):
     for piece in counted + evaluated:
         assert piece.call() is not None
         assert piece.units > 0
+        assert piece.name in host_pieces.NAMES
+
+
+@pytest.mark.parametrize("options", [{"items": (1000,)}, {"items": (10, 1000)}, {"only": "x y"}])
+def test_a_mistake_is_found_before_a_shop_is_made(options):
+    with pytest.raises(UsageError, match=r"--items|--only"):
+        studies.scale_host(Run(suite="scale-host", **options))
