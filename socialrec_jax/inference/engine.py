@@ -17,6 +17,7 @@ from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import RankerFeatures
+from socialrec_jax.data.features.shared_terms import SharedTerms
 from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
@@ -30,6 +31,7 @@ from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.inference.reranker import RankedLists, Reranker
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 from socialrec_jax.runtime import parallel
@@ -41,21 +43,6 @@ _QUERIES_AT_ONCE = 8192
 # One size each for the heads that predict types of events: one program, the same bytes for a user
 # alone and among others.
 _STATES_AT_ONCE, _PAIRS_AT_ONCE = 256, 2048
-
-
-@dataclasses.dataclass(frozen=True)
-class Recommendations:
-    """The best items of q users, best first."""
-
-    users: np.ndarray  # [q] int64
-    items: np.ndarray  # [q, k] int32
-    scores: np.ndarray  # [q, k] float32 logits; -inf where fewer than k items could be recommended
-    type_probabilities: np.ndarray  # [q, k, A] that the next event is of this type and on this item
-    sources: np.ndarray  # [q, k] index into candidates.SOURCES: the first list with the item
-
-    @property
-    def exists(self) -> np.ndarray:
-        return np.isfinite(self.scores)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,6 +182,11 @@ class Engine:
 
     def _index_inputs(self, as_of: AsOf):
         return self.index.place((self.catalogue, self.popularity(as_of)))
+
+    @functools.cached_property
+    def shared_terms(self) -> SharedTerms:
+        """The terms of the items, which a service reads for the reasons of each request."""
+        return SharedTerms.of(self.world.items)
 
     def popularity(self, as_of: AsOf = NOW) -> np.ndarray:
         """The scores [V] that users without history get."""

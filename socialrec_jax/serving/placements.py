@@ -18,8 +18,9 @@ from socialrec_jax.data.features.sparse_rows import entries_of, positions, top_k
 from socialrec_jax.data.query import Query
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.candidates import SOURCES
-from socialrec_jax.inference.engine import Engine, Recommendations
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.pair_scores import score_pairs
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.buy_again import Rhythms
 from socialrec_jax.serving.co_occurrence import co_occurrence
 from socialrec_jax.serving.rules.item_ages import item_ages

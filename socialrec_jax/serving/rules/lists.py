@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from socialrec_jax.errors import UsageError
-from socialrec_jax.inference.engine import Recommendations
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.rules.quotas import Quota
 
 # The best so many candidates, or 5 k, are chosen from.
@@ -55,7 +55,7 @@ class ListRules:
         """
         lists = _Lists(self, candidates.items, values, columns, quotas)
         places = [lists.next_places(k - filled) for filled in range(k)]
-        return _rows_at(candidates, np.stack(places, axis=1))
+        return candidates.at_places(np.stack(places, axis=1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,16 +158,3 @@ def _relevance(scores: np.ndarray) -> np.ndarray:
     best = np.where(is_finite, scores, -np.inf).max(axis=1, keepdims=True)
     width = np.where(best > worst, best - worst, 1)
     return np.where(is_finite, (scores - worst) / width, 0)
-
-
-def _rows_at(candidates: Recommendations, places: np.ndarray) -> Recommendations:
-    """The candidates at places [q, k] of each row; nothing where a place is -1."""
-    at = np.maximum(places, 0)
-    scores = np.take_along_axis(candidates.scores, at, axis=1)
-    return dataclasses.replace(
-        candidates,
-        items=np.take_along_axis(candidates.items, at, axis=1),
-        scores=np.where(places >= 0, scores, -np.inf),
-        type_probabilities=np.take_along_axis(candidates.type_probabilities, at[..., None], 1),
-        sources=np.take_along_axis(candidates.sources, at, axis=1),
-    )

@@ -13,9 +13,10 @@ from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.query import Query
-from socialrec_jax.inference.engine import Engine, Recommendations
+from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.explain import Explainer
 from socialrec_jax.inference.leave_out import LeaveOut
+from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.frames import Ids, arrow_strings
 from socialrec_jax.serving.placements import SOURCE_NAMES
 from socialrec_jax.serving.queries import users_or_histories
