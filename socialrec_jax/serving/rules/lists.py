@@ -87,6 +87,7 @@ class _Lists:
         self._categories = columns.categories[items]
         self._similarity = np.zeros(values.shape, np.float32)
         self._used = np.zeros(values.shape, np.int32)  # chosen items of the candidate's category
+        # What does not exist, and what the user had just now, has no finite value.
         self._free = np.isfinite(values)
         self._quotas = [_OpenQuota.of(quota, items, len(values)) for quota in quotas]
         self._is_first = True
@@ -113,6 +114,7 @@ class _Lists:
             # A quota asks for no more than there is.
             needed += np.clip(quota.places, 0, candidates.sum(axis=1))
             is_wanted |= candidates
+        # Until then the best items of all come: a member that waits costs nothing.
         only_wanted = (needed > 0) & (needed >= places_left)
         return np.where(only_wanted[:, None], is_wanted, allowed)
 

@@ -74,6 +74,7 @@ class Lists:
         parts = [
             part for rows, allowed in groups for part in self._parts(query.part(rows), allowed)
         ]
+        # Where each user stands in the groups: the inverse of a permutation is its argsort.
         order = np.argsort(np.concatenate([rows for rows, _ in groups]))
         return Recommendations.joined(parts).of_rows(order)
 
@@ -119,6 +120,7 @@ class Lists:
         """The candidates with the best members of a quota, which may be far down otherwise."""
         members = quota.is_member if allowed is None else quota.is_member & allowed
         size = num_candidates(quota.places, int(members.sum()))
+        # The rules for everybody, or for this user, may leave no member.
         if not size:
             return candidates
         best = Recommendations.joined(list(self._candidates(query, size, members)))
