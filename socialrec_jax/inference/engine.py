@@ -17,6 +17,7 @@ from socialrec_jax.data.batching.friend_sampler import FriendSampler
 from socialrec_jax.data.csr import Pairs
 from socialrec_jax.data.features.popularity import recent_popularity
 from socialrec_jax.data.features.ranker_features import RankerFeatures
+from socialrec_jax.data.features.shared_terms import SharedTerms
 from socialrec_jax.data.query import Query, friend_sampler_of, query_as_of
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import UsageError
@@ -181,6 +182,11 @@ class Engine:
 
     def _index_inputs(self, as_of: AsOf):
         return self.index.place((self.catalogue, self.popularity(as_of)))
+
+    @functools.cached_property
+    def shared_terms(self) -> SharedTerms:
+        """The terms of the items, which a service reads for the reasons of each request."""
+        return SharedTerms.of(self.world.items)
 
     def popularity(self, as_of: AsOf = NOW) -> np.ndarray:
         """The scores [V] that users without history get."""

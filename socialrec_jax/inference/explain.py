@@ -80,8 +80,8 @@ class Explainer:
     @classmethod
     def of(cls, engine: Engine, query: Query, exact: bool, min_friends: int) -> Explainer:
         """query: of all users; it says as of when items are popular."""
-        terms = SharedTerms.of(engine.world.items)
-        return cls(engine, exact, min_friends, terms, _places(_popularity(engine, query)))
+        places = _places(_popularity(engine, query))
+        return cls(engine, exact, min_friends, engine.shared_terms, places)
 
     def reasons(self, query: Query, pairs: Pairs, leave_out: LeaveOut) -> Reasons:
         """The reasons of pairs: N recommended items, grouped by query.

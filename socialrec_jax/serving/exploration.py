@@ -51,13 +51,7 @@ class Exploration:
         # Lists may be shorter than k: what does not exist stays at the end.
         keys = np.where(self.is_explored(part.users)[:, None], drawn, places)
         order = np.argsort(np.where(part.exists, keys, np.inf), axis=1, kind="stable")
-        return dataclasses.replace(
-            part,
-            items=np.take_along_axis(part.items, order, axis=1),
-            scores=np.take_along_axis(part.scores, order, axis=1),
-            type_probabilities=np.take_along_axis(part.type_probabilities, order[..., None], 1),
-            sources=np.take_along_axis(part.sources, order, axis=1),
-        )
+        return part.at_places(order)
 
     def columns(self, users: np.ndarray) -> list[pa.Array]:
         """`COLUMNS` of rows [n] by their users: when the list is shown, and whether at random."""

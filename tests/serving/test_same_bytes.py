@@ -24,6 +24,12 @@ pytestmark = pytest.mark.optimized
 SIZES = (1, 2, 7, 33, 300)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fresh_programs():
+    """Programs that another file compiled without optimisation may add up in another order."""
+    jax.clear_caches()
+
+
 def retriever_alone(folder: Path) -> Engine:
     return untrained_engine(folder)[1]
 

@@ -94,6 +94,7 @@ class ShardedTask(Task):
         else:
             super().execute()
 
+    # A folder is resumed: what decides its rows is written beside it.
     def _write_folder(self) -> None:
         """Write the shards of this process; those of the launcher's job share the work."""
         from socialrec_jax.runtime import processes

@@ -44,5 +44,6 @@ class Boosts:
 
 def _shares_below(values: np.ndarray) -> np.ndarray:
     """The share [V] of the other values that are smaller than each one."""
+    # Shares, not counts or their logarithms: one weight then means the same in every shop.
     smaller = np.searchsorted(np.sort(values), values)
     return smaller / max(len(values) - 1, 1)

@@ -17,6 +17,7 @@ def item_ages(world: World, as_of: AsOf) -> np.ndarray:
     """
     now = int(world.query_times(as_of).max(initial=0))
     rows = np.flatnonzero(world.events.visible(world.history_ends(as_of)))
+    # Not a fancy assignment: an item has many events, and the least of their times counts.
     first_times = np.full(world.num_items, now, np.int64)
     np.minimum.at(first_times, world.events.items[rows], world.events.times[rows])
     return (now - first_times) / _DAY

@@ -55,7 +55,7 @@ class ListRules:
         """
         lists = _Lists(self, candidates.items, values, columns, quotas)
         places = [lists.next_places(k - filled) for filled in range(k)]
-        return _rows_at(candidates, np.stack(places, axis=1))
+        return candidates.at_places(np.stack(places, axis=1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,6 +87,7 @@ class _Lists:
         self._categories = columns.categories[items]
         self._similarity = np.zeros(values.shape, np.float32)
         self._used = np.zeros(values.shape, np.int32)  # chosen items of the candidate's category
+        # What does not exist, and what the user had just now, has no finite value.
         self._free = np.isfinite(values)
         self._quotas = [_OpenQuota.of(quota, items, len(values)) for quota in quotas]
         self._is_first = True
@@ -113,6 +114,7 @@ class _Lists:
             # A quota asks for no more than there is.
             needed += np.clip(quota.places, 0, candidates.sum(axis=1))
             is_wanted |= candidates
+        # Until then the best items of all come: a member that waits costs nothing.
         only_wanted = (needed > 0) & (needed >= places_left)
         return np.where(only_wanted[:, None], is_wanted, allowed)
 
@@ -158,16 +160,3 @@ def _relevance(scores: np.ndarray) -> np.ndarray:
     best = np.where(is_finite, scores, -np.inf).max(axis=1, keepdims=True)
     width = np.where(best > worst, best - worst, 1)
     return np.where(is_finite, (scores - worst) / width, 0)
-
-
-def _rows_at(candidates: Recommendations, places: np.ndarray) -> Recommendations:
-    """The candidates at places [q, k] of each row; nothing where a place is -1."""
-    at = np.maximum(places, 0)
-    scores = np.take_along_axis(candidates.scores, at, axis=1)
-    return dataclasses.replace(
-        candidates,
-        items=np.take_along_axis(candidates.items, at, axis=1),
-        scores=np.where(places >= 0, scores, -np.inf),
-        type_probabilities=np.take_along_axis(candidates.type_probabilities, at[..., None], 1),
-        sources=np.take_along_axis(candidates.sources, at, axis=1),
-    )

@@ -22,12 +22,14 @@ class Promotion:
     def check(self) -> None:
         """Raises UsageError for what cannot be right."""
         check_share("--promote-share", self.share)
+        # A quota has the same members for all users.
         if parse_where(self.condition, "--promote").user_attributes:
             raise UsageError(f"--promote {self.condition!r}: goes without attributes of users")
 
     def quota(self, world: World, k: int) -> Quota:
         """The places in lists of k items. Raises BadData where no item is promoted."""
         is_promoted = parse_where(self.condition, "--promote")(world.items) & ~world.deleted_items
+        # A campaign that promotes nothing is most likely a wrong name.
         if not is_promoted.any():
             raise BadData(f"--promote {self.condition!r}: no item satisfies it")
         return Quota(is_promoted, places_of(self.share, k))

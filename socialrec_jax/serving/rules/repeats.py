@@ -32,7 +32,9 @@ class RepeatDecay:
         """
         ages = _days_since(query, items)
         is_seen = np.isfinite(ages)
+        # New items are computed as some age, because infinity times zero is not a number.
         passed = np.where(is_seen, ages / self.half_life, 1)
+        # The logarithm of 0 is meant: an item of this very second cannot come.
         with np.errstate(divide="ignore"):
             weights = np.log(-np.expm1(-np.log(2) * passed))
         return np.where(is_seen, weights, 0).astype(np.float32)
@@ -49,6 +51,7 @@ def _days_since(query: Query, items: np.ndarray) -> np.ndarray:
     # The first of the reversed rows is the newest event of its user and item.
     keys = (owners * width + events.items[rows])[::-1]
     distinct, newest = np.unique(keys, return_index=True)
+    # Nobody has a history, so that there is nothing to search.
     if not len(distinct):
         return np.full(items.shape, np.inf)
     pairs = np.arange(len(query))[:, None] * width + items

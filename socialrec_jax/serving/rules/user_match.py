@@ -42,6 +42,7 @@ class UserMatch:
         return [(np.array(rows), self._mask(values)) for values, rows in rows_of.items()]
 
     def _mask(self, values: UserValues) -> np.ndarray:
+        # Reading texts of the whole catalogue takes long, and parts of the users come one by one.
         if values not in self._masks:
             names = self.condition.user_attributes
             matching = self.condition(self.world.items, dict(zip(names, values, strict=True)))

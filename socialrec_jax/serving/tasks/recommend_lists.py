@@ -83,8 +83,9 @@ class Lists:
         parts = [
             part for rows, allowed in groups for part in self._parts(query.part(rows), allowed)
         ]
+        # Where each user stands in the groups: the inverse of a permutation is its argsort.
         order = np.argsort(np.concatenate([rows for rows, _ in groups]))
-        return _rows_of(_joined(parts, axis=0), order)
+        return Recommendations.joined(parts).of_rows(order)
 
     def _parts(self, query: Query, allowed: np.ndarray | None) -> Iterator[Recommendations]:
         """The lists of users who get the same items."""
@@ -128,10 +129,11 @@ class Lists:
         """The candidates with the best members of a quota, which may be far down otherwise."""
         members = quota.is_member if allowed is None else quota.is_member & allowed
         size = num_candidates(quota.places, int(members.sum()))
+        # The rules for everybody, or for this user, may leave no member.
         if not size:
             return candidates
-        best = _joined(list(self._candidates(query, size, members)), axis=0)
-        return _side_by_side(candidates, best, self.engine.world.num_items)
+        best = Recommendations.joined(list(self._candidates(query, size, members)))
+        return candidates.beside(best)
 
     def _values(self, query: Query, candidates: Recommendations) -> np.ndarray:
         """What candidates [q, C] are chosen by, -inf for those that do not exist."""
@@ -173,32 +175,3 @@ def _exploration(engine: Engine, options: RecommendOptions, as_of: AsOf) -> Expl
             "now comes back"
         )
     return Exploration.now(options.explore, engine.world)
-
-
-_COLUMNS = ("items", "scores", "type_probabilities", "sources")
-
-
-def _joined(parts: list[Recommendations], axis: int) -> Recommendations:
-    """All users (axis 0) or all candidates of the same users (axis 1) of several parts."""
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts], axis=axis)
-        for name in _COLUMNS
-    }
-    users = np.concatenate([part.users for part in parts]) if axis == 0 else parts[0].users
-    return Recommendations(users=users, **columns)
-
-
-def _rows_of(lists: Recommendations, rows: np.ndarray) -> Recommendations:
-    columns = {name: getattr(lists, name)[rows] for name in ("users", *_COLUMNS)}
-    return Recommendations(**columns)
-
-
-def _side_by_side(
-    first: Recommendations, second: Recommendations, num_items: int
-) -> Recommendations:
-    """The candidates of both for the same users; an item of both stands in the first."""
-    rows = np.arange(len(first.users))[:, None] * num_items
-    in_first = (rows + first.items)[first.exists]
-    is_repeated = np.isin(rows + second.items, in_first)
-    scores = np.where(is_repeated, -np.inf, second.scores)
-    return _joined([first, dataclasses.replace(second, scores=scores)], axis=1)
