@@ -88,14 +88,15 @@ def _ends_before_lists(world: World, impressions: Impressions) -> np.ndarray:
     return np.minimum(ends, world.history_ends(BEFORE_VALIDATION))
 
 
-def rows_without_lists(run: RunDirectory, world: World, growth: Growth) -> np.ndarray:
-    """The new events [n] whose item no list had shown to the user: they tell rankers apart without
-    the echo of the one that made the lists.
+def rows_free_of_order(run: RunDirectory, world: World, growth: Growth) -> np.ndarray:
+    """The new events [n] whose item no list had shown to the user, or lists in random order alone:
+    they tell rankers apart without the echo of the one that ordered the lists.
     """
     impressions, rows = Impressions.load(run.path), growth.rows
     if impressions is None:
         return rows
-    shown = impressions.users * world.num_items + impressions.items
+    ordered = impressions.rows(~impressions.explored)
+    shown = ordered.users * world.num_items + ordered.items
     new = world.events.owners[rows] * np.int64(world.num_items) + world.events.items[rows]
     return rows[~np.isin(new, shown)]
 

@@ -15,7 +15,7 @@ from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.grow import grow, with_counts
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
-from socialrec_jax.pipeline.ranker_update import rows_without_lists, train_on_lists
+from socialrec_jax.pipeline.ranker_update import rows_free_of_order, train_on_lists
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 
@@ -83,13 +83,13 @@ def compare_models(update: Update, new: Loaded, ends: np.ndarray) -> dict | None
 
 def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict | None:
     """The ranker before and one that learnt from lists, with the retriever that serves, on the
-    events after ends [U] that no list had shown; None without lists or such events.
+    events after ends [U] that no ranker's order brought about; None without lists or such events.
     """
     settings, growth = update.settings, update.growth
     params = train_on_lists(update.run, evaluated_model(update), settings, growth.known_items)
     if params is None:
         return None
-    rows = rows_without_lists(update.run, update.world, growth)
+    rows = rows_free_of_order(update.run, update.world, growth)
     held_out = rows[rows >= ends[update.world.events.owners[rows]]]
 
     def compare() -> dict | None:
@@ -98,7 +98,7 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
         before = accuracy_on(update, counted, held_out)
         after = accuracy_on(update, dataclasses.replace(counted, ranker=params), held_out)
         if before is None or after is None:
-            print("ranker  kept: no held-out event was without a list", flush=True)
+            print("ranker  kept: every held-out event was shown in a list in order", flush=True)
             return None
         print(f"ranker  old {described(before)}  with lists {described(after)}", flush=True)
         return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
