@@ -29,8 +29,9 @@ from socialrec_jax.inference.load import load_run
 from socialrec_jax.pipeline.next_generation import prepare_generation
 from socialrec_jax.pipeline.ranker import fit_ranker
 from socialrec_jax.pipeline.ranker_update import RankerLesson
+from socialrec_jax.pipeline.shown_lists import ShownExamples
 from socialrec_jax.pipeline.update import open_update
-from socialrec_jax.pipeline.update_comparison import evaluated_model
+from socialrec_jax.pipeline.update_comparison import ranker_lesson
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.exploration import Exploration
@@ -166,33 +167,32 @@ def compare(run: RunDirectory, feedback: Path, shop: Shop, config: Config) -> di
 
     All arms have the same retriever and the same counts, of the training alone.
     """
-    lesson, folder = _lesson(run, feedback, config)
-    uncorrected = dataclasses.replace(
-        lesson.shown, examination=np.ones_like(lesson.shown.examination)
-    )
+    lesson, corrected, folder = _lesson(run, feedback, config)
+    uncorrected = dataclasses.replace(corrected, examination=np.ones_like(corrected.examination))
     loaded = load_run(run.path / "generations" / "0", refitted=True)
     engine, queries = Engine.of_loaded(loaded), shop.queries()
     rankers = {"before": loaded.ranker}
-    shown_by_arm = zip(ARMS[1:], (None, uncorrected, lesson.shown), strict=True)
+    shown_by_arm = zip(ARMS[1:], (None, uncorrected, corrected), strict=True)
     for arm, shown in shown_by_arm:
         parts = lesson.engine, lesson.features, lesson.queries, shown
         rankers[arm] = fit_ranker(folder, arm.replace(" ", "-"), *parts).serving
     result = {
         arm: _ndcg(engine, loaded.features, params, queries) for arm, params in rankers.items()
     }
-    return result | {"places": lesson.shown.examination.tolist(), "queries": len(queries)}
+    return result | {"places": corrected.examination.tolist(), "queries": len(queries)}
 
 
-def _lesson(run: RunDirectory, feedback: Path, config: Config) -> tuple[RankerLesson, RunDirectory]:
-    """What the lists teach the next generation of a run, and that generation's folder."""
+def _lesson(
+    run: RunDirectory, feedback: Path, config: Config
+) -> tuple[RankerLesson, ShownExamples, RunDirectory]:
+    """What the next generation of a run learns from, the lists among it, and its folder."""
     generations = Generations(run)
     prepared = prepare_generation(generations, feedback, config)
     update = open_update(generations, prepared["parent"], prepared["number"], config)
-    known_items = update.growth.known_items
-    lesson = RankerLesson.of(update.run, evaluated_model(update), update.settings, known_items)
-    if lesson is None:
+    lesson = ranker_lesson(update, update.world.history_ends())
+    if lesson is None or lesson.shown is None:
         raise ValueError("the lists teach nothing: show more of them")
-    return lesson, update.run
+    return lesson, lesson.shown, update.run
 
 
 def _ndcg(engine: Engine, features, params, queries: EvaluationQueries) -> float:

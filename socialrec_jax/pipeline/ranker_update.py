@@ -1,4 +1,4 @@
-"""The ranker of a run's next generation: it learns again where users saw lists.
+"""The ranker of a run's next generation, which learns again.
 
 It learns as at first, from the validation part, and from all lists that came back since then. The
 retriever that was evaluated has learnt neither. Features are counted from the events before the
@@ -36,66 +36,79 @@ class RankerLesson:
     engine: Engine  # with the retriever that was evaluated
     features: RankerFeatures
     queries: EvaluationQueries  # of the validation part
-    shown: ShownExamples
+    shown: ShownExamples | None  # None: no lists
 
     @classmethod
     def of(
-        cls,
-        run: RunDirectory,
-        evaluated: Loaded,
-        settings: ItemKNNSettings | None,
-        known_items: int,
+        cls, run: RunDirectory, evaluated: Grown, ends: np.ndarray, *, without_lists: bool
     ) -> RankerLesson | None:
-        """The lesson of a run's lists; None where they teach nothing.
+        """The lesson of a run's validation part and lists before ends [U]; None without any.
 
-        evaluated: the model of the first training, grown. settings, known_items: see `with_counts`.
+        without_lists: whether there is a lesson where no list came back.
         """
+        model, world = evaluated.model, evaluated.model.world
         impressions = Impressions.load(run.path)
+        has_lists = impressions is not None and len(impressions) > 0
         # A run without ranker has no settings.
-        if settings is None or impressions is None or not len(impressions):
+        if evaluated.settings is None or not (has_lists or without_lists):
             return None
-        world, config = evaluated.world, evaluated.config
-        ends = _ends_before_lists(world, impressions)
-        features = with_counts(evaluated, settings, ends, known_items).features
-        engine = Engine.of_loaded(dataclasses.replace(evaluated, features=None))
-        shown = examples_of(run, engine, world.history_ends())
-        queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
-        if features is None or shown is None or not len(queries):
+        counted = _ends_before_lists(world, impressions if has_lists else None)
+        features = evaluated.counted(counted).features
+        engine = Engine.of_loaded(dataclasses.replace(model, features=None))
+        shown = examples_of(run, engine, ends) if has_lists else None
+        queries = _before(protocol.held_out(world, VALIDATION, focus_of(model.config, world)), ends)
+        if features is None or not len(queries) or not (shown or without_lists):
             return None
         return cls(engine, features, queries, shown)
 
-
-def train_on_lists(
-    run: RunDirectory, evaluated: Loaded, settings: ItemKNNSettings | None, known_items: int
-) -> dict | None:
-    """The parameters of a ranker that has learnt from the lists of a run; None without any.
-
-    For the arguments see `RankerLesson.of`.
-    """
-    lesson = RankerLesson.of(run, evaluated, settings, known_items)
-    if lesson is None:
-        return None
-    parts = lesson.engine, lesson.features, lesson.queries, lesson.shown
-    return fit_ranker(run, RANKER_UPDATE, *parts).serving
+    def learnt_in(self, run: RunDirectory) -> dict:
+        """The parameters of a ranker that has learnt it."""
+        parts = self.engine, self.features, self.queries, self.shown
+        return fit_ranker(run, RANKER_UPDATE, *parts).serving
 
 
-def _ends_before_lists(world: World, impressions: Impressions) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    """A model of a run before, grown, and what its features are counted by: see `with_counts`."""
+
+    model: Loaded
+    settings: ItemKNNSettings | None
+    known_items: int
+
+    def counted(self, ends: np.ndarray) -> Loaded:
+        """The model with counts of the events before ends [U]."""
+        return with_counts(self.model, self.settings, ends, self.known_items)
+
+
+def _before(queries: EvaluationQueries, ends: np.ndarray) -> EvaluationQueries:
+    """The queries whose targets all lie before ends [U]: the others compare rankers."""
+    owners = queries.targets.owners
+    is_late = queries.target_rows >= ends[queries.users[owners]]
+    num_late = np.bincount(owners[is_late], minlength=len(queries))
+    return queries.part(np.flatnonzero(num_late == 0))
+
+
+def _ends_before_lists(world: World, impressions: Impressions | None) -> np.ndarray:
     """Where the events of each user [U] end that came before the first list."""
+    # The validation part teaches too, so its events are not counted either.
+    before_validation = world.history_ends(BEFORE_VALIDATION)
+    if impressions is None:
+        return before_validation
     first_time = int(impressions.times.min())
     users = np.arange(world.num_users)
     ends = world.events.ends_before(users, np.full(world.num_users, first_time))
-    # The validation part teaches too, so its events are not counted either.
-    return np.minimum(ends, world.history_ends(BEFORE_VALIDATION))
+    return np.minimum(ends, before_validation)
 
 
-def rows_without_lists(run: RunDirectory, world: World, growth: Growth) -> np.ndarray:
-    """The new events [n] whose item no list had shown to the user: they tell rankers apart without
-    the echo of the one that made the lists.
+def rows_free_of_order(run: RunDirectory, world: World, growth: Growth) -> np.ndarray:
+    """The new events [n] whose item no list had shown to the user, or lists in random order alone:
+    they tell rankers apart without the echo of the one that ordered the lists.
     """
     impressions, rows = Impressions.load(run.path), growth.rows
     if impressions is None:
         return rows
-    shown = impressions.users * world.num_items + impressions.items
+    ordered = impressions.rows(~impressions.explored)
+    shown = ordered.users * world.num_items + ordered.items
     new = world.events.owners[rows] * np.int64(world.num_items) + world.events.items[rows]
     return rows[~np.isin(new, shown)]
 

@@ -15,7 +15,7 @@ from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.grow import grow, with_counts
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
-from socialrec_jax.pipeline.ranker_update import rows_without_lists, train_on_lists
+from socialrec_jax.pipeline.ranker_update import Grown, RankerLesson, rows_free_of_order
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
 
@@ -82,32 +82,39 @@ def compare_models(update: Update, new: Loaded, ends: np.ndarray) -> dict | None
 
 
 def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict | None:
-    """The ranker before and one that learnt from lists, with the retriever that serves, on the
-    events after ends [U] that no list had shown; None without lists or such events.
+    """The ranker before and one that learnt again, with the retriever that serves, on the events
+    after ends [U] that no ranker's order brought about; None where nothing was learnt or compared.
     """
-    settings, growth = update.settings, update.growth
-    params = train_on_lists(update.run, evaluated_model(update), settings, growth.known_items)
-    if params is None:
+    lesson = ranker_lesson(update, ends)
+    if lesson is None:
         return None
-    rows = rows_without_lists(update.run, update.world, growth)
+    params = lesson.learnt_in(update.run)
+    rows = rows_free_of_order(update.run, update.world, update.growth)
     held_out = rows[rows >= ends[update.world.events.owners[rows]]]
 
     def compare() -> dict | None:
         # The same retriever and counts for both: the rankers alone are compared.
-        counted = with_counts(serving, settings, ends, growth.known_items)
+        counted = Grown(serving, update.settings, update.growth.known_items).counted(ends)
         before = accuracy_on(update, counted, held_out)
         after = accuracy_on(update, dataclasses.replace(counted, ranker=params), held_out)
         if before is None or after is None:
-            print("ranker  kept: no held-out event was without a list", flush=True)
+            print("ranker  kept: every held-out event was shown in a list in order", flush=True)
             return None
-        print(f"ranker  old {described(before)}  with lists {described(after)}", flush=True)
+        print(f"ranker  old {described(before)}  new {described(after)}", flush=True)
         return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
 
     return processes.broadcast_from_main(compare)
 
 
+def ranker_lesson(update: Update, ends: np.ndarray) -> RankerLesson | None:
+    """What the ranker learns again from; None where it stays."""
+    evaluated = Grown(evaluated_model(update), update.settings, update.growth.known_items)
+    without_lists = update.old.config.update.ranker and update.old.config.update.epochs > 0
+    return RankerLesson.of(update.run, evaluated, ends, without_lists=without_lists)
+
+
 def is_new_ranker(comparison: dict | None) -> bool:
-    """Whether the ranker that learnt from lists serves."""
+    """Whether the ranker that learnt again serves."""
     return comparison is not None and comparison["better"]
 
 
