@@ -16,6 +16,9 @@ Integer = Annotated[int, BeforeValidator(_integral)]
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Days = Annotated[float, Field(gt=0, le=100_000)]
 ItemList = Annotated[list[Id], Field(max_length=100_000)]
 
 MOST_USERS = 1000
@@ -65,7 +68,14 @@ class RecommendBody(SessionBody):
     unavailable: bool = False
     per_category: Integer | None = Field(None, ge=1, le=1 << 30)
     diversity: float = Field(0.0, ge=0, le=1)
+    promote: Text | None = None
+    promote_share: Share | None = None
+    boost_popularity: Weight = 0.0
+    boost_freshness: Weight = 0.0
+    new_items: Share = 0.0
+    new_items_days: Days | None = None
     repeats: bool = False
+    repeats_half_life: Days | None = None
     placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
 
 

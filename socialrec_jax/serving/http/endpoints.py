@@ -60,6 +60,8 @@ def check_recommend(recommender: Recommender, body: bodies.RecommendBody) -> Req
     check_k(body.k, world)
     if body.where is not None:
         parse_where(body.where)
+    if body.promote is not None:
+        parse_where(body.promote, "--promote")
     for items in (body.allow, body.block):
         find_numbers(world.items.ids, items or [], "item")
     options = body.model_dump(exclude={"users", "events", "new_users"})

@@ -103,6 +103,19 @@ def test_joined_answers_equal_those_of_the_recommender(recommender):
     assert_equals(recommender.audience(items[:2], k=5), answers[10])
 
 
+def test_rules_of_requests_are_those_of_the_recommender(recommender):
+    users = ids_of(recommender, 1, 5, 9)
+    rules = {"k": 6, "promote": "price < 30", "promote_share": 0.5, "boost_popularity": 2}
+    rules |= {"new_items": 0.2, "new_items_days": 400, "repeats_half_life": 1.5}
+    plain, ruled = post(
+        recommender,
+        ("recommend", {"users": users, "k": 6}),
+        ("recommend", {"users": users} | rules),
+    )
+    assert_equals(recommender.recommend(users, **rules), ruled)
+    assert plain != ruled
+
+
 def events_of(recommender: Recommender, user: str, *items: int) -> list[dict]:
     """Events of the newest time of the World, so that the present does not change."""
     world = recommender.engine.world
@@ -160,6 +173,8 @@ def test_new_users_without_events_get_what_is_popular(recommender):
         ("recommend", {"users": ["u"], "new_users": True, "where": "a"}, 422, "--where 'a'"),
         ("recommend", {"users": ["u"], "new_users": True, "where": "(" * 1999}, 422, "nested"),
         ("recommend", {"users": ["u"], "new_users": True, "block": ["?"]}, 404, "unknown"),
+        ("recommend", {"users": ["u"], "new_users": True, "promote": "a"}, 422, "--promote 'a'"),
+        ("recommend", {"users": ["u"], "new_items": 2}, 422, "new_items: Input should be less"),
         ("recommend", b"{", 422, "the body is no JSON"),
         ("similar", {"items": ["nothing"]}, 404, "unknown to this run, first 'nothing'"),
         ("search", {"queries": []}, 422, "queries: List should have at least 1 item"),
