@@ -24,6 +24,7 @@ from socialrec_jax.data.prepare.text_files import (
     encoding_of,
     only_member,
     readable,
+    refuse_other_kinds,
     text_lines,
     verify_whole,
 )
@@ -98,6 +99,7 @@ def source_of(path: Path, options: TextOptions | None = None) -> Source | None:
     if KINDS[suffix] == "parquet":
         return Source(path, "parquet")
 
+    refuse_other_kinds(path)
     encoding = encoding_of(path, options.encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
