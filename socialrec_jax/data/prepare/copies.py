@@ -65,9 +65,11 @@ def _expanded(source: Source, expansion: Expansion, copy: Path) -> Source:
     kind = "json" if expansion.is_json else "text"
     plain = Source(source.path, kind, copy=copy, expanded=source.copy, has_header=False)
     names = expansion.names or source.names
+    # a copy has no lines before its rows, but the lines of the file are counted with them
     return dataclasses.replace(
         plain,
         expansion=expansion,
+        skip=source.skip,
         names=names,
         derived=source.derived,
         partitions=source.partitions,

@@ -24,6 +24,7 @@ from socialrec_jax.data.prepare.text_files import (
     encoding_of,
     only_member,
     readable,
+    refuse_other_kinds,
     text_lines,
     verify_whole,
 )
@@ -98,6 +99,7 @@ def source_of(path: Path, options: TextOptions | None = None) -> Source | None:
     if KINDS[suffix] == "parquet":
         return Source(path, "parquet")
 
+    refuse_other_kinds(path)
     encoding = encoding_of(path, options.encoding)
     if KINDS[suffix] == "json":
         return Source(path, "json", encoding=encoding)
@@ -271,7 +273,8 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
     if source.expansion:
         # the lines of the file, not those of its copy
         all_lines = text_lines(source.expanded or source.path, "utf-8")
-        yield from ((number, False) for number, _ in source.expansion.rows(all_lines))
+        rows = source.expansion.rows(itertools.islice(all_lines, source.skip, None))
+        yield from ((number + source.skip, False) for number, _ in rows)
     elif source.kind == "json" or not source.quote:
         yield from (
             (number, not line) for number, line in enumerate(lines(source), 1 + source.skip)

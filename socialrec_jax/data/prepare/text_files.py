@@ -30,6 +30,14 @@ _LONG_LINE = "{}: holds a line of more than " + f"{MAX_LINE:,} characters"
 MAX_DOCUMENT = 1 << 28  # letters of a JSON document, which must be in memory at once
 _AFTER = re.compile(r"[\s,]*")  # what may stand between two objects
 PLAIN_ENCODINGS = ("utf-8", "latin-1")
+# how files of other kinds begin
+_NO_TEXT = {
+    b"\x1f\x8b": "it is packed, so its name should end with .gz",
+    b"\x28\xb5\x2f\xfd": "it is packed, so its name should end with .zst",
+    b"PK\x03\x04": "it is a zip archive or a workbook: call it .zip, or save it as .csv",
+    b"PAR1": "it is parquet, so its name should end with .parquet",
+    b"SQLite format 3": "it is a database: fetch its tables, see docs/data.md",
+}
 # UTF-32 first: its little-endian mark begins with that of UTF-16
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -57,6 +65,14 @@ def only_member(path: Path) -> str:
     if len(names) != 1:
         raise BadData(f"{path}: the archive holds {len(names)} files, not one: unpack it first")
     return names[0]
+
+
+def refuse_other_kinds(path: Path) -> None:
+    """BadData: the file is no text, whatever its name says."""
+    head = _head(path)
+    for begin, advice in _NO_TEXT.items():
+        if head.startswith(begin):
+            raise BadData(f"{path} is no text: {advice}")
 
 
 def encoding_of(path: Path, option: str | None) -> str:

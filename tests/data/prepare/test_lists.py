@@ -92,8 +92,8 @@ def test_lists_of_parquet_are_rows(tmp_path):
 
 
 def test_a_bad_row_of_a_list_names_its_line(tmp_path):
-    files = {"events.csv": EVENTS, "social.csv": "user,friends\nu,v;w\n,w\n"}
-    with pytest.raises(BadData, match=r"social\.csv line 3, column src"):
+    files = {"events.csv": EVENTS, "social.csv": "# a\n\nuser,friends\nu,v;w\n,w\n"}
+    with pytest.raises(BadData, match=r"social\.csv line 5, column src"):
         prepared(tmp_path, files)
 
 

@@ -156,10 +156,11 @@ def _read_csv(source: Source, columns: tuple[str, ...], options: str) -> str:
     # all columns as text: DuckDB would take 007 for the number 7
     schema = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in columns) + "}"
     quote, escape = text(source.quote), text(source.escape or source.quote)
+    skip = 0 if source.expansion else source.skip
     return (
         f"read_csv({_path(source)}, columns={schema}, {options}, "
         f"quote={quote}, escape={escape}, encoding={text(source.encoding)}, "
-        f"compression={text(_compression(source))}, hive_partitioning=false, skip={source.skip}, "
+        f"compression={text(_compression(source))}, hive_partitioning=false, skip={skip}, "
         "auto_detect=false, store_rejects=true)"
     )
 
