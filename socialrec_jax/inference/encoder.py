@@ -24,7 +24,8 @@ from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import background, parallel
 from socialrec_jax.shapes import Array
 
-_TOKENS_AT_ONCE = 8192  # on all devices
+# On all devices. A call of one user is as long as any, so it is short where products are slow.
+_TOKENS_AT_ONCE, _TOKENS_AT_ONCE_ON_CPU = 8192, 2048
 _LEAST_ROW_LENGTH = 8  # of a history
 _QUERIES_AT_ONCE = 65536  # laid out together; bounds host memory
 _TREES_AT_ONCE = 256  # on all devices
@@ -131,7 +132,8 @@ class Encoder:
     def _rows_per_call(self, row_length: int) -> int:
         """Always as many, the same on each device, so that it compiles once."""
         devices = parallel.num_local_devices()
-        return devices * max(1, _TOKENS_AT_ONCE // row_length // devices)
+        tokens = _TOKENS_AT_ONCE if parallel.has_accelerator() else _TOKENS_AT_ONCE_ON_CPU
+        return devices * max(1, tokens // row_length // devices)
 
     def _encode_rows(
         self, variables: dict, batches: Iterator[tuple[Batch, np.ndarray]]
