@@ -109,8 +109,7 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
 def ranker_lesson(update: Update, ends: np.ndarray) -> RankerLesson | None:
     """What the ranker learns again from; None where it stays."""
     evaluated = Grown(evaluated_model(update), update.settings, update.growth.known_items)
-    without_lists = update.old.config.update.ranker and update.old.config.update.epochs > 0
-    return RankerLesson.of(update.run, evaluated, ends, without_lists=without_lists)
+    return RankerLesson.of(update.run, evaluated, ends)
 
 
 def is_new_ranker(comparison: dict | None) -> bool:
