@@ -190,7 +190,7 @@ def _lesson(
     prepared = prepare_generation(generations, feedback, config)
     update = open_update(generations, prepared["parent"], prepared["number"], config)
     lesson = ranker_lesson(update, update.world.history_ends())
-    if lesson is None:
+    if lesson is None or lesson.shown is None:
         raise ValueError("the lists teach nothing: show more of them")
     return lesson, lesson.shown, update.run
 

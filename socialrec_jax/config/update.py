@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
+from typing_extensions import Doc
+
 from socialrec_jax.config.ranges import Range
 
 
@@ -28,6 +30,9 @@ class UpdateConfig:
     held_out: Annotated[
         float, Range(0.05, 0.5, "Newest share of the new events, which compares old and new model")
     ] = 0.2
+    ranker: Annotated[
+        bool, Doc("Train the ranker again at each append, not only where lists came back.")
+    ] = False
     least_accuracy: Annotated[
         float,
         Range(0, 1, "Refuse events that are predicted worse than this share of what is expected"),

@@ -1,4 +1,4 @@
-"""The ranker of a run's next generation, which learns again where lists came back.
+"""The ranker of a run's next generation, which learns again.
 
 It learns as at first, from the validation part, and from all lists that came back since then. The
 retriever that was evaluated has learnt neither. Features are counted from the events before the
@@ -36,21 +36,28 @@ class RankerLesson:
     engine: Engine  # with the retriever that was evaluated
     features: RankerFeatures
     queries: EvaluationQueries  # of the validation part
-    shown: ShownExamples
+    shown: ShownExamples | None  # None: no lists
 
     @classmethod
-    def of(cls, run: RunDirectory, evaluated: Grown, ends: np.ndarray) -> RankerLesson | None:
-        """The lesson of a run's validation part and lists before ends [U]; None without lists."""
+    def of(
+        cls, run: RunDirectory, evaluated: Grown, ends: np.ndarray, *, without_lists: bool
+    ) -> RankerLesson | None:
+        """The lesson of a run's validation part and lists before ends [U]; None without any.
+
+        without_lists: whether there is a lesson where no list came back.
+        """
         model, world = evaluated.model, evaluated.model.world
         impressions = Impressions.load(run.path)
+        has_lists = impressions is not None and len(impressions) > 0
         # A run without ranker has no settings.
-        if evaluated.settings is None or impressions is None or not len(impressions):
+        if evaluated.settings is None or not (has_lists or without_lists):
             return None
-        features = evaluated.counted(_ends_before_lists(world, impressions)).features
+        counted = _ends_before_lists(world, impressions if has_lists else None)
+        features = evaluated.counted(counted).features
         engine = Engine.of_loaded(dataclasses.replace(model, features=None))
-        shown = examples_of(run, engine, ends)
+        shown = examples_of(run, engine, ends) if has_lists else None
         queries = _before(protocol.held_out(world, VALIDATION, focus_of(model.config, world)), ends)
-        if features is None or shown is None or not len(queries):
+        if features is None or not len(queries) or not (shown or without_lists):
             return None
         return cls(engine, features, queries, shown)
 
@@ -81,13 +88,16 @@ def _before(queries: EvaluationQueries, ends: np.ndarray) -> EvaluationQueries:
     return queries.part(np.flatnonzero(num_late == 0))
 
 
-def _ends_before_lists(world: World, impressions: Impressions) -> np.ndarray:
+def _ends_before_lists(world: World, impressions: Impressions | None) -> np.ndarray:
     """Where the events of each user [U] end that came before the first list."""
+    # The validation part teaches too, so its events are not counted either.
+    before_validation = world.history_ends(BEFORE_VALIDATION)
+    if impressions is None:
+        return before_validation
     first_time = int(impressions.times.min())
     users = np.arange(world.num_users)
     ends = world.events.ends_before(users, np.full(world.num_users, first_time))
-    # The validation part teaches too, so its events are not counted either.
-    return np.minimum(ends, world.history_ends(BEFORE_VALIDATION))
+    return np.minimum(ends, before_validation)
 
 
 def rows_free_of_order(run: RunDirectory, world: World, growth: Growth) -> np.ndarray:

@@ -109,7 +109,8 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
 def ranker_lesson(update: Update, ends: np.ndarray) -> RankerLesson | None:
     """What the ranker learns again from; None where it stays."""
     evaluated = Grown(evaluated_model(update), update.settings, update.growth.known_items)
-    return RankerLesson.of(update.run, evaluated, ends)
+    without_lists = update.old.config.update.ranker and update.old.config.update.epochs > 0
+    return RankerLesson.of(update.run, evaluated, ends, without_lists=without_lists)
 
 
 def is_new_ranker(comparison: dict | None) -> bool:

@@ -90,13 +90,14 @@ def test_new_tables_make_generations_that_all_stay_open(run, trained):
     again = add(run, trained / "1", *FEW_PASSES)
     assert again.splitlines()[-1] == printed.splitlines()[-1]
     assert digests(run.path / "generations" / "1") == files
-    add(run, trained / "2", *FEW_PASSES)
+    printed = add(run, trained / "2", *FEW_PASSES, "--update.ranker")
+    assert "ranker  old ndcg@10" in printed
 
     generations = Generations(run)
     assert generations.current == 2
     first, second = generations.record(1), generations.record(2)
-    # Without lists the ranker stays.
     assert first["ranker"] is None
+    assert second["ranker"] is not None
     assert first["learnt"] == (1 if first["promoted"] else 0)
     assert second["learnt"] == (2 if second["promoted"] else first["learnt"])
     opened = [Engine.load(run.path / "generations" / str(number)) for number in range(3)]
