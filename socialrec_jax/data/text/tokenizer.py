@@ -105,5 +105,6 @@ def _token_rows(
 ) -> list[list[int]]:
     """The tokens of some texts, each with <eos>; see `tokenize`."""
     end = tokenizer.eos_token_id
+    assert isinstance(end, int)  # for the type checker
     encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
     return [[*found.ids[: max_tokens - 1], end] if found.ids else [] for found in encodings]
