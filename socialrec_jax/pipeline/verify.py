@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from socialrec_jax import checksums
-from socialrec_jax.data import world_checks
+from socialrec_jax.data import impressions, world_checks
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import DamagedFile, DiskError
 from socialrec_jax.inference.artefacts import check_text_files, features_folder, load_features
@@ -56,6 +56,9 @@ def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[],
         checkpoints = Checkpoints(folder)
         for step in checkpoints.steps():
             yield f"checkpoint {folder.name}/{step}", lambda c=checkpoints, s=step: c.check(s)
+    if (run.path / impressions.FILE).exists():
+        # Reading compares the checksum that an archive has of each column.
+        yield "lists that came back", lambda: impressions.Impressions.load(run.path)
     if (run.path / checksums.MANIFEST).exists():
         yield "report", lambda: _check_record(run)
         # what is there is whole; what should be there is what serving reads

@@ -13,7 +13,7 @@ import pytest
 from socialrec_jax.data.features.examination import examination
 from socialrec_jax.data.impressions import Impressions, ShownLists, lists
 from socialrec_jax.data.recommended import find_recommended, read_recommended
-from socialrec_jax.errors import BadData
+from socialrec_jax.errors import BadData, DamagedFile
 from tests.worlds import events_of, world_of
 
 FIRST, GAP = 1_000_000, 3600  # seconds of the first event, and from one to the next
@@ -156,3 +156,14 @@ def test_rows_are_kept_and_lose_who_is_deleted(world, tmp_path):
     without = dataclasses.replace(world, user_ids=world.user_ids.replaced(np.array([1]), [""]))
     assert loaded.without_deleted(without).users.tolist() == [0, 0]
     assert Impressions.load(tmp_path / "nowhere") is None
+
+
+def test_changed_numbers_are_found(tmp_path):
+    shown = impressions([(0, 1, 1, FIRST), (1, 2, 1, FIRST)])
+    shown.save(tmp_path)
+    file = tmp_path / "impressions.npz"
+    content, times = file.read_bytes(), shown.times.tobytes()
+    assert content.count(times) == 1
+    file.write_bytes(content.replace(times, (shown.times + 1).tobytes()))
+    with pytest.raises(DamagedFile, match="is damaged"):
+        Impressions.load(tmp_path)
