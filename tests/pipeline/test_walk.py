@@ -74,7 +74,7 @@ def test_nothing_compiles_twice(walked):
     """In text, retriever, its validations, ranker and evaluation. The refit runs what the retriever
     compiled. JAX calls all that is mapped _fun.
     """
-    once = ("_encode_items", "_next_actions", "_scores", "_project")
+    once = ("_encode_items", "_scores", "_project")
     compiled = (
         rf"Compiling jit\((_fun|{'|'.join(once)})\) with global shapes and types (.*?)\. Argument"
     )
