@@ -8,6 +8,7 @@ where several match, the synonym that comes first wins. Names of ids come before
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -173,8 +174,13 @@ def _first_free(field: Field, by_plain_name: dict[str, str], matched: dict[str, 
     return next((column for column in columns if column and column not in taken), None)
 
 
+_TIME_NAME = re.compile(r"_(at|on|ts|dt|AT|ON|TS|DT)$|[a-z](At|On|Ts|Dt)$")
+
+
 def suggest(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
-    """Field name -> a column whose name holds one of the field's, such as `title_en`."""
+    """Field name -> a column whose name holds one of the field's, such as `title_en`, or ends as
+    names of times do, such as `bought_at`.
+    """
     by_plain_name = {plain_name(column): column for column in columns}
     suggested = {}
     for field in fields:
@@ -183,6 +189,8 @@ def suggest(fields: Iterable[Field], columns: Iterable[str]) -> dict[str, str]:
             for plain, column in by_plain_name.items()
             if any(plain.startswith(name) or plain.endswith(name) for name in _long(field))
         ]
+        if field.kind == "time":
+            similar += filter(_TIME_NAME.search, by_plain_name.values())
         if similar:
             suggested[field.name] = similar[0]
     return suggested

@@ -119,6 +119,8 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
         ({"events.csv": "1,2,1577872800\n3,4,1577872801\n"}, "first line looks like data"),
         ({"events.csv": "who,what,timestamp\na,b,1\n"}, "--data.map user=COLUMN"),
+        ({"events.csv": "user,item,bought_at\na,b,1\n"}, "--data.map timestamp=bought_at"),
+        ({"events.csv": "user,item,boughtAt\na,b,1\n"}, "--data.map timestamp=boughtAt"),
         ({"events.csv": EVENTS.replace(",", "§")}, r"--data\.sep"),
         ({"events.xlsx": b"PK"}, "save it as .csv"),
         ({"events.csv": gzipped(EVENTS.encode())}, "end with .gz"),
