@@ -3,8 +3,8 @@
     python -m benchmarks.exposure --out runs/exposure --seeds 0 1 2
 
 A small synthetic shop is trained, users are shown lists and take what they want of them
-(`benchmarks/work/exposure.py`), and rankers learn from what came back. Writes OUT/exposure.json
-after each seed.
+(`work/exposure.py`), and rankers learn from what came back. Writes exposure.json into OUT after
+each seed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -34,7 +34,7 @@ class Options:
     """Lists that each user is shown."""
     explore: float = 0.1
     """Share of lists in random order."""
-    placement: str | None = None
+    placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
     """What makes the lists, as in serve.py recommend; by default the model."""
     epochs: int = 20
     """Passes of the training."""

@@ -35,6 +35,7 @@ from socialrec_jax.pipeline.update_comparison import ranker_lesson
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.exploration import Exploration
+from socialrec_jax.serving.placements import Placement
 from socialrec_jax.serving.recommender import Recommender
 
 ARMS = ("before", "without lists", "not corrected", "corrected")
@@ -86,14 +87,20 @@ class Shop:
 
 
 def write_feedback(
-    run: Path, shop: Shop, folder: Path, *, num_lists: int, explore: float, placement: str | None
+    run: Path,
+    shop: Shop,
+    folder: Path,
+    *,
+    num_lists: int,
+    explore: float,
+    placement: Placement | None,
 ) -> dict[str, int]:
     """Show each user so many lists of ten, and write events.parquet and recommended.parquet.
 
     placement: what made the lists instead of the model.
     """
     recommender = Recommender.load(run)
-    made = recommender.recommend(k=10, reasons="off", placement=placement)  # pyright: ignore
+    made = recommender.recommend(k=10, reasons="off", placement=placement)
     rows = _numbered(made, shop.world)
     rng = np.random.default_rng(len(shop.users))
     first = Exploration.now(explore, shop.world)
