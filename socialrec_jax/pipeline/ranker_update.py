@@ -12,6 +12,7 @@ import shutil
 
 import numpy as np
 
+from socialrec_jax.data.csr import is_among
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.growth import Growth
@@ -110,7 +111,7 @@ def rows_free_of_order(run: RunDirectory, world: World, growth: Growth) -> np.nd
     ordered = impressions.rows(~impressions.explored)
     shown = ordered.users * world.num_items + ordered.items
     new = world.events.owners[rows] * np.int64(world.num_items) + world.events.items[rows]
-    return rows[~np.isin(new, shown)]
+    return rows[~is_among(new, np.sort(shown))]
 
 
 def serve_updated_ranker(run: RunDirectory) -> None:

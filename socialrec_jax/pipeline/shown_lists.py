@@ -17,6 +17,7 @@ import numpy as np
 
 from socialrec_jax.batch import Candidates, LabelledCandidates
 from socialrec_jax.data.as_of import AsOf
+from socialrec_jax.data.csr import is_among, sorted_distinct
 from socialrec_jax.data.features.examination import examination
 from socialrec_jax.data.impressions import Impressions, ShownLists, lists
 from socialrec_jax.data.query import Query
@@ -74,7 +75,7 @@ class ShownExamples:
             print("recommended  not learnt from: too few of random order were taken", flush=True)
             return None
         print(f"recommended  {len(shown):,} lists seen  places {_described(places)}", flush=True)
-        pairs = np.unique(impressions.users * world.num_items + impressions.items)
+        pairs = sorted_distinct(impressions.users * world.num_items + impressions.items)
         return cls(shown, places, pairs)
 
     def of_types(self, types: tuple[int, ...]) -> ShownExamples:
@@ -98,7 +99,7 @@ class ShownExamples:
 
     def have_shown(self, users: np.ndarray, items: np.ndarray, num_items: int) -> np.ndarray:
         """Which pairs [n] of user and item were in a list: bool."""
-        return np.isin(users * np.int64(num_items) + items, self.pairs)
+        return is_among(users * np.int64(num_items) + items, self.pairs)
 
     def have_shown_targets(self, queries: EvaluationQueries, num_items: int) -> np.ndarray:
         """Of which queries [Q] a target was in a list: bool."""

@@ -65,18 +65,13 @@ def compare_models(update: Update, new: Loaded, ends: np.ndarray) -> dict | None
 
     All processes train; one of them compares.
     """
-    rows = update.growth.rows
-    held_out = rows[rows >= ends[update.world.events.owners[rows]]]
+    held_out = _held_out(update, update.growth.rows, ends)
 
     def compare() -> dict | None:
         # The same counts for both: the models alone are compared.
         old = with_counts_before(update, ends)
-        before = accuracy_on(update, old, held_out)
-        after = accuracy_on(update, dataclasses.replace(new, features=old.features), held_out)
-        if before is None or after is None:
-            return None
-        print(f"held out  old {described(before)}  new {described(after)}", flush=True)
-        return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
+        grown = dataclasses.replace(new, features=old.features)
+        return _compare_on(update, held_out, "held out", old, grown)
 
     return processes.broadcast_from_main(compare)
 
@@ -89,21 +84,38 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
     if lesson is None:
         return None
     params = lesson.learnt_in(update.run)
-    rows = rows_free_of_order(update.run, update.world, update.growth)
-    held_out = rows[rows >= ends[update.world.events.owners[rows]]]
+    free_rows = rows_free_of_order(update.run, update.world, update.growth)
+    held_out = _held_out(update, free_rows, ends)
 
     def compare() -> dict | None:
         # The same retriever and counts for both: the rankers alone are compared.
         counted = Grown(serving, update.settings, update.growth.known_items).counted(ends)
-        before = accuracy_on(update, counted, held_out)
-        after = accuracy_on(update, dataclasses.replace(counted, ranker=params), held_out)
-        if before is None or after is None:
+        learnt = dataclasses.replace(counted, ranker=params)
+        compared = _compare_on(update, held_out, "ranker", counted, learnt)
+        if compared is None:
             print("ranker  kept: every held-out event was shown in a list in order", flush=True)
-            return None
-        print(f"ranker  old {described(before)}  new {described(after)}", flush=True)
-        return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
+        return compared
 
     return processes.broadcast_from_main(compare)
+
+
+def _held_out(update: Update, rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Those of the rows [n] that no model has learnt: after ends [U]."""
+    return rows[rows >= ends[update.world.events.owners[rows]]]
+
+
+def _compare_on(
+    update: Update, rows: np.ndarray, name: str, old: Loaded, new: Loaded
+) -> dict | None:
+    """The accuracy of two models on events, and whether the new one is better; None without any.
+
+    name: what the line says is compared.
+    """
+    before, after = (accuracy_on(update, model, rows) for model in (old, new))
+    if before is None or after is None:
+        return None
+    print(f"{name}  old {described(before)}  new {described(after)}", flush=True)
+    return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
 
 
 def ranker_lesson(update: Update, ends: np.ndarray) -> RankerLesson | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.csr import Pairs, offsets_of
+from socialrec_jax.data.csr import Pairs, offsets_of, sorted_distinct
 from socialrec_jax.data.prepare import schema
 from socialrec_jax.data.prepare.histories import raw_events, read_ids, read_texts
 from socialrec_jax.data.world import Events, World
@@ -135,7 +135,7 @@ def read_campaigns(source: Frame, world: World) -> tuple[list[str], Pairs]:
     if not names:
         raise BadData("campaigns: the table has no rows")
 
-    keys = np.unique(np.asarray(encoded.indices).astype(np.int64) * world.num_items + items)
+    keys = sorted_distinct(np.asarray(encoded.indices).astype(np.int64) * world.num_items + items)
     offsets = offsets_of(keys // world.num_items, len(names))
     return names, Pairs(offsets, (keys % world.num_items).astype(np.int32))
 
