@@ -8,6 +8,7 @@ the end of the session. XLA optimises only the programs of test files that run t
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import shutil
@@ -39,6 +40,9 @@ from tests.worlds import random_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# What the test files import stays: to look for garbage in it takes half the time of collecting.
+gc.disable()
+
 _ROOT = Path(__file__).parents[1]
 _DURATIONS_FILE = Path(__file__).with_name("durations.json")
 _MOST_PROCESSES = 4
@@ -53,6 +57,7 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config) -> int:
     """One process more than cores, as tests also wait for files and for other processes."""
     return min(_MOST_PROCESSES, len(os.sched_getaffinity(0)) + 1)
@@ -70,6 +75,13 @@ def pytest_collection_modifyitems(items):
         return durations.get(str(item.path.relative_to(_ROOT)), unknown)
 
     items.sort(key=lambda item: -seconds(item))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """From here on, garbage is looked for, but only among what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_logreport(report):

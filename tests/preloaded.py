@@ -4,6 +4,8 @@ Importing starts no JAX backend, which could not be forked.
 """
 
 # ruff: noqa: F401
+import gc
+
 import duckdb
 import flax.linen
 import jax
@@ -18,3 +20,6 @@ import socialrec_jax.pipeline.evaluate
 import socialrec_jax.pipeline.refit
 import socialrec_jax.pipeline.text
 import socialrec_jax.serving.tasks.recommend
+
+# No forked process looks for garbage among what was imported.
+gc.freeze()

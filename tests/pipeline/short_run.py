@@ -19,7 +19,7 @@ from socialrec_jax.training import ranker as ranker_training
 TINY = (
     *("--preset", "tiny", "--model.width", 16, "--model.num-layers", 1),
     *("--text.width", 16, "--text.num-layers", 1, "--text.epochs", 1),
-    *("--train.epochs", 2, "--train.evaluations", 1),
+    *("--train.epochs", 4, "--train.evaluations", 2, "--train.steps-per-call", 2),
 )
 NEWCOMER = "newcomer-1"  # a user whose first events are those that an append brings
 FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000)

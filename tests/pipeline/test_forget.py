@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from socialrec_jax.config import Config
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.load import Loaded, load_run
 from socialrec_jax.pipeline import erasure
@@ -25,8 +26,7 @@ from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
 from tests.pipeline.conftest import NEWCOMER
 from tests.pipeline.never_seen import columns_of, world_with_tombstones, write_tables_without
-from tests.pipeline.short_run import FEW_PASSES
-from tests.pipeline.test_update import Killed, add
+from tests.pipeline.test_update import WITHOUT_TRAINING, Killed, add
 from tests.workers import call, done
 
 pytestmark = pytest.mark.usefixtures("short_ranker_training")
@@ -98,16 +98,29 @@ def test_from_nothing_equals_a_run_that_never_saw_them(run, small_run, tmp_path,
     back = call("train.py", "--run", run.path, "--rollback")
     assert back.code == 64
     assert "forgotten" in back.errors
-    add(run, small_run / "1", *FEW_PASSES, "--update.max-known-share", 1)
+    add(run, small_run / "1", *WITHOUT_TRAINING, "--update.max-known-share", 1)
 
 
-def test_from_a_generation_that_never_saw_them(run, small_run, tmp_path):
+def one_epoch(run: RunDirectory) -> Config:
+    """The configuration of a run whose updates take an epoch."""
     config = run.config()
-    update = dataclasses.replace(config.update, epochs=1)
-    config = dataclasses.replace(config, update=update)
-    first = Generations(run).directory(0).path
+    return dataclasses.replace(config, update=dataclasses.replace(config.update, epochs=1))
+
+
+@pytest.fixture(scope="module")
+def without_newcomer(grown_run, tmp_path_factory):
+    """A copy of the grown run that has forgotten the newcomer, and what it said."""
+    folder = tmp_path_factory.mktemp("without")
+    run = RunDirectory(shutil.copytree(grown_run / "run", folder / "run", symlinks=True))
+    said = forget_stage.forget(run, write_list(folder, [NEWCOMER], []), one_epoch(run))
+    return run, said
+
+
+def test_from_a_generation_that_never_saw_them(grown_run, without_newcomer, small_run, tmp_path):
+    run, _ = without_newcomer
+    config = one_epoch(run)
+    first = Generations(RunDirectory(grown_run / "run")).directory(0).path
     before = shutil.copytree(first, tmp_path / "before", ignore=_without_generations)
-    forget_stage.forget(run, write_list(tmp_path, [NEWCOMER], []), config)
     assert Generations(run).finished() == [2]
     assert not IdSearch.of([NEWCOMER]).files_with_ids(erasure.files_of(run))
 
@@ -129,19 +142,19 @@ def test_from_a_generation_that_never_saw_them(run, small_run, tmp_path):
     assert record["held_out"] == kept["held_out"]
     # Generations count from 1 here and from 2 there.
     assert arrays_of(load_run(after.path, True)) == arrays_of(load_run(run.path, True))
-    done("train.py", "--run", run.path, "--rollback")
-    assert Generations(run).current == 0
+
+    copied = RunDirectory(shutil.copytree(run.path, tmp_path / "run", symlinks=True))
+    done("train.py", "--run", copied.path, "--rollback")
+    assert Generations(copied).current == 0
 
 
 def _without_generations(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name.startswith("generation")]
 
 
-def test_a_kill_loses_nothing(run, tmp_path, monkeypatch):
-    newcomer = [NEWCOMER]
-    whole = RunDirectory(shutil.copytree(run.path, tmp_path / "whole", symlinks=True))
-    file, config = write_list(tmp_path, newcomer, []), run.config()
-    said = forget_stage.forget(whole, file, config)
+def test_a_kill_loses_nothing(run, without_newcomer, tmp_path, monkeypatch):
+    whole, said = without_newcomer
+    file, config = write_list(tmp_path, [NEWCOMER], []), one_epoch(run)
     places = [
         (checkpoint.Checkpoints, "_commit"),
         (erasure, "begin"),
@@ -153,7 +166,7 @@ def test_a_kill_loses_nothing(run, tmp_path, monkeypatch):
         load_run(run.path, refitted=True)
     assert forget_stage.forget(run, file, config).split(":")[0] == said.split(":")[0]
     assert arrays_of(load_run(run.path, True)) == arrays_of(load_run(whole.path, True))
-    assert not IdSearch.of(newcomer).files_with_ids(erasure.files_of(run))
+    assert not IdSearch.of([NEWCOMER]).files_with_ids(erasure.files_of(run))
 
 
 def _forget_and_die(run, file, config, monkeypatch, owner, name) -> None:

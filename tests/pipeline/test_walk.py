@@ -6,19 +6,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 
-from socialrec_jax.data.synthetic import write_tables
 from socialrec_jax.data.world import BEFORE_TEST, TEST, World
 from socialrec_jax.evaluation import next_type
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.runtime import parallel
 from tests import workers
+from tests.pipeline.conftest import users_without_friends
 
 EVALUATOR = workers.ROOT.parent / "shared" / "tools" / "judge.py"
 
@@ -38,39 +38,7 @@ def rows(query: str) -> list[tuple]:
         return database.execute(query).fetchall()
 
 
-def some_users(shop: Path) -> str:
-    """A query for fifty shoppers with events."""
-    return f"""select distinct "user" from '{shop / "events.parquet"}' order by 1 limit 50"""
-
-
-def leave_without_friends(shop: Path) -> None:
-    """Take the friendships of some users away."""
-    some, edges = some_users(shop), shop / "social.parquet"
-    rows(f"""copy (select * from '{edges}' where src not in ({some}) and dst not in ({some}))
-             to '{shop / "fewer.parquet"}'""")
-    (shop / "fewer.parquet").replace(edges)
-
-
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory):
-    """A finished run on a small synthetic shop."""
-    folder = tmp_path_factory.mktemp("walk")
-    write_tables(folder / "shop", num_users=400, num_items=120, events_per_user=12, seed=1)
-    leave_without_friends(folder / "shop")
-    # A process of its own: what other tests have compiled must not be counted.
-    process = workers.Process(
-        *("-m", "tests.pipeline.short_run", "--data", folder / "shop", "--run", folder / "run"),
-        *("--preset", "tiny"),
-        *("--model.width", 32, "--model.num-layers", 1),
-        *("--text.width", 16, "--text.num-layers", 1, "--text.epochs", 2),
-        *("--train.epochs", 6, "--train.evaluations", 3),
-        JAX_LOG_COMPILES="1",
-    )
-    (folder / "said.txt").write_text(printed(process.wait()))
-    return folder
-
-
-def test_nothing_compiles_twice(walked):
+def test_nothing_compiles_twice(small_run):
     """In text, retriever, its validations, ranker and evaluation. The refit runs what the retriever
     compiled. JAX calls all that is mapped _fun.
     """
@@ -78,7 +46,7 @@ def test_nothing_compiles_twice(walked):
     compiled = (
         rf"Compiling jit\((_fun|{'|'.join(once)})\) with global shapes and types (.*?)\. Argument"
     )
-    programs = Counter(re.findall(compiled, (walked / "said.txt").read_text()))
+    programs = Counter(re.findall(compiled, (small_run / "printed.txt").read_text()))
     trainings = [
         program for program in programs if program[1].startswith("(ShapedArray(int32[]), ")
     ]  # the step
@@ -91,8 +59,8 @@ def test_nothing_compiles_twice(walked):
     ] * len(once)
 
 
-def test_a_run_has_few_programs_and_says_where_its_time_went(walked):
-    report = json.loads((walked / "run" / "report.json").read_text())
+def test_a_run_has_few_programs_and_says_where_its_time_went(small_run):
+    report = json.loads((small_run / "run" / "report.json").read_text())
     stages = {stage["stage"]: stage for stage in report["timeline"]["stages"]}
     assert list(stages) == [
         *("start", "prepare", "text", "retriever", "candidates", "ranker"),
@@ -103,11 +71,11 @@ def test_a_run_has_few_programs_and_says_where_its_time_went(walked):
     assert stages["refit"]["programs"] == 0
     assert stages["retriever"]["compile_seconds"] > 0
     assert stages["retriever"]["device_seconds"] > 0
-    assert "Where the time went" in (walked / "run" / "report.html").read_text()
+    assert "Where the time went" in (small_run / "run" / "report.html").read_text()
 
 
-def test_a_run_directory_explains_itself(walked):
-    run = walked / "run"
+def test_a_run_directory_explains_itself(small_run):
+    run = small_run / "run"
     report = json.loads((run / "report.json").read_text())
     assert {
         "data",
@@ -131,10 +99,10 @@ def test_a_run_directory_explains_itself(walked):
     assert list(run.glob("checkpoints/retriever/*/MANIFEST.json"))
 
 
-def test_the_next_event_is_predicted_by_the_engine_that_serves(walked):
+def test_the_next_event_is_predicted_by_the_engine_that_serves(small_run):
     """The ranker's counts are part of the prediction, in the report as in a loaded run."""
-    report = json.loads((walked / "run" / "report.json").read_text())
-    engine = Engine.load(walked / "run", BEFORE_TEST)
+    report = json.loads((small_run / "run" / "report.json").read_text())
+    engine = Engine.load(small_run / "run", BEFORE_TEST)
     world = engine.world
     users, event_rows = next_type.next_type_queries(world, TEST)
     query = engine.query(users, BEFORE_TEST)
@@ -147,18 +115,27 @@ def test_the_next_event_is_predicted_by_the_engine_that_serves(walked):
 
 
 @pytest.fixture(scope="module")
-def recommended(walked):
+def recommended(small_run, tmp_path_factory):
     """Recommendations as of the test part."""
-    out = walked / "test.parquet"
+    out = tmp_path_factory.mktemp("recommended") / "test.parquet"
     call(
-        "serve.py", "recommend", "--run", walked / "run", "--out", out, "--as-of", "test", "--k", 20
+        "serve.py",
+        "recommend",
+        "--run",
+        small_run / "run",
+        "--out",
+        out,
+        "--as-of",
+        "test",
+        "--k",
+        20,
     )
     return out
 
 
-def held_out(walked) -> tuple[World, list[tuple[str, str]]]:
+def held_out(small_run) -> tuple[World, list[tuple[str, str]]]:
     """(World, (user, item) of every test event whose item the user had not had before)."""
-    world = World.open(walked / "run" / "world")
+    world = World.open(small_run / "run" / "world")
     pairs = []
     for user in range(world.num_users):
         start, end = world.events.offsets[user : user + 2]
@@ -172,10 +149,10 @@ def held_out(walked) -> tuple[World, list[tuple[str, str]]]:
     return world, pairs
 
 
-def test_what_is_served_is_what_was_evaluated(walked, recommended):
-    report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
+def test_what_is_served_is_what_was_evaluated(small_run, recommended):
+    report = json.loads((small_run / "run" / "report.json").read_text())["test"]["ranker"]
     ranks = {(u, i): r for u, i, r in rows(f"select user_id, item_id, rank from '{recommended}'")}
-    _, pairs = held_out(walked)
+    _, pairs = held_out(small_run)
     target_ranks = np.array([ranks.get(pair, 10**9) for pair in pairs])
     assert np.mean(target_ranks <= 10) == pytest.approx(report["hr@10"], abs=1e-4)
     assert np.mean(
@@ -187,9 +164,9 @@ def test_what_is_served_is_what_was_evaluated(walked, recommended):
 @pytest.mark.skipif(
     not EVALUATOR.exists(), reason="the independent evaluator lies outside the repository"
 )
-def test_an_independent_evaluator_agrees(walked, recommended, tmp_path):
-    report = json.loads((walked / "run" / "report.json").read_text())["test"]["ranker"]
-    _, pairs = held_out(walked)
+def test_an_independent_evaluator_agrees(small_run, recommended, tmp_path):
+    report = json.loads((small_run / "run" / "report.json").read_text())["test"]["ranker"]
+    _, pairs = held_out(small_run)
     with duckdb.connect() as database:
         database.execute('create table held ("user" varchar, item varchar)')
         database.executemany("insert into held values (?, ?)", pairs)
@@ -200,14 +177,14 @@ def test_an_independent_evaluator_agrees(walked, recommended, tmp_path):
         assert evaluated[name] == pytest.approx(report[name], abs=1e-4), name
 
 
-def test_now_recommends_new_items_to_everybody(walked):
-    out = walked / "now.parquet"
-    call("serve.py", "recommend", "--run", walked / "run", "--out", out)
-    world = World.open(walked / "run" / "world")
+def test_now_recommends_new_items_to_everybody(small_run, tmp_path):
+    out = tmp_path / "now.parquet"
+    call("serve.py", "recommend", "--run", small_run / "run", "--out", out)
+    world = World.open(small_run / "run" / "world")
     assert rows(f"select count(distinct user_id), min(rank), max(rank) from '{out}'") == [
         (world.num_users, 1, 10)
     ]
-    events = walked / "shop" / "events.parquet"
+    events = small_run / "0" / "events.parquet"
     repeated = f"""select count(*) from '{out}' r join '{events}' e
                    on r.user_id = e."user"::varchar and r.item_id = e.item::varchar"""
     assert rows(repeated) == [(0,)], "history is masked"
@@ -220,27 +197,27 @@ def test_now_recommends_new_items_to_everybody(walked):
     )
 
 
-def test_unseen_users_with_the_same_history_and_no_friends_get_the_same(walked):
+def test_unseen_users_with_the_same_history_and_no_friends_get_the_same(small_run, tmp_path):
     events, unseen, out = (
-        walked / "shop" / "events.parquet",
-        walked / "unseen",
-        walked / "unseen.jsonl",
+        small_run / "0" / "events.parquet",
+        tmp_path / "unseen",
+        tmp_path / "unseen.jsonl",
     )
     unseen.mkdir()
     rows(f"""copy (select 'new' || "user" as "user", * exclude ("user") from '{events}'
-             where "user" in ({some_users(walked / "shop")}))
+             where "user" in ({users_without_friends(small_run / "0")}))
              to '{unseen / "events.parquet"}'""")
-    call("serve.py", "recommend", "--run", walked / "run", "--out", out, "--histories", unseen)
-    call("serve.py", "recommend", "--run", walked / "run", "--out", walked / "all.parquet")
+    call("serve.py", "recommend", "--run", small_run / "run", "--out", out, "--histories", unseen)
+    call("serve.py", "recommend", "--run", small_run / "run", "--out", tmp_path / "all.parquet")
     differing = f"""select count(*), sum((abs(a.score - b.score) > 1e-4)::int),
                     sum((a.item_id <> b.item_id)::int)
-                    from '{out}' a join '{walked / "all.parquet"}' b
+                    from '{out}' a join '{tmp_path / "all.parquet"}' b
                     on a.user_id = 'new' || b.user_id and a.rank = b.rank"""
     assert rows(differing) == [(500, 0, 0)]
 
 
-def test_allow_lists_users_and_repeats(walked, tmp_path):
-    world = World.open(walked / "run" / "world")
+def test_allow_lists_users_and_repeats(small_run, tmp_path):
+    world = World.open(small_run / "run" / "world")
     allowed, users = [world.items.ids[i] for i in range(5)], [world.user_ids[u] for u in (7, 3)]
     (tmp_path / "allow.txt").write_text("\n".join(allowed))
     (tmp_path / "block.txt").write_text(allowed[0])
@@ -254,7 +231,7 @@ def test_allow_lists_users_and_repeats(walked, tmp_path):
         "--users",
         tmp_path / "users.txt",
     )
-    call("serve.py", "recommend", "--run", walked / "run", "--out", out, *options, "--repeats")
+    call("serve.py", "recommend", "--run", small_run / "run", "--out", out, *options, "--repeats")
     assert {item for (item,) in rows(f"select item_id from '{out}'")} == set(allowed[1:])
     assert rows(
         f"select user_id, count(*) from '{out}' group by 1, rank // 10 order by min(rank), 1 desc"
@@ -262,12 +239,15 @@ def test_allow_lists_users_and_repeats(walked, tmp_path):
     assert [user for (user,) in rows(f"select user_id from '{out}' where rank = 1")] == users
 
 
-def test_resuming_a_finished_run_trains_nothing_and_reports_the_same(walked, monkeypatch):
+def test_resuming_a_finished_run_trains_nothing_and_reports_the_same(
+    small_run, tmp_path, monkeypatch
+):
     """Also where another thread evaluates the baselines, as beside an accelerator."""
     monkeypatch.setattr(parallel, "has_accelerator", lambda: True)
-    before = json.loads((walked / "run" / "report.json").read_text())
-    said = call("train.py", "--run", walked / "run")
-    after = json.loads((walked / "run" / "report.json").read_text())
+    run = shutil.copytree(small_run / "run", tmp_path / "run")
+    before = json.loads((run / "report.json").read_text())
+    said = call("train.py", "--run", run)
+    after = json.loads((run / "report.json").read_text())
     assert before["test"] == after["test"]
     assert not any(f"{stage}  step" in said for stage in ("text", "retriever", "ranker", "refit"))
     assert after["timeline"]["processes"] == before["timeline"]["processes"] + 1

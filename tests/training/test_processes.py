@@ -36,25 +36,17 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def together(folder):
-    return train(folder / "together", 2, 2)
-
-
-@pytest.fixture(scope="module")
 def together_by_rows(folder):
     return train(folder / "by-rows", 2, 2, "--tables")
 
 
-def test_two_processes_train_as_one_device(run_on, together):
-    same(together, run_on(1))
-    lines = (together / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == len((run_on(1) / "metrics.jsonl").read_text().splitlines()), (
+def test_two_processes_train_tables_by_rows_as_one_device(run_on, together_by_rows):
+    alone = run_on(1, "--tables")
+    same(together_by_rows, alone)
+    lines = (together_by_rows / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len((alone / "metrics.jsonl").read_text().splitlines()), (
         "process 0 alone writes"
     )
-
-
-def test_two_processes_train_tables_by_rows_as_one_device(run_on, together_by_rows):
-    same(together_by_rows, run_on(1, "--tables"))
 
 
 def test_tables_of_two_processes_go_on_in_one(run_on, together_by_rows, tmp_path):
@@ -63,7 +55,7 @@ def test_tables_of_two_processes_go_on_in_one(run_on, together_by_rows, tmp_path
     )
 
 
-# That two, four and eight devices equal one is tested in test_devices.py.
+# That several devices train as one is tested in test_devices.py.
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (2, 2)])
 def test_a_checkpoint_of_eight_devices_goes_on_elsewhere(run_on, processes, devices, tmp_path):
     same(train(halfway(run_on(8), tmp_path / "run"), processes, devices), run_on(1))

@@ -34,7 +34,7 @@ def uninterrupted(tmp_path_factory):
 def test_kills_and_signals_change_no_bit(uninterrupted, tmp_path):
     """One run is killed, then terminated and interrupted, and goes on each time."""
     delays = random.Random(0)
-    for kill in range(6):
+    for kill in range(4):
         worker = start(tmp_path)
         line = worker.output.readline()
         time.sleep(delays.uniform(0.0, 0.25))
