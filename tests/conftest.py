@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -55,6 +56,14 @@ def pytest_addoption(parser):
         action="store_true",
         help="write how long each test file took to tests/durations.json",
     )
+
+
+def pytest_configure(config):
+    """Import the large packages before test processes do, all of which would compile them to
+    bytecode at the same time.
+    """
+    if config.getoption("numprocesses", None):
+        importlib.import_module("tests.preloaded")
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

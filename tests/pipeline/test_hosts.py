@@ -30,7 +30,7 @@ SMALL = (
         "--model.social-queries",
         0,
     ),
-    *("--text.width", 16, "--text.num-layers", 1, "--text.vocabulary", 300),
+    *("--text.width", 16, "--text.num-layers", 1, "--text.vocabulary", 300, "--text.epochs", 1),
     *("--train.epochs", 1, "--train.evaluations", 1),
 )
 
