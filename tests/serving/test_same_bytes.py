@@ -51,7 +51,7 @@ def test_a_user_has_the_same_rows_whoever_else_comes(recommender, task, keys):
 
 
 def test_so_it_is_without_a_ranker(tmp_path):
-    _, engine = untrained_engine(tmp_path)
+    engine = untrained_engine(tmp_path)[1]
     same_rows_whoever_else_comes(Recommender(engine, NOW), "recommend", ["user_id", "rank"])
 
 
