@@ -168,11 +168,12 @@ def _restore(
         check_world(run, about, world, check_counts=stage != RANKER)
         check_settings(run, about, config)
         rows = {"items": world.num_items, "users": world.num_users}
-        tables = checkpoints.restore_part("tables", best)
-        params = merge_tables(
-            checkpoints.restore_part("average", best),
-            {name: in_number_order(table["rows"], rows[name]) for name, table in tables.items()},
-        )
+        saved = checkpoints.restore_parts(best, "average", "tables")
+        tables = {
+            name: in_number_order(table["rows"], rows[name])
+            for name, table in saved["tables"].items()
+        }
+        params = merge_tables(saved["average"], tables)
     check_finite(run, checkpoints.folder / str(best), params)
     if model is not None:
         check_friends(run, params, model)

@@ -148,24 +148,25 @@ class Checkpoints:
         )
         return None if whole is None else self._load(whole, like)
 
-    def restore_part(self, name: str, step: int):
-        """One field of a saved state on the first local device, {} when the state has none. Raises
-        DiskError when the step is damaged.
+    def restore_parts(self, step: int, *names: str) -> dict:
+        """Fields of a saved state by their names, on the first local device; {} for a field that
+        the state does not have. Raises DiskError when the step is damaged.
         """
         self.check(step)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         with ocp.PyTreeCheckpointer() as reader:
+            # It describes all arrays, which takes as long as to read some: hence once.
             saved = reader.metadata(self._state(step)).item_metadata.tree
-            if not saved.get(name):
-                return {}
+            described = {name: saved[name] for name in names if saved.get(name)}
             # Orbax reads only what the target names.
-            part = {name: jax.tree.map(lambda leaf: _placed(leaf, device), saved[name])}
+            target = jax.tree.map(lambda leaf: _placed(leaf, device), described)
             arguments = ocp.args.PyTreeRestore(
-                item=part,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(part),
+                item=target,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(target),
                 partial_restore=True,
             )
-            return reader.restore(self._state(step), args=arguments)[name]
+            found = reader.restore(self._state(step), args=arguments) if target else {}
+        return {name: found.get(name, {}) for name in names}
 
     def best_step(self) -> int | None:
         """The best step by the progress of the newest one; None without steps."""

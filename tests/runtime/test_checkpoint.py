@@ -41,7 +41,7 @@ def flip_a_bit(folder, name="state"):
 def test_the_newest_two_and_the_best_are_kept(saved):
     assert saved.steps() == [1, 3, 4]
     assert saved.best_step() == 1
-    assert float(saved.restore_part("params", 1)["w"][0, 0]) == 1
+    assert float(saved.restore_parts(1, "params")["params"]["w"][0, 0]) == 1
 
 
 def test_restore_gives_the_newest_with_its_progress(saved):
@@ -64,7 +64,7 @@ def test_nothing_whole_is_an_error_not_a_fresh_start(saved):
     with pytest.raises(DiskError, match="no whole checkpoint"):
         saved.restore(state_of(0))
     with pytest.raises(DiskError, match="damaged"):
-        saved.restore_part("params", 1)
+        saved.restore_parts(1, "params")
 
 
 def test_a_missing_file_damages_a_step(saved):

@@ -65,7 +65,7 @@ def _parameters(stage: Path) -> bytes:
     """Of the newest step; Orbax's own files have times in them."""
     checkpoints = Checkpoints(stage)
     step = checkpoints.steps()[-1]
-    numbers = [checkpoints.restore_part(part, step) for part in ("params", "average", "opt_state")]
+    numbers = checkpoints.restore_parts(step, "params", "average", "opt_state")
     return str(step).encode() + b"".join(
         np.asarray(leaf).tobytes() for leaf in tree_leaves(numbers)
     )
