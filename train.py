@@ -20,6 +20,12 @@ docs/loop.md says how --add and --forget work.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before all other imports, which take seconds.
+    from socialrec_jax.runtime.signals import exit_at_once
+
+    exit_at_once()
+
 import dataclasses
 import itertools
 import time

@@ -11,10 +11,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from socialrec_jax import errors
 from socialrec_jax.runtime.compilation_cache import use_cache
+from socialrec_jax.runtime.signals import EXIT_CODES, LINES, SignalExit
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 _DISK_FULL = ("No space left on device", "File too large", "failed to offload data block")
@@ -74,20 +76,27 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Warnings are lines for people. Libraries that log would put a prefix before them.
     logging.basicConfig(format="%(message)s")
+    signals = SignalExit()
     try:
-        _run(program, arguments)
-    except SystemExit as end:
-        if end.code == errors.TERMINATED:
-            print("terminated: nothing half-written is left", file=sys.stderr, flush=True)
-        raise  # of any other code, tyro has printed why
-    except BrokenPipeError:
+        with signals:
+            _run(program, arguments)
+    except BaseException as error:
+        if signals.received:
+            sys.exit(_print_signal(signals.received))
+        _exit_with(error, with_traceback="--debug" in arguments)
+
+
+def _exit_with(error: BaseException, with_traceback: bool) -> None:
+    """End the program as its error says."""
+    if isinstance(error, SystemExit):
+        raise error  # tyro has printed why
+    if isinstance(error, BrokenPipeError):
         # Python would write the rest at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(errors.BROKEN_PIPE)
-    except BaseException as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        sys.exit(_print_error(error))
+    if with_traceback:
+        traceback.print_exception(error)
+    sys.exit(_print_error(error))
 
 
 def _start_again_in_utf8() -> None:
@@ -96,6 +105,12 @@ def _start_again_in_utf8() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _print_signal(number: int) -> int:
+    """Print the line of a signal that ended the program; returns its exit code."""
+    print(LINES[Signals(number)], file=sys.stderr, flush=True)
+    return EXIT_CODES[Signals(number)]
 
 
 def _print_error(error: BaseException) -> int:

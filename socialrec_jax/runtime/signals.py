@@ -1,9 +1,42 @@
-"""SIGTERM and Ctrl-C, remembered until the program reaches a place where it can stop."""
+"""SIGTERM and Ctrl-C: what they do while Python imports, while a program works, and in a training.
+
+| when | first signal | second signal |
+|---|---|---|
+| imports: `exit_at_once` | ends the process with one line | |
+| a program: `SignalExit` | raises, so that temporary files are deleted | ends the process |
+| a training loop: `SignalWatch` | is remembered: the loop saves and stops | ends the process |
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+
+from socialrec_jax.errors import INTERRUPTED, TERMINATED
+
+EXIT_CODES = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
+LINES = {
+    signal.SIGTERM: "terminated: nothing half-written is left",
+    signal.SIGINT: "interrupted",
+}
+
+
+def exit_at_once() -> None:
+    """From now on a signal ends the process with one line.
+
+    For programs, before they import: an exception there would be a traceback, or an ImportError of
+    the library that is being imported. Nothing is written yet.
+    """
+    for number in EXIT_CODES:
+        # A shell starts jobs in the background with Ctrl-C ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _exit_at_once)
+
+
+def _exit_at_once(number: int, _frame) -> None:
+    os.write(2, f"{LINES[signal.Signals(number)]}\n".encode())
+    os._exit(EXIT_CODES[signal.Signals(number)])
 
 
 class SignalWatch:
@@ -18,17 +51,28 @@ class SignalWatch:
     def __enter__(self) -> SignalWatch:
         # Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous_handlers[number] = signal.signal(number, self._remember)
+            for number in EXIT_CODES:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous_handlers[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_) -> None:
-        self._restore_handlers()
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
 
     def _remember(self, number: int, _frame) -> None:
         self.received = number
-        self._restore_handlers()
+        # The system's own handlers: Python's wait until a compiled program returns.
+        for other in self._previous_handlers:
+            signal.signal(other, signal.SIG_DFL)
 
-    def _restore_handlers(self) -> None:
-        for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
+
+class SignalExit(SignalWatch):
+    """While entered, the first signal raises KeyboardInterrupt in the main thread.
+
+    A library may turn it into an exception of its own: `received` says that it came.
+    """
+
+    def _remember(self, number: int, _frame) -> None:
+        super()._remember(number, _frame)
+        raise KeyboardInterrupt
