@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 from socialrec_jax.errors import INTERRUPTED, TERMINATED
@@ -20,6 +21,7 @@ LINES = {
     signal.SIGTERM: "terminated: nothing half-written is left",
     signal.SIGINT: "interrupted",
 }
+_AGAIN_SECONDS = 0.05
 
 
 def exit_at_once() -> None:
@@ -67,12 +69,37 @@ class SignalWatch:
             signal.signal(other, signal.SIG_DFL)
 
 
+class SignalReceived(KeyboardInterrupt):
+    """A signal ended what the main thread did."""
+
+
 class SignalExit(SignalWatch):
-    """While entered, the first signal raises KeyboardInterrupt in the main thread.
+    """While entered, the first signal raises SignalReceived in the main thread.
 
     A library may turn it into an exception of its own: `received` says that it came.
     """
 
+    def __enter__(self) -> SignalExit:
+        self._previous_hook = sys.unraisablehook
+        sys.unraisablehook = self._raise_again
+        super().__enter__()
+        return self
+
+    def __exit__(self, *_) -> None:
+        super().__exit__(*_)
+        sys.unraisablehook = self._previous_hook
+
     def _remember(self, number: int, _frame) -> None:
         super()._remember(number, _frame)
-        raise KeyboardInterrupt
+        raise SignalReceived
+
+    def _raise_again(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Python ignores what is raised while it collects garbage: raise it once more."""
+        if not issubclass(ignored.exc_type, SignalReceived):
+            self._previous_hook(ignored)
+            return
+        signal.signal(self.received, self._remember)
+        # From another thread, when this one has left the collector.
+        main_thread = threading.get_ident()
+        arguments = (main_thread, self.received)
+        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, arguments).start()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gc
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -40,6 +42,28 @@ def test_an_error_that_a_library_makes_of_a_signal_is_the_signal(capsys):
         cli.main(importing, ["--debug"])
     assert end.value.code == INTERRUPTED
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_signal_while_garbage_is_collected_is_not_lost(capsys):
+    """Python ignores exceptions in callbacks of the collector, and JAX has such a callback."""
+    kills = iter([signal.SIGTERM])
+
+    def collected(*_) -> None:
+        for number in kills:
+            signal.raise_signal(number)
+
+    def working(_) -> None:
+        gc.collect()
+        time.sleep(10)
+
+    gc.callbacks.append(collected)
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.main(working, [])
+    finally:
+        gc.callbacks.remove(collected)
+    assert end.value.code == TERMINATED
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
