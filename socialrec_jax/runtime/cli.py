@@ -21,6 +21,8 @@ from socialrec_jax.runtime.signals import EXIT_CODES, LINES, SignalExit
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 _DISK_FULL = ("No space left on device", "File too large", "failed to offload data block")
 _DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EFBIG)
+# Of JAX's coordination service, and of collectives on CPUs.
+_PEER_GONE = ("CoordinationService", "heartbeat timeout", "[Gloo]", "Gloo all")
 _LONGEST = 300  # characters of a message of a library
 _TYRO_ERROR = 2  # its exit code for a mistake on the command line
 
@@ -96,7 +98,17 @@ def _exit_with(error: BaseException, with_traceback: bool) -> None:
         sys.exit(errors.BROKEN_PIPE)
     if with_traceback:
         traceback.print_exception(error)
-    sys.exit(_print_error(error))
+    code = _print_error(error)
+    if _is_of_dead_peer(error):
+        # JAX would wait for it, and abort.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _is_of_dead_peer(error: BaseException) -> bool:
+    """Whether a library found out that another process of the job has ended."""
+    is_of_library = isinstance(error, RuntimeError | ValueError)
+    return is_of_library and any(mark in str(error) for mark in _PEER_GONE)
 
 
 def _start_again_in_utf8() -> None:
@@ -142,6 +154,8 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
 
 def _library_error(error: BaseException, text: str) -> tuple[int, str]:
     """The same for an exception of Python or a library; text: its message in one line."""
+    if _is_of_dead_peer(error):
+        return errors.PeerStopped.code, errors.PEER_GONE
     # DuckDB calls a full disk "out of memory", too.
     if any(mark in text for mark in _DISK_FULL):
         return errors.DISK, f"the disk is full, or a file may not be larger: {text[:_LONGEST]}"
