@@ -83,7 +83,9 @@ def run_training(arguments: list[str]) -> None:
     from socialrec_jax.runtime.timeline import timeline
 
     if options.verify:
-        _verify(options.run)
+        from socialrec_jax.pipeline.verify import verify
+
+        verify(options.run)
         return
 
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
@@ -107,13 +109,6 @@ def run_training(arguments: list[str]) -> None:
             _add(run, options.add, config)
         else:
             _train(run, options.source, config)
-
-
-def _verify(run: Path) -> None:
-    from socialrec_jax.pipeline.verify import verify
-    from socialrec_jax.runtime.generations import current_generation
-
-    verify(current_generation(run))
 
 
 def _train(run: RunDirectory, source: Path | None, config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from socialrec_jax import checksums
 from socialrec_jax.data import impressions, world_checks
@@ -11,21 +12,25 @@ from socialrec_jax.data.world import World
 from socialrec_jax.errors import DamagedFile, DiskError
 from socialrec_jax.inference.artefacts import check_text_files, features_folder, load_features
 from socialrec_jax.inference.load import load_run
+from socialrec_jax.pipeline import learning_rate
 from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.generations import Generations, current_generation
 from socialrec_jax.runtime.run import RunDirectory
 
 log = logging.getLogger(__name__)
 
 
-def verify(run: RunDirectory) -> None:
-    """Print what is whole. Raises DiskError with the number of damages, each one in the log.
+def verify(path: Path) -> None:
+    """Print what is whole of the generation that serves. Raises DiskError with the number of
+    damages, each one in the log.
 
     InputMissing where there is no run.
     """
-    run.config()
+    RunDirectory(path).config()
+    run = current_generation(path)
     world = World.open(run.world)
     damages = []
-    for part, check in _checks(run, world):
+    for part, check in (*_checks(run, world), *_records(path)):
         try:
             check()
         except DamagedFile as error:
@@ -63,6 +68,15 @@ def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[],
         yield "report", lambda: _check_record(run)
         # what is there is whole; what should be there is what serving reads
         yield "what serves", lambda: load_run(run.path, refitted=True)
+
+
+def _records(path: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The same for what appends and lowered rates have written down."""
+    generations = Generations(RunDirectory(path))
+    for number in generations.finished():
+        yield f"record of generation {number}", lambda n=number: generations.record(n)
+    config = generations.run.config()
+    yield "learning rates", lambda: learning_rate.at_start(generations.run, config)
 
 
 def _check_record(run: RunDirectory) -> None:

@@ -40,7 +40,7 @@ def targets(folder: Path) -> list[Target]:
     assert not ended.code, ended.errors
 
     forgotten = folder / "forgotten.txt"
-    forgotten.write_text("\n".join(World.open(trained / "world").user_ids[:2].tolist()))
+    forgotten.write_text("\n".join(World.open(trained / "world").user_ids[:2]))
     serve = ("serve.py", "recommend", "--run", "{folder}", "--out", "{folder}/answers.parquet")
     return [
         train,
