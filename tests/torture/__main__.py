@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1e5, help="no new run after so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", default="", help="only commands with this in their name")
+    parser.add_argument("--work", type=Path, help="folder for runs; its trained run is used again")
     parser.add_argument("--out", type=Path, default=Path("runs/torture"), help="for the tables")
     options = parser.parse_args()
     # A job in the background of a shell ignores Ctrl-C, and so would all that it starts.
@@ -62,14 +63,14 @@ def main() -> None:
 
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     """Of the files, and of each kind of kills with `command` in its name."""
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    folder = options.work or Path(tempfile.mkdtemp(prefix="torture-"))
     if options.files:
         yield mutate(folder / "files", options.files, options.seed)
     chosen = {name: share for name, share in _SHARES.items() if options.command in name}
     if not options.kills or not chosen:
         return
-    until = time.time() + options.seconds
     commands = {target.name: target for target in targets(folder)}
+    until = time.time() + options.seconds
     trained = commands["serve.py recommend"].start
     for number, (name, share) in enumerate(chosen.items()):
         kills = round(options.kills * share / sum(chosen.values()))
