@@ -73,7 +73,8 @@ def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[],
 def _records(path: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """The same for what appends and lowered rates have written down."""
     generations = Generations(RunDirectory(path))
-    for number in generations.finished():
+    # The one that serves may have lost its record.
+    for number in sorted({*generations.finished(), generations.current} - {0}):
         yield f"record of generation {number}", lambda n=number: generations.record(n)
     config = generations.run.config()
     yield "learning rates", lambda: learning_rate.at_start(generations.run, config)
