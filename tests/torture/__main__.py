@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=1e5, help="no new run after so many")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--command", default="", help="only commands with this in their name")
+    parser.add_argument("--command", default="", help="only this kind, or those with this in their names")
     parser.add_argument("--work", type=Path, help="folder for runs; its trained run is used again")
     parser.add_argument("--out", type=Path, default=Path("runs/torture"), help="for the tables")
     options = parser.parse_args()
@@ -66,7 +66,9 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     folder = options.work or Path(tempfile.mkdtemp(prefix="torture-"))
     if options.files:
         yield mutate(folder / "files", options.files, options.seed)
-    chosen = {name: share for name, share in _SHARES.items() if options.command in name}
+    exact = [options.command] if options.command in _SHARES else None
+    names = exact or [name for name in _SHARES if options.command in name]
+    chosen = {name: _SHARES[name] for name in names}
     if not options.kills or not chosen:
         return
     commands = {target.name: target for target in targets(folder)}
