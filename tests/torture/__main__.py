@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=1e5, help="no new run after so many")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--command", default="", help="only this kind, or those with this in their names")
+    parser.add_argument("--command", default="", help="a kind, or a part of some kinds' names")
     parser.add_argument("--work", type=Path, help="folder for runs; its trained run is used again")
     parser.add_argument("--out", type=Path, default=Path("runs/torture"), help="for the tables")
     options = parser.parse_args()
