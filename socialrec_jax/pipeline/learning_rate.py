@@ -43,7 +43,7 @@ def write_down(run: RunDirectory, config: Config) -> None:
     entry = {"from": rates[0], "to": rates[1], "steps": _newest_steps(run)}
     earlier = [line for line in _entries(run) if line["to"] != rates[1]]
     lines = [json.dumps(checksums.sealed(line)) + "\n" for line in (*earlier, entry)]
-    write_atomically(_file(run), "".join(lines))
+    write_atomically(file_of(run), "".join(lines))
 
 
 def rate_share(run: RunDirectory, config: Config) -> float:
@@ -68,14 +68,15 @@ def _newest_steps(run: RunDirectory) -> dict[str, int]:
     return {stage: saved[-1] for stage, saved in steps.items() if saved}
 
 
-def _file(run: RunDirectory) -> Path:
+def file_of(run: RunDirectory) -> Path:
+    """Where lowered rates are written down."""
     return run.path / "learning_rates.jsonl"
 
 
 def _entries(run: RunDirectory) -> list[dict]:
-    if not _file(run).exists():
+    if not file_of(run).exists():
         return []
-    file = _file(run)
+    file = file_of(run)
     try:
         with checksums.readable(file):
             lines = file.read_text().splitlines()

@@ -14,23 +14,21 @@ from socialrec_jax.inference.artefacts import check_text_files, features_folder,
 from socialrec_jax.inference.load import load_run
 from socialrec_jax.pipeline import learning_rate
 from socialrec_jax.runtime.checkpoint import Checkpoints
-from socialrec_jax.runtime.generations import Generations, current_generation
+from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
 
 log = logging.getLogger(__name__)
 
 
 def verify(path: Path) -> None:
-    """Print what is whole of the generation that serves. Raises DiskError with the number of
-    damages, each one in the log.
+    """Print what is whole, of all generations. Raises DiskError with the number of damages, each
+    one in the log.
 
     InputMissing where there is no run.
     """
     RunDirectory(path).config()
-    run = current_generation(path)
-    world = World.open(run.world)
     damages = []
-    for part, check in (*_checks(run, world), *_records(path)):
+    for part, check in _all_checks(Generations(RunDirectory(path))):
         try:
             check()
         except DamagedFile as error:
@@ -39,7 +37,27 @@ def verify(path: Path) -> None:
         else:
             print(f"whole  {part}", flush=True)
     if damages:
-        raise DiskError(f"{run.path} has {len(damages)} damaged parts, first {damages[0]}")
+        raise DiskError(f"{path} has {len(damages)} damaged parts, first {damages[0]}")
+
+
+def _all_checks(generations: Generations) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The name of each part of each generation with what reads all of it."""
+    # The one that serves may have lost its record.
+    added = sorted({*generations.finished(), generations.current} - {0})
+    for number in (0, *added):
+        prefix = f"generation {number}: " if added else ""
+        run = generations.directory(number)
+        for part, check in _checks(run, World.open(run.world)):
+            yield prefix + part, check
+        if number:
+            yield f"{prefix}update.json", lambda n=number: generations.record(n)
+
+    if learning_rate.file_of(generations.run).exists():
+        config = generations.run.config()
+        yield "learning rates", lambda: learning_rate.at_start(generations.run, config)
+    if (generations.directory(generations.current).path / checksums.MANIFEST).exists():
+        # what is there is whole; what should be there is what serving reads
+        yield "what serves", lambda: load_run(generations.run.path, refitted=True)
 
 
 def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -66,18 +84,6 @@ def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[],
         yield "lists that came back", lambda: impressions.Impressions.load(run.path)
     if (run.path / checksums.MANIFEST).exists():
         yield "report", lambda: _check_record(run)
-        # what is there is whole; what should be there is what serving reads
-        yield "what serves", lambda: load_run(run.path, refitted=True)
-
-
-def _records(path: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """The same for what appends and lowered rates have written down."""
-    generations = Generations(RunDirectory(path))
-    # The one that serves may have lost its record.
-    for number in sorted({*generations.finished(), generations.current} - {0}):
-        yield f"record of generation {number}", lambda n=number: generations.record(n)
-    config = generations.run.config()
-    yield "learning rates", lambda: learning_rate.at_start(generations.run, config)
 
 
 def _check_record(run: RunDirectory) -> None:
