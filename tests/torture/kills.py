@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 CODES = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130, -2}}
 START = "stage start"  # the first line of every command, see staged.py
 KILLS_A_RUN = 5
-_RANDOM_MOMENTS = 3  # after each round through the places
+_RANDOM_KILLS = 3  # after each round through the places
 _HANGS_SECONDS = 240
 # Of metrics.jsonl, these differ between two runs.
 _TIMES = {"time", "events_per_second"}
@@ -35,7 +35,7 @@ _NOT_COMPARED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
+class Kill:
     """When a command gets which signal."""
 
     place: str  # the beginning of the line after which it comes
@@ -78,11 +78,11 @@ def torture(target: Target, folder: Path, kills: int, seed: int, until: float) -
         outcome.problems.append(f"ended with {ended.code}: {ended.errors[-300:]}")
         return outcome
     expected = digest(whole)
-    moments = _moments(target, seconds, random.Random(seed))
+    kills_in_order = _kills(target, seconds, random.Random(seed))
     while outcome.tries < kills and time.time() < until:
         run = target.prepared(folder / "killed")
         for _ in range(min(KILLS_A_RUN, kills - outcome.tries)):
-            if not _kill_once(target, run, next(moments), outcome):
+            if not _kill_once(target, run, next(kills_in_order), outcome):
                 break
         ended = target.process(run).wait()
         outcome.compared += 1
@@ -106,29 +106,29 @@ def _seconds_of_places(target: Target, run: Path) -> tuple[dict[str, float], End
     return seconds, process.wait()
 
 
-def _moments(target: Target, seconds: dict[str, float], rng: random.Random) -> Iterator[Moment]:
+def _kills(target: Target, seconds: dict[str, float], rng: random.Random) -> Iterator[Kill]:
     """All places in their order, some moments of the whole command, and so on."""
     whole = sum(seconds.values())
     while True:
-        anywhere = [(START, whole)] * _RANDOM_MOMENTS
+        anywhere = [(START, whole)] * _RANDOM_KILLS
         for place, most_seconds in [*seconds.items(), *anywhere]:
             number = rng.choice(SIGNALS)
             is_doubled = number != signal.SIGKILL and rng.random() < 0.3
-            yield Moment(place, rng.uniform(0, most_seconds), number, is_doubled)
+            yield Kill(place, rng.uniform(0, most_seconds), number, is_doubled)
 
 
 # ---- Kills
 
 
-def _kill_once(target: Target, run: Path, moment: Moment, outcome: Outcome) -> bool:
+def _kill_once(target: Target, run: Path, kill: Kill, outcome: Outcome) -> bool:
     """One kill; False where the command ended before."""
     process = target.process(run)
-    read = _read_until(process, moment.place)
+    read = _read_until(process, kill.place)
     # Nobody reads meanwhile: all that a command prints fits into the pipe.
-    time.sleep(moment.seconds)
-    process.send_signal(moment.number)
-    if moment.is_doubled:
-        process.send_signal(moment.number)
+    time.sleep(kill.seconds)
+    process.send_signal(kill.number)
+    if kill.is_doubled:
+        process.send_signal(kill.number)
     ended = process.wait(timeout=_HANGS_SECONDS)
     if ended.code == 0:
         return False
@@ -136,9 +136,9 @@ def _kill_once(target: Target, run: Path, moment: Moment, outcome: Outcome) -> b
     places = [target.place_of(line) for line in [*read, *ended.output.splitlines()]]
     place = next(place for place in [*reversed(places), START] if place)
     outcome.places[place.removeprefix("stage ").strip()] += 1
-    outcome.endings[moment.number.name + (" twice" if moment.is_doubled else "")] += 1
-    if ended.code not in CODES[moment.number] or _is_wordy(ended.errors):
-        said = f"{moment.number.name} at {place!r} ended with {ended.code}: {ended.errors[-500:]}"
+    outcome.endings[kill.number.name + (" twice" if kill.is_doubled else "")] += 1
+    if ended.code not in CODES[kill.number] or _is_wordy(ended.errors):
+        said = f"{kill.number.name} at {place!r} ended with {ended.code}: {ended.errors[-500:]}"
         outcome.problems.append(said)
     return True
 
