@@ -19,6 +19,12 @@ Exit codes and columns: docs/contracts.md.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before all other imports, which take seconds.
+    from socialrec_jax.runtime.signals import exit_at_once
+
+    exit_at_once()
+
 from collections.abc import Sequence
 
 from socialrec_jax.runtime import cli

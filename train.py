@@ -20,6 +20,12 @@ docs/loop.md says how --add and --forget work.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before all other imports, which take seconds.
+    from socialrec_jax.runtime.signals import exit_at_once
+
+    exit_at_once()
+
 import dataclasses
 import itertools
 import time
@@ -77,7 +83,9 @@ def run_training(arguments: list[str]) -> None:
     from socialrec_jax.runtime.timeline import timeline
 
     if options.verify:
-        _verify(options.run)
+        from socialrec_jax.pipeline.verify import verify
+
+        verify(options.run)
         return
 
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
@@ -101,13 +109,6 @@ def run_training(arguments: list[str]) -> None:
             _add(run, options.add, config)
         else:
             _train(run, options.source, config)
-
-
-def _verify(run: Path) -> None:
-    from socialrec_jax.pipeline.verify import verify
-    from socialrec_jax.runtime.generations import current_generation
-
-    verify(current_generation(run))
 
 
 def _train(run: RunDirectory, source: Path | None, config: Config) -> None:

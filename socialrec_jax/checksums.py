@@ -100,6 +100,31 @@ def read(file: Path) -> dict:
     return manifest
 
 
+def write_sealed(file: Path, content: dict) -> None:
+    """Write a JSON object with a checksum of itself, whole or not at all."""
+    write_atomically(file, json.dumps(sealed(content), indent=1) + "\n")
+
+
+def read_sealed(file: Path) -> dict:
+    """What `write_sealed` wrote. DamagedFile where it is missing, or not what was written.
+
+    Older programs wrote such files without a checksum.
+    """
+    with readable(file):
+        return unsealed(file, file.read_text())
+
+
+def unsealed(file: Path, text: str) -> dict:
+    """The JSON object in a text of a file. DamagedFile where it is not what was written."""
+    with readable(file):
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+    if _OWN in content and sealed(content) != content:
+        raise DamagedFile(file, "its content is not what was written")
+    return {key: value for key, value in content.items() if key != _OWN}
+
+
 def write(file: Path, manifest: dict, names: Iterable[str]) -> None:
     """Write a manifest that describes these files of its folder, whole or not at all."""
     described = {**manifest, FILES: describe(file.parent, names)}

@@ -66,6 +66,13 @@ class RunLocked(UserError):
     code = LOCKED
 
 
+# What the others say of a process that died.
+PEER_GONE = (
+    "another process of this job has ended, its output says why; the same commands go on from the "
+    "newest checkpoint"
+)
+
+
 class PeerStopped(UserError):
     """Another process of the same job stopped; the message says why."""
 

@@ -6,6 +6,7 @@ A file that is not what was written is a DamagedFile, which says what the file w
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -136,6 +137,22 @@ def recorded_stages(run: RunDirectory) -> list[str] | None:
         return None
     with advised(f"train.py --run {run.path} writes it again"):
         return checksums.read(file).get("stages")
+
+
+def read_report(run: RunDirectory) -> dict:
+    """What report.json says, {} in a run without a report. DamagedFile where it is not what was
+    written.
+    """
+    name = run.report.name
+    with advised(f"train.py --run {run.path} writes it again"):
+        file = run.path / checksums.MANIFEST
+        manifest = checksums.read(file) if file.exists() else {}
+        if name in manifest.get(checksums.FILES, {}):
+            checksums.check_contents(run.path, manifest, [name])
+        elif not run.report.exists():
+            return {}
+        with checksums.readable(run.report):
+            return json.loads(run.report.read_text())
 
 
 @contextlib.contextmanager

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from socialrec_jax import checksums
 from socialrec_jax.data.world_files import MANIFEST, read_manifest, write_manifest
+from socialrec_jax.errors import DamagedFile
 from socialrec_jax.files import replacing, write_atomically
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
@@ -46,13 +48,20 @@ class Erasure:
 
 def begin(run: RunDirectory, erasure: Erasure) -> None:
     """From here on, every command finishes the erasure."""
-    write_atomically(run.path / _PENDING, json.dumps(dataclasses.asdict(erasure)) + "\n")
+    checksums.write_sealed(run.path / _PENDING, dataclasses.asdict(erasure))
 
 
 def pending(run: RunDirectory) -> Erasure | None:
     """The erasure that a killed command has left."""
     file = run.path / _PENDING
-    return Erasure(**json.loads(file.read_text())) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        with checksums.readable(file):
+            return Erasure(**checksums.read_sealed(file))
+    except DamagedFile as error:
+        advice = "it says what --forget still has to erase: delete it, and give --forget once more"
+        raise error.with_advice(advice) from None
 
 
 def finish(run: RunDirectory) -> Erasure | None:
@@ -137,7 +146,10 @@ def _record(run: RunDirectory, erasure: Erasure) -> None:
 def recorded(run: RunDirectory) -> Sequence[dict]:
     """What --forget has done to a run, the oldest first."""
     file = run.path / _RECORD
-    return json.loads(file.read_text()) if file.exists() else []
+    if not file.exists():
+        return []
+    with checksums.readable(file):
+        return json.loads(file.read_text())
 
 
 def files_of(run: RunDirectory, without: Sequence[str] = ()) -> list[Path]:

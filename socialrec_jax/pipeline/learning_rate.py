@@ -6,8 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+from socialrec_jax import checksums
 from socialrec_jax.config import Config
-from socialrec_jax.errors import UsageError
+from socialrec_jax.errors import DamagedFile, UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.inference.artefacts import recorded_stages
 from socialrec_jax.runtime.checkpoint import Checkpoints
@@ -41,8 +42,8 @@ def write_down(run: RunDirectory, config: Config) -> None:
     rates = (run.config().train.learning_rate, config.train.learning_rate)
     entry = {"from": rates[0], "to": rates[1], "steps": _newest_steps(run)}
     earlier = [line for line in _entries(run) if line["to"] != rates[1]]
-    lines = [json.dumps(line) + "\n" for line in (*earlier, entry)]
-    write_atomically(_file(run), "".join(lines))
+    lines = [json.dumps(checksums.sealed(line)) + "\n" for line in (*earlier, entry)]
+    write_atomically(file_of(run), "".join(lines))
 
 
 def rate_share(run: RunDirectory, config: Config) -> float:
@@ -67,11 +68,20 @@ def _newest_steps(run: RunDirectory) -> dict[str, int]:
     return {stage: saved[-1] for stage, saved in steps.items() if saved}
 
 
-def _file(run: RunDirectory) -> Path:
+def file_of(run: RunDirectory) -> Path:
+    """Where lowered rates are written down."""
     return run.path / "learning_rates.jsonl"
 
 
 def _entries(run: RunDirectory) -> list[dict]:
-    if not _file(run).exists():
+    if not file_of(run).exists():
         return []
-    return [json.loads(line) for line in _file(run).read_text().splitlines()]
+    file = file_of(run)
+    try:
+        with checksums.readable(file):
+            lines = file.read_text().splitlines()
+        return [checksums.unsealed(file, line) for line in lines]
+    except DamagedFile as error:
+        # The ranker's rate follows from it: without the file it would learn at another one.
+        advice = "it says from which learning rate the run started: take it from a copy of the run"
+        raise error.with_advice(advice) from None

@@ -22,7 +22,7 @@ from socialrec_jax.data.recommended import files_of_recommended
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import UsageError, UserError
 from socialrec_jax.files import replacing
-from socialrec_jax.inference.artefacts import write_text_manifest
+from socialrec_jax.inference.artefacts import read_report, write_text_manifest
 from socialrec_jax.inference.grow import grown_texts
 from socialrec_jax.inference.load import RANKER, REFIT, REFIT_FOCUS, load_texts
 from socialrec_jax.pipeline.shown_lists import keep_impressions
@@ -119,7 +119,6 @@ def expected_accuracy(generations: Generations) -> float | None:
         if record["before"] is not None:
             return record["before"]["ndcg@10"]
         number = record["parent"]
-    file = generations.run.report
-    test = json.loads(file.read_text())["test"] if file.exists() else {}
+    test = read_report(generations.run).get("test", {})
     evaluated = test.get("ranker") or test.get("retriever")
     return evaluated["ndcg@10"] if evaluated else None

@@ -20,16 +20,22 @@ from socialrec_jax.config import Config
 from socialrec_jax.data.growth import Growth
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.errors import BadData
-from socialrec_jax.inference.artefacts import features_folder, features_made_from
+from socialrec_jax.inference.artefacts import (
+    features_folder,
+    features_made_from,
+    write_record,
+)
 from socialrec_jax.inference.grow import grow, item_knn_settings
 from socialrec_jax.inference.load import (
     FOCUS,
+    RANKER,
     REFIT,
     REFIT_FOCUS,
     RETRIEVER,
     Loaded,
     load_run,
     load_texts,
+    trained_stages,
 )
 from socialrec_jax.pipeline import drift
 from socialrec_jax.pipeline.next_generation import (
@@ -210,6 +216,8 @@ def _write_counts(update: Update, new_ranker: bool) -> None:
             made_from = features_made_from(world, refitted)
             counted.features.save(features_folder(update.run, refitted), made_from)
     update.run.write_config(update.old.config)
+    has_ranker = (update.run.checkpoints / RANKER).exists()
+    write_record(update.run, trained_stages(update.old.config, has_ranker))
 
 
 def _finish(generations: Generations, number: int, record: dict) -> None:

@@ -6,6 +6,7 @@ missing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -146,9 +147,8 @@ def _calibration_curve(curves: dict) -> Markup | None:
 def _read_lines(file: Path) -> list[dict]:
     """The whole lines of metrics.jsonl: a kill may have cut the last one."""
     lines = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
+        # The line that was being written is no JSON.
+        with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
-        except json.JSONDecodeError:  # the line that was being written
-            continue
-    return lines
+    return [line for line in lines if isinstance(line, dict)]

@@ -11,14 +11,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from socialrec_jax import errors
 from socialrec_jax.runtime.compilation_cache import use_cache
+from socialrec_jax.runtime.signals import EXIT_CODES, LINES, SignalExit
 
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 _DISK_FULL = ("No space left on device", "File too large", "failed to offload data block")
 _DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EFBIG)
+# Of JAX's coordination service, and of collectives on CPUs.
+_PEER_GONE = ("CoordinationService", "heartbeat timeout", "[Gloo]", "Gloo all")
 _LONGEST = 300  # characters of a message of a library
 _TYRO_ERROR = 2  # its exit code for a mistake on the command line
 
@@ -74,20 +78,37 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Warnings are lines for people. Libraries that log would put a prefix before them.
     logging.basicConfig(format="%(message)s")
+    signals = SignalExit()
     try:
-        _run(program, arguments)
-    except SystemExit as end:
-        if end.code == errors.TERMINATED:
-            print("terminated: nothing half-written is left", file=sys.stderr, flush=True)
-        raise  # of any other code, tyro has printed why
-    except BrokenPipeError:
+        with signals:
+            _run(program, arguments)
+    except BaseException as error:
+        if signals.received:
+            sys.exit(_print_signal(signals.received))
+        _exit_with(error, with_traceback="--debug" in arguments)
+
+
+def _exit_with(error: BaseException, with_traceback: bool) -> None:
+    """End the program as its error says."""
+    if isinstance(error, SystemExit):
+        raise error  # tyro has printed why
+    if isinstance(error, BrokenPipeError):
         # Python would write the rest at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(errors.BROKEN_PIPE)
-    except BaseException as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        sys.exit(_print_error(error))
+    if with_traceback:
+        traceback.print_exception(error)
+    code = _print_error(error)
+    if _is_of_dead_peer(error):
+        # JAX would wait for it, and abort.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _is_of_dead_peer(error: BaseException) -> bool:
+    """Whether a library found out that another process of the job has ended."""
+    is_of_library = isinstance(error, RuntimeError | ValueError)
+    return is_of_library and any(mark in str(error) for mark in _PEER_GONE)
 
 
 def _start_again_in_utf8() -> None:
@@ -96,6 +117,12 @@ def _start_again_in_utf8() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _print_signal(number: int) -> int:
+    """Print the line of a signal that ended the program; returns its exit code."""
+    print(LINES[Signals(number)], file=sys.stderr, flush=True)
+    return EXIT_CODES[Signals(number)]
 
 
 def _print_error(error: BaseException) -> int:
@@ -127,6 +154,8 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
 
 def _library_error(error: BaseException, text: str) -> tuple[int, str]:
     """The same for an exception of Python or a library; text: its message in one line."""
+    if _is_of_dead_peer(error):
+        return errors.PeerStopped.code, errors.PEER_GONE
     # DuckDB calls a full disk "out of memory", too.
     if any(mark in text for mark in _DISK_FULL):
         return errors.DISK, f"the disk is full, or a file may not be larger: {text[:_LONGEST]}"

@@ -7,11 +7,11 @@ with an update.json is finished. One without was interrupted, and the same comma
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
-from socialrec_jax.errors import UsageError
+from socialrec_jax import checksums
+from socialrec_jax.errors import DamagedFile, UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime.run import RunDirectory
 
@@ -32,13 +32,19 @@ class Generations:
 
     @property
     def current(self) -> int:
-        """The number of the generation that serves."""
-        file = self._pointer
-        return json.loads(file.read_text())["current"] if file.exists() else 0
+        """The number of the generation that serves. DamagedFile where nothing says which."""
+        if not self._pointer.exists():
+            self._check_nothing_was_added()
+            return 0
+        try:
+            with checksums.readable(self._pointer):
+                return int(checksums.read_sealed(self._pointer)["current"])
+        except DamagedFile as error:
+            raise error.with_advice(self._pointer_advice) from None
 
     def promote(self, number: int) -> None:
         """Let a generation serve from now on."""
-        write_atomically(self._pointer, json.dumps({"current": number}) + "\n")
+        checksums.write_sealed(self._pointer, {"current": number})
 
     def roll_back(self) -> int:
         """Let the parent of the current generation serve. Returns its number."""
@@ -60,7 +66,11 @@ class Generations:
 
     def record(self, number: int) -> dict:
         """What update.json of a finished generation says."""
-        return json.loads(self._record(number).read_text())
+        file = self._record(number)
+        try:
+            return checksums.read_sealed(file)
+        except DamagedFile as error:
+            raise error.with_advice(f"to let another one serve, {self._pointer_advice}") from None
 
     def finished(self) -> list[int]:
         """Numbers of the finished generations after the first, the oldest first."""
@@ -70,18 +80,19 @@ class Generations:
 
     def finish(self, number: int, record: dict) -> None:
         """Write update.json, which makes a generation count."""
-        write_atomically(self._record(number), json.dumps(record, indent=1) + "\n")
+        checksums.write_sealed(self._record(number), record)
 
     def open_next(self, key: str) -> int:
         """The number of the generation that is being made, and its folder for an append with this
         key. What another append left unfinished is deleted.
         """
+        # The one that serves may have lost its record, and must not be deleted below.
+        number = max([0, self.current, *self.finished()]) + 1
         self._link_first()
-        number = max([0, *self.finished()]) + 1
         folder = self.folder / str(number)
         # Half-made Worlds and checkpoints of other tables must not be taken up.
         file = folder / "key"
-        if not file.exists() or file.read_text() != key:
+        if not file.exists() or file.read_bytes() != key.encode():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_atomically(file, key)
@@ -92,7 +103,9 @@ class Generations:
         shutil.rmtree(self.folder / str(number), ignore_errors=True)
 
     def _link_first(self) -> None:
-        """generations/0: the run as it was before any append, by links."""
+        """generations/0: the run as it was before any append, by links. It serves until then."""
+        if not self._pointer.exists():
+            self.promote(0)
         first = self.folder / "0"
         first.mkdir(parents=True, exist_ok=True)
         for name in _PARTS:
@@ -100,6 +113,15 @@ class Generations:
             link = first / name
             if (self.run.path / name).exists() and not link.is_symlink():
                 link.symlink_to(Path("../..") / name)
+
+    def _check_nothing_was_added(self) -> None:
+        """DamagedFile where there are generations, and no file names the one that serves."""
+        if self.finished():
+            raise DamagedFile(self._pointer, "it is missing", self._pointer_advice)
+
+    @property
+    def _pointer_advice(self) -> str:
+        return f'write {{"current": N}} into {self._pointer}, N a folder of {self.folder}'
 
     @property
     def _pointer(self) -> Path:

@@ -10,9 +10,11 @@ do: on CPUs it gives up after half a minute.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +23,7 @@ from jax._src import (
     distributed,  # the coordination service has no public name; Orbax takes it from here, too
 )
 
-from socialrec_jax.errors import PeerStopped, UsageError
+from socialrec_jax.errors import PEER_GONE, PeerStopped, UsageError
 
 _LAUNCH = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _SHUTDOWN_SECONDS = 10
@@ -44,7 +46,7 @@ def initialize() -> None:
     if variables:
         _initialize_from(variables)
     elif _is_slurm_step() or _is_tpu_pod():
-        jax.distributed.initialize(shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+        _connect()
 
     if distributed.global_state.client is not None:
         # The first call waits until all processes have made it. Made here, it cannot wait for a
@@ -65,9 +67,23 @@ def _initialize_from(variables: dict[str, str]) -> None:
             f"JAX_PROCESS_ID is {number} of JAX_NUM_PROCESSES {count}: they count from 0"
         )
     if int(count) > 1:  # a job of one needs no service
-        jax.distributed.initialize(
-            address, int(count), int(number), shutdown_timeout_seconds=_SHUTDOWN_SECONDS
-        )
+        _connect(address, int(count), int(number))
+
+
+def _connect(*arguments: str | int) -> None:
+    """jax.distributed.initialize, after which a dead process ends this one with a line."""
+    # JAX's preemption service would take SIGTERM away from this program, which handles it itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(*arguments, shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+    # JAX aborts where another process is gone, and has no working option for anything else.
+    ctypes.CDLL(None).signal(signal.SIGABRT, _leave_job)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _leave_job(_number: int) -> None:
+    """End this process, whose main thread may wait in a collective for ever."""
+    os.write(2, f"error: aborted by JAX, most likely because {PEER_GONE}\n".encode())
+    os._exit(PeerStopped.code)
 
 
 def _is_slurm_step() -> bool:
@@ -114,7 +130,7 @@ def _send(client, key: str, function: Callable[[], Any]) -> Any:
         result = function()
     except BaseException as error:
         # The others must not wait for a result that never comes.
-        message = " ".join(str(error).split())
+        message = " ".join(str(error).split()) or type(error).__name__
         client.key_value_set(key, json.dumps({"error": message}))
         raise
     client.key_value_set(key, json.dumps({"result": result}))

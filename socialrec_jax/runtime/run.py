@@ -83,7 +83,7 @@ class RunDirectory:
         # A line of metrics names the step after a call, one of bad_steps the batch of the step.
         for file, last in ((self.metrics, step), (self.bad_steps, step - 1)):
             if file.exists():
-                lines = file.read_text().splitlines()
+                lines = file.read_text(errors="replace").splitlines()
                 kept = [line + "\n" for line in lines if not _is_after(line, stage, last)]
                 write_atomically(file, "".join(kept))
 
@@ -129,11 +129,11 @@ def read_config(file: Path) -> Config:
 
 
 def _is_after(line: str, stage: str, step: int) -> bool:
-    """Whether a line of metrics.jsonl is of this stage and a later step, or was cut short by a
-    kill.
+    """Whether a line of metrics.jsonl is of this stage and a later step, or is not what was
+    written: cut short by a kill, or damaged.
     """
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError:
+        return entry.get("stage") == stage and entry.get("step", 0) > step
+    except (json.JSONDecodeError, AttributeError, TypeError):
         return True
-    return entry.get("stage") == stage and entry.get("step", 0) > step

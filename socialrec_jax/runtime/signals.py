@@ -1,9 +1,44 @@
-"""SIGTERM and Ctrl-C, remembered until the program reaches a place where it can stop."""
+"""SIGTERM and Ctrl-C: what they do while Python imports, while a program works, and in a training.
+
+| when | first signal | second signal |
+|---|---|---|
+| imports: `exit_at_once` | ends the process with one line | |
+| a program: `SignalExit` | raises, so that temporary files are deleted | ends the process |
+| a training loop: `SignalWatch` | is remembered: the loop saves and stops | ends the process |
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+
+from socialrec_jax.errors import INTERRUPTED, TERMINATED
+
+EXIT_CODES = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
+LINES = {
+    signal.SIGTERM: "terminated: nothing half-written is left",
+    signal.SIGINT: "interrupted",
+}
+_AGAIN_SECONDS = 0.05
+
+
+def exit_at_once() -> None:
+    """From now on a signal ends the process with one line.
+
+    For programs, before they import: an exception there would be a traceback, or an ImportError of
+    the library that is being imported. Nothing is written yet.
+    """
+    for number in EXIT_CODES:
+        # A shell starts jobs in the background with Ctrl-C ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _exit_at_once)
+
+
+def _exit_at_once(number: int, _frame) -> None:
+    os.write(2, f"{LINES[signal.Signals(number)]}\n".encode())
+    os._exit(EXIT_CODES[signal.Signals(number)])
 
 
 class SignalWatch:
@@ -18,17 +53,53 @@ class SignalWatch:
     def __enter__(self) -> SignalWatch:
         # Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous_handlers[number] = signal.signal(number, self._remember)
+            for number in EXIT_CODES:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous_handlers[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_) -> None:
-        self._restore_handlers()
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
 
     def _remember(self, number: int, _frame) -> None:
         self.received = number
-        self._restore_handlers()
+        # The system's own handlers: Python's wait until a compiled program returns.
+        for other in self._previous_handlers:
+            signal.signal(other, signal.SIG_DFL)
 
-    def _restore_handlers(self) -> None:
-        for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
+
+class SignalReceived(KeyboardInterrupt):
+    """A signal ended what the main thread did."""
+
+
+class SignalExit(SignalWatch):
+    """While entered, the first signal raises SignalReceived in the main thread.
+
+    A library may turn it into an exception of its own: `received` says that it came.
+    """
+
+    def __enter__(self) -> SignalExit:
+        self._previous_hook = sys.unraisablehook
+        sys.unraisablehook = self._raise_again
+        super().__enter__()
+        return self
+
+    def __exit__(self, *_) -> None:
+        super().__exit__(*_)
+        sys.unraisablehook = self._previous_hook
+
+    def _remember(self, number: int, _frame) -> None:
+        super()._remember(number, _frame)
+        raise SignalReceived
+
+    def _raise_again(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Python ignores what is raised while it collects garbage: raise it once more."""
+        if not issubclass(ignored.exc_type, SignalReceived):
+            self._previous_hook(ignored)
+            return
+        signal.signal(self.received, self._remember)
+        # From another thread, when this one has left the collector.
+        main_thread = threading.get_ident()
+        arguments = (main_thread, self.received)
+        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, arguments).start()

@@ -66,9 +66,8 @@ class Timeline:
         started_at: when the process started, by time.perf_counter(); by default now.
         """
         self.file = file
-        earlier = _read(file)
-        self.processes = 1 + earlier["processes"]
-        self._stages = {row["stage"]: _from_json(row) for row in earlier["stages"]}
+        processes, self._stages = _read(file)
+        self.processes = 1 + processes
         self._current = START
         self._since = time.perf_counter() if started_at is None else started_at
         self._spans: list[tuple[float, float]] = []
@@ -143,15 +142,18 @@ class Timeline:
         self._current, self._since = name, now
 
 
-def _read(file: Path | None) -> dict:
-    """What `Timeline.save` wrote; empty where there is no file, or none of this version."""
-    empty = {"processes": 0, "stages": []}
+def _read(file: Path | None) -> tuple[int, dict[str, StageTime]]:
+    """How many processes and which stages `Timeline.save` wrote; none where there is no file, or it
+    is damaged.
+    """
     if file is None or not file.exists():
-        return empty
+        return 0, {}
     try:
-        return empty | json.loads(file.read_text())
-    except (ValueError, TypeError):
-        return empty
+        earlier = json.loads(file.read_text())
+        stages = {row["stage"]: _from_json(row) for row in earlier["stages"]}
+        return int(earlier["processes"]), stages
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0, {}
 
 
 def _from_json(row: dict) -> StageTime:

@@ -25,7 +25,7 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
 from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving.user_tables import UserTables
-from socialrec_jax.serving.writer import NOTHING_TO_WRITE, exit_on_sigterm, write_shard
+from socialrec_jax.serving.writer import NOTHING_TO_WRITE, write_shard
 
 _USERS_A_SHARD = 50_000  # by default; an interrupted process loses at most one shard's work
 _MOST_SHARDS = 99_999  # whose names sort as their numbers
@@ -67,7 +67,7 @@ def write_shards(
     """
     shards = _Shards(folder)
     locked = _held_folder(folder)
-    with processes.held_by_main(locked), exit_on_sigterm():
+    with processes.held_by_main(locked):
         if processes.broadcast_from_main(lambda: shards.prepare(command, num_shards)):
             return
         answer = load()

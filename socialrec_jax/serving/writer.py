@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, UsageError
+from socialrec_jax.errors import DiskError, InputMissing, UsageError
 from socialrec_jax.files import replacing
 
 _SUFFIXES = (".parquet", ".jsonl")
@@ -44,7 +42,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
     """
     check_output(path)
     write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
-    with exit_on_sigterm(), _replacing(path) as temporary:
+    with _replacing(path) as temporary:
         rows = write(temporary, iter(tables))
         if not rows:
             raise UsageError(NOTHING_TO_WRITE)
@@ -119,24 +117,3 @@ def _with_short_digits(column: Any) -> pa.Array:
         names = [field.name for field in kind]
         return pa.StructArray.from_arrays(fields, names=names, mask=column.is_null())
     return column
-
-
-@contextlib.contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the program by an exception, so that temporary files are removed."""
-    # Python takes signals in the main thread alone; elsewhere the owner of the process decides.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(*_: object) -> None:
-        # A second signal must not interrupt the removal of temporary files.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(TERMINATED)
-
-    # The former handler comes back, because a library may be used by a program with its own.
-    former = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from socialrec_jax.errors import DISK, DiskError
+from socialrec_jax.errors import DISK, DiskError, PeerStopped
 from socialrec_jax.files import writing
 from socialrec_jax.runtime import cli
 from tests.workers import ROOT
@@ -46,3 +46,10 @@ def test_no_room_names_the_file(error, tmp_path):
 def test_an_engine_without_room_is_no_lack_of_memory():
     full = RuntimeError("Out of Memory Error: could not write block: No space left on device")
     assert cli._exit_code_and_message(full)[0] == DISK
+
+
+def test_an_error_about_a_dead_process_is_no_internal_error():
+    text = "UNAVAILABLE: Connection reset by peer, calling /xla.CoordinationService/GetKeyValue"
+    code, line = cli._exit_code_and_message(RuntimeError(text))
+    assert code == PeerStopped.code
+    assert line.startswith("another process of this job has ended")

@@ -93,7 +93,10 @@ def test_a_resumed_run_adds_to_its_timeline(timeline, tmp_path):
     assert json.loads(file.read_text())["processes"] == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]"])
+_UNKNOWN_FIELD = '{"processes": 1, "stages": [{"stage": "text", "minutes": 1}]}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"stages": 3}', _UNKNOWN_FIELD])
 def test_a_damaged_file_is_no_timeline(timeline, tmp_path, content):
     (tmp_path / "timeline.json").write_text(content)
     timeline.begin(tmp_path / "timeline.json")

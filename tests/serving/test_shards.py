@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, RunLocked, UsageError
-from socialrec_jax.runtime import processes, progress
+from socialrec_jax.runtime import cli, processes, progress
 from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving import shards
 from socialrec_jax.serving.command import command_of
@@ -217,8 +217,11 @@ def test_sigterm_leaves_finished_shards_and_no_temporary_file(tmp_path, whole):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield count, rows
 
+    def load_terminated() -> UserTables:
+        return UserTables(USERS, COLUMNS, terminated)
+
     with pytest.raises(SystemExit) as end:
-        write_shards(tmp_path / "out", COMMAND, 3, lambda: UserTables(USERS, COLUMNS, terminated))
+        cli.main(lambda _: write_shards(tmp_path / "out", COMMAND, 3, load_terminated), [])
     assert end.value.code == TERMINATED
     assert files_of(tmp_path / "out") == ["_lock", "_manifest.json", "part-00000.parquet"]
     write_shards(tmp_path / "out", COMMAND, None, load)

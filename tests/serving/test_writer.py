@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from socialrec_jax.errors import TERMINATED, InputMissing, UsageError
+from socialrec_jax.errors import INTERRUPTED, TERMINATED, InputMissing, UsageError
+from socialrec_jax.runtime import cli
 from socialrec_jax.serving import writer
 from socialrec_jax.serving.writer import write_tables
 
@@ -63,19 +63,19 @@ def test_nothing_is_left_of_a_stream_that_breaks(tmp_path, suffix):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_left_after_sigterm(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-
-    def terminated():
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)]
+)
+def test_nothing_is_left_after_a_signal(tmp_path, number, code):
+    def interrupted():
         yield table(1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(number)
         yield table(2)
 
     with pytest.raises(SystemExit) as end:
-        write_tables(tmp_path / "out.parquet", terminated())
-    assert end.value.code == TERMINATED
+        cli.main(lambda _: write_tables(tmp_path / "out.parquet", interrupted()), [])
+    assert end.value.code == code
     assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path):

@@ -11,7 +11,6 @@ import random
 import resource
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,9 +20,11 @@ import pyarrow.parquet as pq
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.errors import UserError
+from tests.torture.outcomes import Outcome
 
 ROWS = [(f"u{n % 9}", f"i{n % 7}", 1_600_000_000 + 1000 * n) for n in range(60)]
 HEADER = ("user", "item", "timestamp")
+ENDINGS = ("World", "refused")
 LONGEST_SECONDS = 30.0
 _TOLERANT = DataConfig(max_bad_share=1.0)  # broken rows come through to the next steps
 
@@ -100,20 +101,31 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def try_mutations(folder: Path, number: int, seed: int) -> tuple[Counter, list[str]]:
-    """Prepare so many mutated files; (how they ended, what must not have happened)."""
-    endings: Counter = Counter()
-    problems = []
+def mutate(folder: Path, number: int, seed: int) -> Outcome:
+    """Prepare so many mutated files, and say how they ended and what it took."""
+    for name, make in FILES.items():
+        prepared(folder, name, make())
+    before = peak_memory()
+    outcome = try_mutations(folder, number, seed)
+    outcome.megabytes = max(1.0, (peak_memory() - before) / 1e6)
+    return outcome
+
+
+def try_mutations(folder: Path, number: int, seed: int) -> Outcome:
+    """Prepare so many mutated files. A problem is an ending that must not be."""
+    outcome = Outcome("files whose bytes were changed")
     for name, content in _mutations(number, seed):
         started_at = time.perf_counter()
         ending = prepared(folder, name, content)
         seconds = time.perf_counter() - started_at
-        if ending not in ("World", "refused") or seconds > LONGEST_SECONDS:
-            kept = folder / f"problem-{len(problems)}-{name}"
+        outcome.tries += 1
+        outcome.seconds = max(outcome.seconds, seconds)
+        outcome.endings[ending if ending in ENDINGS else "problem"] += 1
+        if ending not in ENDINGS or seconds > LONGEST_SECONDS:
+            kept = folder / f"problem-{len(outcome.problems)}-{name}"
             kept.write_bytes(content)
-            problems.append(f"{kept}: {ending} after {seconds:.1f} s")
-        endings[ending if ending in ("World", "refused") else "problem"] += 1
-    return endings, problems
+            outcome.problems.append(f"{kept}: {ending} after {seconds:.1f} s")
+    return outcome
 
 
 def _mutations(number: int, seed: int) -> Iterator[tuple[str, bytes]]:

@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from tests import workers
-from tests.torture.kills import Outcome
+from tests.torture.outcomes import Outcome
 
 JOBS = "serve.py, 2 and 4 processes"
 PROCESSES = (2, 4)
@@ -29,13 +29,13 @@ def kill_serving(trained: Path, folder: Path, kills: int, seed: int, until: floa
     workers.launch(*_command(trained, folder / "one.parquet"))
     expected = _sorted(pq.read_table(folder / "one.parquet"))
     seconds = {number: _whole(trained, folder, number, expected, outcome) for number in PROCESSES}
-    while outcome.kills < kills and time.time() < until:
+    while outcome.tries < kills and time.time() < until:
         number = rng.choice(PROCESSES)
-        out = folder / f"killed-{outcome.runs}"
-        for _ in range(min(KILLS_A_FOLDER, kills - outcome.kills)):
+        out = folder / f"killed-{outcome.compared}"
+        for _ in range(min(KILLS_A_FOLDER, kills - outcome.tries)):
             _kill_job(_command(trained, out), number, rng.uniform(0, seconds[number]), outcome)
         workers.launch(*_command(trained, out), processes=number)
-        outcome.runs += 1
+        outcome.compared += 1
         _compare(out, expected, outcome)
     return outcome
 
@@ -64,8 +64,8 @@ def _kill_job(command: list[object], number: int, seconds: float, outcome: Outco
         process.send_signal(signal.SIGKILL)
     for process in started:
         process.wait()
-    outcome.kills += was_running
-    outcome.by_signal["SIGKILL"] += was_running
+    outcome.tries += was_running
+    outcome.endings["SIGKILL of all"] += was_running
 
 
 def _compare(out: Path, expected: pa.Table, outcome: Outcome) -> None:

@@ -56,12 +56,11 @@ class Task(RunOptions):
 
     def execute(self) -> None:
         """Answer, and write the file."""
-        from socialrec_jax.serving.writer import check_output, exit_on_sigterm, write_tables
+        from socialrec_jax.serving.writer import check_output, write_tables
 
         check_output(self.out)
-        with exit_on_sigterm():
-            write_tables(self.out, self.tables())
-            self.finish()
+        write_tables(self.out, self.tables())
+        self.finish()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ import uvicorn
 from socialrec_jax.errors import InputMissing, UsageError
 from socialrec_jax.serving.http.app import AppSettings, make_app
 from socialrec_jax.serving.recommender import Recommender
-from socialrec_jax.serving.writer import exit_on_sigterm
 
 TOKEN_VARIABLE = "SOCIALREC_TOKEN"
 _LEAST_TOKEN = 16  # characters
@@ -74,8 +73,7 @@ def serve(bound: socket.socket, load: Callable[[], Recommender], settings: AppSe
         server_header=False,
     )
     # uvicorn ends its work at the signal, then raises it again for the handler of the program.
-    with exit_on_sigterm():
-        uvicorn.Server(config).run(sockets=[bound])
+    uvicorn.Server(config).run(sockets=[bound])
 
 
 def warm_up(recommender: Recommender) -> None:
