@@ -176,9 +176,11 @@ class _SharedTerms:
         pairs = Pairs(bounds[first_candidates], of_candidates.indices)
         at = positions(pairs, entries_of(weights), num_columns(weights))
         shared = np.flatnonzero(at >= 0)
+        num_candidates = num_queries * per_query
+        candidate_of_term = np.repeat(np.arange(num_candidates), np.diff(bounds))
         return cls(
-            num_candidates=num_queries * per_query,
-            candidates=np.searchsorted(bounds, shared, side="right") - 1,
+            num_candidates=num_candidates,
+            candidates=candidate_of_term[shared],
             tfidf=of_candidates.data[shared],
             entries=at[shared],
         )

@@ -126,14 +126,16 @@ class Lists:
         quota: Quota,
         allowed: np.ndarray | None,
     ) -> Recommendations:
-        """The candidates with the best members of a quota, which may be far down otherwise."""
+        """The candidates with the best members of a quota, for users with few among them."""
         members = quota.is_member if allowed is None else quota.is_member & allowed
-        size = num_candidates(quota.places, int(members.sum()))
+        num_members = int(members.sum())
+        lacking = np.flatnonzero(quota.lacks_members(candidates, num_members))
         # The rules for everybody, or for this user, may leave no member.
-        if not size:
+        if not len(lacking) or not num_members:
             return candidates
-        best = Recommendations.joined(list(self._candidates(query, size, members)))
-        return candidates.beside(best)
+        size = num_candidates(quota.places, num_members)
+        best = Recommendations.joined(list(self._candidates(query.part(lacking), size, members)))
+        return candidates.beside(best.spread(lacking, len(query)))
 
     def _values(self, query: Query, candidates: Recommendations) -> np.ndarray:
         """What candidates [q, C] are chosen by, -inf for those that do not exist."""
