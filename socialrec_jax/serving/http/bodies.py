@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-
-def _integral(value: Any) -> Any:
-    """1.0 is an integer in JSON."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Integer = Annotated[int, BeforeValidator(_integral)]
+from socialrec_jax.serving.list_options import ListOptions
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, le=1000)]
-Days = Annotated[float, Field(gt=0, le=100_000)]
+Attributes = Annotated[dict[Id, Annotated[str, Field(max_length=512)]], Field(max_length=100)]
 ItemList = Annotated[list[Id], Field(max_length=100_000)]
 
 MOST_USERS = 1000
@@ -31,6 +23,18 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_integers(cls, values: Any) -> Any:
+        """1.0 is an integer in JSON."""
+        if not isinstance(values, dict):
+            return values
+        return {name: _integral(value) for name, value in values.items()}
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 class Event(Body):
     """An event of the session."""
@@ -38,7 +42,7 @@ class Event(Body):
     user_id: Id
     item_id: Id
     event_type: str | None = Field(None, description="The run's first type by default.")
-    timestamp: Integer | None = Field(
+    timestamp: int | None = Field(
         None, ge=0, le=_LATEST, description="Unix seconds, the time of the request by default."
     )
 
@@ -57,26 +61,16 @@ class SessionBody(Body):
     )
 
 
-class RecommendBody(SessionBody):
+class RecommendBody(SessionBody, ListOptions):
     """The top-k items of each user."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    k: Integer = Field(10, ge=1, le=1000)
     allow: ItemList | None = None
     block: ItemList | None = None
-    where: Text | None = None
-    unavailable: bool = False
-    per_category: Integer | None = Field(None, ge=1, le=1 << 30)
-    diversity: float = Field(0.0, ge=0, le=1)
-    promote: Text | None = None
-    promote_share: Share | None = None
-    boost_popularity: Weight = 0.0
-    boost_freshness: Weight = 0.0
-    new_items: Share = 0.0
-    new_items_days: Days | None = None
-    repeats: bool = False
-    repeats_half_life: Days | None = None
-    placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
+    attributes: Annotated[dict[Id, Attributes], Field(max_length=MOST_USERS)] = Field(
+        default={},
+        description="Attributes of users for where. Those that are left out are the users table's.",
+    )
 
 
 class Pair(Body):
@@ -96,14 +90,14 @@ class ProfileBody(SessionBody):
     """Portraits of users."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    top: Integer = Field(5, ge=1, le=100)
+    top: int = Field(5, ge=1, le=100)
 
 
 class SimilarBody(Body):
     """Items that are similar to given items."""
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    k: Integer = Field(10, ge=1, le=1000)
+    k: int = Field(10, ge=1, le=1000)
     by: Literal["vectors", "text", "events"] = "vectors"
 
 
@@ -111,7 +105,7 @@ class SearchBody(Body):
     """Items for queries in text."""
 
     queries: list[Text] = Field(min_length=1, max_length=100)
-    k: Integer = Field(10, ge=1, le=1000)
+    k: int = Field(10, ge=1, le=1000)
     by: Literal["both", "text", "words"] = "both"
 
 
@@ -121,7 +115,7 @@ class AudienceBody(Body):
     items: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
     categories: list[Id] = Field(default=[], max_length=100)
     tags: list[Id] = Field(default=[], max_length=100)
-    k: Integer = Field(100, ge=1, le=100_000)
+    k: int = Field(100, ge=1, le=100_000)
     users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | None = None
     repeats: bool = False
 
