@@ -18,7 +18,7 @@ MOST_EVENTS = 20_000
 _LATEST = 1 << 40  # unix seconds
 
 
-class Body(BaseModel):
+class Body(BaseModel, frozen=True):
     """A JSON object without unknown fields, whose values have the declared types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -36,7 +36,7 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class Event(Body):
+class Event(Body, frozen=True):
     """An event of the session."""
 
     user_id: Id
@@ -47,7 +47,7 @@ class Event(Body):
     )
 
 
-class SessionBody(Body):
+class SessionBody(Body, frozen=True):
     """Events since the run was trained, and whether users may be new."""
 
     events: list[Event] = Field(
@@ -61,7 +61,7 @@ class SessionBody(Body):
     )
 
 
-class RecommendBody(SessionBody, ListOptions):
+class RecommendBody(SessionBody, ListOptions, frozen=True):
     """The top-k items of each user."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
@@ -73,27 +73,27 @@ class RecommendBody(SessionBody, ListOptions):
     )
 
 
-class Pair(Body):
+class Pair(Body, frozen=True):
     """A user and an item."""
 
     user_id: Id
     item_id: Id
 
 
-class ScoreBody(SessionBody):
+class ScoreBody(SessionBody, frozen=True):
     """How likely users are to act on given items."""
 
     pairs: list[Pair] = Field(min_length=1, max_length=MOST_EVENTS)
 
 
-class ProfileBody(SessionBody):
+class ProfileBody(SessionBody, frozen=True):
     """Portraits of users."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
     top: int = Field(5, ge=1, le=100)
 
 
-class SimilarBody(Body):
+class SimilarBody(Body, frozen=True):
     """Items that are similar to given items."""
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS)
@@ -101,7 +101,7 @@ class SimilarBody(Body):
     by: Literal["vectors", "text", "events"] = "vectors"
 
 
-class SearchBody(Body):
+class SearchBody(Body, frozen=True):
     """Items for queries in text."""
 
     queries: list[Text] = Field(min_length=1, max_length=100)
@@ -109,7 +109,7 @@ class SearchBody(Body):
     by: Literal["both", "text", "words"] = "both"
 
 
-class AudienceBody(Body):
+class AudienceBody(Body, frozen=True):
     """Users for items or campaigns. Give one of items, categories and tags."""
 
     items: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None

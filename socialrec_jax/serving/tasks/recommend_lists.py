@@ -17,6 +17,7 @@ from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.placements import PlacedLists
+from socialrec_jax.serving.queries import NamedQuery
 from socialrec_jax.serving.rules.lists import ItemColumns, ListRules, num_candidates
 from socialrec_jax.serving.rules.quotas import Quota
 from socialrec_jax.serving.rules.repeats import RepeatDecay
@@ -157,7 +158,11 @@ def _user_match(
     if options.where is None:
         return None
     condition = parse_where(options.where)
-    return UserMatch(engine.world, condition, allowed) if condition.user_attributes else None
+    if not condition.user_attributes:
+        return None
+    users = options.histories
+    by_name = users.attributes if isinstance(users, NamedQuery) else engine.world.attributes
+    return UserMatch(engine.world, condition, allowed, by_name)
 
 
 def _quotas(engine: Engine, options: RecommendOptions, as_of: AsOf) -> list[Quota]:
@@ -171,7 +176,10 @@ def _exploration(engine: Engine, options: RecommendOptions, as_of: AsOf) -> Expl
     """None where no list is in random order. UsageError for lists that nobody will be shown."""
     if not options.explore:
         return None
-    if not as_of.is_now or options.histories is not None:
+    users = options.histories
+    if isinstance(users, NamedQuery):
+        return Exploration.now(options.explore, engine.world, users.numbers)
+    if not as_of.is_now or users is not None:
         raise UsageError(
             "--explore goes with neither --as-of nor --histories: what users of the run are shown "
             "now comes back"

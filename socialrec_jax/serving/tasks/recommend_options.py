@@ -10,6 +10,7 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.serving import exploration
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.list_options import ListOptions
+from socialrec_jax.serving.queries import NamedQuery
 from socialrec_jax.serving.reason_options import ReasonOptions
 from socialrec_jax.serving.rules.allowed import ItemRules
 from socialrec_jax.serving.rules.boosts import Boosts
@@ -76,8 +77,9 @@ class RecommendOptions(ListOptions, ReasonOptions):
             if rule is not None:
                 rule.check()
         self._check_together()
-        if self.where is not None and parse_where(self.where).user_attributes:
-            # New users are in no users table.
+        of_users = self.where is not None and parse_where(self.where).user_attributes
+        # New users are in no users table, but a request of the service brings their attributes.
+        if of_users and not isinstance(self.histories, NamedQuery):
             _refuse_together("--where with attributes of users", {"--histories": self.histories})
 
     def _check_together(self) -> None:
