@@ -39,6 +39,7 @@ class Exploration:
     def now(cls, share: float, world: World, numbers: np.ndarray | None = None) -> Exploration:
         """For lists that are shown after the World's last event."""
         times = world.query_times()
+        # Not the clock: the same command must write the same rows.
         return cls(share, int(times[0]) if len(times) else 0, numbers)
 
     def is_explored(self, users: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Attributes = Annotated[dict[Id, Annotated[str, Field(max_length=512)]], Field(max_length=100)]
 ItemList = Annotated[list[Id], Field(max_length=100_000)]
 
+# One call of the model serves a request, so its size bounds the wait of all others.
 MOST_USERS = 1000
 MOST_EVENTS = 20_000
 _LATEST = 1 << 40  # unix seconds
@@ -21,6 +22,7 @@ _LATEST = 1 << 40  # unix seconds
 class Body(BaseModel, frozen=True):
     """A JSON object without unknown fields, whose values have the declared types."""
 
+    # Strict: "5" is no number, and an option that is misspelt must not be ignored.
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
@@ -61,6 +63,7 @@ class SessionBody(Body, frozen=True):
     )
 
 
+# The options are those of the command line and the library, with their limits.
 class RecommendBody(SessionBody, ListOptions, frozen=True):
     """The top-k items of each user."""
 

@@ -61,6 +61,7 @@ class Endpoint:
 
 
 def check_recommend(recommender: Recommender, body: bodies.RecommendBody) -> Request:
+    # A mistake is named before the request waits for others.
     world = recommender.engine.world
     check_k(body.k, world)
     if body.promote is not None:
@@ -128,6 +129,7 @@ def check_score(recommender: Recommender, body: bodies.ScoreBody) -> Request:
 
 
 def score(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    # The joined query numbers the users of all requests one after the other.
     places, items, begin = [], [], 0
     for request in requests:
         place_of = {user: begin + place for place, user in enumerate(request.rows)}
@@ -148,6 +150,7 @@ def _session(
 
     BadData: a user is unknown. UsageError: users and events do not fit.
     """
+    # Rows of an answer are found by user, so that each may come once.
     world = recommender.engine.world
     if len(set(users)) < len(users):
         raise UsageError("users: an id is given twice")
