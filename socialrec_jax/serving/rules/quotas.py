@@ -10,8 +10,9 @@ import numpy as np
 from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.recommendations import Recommendations
 
-# Members among which a place is filled: as many candidates as any place of a list has.
-_MEMBERS_A_PLACE = 5
+# Members among which a place is filled. With fewer of them, the ranker's best ones may lie deeper
+# than the retriever's candidates go.
+_MEMBERS_A_PLACE = 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
