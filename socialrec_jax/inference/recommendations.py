@@ -47,6 +47,16 @@ class Recommendations:
             sources=np.take_along_axis(self.sources, at, axis=1),
         )
 
+    def spread(self, rows: np.ndarray, count: int) -> Recommendations:
+        """The same as rows [n] of `count` users; the other users have nothing."""
+        own_row = np.zeros(count, np.int64)
+        own_row[rows] = np.arange(len(rows))
+        is_given = np.zeros(count, bool)
+        is_given[rows] = True
+        repeated = self.of_rows(own_row)
+        scores = np.where(is_given[:, None], repeated.scores, -np.inf)
+        return dataclasses.replace(repeated, scores=scores)
+
     def beside(self, others: Recommendations) -> Recommendations:
         """These items, and after them the other items of the same users. An item comes once."""
         # An item of both keeps its first place: the second one has no score.

@@ -33,21 +33,32 @@ class Exploration:
 
     share: float
     time: int  # unix seconds at which the lists are shown
+    numbers: np.ndarray | None = None  # of users in the World, -1 for others; None: their own
 
     @classmethod
-    def now(cls, share: float, world: World) -> Exploration:
+    def now(cls, share: float, world: World, numbers: np.ndarray | None = None) -> Exploration:
         """For lists that are shown after the World's last event."""
         times = world.query_times()
-        return cls(share, int(times[0]) if len(times) else 0)
+        # Not the clock: the same command must write the same rows.
+        return cls(share, int(times[0]) if len(times) else 0, numbers)
 
     def is_explored(self, users: np.ndarray) -> np.ndarray:
-        """Whether the list of each user [q] is in random order: bool."""
-        return counter_rng.uniform(_CHOICE, self.time, users) < self.share
+        """Whether the list of each user [q] is in random order: bool.
+
+        Lists of people whom the World does not know never are, as what comes back names no user.
+        """
+        numbers = self._in_world(users)
+        drawn = counter_rng.uniform(_CHOICE, self.time, numbers)
+        return (drawn < self.share) & (numbers >= 0)
+
+    def _in_world(self, users: np.ndarray) -> np.ndarray:
+        return users if self.numbers is None else self.numbers[users]
 
     def shuffled(self, part: Recommendations) -> Recommendations:
         """The lists, some of them in random order; ranks are places in that order."""
         places = np.arange(part.items.shape[1])
-        drawn = counter_rng.uniform(_ORDER, self.time, part.users[:, None], places)
+        numbers = self._in_world(part.users)
+        drawn = counter_rng.uniform(_ORDER, self.time, numbers[:, None], places)
         # Lists may be shorter than k: what does not exist stays at the end.
         keys = np.where(self.is_explored(part.users)[:, None], drawn, places)
         order = np.argsort(np.where(part.exists, keys, np.inf), axis=1, kind="stable")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import numpy as np
 import scipy.sparse as sparse
@@ -23,9 +22,8 @@ from socialrec_jax.inference.pair_scores import score_pairs
 from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.buy_again import Rhythms
 from socialrec_jax.serving.co_occurrence import co_occurrence
+from socialrec_jax.serving.list_options import Placement
 from socialrec_jax.serving.rules.item_ages import item_ages
-
-Placement = Literal["basket", "buy-again", "trending", "new", "friends"]
 
 # What the column `source` says, beside the sources of the model's candidates.
 SOURCE_NAMES = (*SOURCES, "buy again", "new")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from socialrec_jax.serving.frames import Frame, Ids, find_numbers, read_historie
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NamedQuery:
-    """A query, and the ids that its users index."""
+    """A query of users who are not numbered as in the World, and what its users index."""
 
     user_ids: Strings
     query: Query
+    numbers: np.ndarray  # [U] of the users in the World, -1 for others
+    attributes: Mapping[str, Sequence[str]]  # of the users, those that a condition reads
 
 
 def users_or_histories(

@@ -33,8 +33,10 @@ DEFAULT_PRIVACY = PrivacyOptions()
 class ReasonOptions:
     """Which reasons are given, and in which words."""
 
-    reasons: ReasonMode = "fast"  # see docs/contracts.md
+    reasons: ReasonMode = "fast"
+    """None; what is true by the data; or measured by scoring again without each input (slow)."""
     language: Language = "en"
+    """Of the sentences in the column explanation."""
     privacy: PrivacyOptions = DEFAULT_PRIVACY
 
     def check(self) -> None:

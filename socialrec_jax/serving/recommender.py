@@ -19,7 +19,7 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.generations import current_generation
 from socialrec_jax.serving.frames import Frame, Ids
-from socialrec_jax.serving.placements import Placement
+from socialrec_jax.serving.list_options import Placement
 from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions, ReasonMode
 from socialrec_jax.serving.reason_templates import Language
 from socialrec_jax.serving.recent import engine_with_recent

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -67,11 +67,16 @@ def _type_numbers(names: Sequence[str], types: Sequence[str | None]) -> np.ndarr
     return np.array([0 if name is None else number_of[name] for name in types], np.uint8)
 
 
-def session_query(engine: Engine, numbers: np.ndarray, session: SessionEvents) -> NamedQuery:
+def session_query(
+    engine: Engine,
+    numbers: np.ndarray,
+    session: SessionEvents,
+    attributes: Mapping[str, Sequence[str]],
+) -> NamedQuery:
     """The query as of now of users with session events.
 
-    numbers [q]: the users' numbers in the World, -1 for others. The ids of the query's users are
-    their places in this list, as texts.
+    numbers [q]: the users' numbers in the World, -1 for others. attributes: {name: values [q]}. The
+    ids of the query's users are their places in this list, as texts.
     """
     world = engine.world
     events = _with_session(world, numbers, session)
@@ -86,7 +91,21 @@ def session_query(engine: Engine, numbers: np.ndarray, session: SessionEvents) -
         query_times=np.where(numbers < 0, 0, now),
         friend_sampler=None if sampler is None else _RenumberedSampler(sampler, numbers),
     )
-    return NamedQuery(Strings.of([str(place) for place in places.tolist()]), query)
+    ids = Strings.of([str(place) for place in places.tolist()])
+    return NamedQuery(ids, query, numbers, attributes)
+
+
+def user_values(
+    world: World, name: str, numbers: np.ndarray, given: Sequence[str | None]
+) -> list[str]:
+    """An attribute of users [q]: the given value, or that of the users table, or "".
+
+    numbers [q]: the users' numbers in the World, -1 for others.
+    """
+    column = world.attributes[name]
+    known = [column[number] if number >= 0 else "" for number in numbers.tolist()]
+    pairs = zip(known, given, strict=True)
+    return [of_table if value is None else value for of_table, value in pairs]
 
 
 def _with_session(world: World, numbers: np.ndarray, session: SessionEvents) -> Events:

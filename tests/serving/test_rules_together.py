@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 
 import numpy as np
@@ -13,6 +14,7 @@ from socialrec_jax.data.world import BEFORE_TEST, NOW
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.serving.recommender import Recommender
 from socialrec_jax.serving.rules.quotas import places_of
+from socialrec_jax.serving.tasks import recommend_lists
 from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 from socialrec_jax.serving.tasks.rule_costs import active_rules, ndcg_of
 from tests.inference.test_reranker import WITHOUT_HISTORY, ranked_engine
@@ -104,13 +106,24 @@ def test_users_come_in_their_order_and_those_without_any_item_are_named(recommen
     assert f"no item is left to recommend to 1 users: {user_ids[8]}" in caplog.text
 
 
-def test_quotas_are_filled_with_the_best_members_at_the_end(recommender):
+# With as many candidates as places, all members are searched apart.
+@pytest.mark.parametrize("most_candidates", [80, 10])
+def test_quotas_are_filled_with_the_best_members_at_the_end(
+    recommender, monkeypatch, most_candidates
+):
+    few = functools.partial(_few_candidates, most_candidates)
+    monkeypatch.setattr(recommend_lists, "num_candidates", few)
     user_ids, options = [recommender.engine.world.user_ids[7]], {"k": 10, "reasons": "off"}
     plain = recommender.recommend(user_ids, **options)["item_id"].to_pylist()
     condition = "item not in ({})".format(", ".join(f"'{item}'" for item in plain))
     table = recommender.recommend(user_ids, promote=condition, promote_share=0.3, **options)
     assert table["item_id"].to_pylist()[:7] == plain[:7]
-    assert not set(table["item_id"].to_pylist()[7:]) & set(plain)
+    members = recommender.recommend(user_ids, where=condition, k=3, reasons="off")
+    assert table["item_id"].to_pylist()[7:] == members["item_id"].to_pylist()
+
+
+def _few_candidates(most: int, k: int, num_items: int) -> int:
+    return min(most, num_items)
 
 
 def test_a_share_is_at_least_one_place():

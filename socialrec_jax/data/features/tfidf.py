@@ -6,6 +6,7 @@ says more about these two.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -138,28 +139,60 @@ def similarities(
 ) -> list[np.ndarray]:
     """Similarity [q, C] float32 of each profile of q users with their candidates [q, C].
 
-    profiles, each [q, V]: weights of the items in a user's history. terms [V, W]: tf-idf of the
-    items. Similarity counts the terms that profile and candidate share.
+    profiles, each [q, V]: weights of the items in a user's history. The first one has all items of
+    the others. terms [V, W]: tf-idf of the items. Similarity counts the terms that profile and
+    candidate share.
     """
+    weights = [sparse.csr_array(profile @ terms) for profile in profiles]
     of_candidates = sparse.csr_array(terms[candidates.reshape(-1)])
-    return [
-        _shared_terms(sparse.csr_array(profile @ terms), of_candidates, candidates.shape)
-        for profile in profiles
-    ]
+    shared = _SharedTerms.of(of_candidates, weights[0], candidates.shape)
+    sums = [shared.products(weights[0].data)]
+    for others in weights[1:]:
+        sums.append(shared.products(_values_of_entries(others, weights[0])))
+    return [products.reshape(candidates.shape) for products in sums]
 
 
-def _shared_terms(
-    weights: sparse.csr_array, of_candidates: sparse.csr_array, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Inner products [q, C] of the weights of terms [q, W] and the terms of candidates [q C, W]."""
-    num_queries, num_candidates = shape
-    bounds = of_candidates.indptr
-    # The terms of all candidates of a query, one candidate after another.
-    first_candidates = np.arange(num_queries + 1) * num_candidates
-    pairs = Pairs(bounds[first_candidates], of_candidates.indices)
-    at = positions(pairs, entries_of(weights), num_columns(weights))
-    products = of_candidates.data * values_at(weights.data, at)
+@dataclasses.dataclass(frozen=True)
+class _SharedTerms:
+    """The terms of candidates that are terms of their query's profile, too.
 
-    candidate_of_term = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-    sums = np.bincount(candidate_of_term, products, len(bounds) - 1)
-    return sums.reshape(shape).astype(np.float32)
+    Few of the candidates' terms are, so that products are computed for these alone.
+    """
+
+    num_candidates: int  # of all queries
+    candidates: np.ndarray  # [n] of each shared term, ascending
+    tfidf: np.ndarray  # [n] of the term in the candidate
+    entries: np.ndarray  # [n] where the term lies in the profiles' data
+
+    @classmethod
+    def of(
+        cls, of_candidates: sparse.csr_array, weights: sparse.csr_array, shape: tuple[int, ...]
+    ) -> _SharedTerms:
+        """of_candidates [q C, W], weights [q, W]: the terms of candidates [q, C] and profiles."""
+        num_queries, per_query = shape
+        bounds = of_candidates.indptr
+        # The terms of all candidates of a query, one candidate after another.
+        first_candidates = np.arange(num_queries + 1) * per_query
+        pairs = Pairs(bounds[first_candidates], of_candidates.indices)
+        at = positions(pairs, entries_of(weights), num_columns(weights))
+        shared = np.flatnonzero(at >= 0)
+        num_candidates = num_queries * per_query
+        candidate_of_term = np.repeat(np.arange(num_candidates), np.diff(bounds))
+        return cls(
+            num_candidates=num_candidates,
+            candidates=candidate_of_term[shared],
+            tfidf=of_candidates.data[shared],
+            entries=at[shared],
+        )
+
+    def products(self, weights: np.ndarray) -> np.ndarray:
+        """Inner products [q C] float32 of candidates with the weights of the profiles' entries."""
+        products = self.tfidf * weights[self.entries]
+        sums = np.bincount(self.candidates, products, self.num_candidates)
+        return sums.astype(np.float32)
+
+
+def _values_of_entries(matrix: sparse.csr_array, of: sparse.csr_array) -> np.ndarray:
+    """The values [n] of a matrix at the entries of another one; 0 where it has none."""
+    at = positions(entries_of(of), entries_of(matrix), num_columns(matrix))
+    return values_at(matrix.data, at)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from socialrec_jax.serving.commands.base import ShardedTask, Task, file_or_values
+from socialrec_jax.serving.list_options import ListOptions
 from socialrec_jax.serving.page_options import DEFAULT_SAMPLE, check_page
-from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions
+from socialrec_jax.serving.reason_options import ReasonOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recommend(ShardedTask):
+class Recommend(ListOptions, ReasonOptions, ShardedTask):
     """The top-k items of each user, best first, over the whole catalogue."""
 
-    k: int = 10
-    """Items a user, 1..catalogue."""
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
@@ -32,45 +31,6 @@ class Recommend(ShardedTask):
     """File of item ids: recommend only these."""
     block: Path | None = None
     """File of item ids: never recommend these."""
-    where: str | None = None
-    """Recommend only such items, as in "price < 50 and category = 'shoes' and available", or for
-    each user other ones, as in "tags = user.region".
-    """
-    unavailable: bool = False
-    """Recommend items that are not available too."""
-    per_category: int | None = None
-    """At most so many items of one category in a list."""
-    diversity: float = 0.0
-    """From 0 (off) to 1: prefer items unlike those before (maximal marginal relevance)."""
-    promote: str | None = None
-    """Items that satisfy a condition get a share of the places, the last ones where need be."""
-    promote_share: float | None = None
-    """Of the places, 0.2 by default."""
-    boost_popularity: float = 0.0
-    """Add so much to the score of the most popular item, less to others; 0 is off."""
-    boost_freshness: float = 0.0
-    """Add so much to the score of a new item, half of it after 30 days; 0 is off."""
-    new_items: float = 0.0
-    """Share of the places for new items, the last ones where need be; 0 is off."""
-    new_items_days: float | None = None
-    """An item is new for so many days after its first event, 30 by default."""
-    repeats: bool = False
-    """Recommend items of the user's history again."""
-    repeats_half_life: float | None = None
-    """The same, but lower: half of an item's weight is back so many days after the user had it."""
-    placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
-    """Rank by this instead of the model: what goes with the items of the last day, what is due
-    again, what is recently popular, what is new, what friends had.
-    """
-    explore: float = 0.0
-    """Share of lists in random order, marked in the column explored: what comes back with them as
-    recommended.* teaches how much the place counts. Adds the column timestamp, too.
-    """
-    reasons: Literal["off", "fast", "exact"] = "fast"
-    """None; what is true by the data; or measured by scoring again without each input (slow)."""
-    language: Literal["en", "zh"] = "en"
-    """Of the sentences in the column explanation."""
-    privacy: PrivacyOptions = DEFAULT_PRIVACY
     report: Path | None = None
     """Also a page .html of some users: history, friends, list, reasons, rules and their cost."""
     sample: int | None = None

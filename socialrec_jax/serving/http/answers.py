@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 from fastapi import Response
 from pydantic import BaseModel, Field, create_model
 
+from socialrec_jax.serving import exploration
 from socialrec_jax.serving.http.endpoints import Endpoint
 from socialrec_jax.serving.tasks import audience, profile, recommend, score, search, similar
 from socialrec_jax.serving.writer import with_short_floats
@@ -39,7 +41,7 @@ def answer_model(endpoint: Endpoint, event_types: list[str]) -> type[BaseModel]:
 def _columns(task: str, event_types: list[str]) -> pa.Schema:
     fixed = {"similar": similar.SCHEMA, "search": search.SCHEMA}
     by_types = {
-        "recommend": recommend.schema,
+        "recommend": functools.partial(recommend.schema, explores=True),
         "score": score.schema,
         "profile": profile.schema,
         "audience": audience.schema,
@@ -51,9 +53,16 @@ def _model(name: str, columns: Any) -> type[BaseModel]:
     # Names of event types are any texts: as aliases they need not be names of Python.
     fields: dict[str, Any] = {}
     for number, column in enumerate(columns):
-        field = f"column_{number}"
-        fields[field] = (_type_of(f"{name}_{column.name}", column.type), Field(alias=column.name))
+        kind = _type_of(f"{name}_{column.name}", column.type)
+        fields[f"column_{number}"] = (kind, _field(column.name))
     return create_model(name, **fields)
+
+
+def _field(name: str) -> Any:
+    # Only lists that explore have these.
+    if name in dict(exploration.COLUMNS):
+        return Field(alias=name, default=None)
+    return Field(alias=name)
 
 
 def _type_of(name: str, kind: pa.DataType) -> Any:
@@ -63,4 +72,6 @@ def _type_of(name: str, kind: pa.DataType) -> Any:
         return _model(name, list(kind)) | None
     if pa.types.is_floating(kind):
         return float
+    if pa.types.is_boolean(kind):
+        return bool
     return int if pa.types.is_integer(kind) else str

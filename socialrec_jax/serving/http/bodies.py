@@ -4,46 +4,52 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-
-def _integral(value: Any) -> Any:
-    """1.0 is an integer in JSON."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Integer = Annotated[int, BeforeValidator(_integral)]
+from socialrec_jax.serving.list_options import ListOptions
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, le=1000)]
-Days = Annotated[float, Field(gt=0, le=100_000)]
+Attributes = Annotated[dict[Id, Annotated[str, Field(max_length=512)]], Field(max_length=100)]
 ItemList = Annotated[list[Id], Field(max_length=100_000)]
 
+# One call of the model serves a request, so its size bounds the wait of all others.
 MOST_USERS = 1000
 MOST_EVENTS = 20_000
 _LATEST = 1 << 40  # unix seconds
 
 
-class Body(BaseModel):
+class Body(BaseModel, frozen=True):
     """A JSON object without unknown fields, whose values have the declared types."""
 
+    # Strict: "5" is no number, and an option that is misspelt must not be ignored.
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_integers(cls, values: Any) -> Any:
+        """1.0 is an integer in JSON."""
+        if not isinstance(values, dict):
+            return values
+        return {name: _integral(value) for name, value in values.items()}
 
-class Event(Body):
+
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Event(Body, frozen=True):
     """An event of the session."""
 
     user_id: Id
     item_id: Id
     event_type: str | None = Field(None, description="The run's first type by default.")
-    timestamp: Integer | None = Field(
+    timestamp: int | None = Field(
         None, ge=0, le=_LATEST, description="Unix seconds, the time of the request by default."
     )
 
 
-class SessionBody(Body):
+class SessionBody(Body, frozen=True):
     """Events since the run was trained, and whether users may be new."""
 
     events: list[Event] = Field(
@@ -57,71 +63,62 @@ class SessionBody(Body):
     )
 
 
-class RecommendBody(SessionBody):
+# The options are those of the command line and the library, with their limits.
+class RecommendBody(SessionBody, ListOptions, frozen=True):
     """The top-k items of each user."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    k: Integer = Field(10, ge=1, le=1000)
     allow: ItemList | None = None
     block: ItemList | None = None
-    where: Text | None = None
-    unavailable: bool = False
-    per_category: Integer | None = Field(None, ge=1, le=1 << 30)
-    diversity: float = Field(0.0, ge=0, le=1)
-    promote: Text | None = None
-    promote_share: Share | None = None
-    boost_popularity: Weight = 0.0
-    boost_freshness: Weight = 0.0
-    new_items: Share = 0.0
-    new_items_days: Days | None = None
-    repeats: bool = False
-    repeats_half_life: Days | None = None
-    placement: Literal["basket", "buy-again", "trending", "new", "friends"] | None = None
+    attributes: Annotated[dict[Id, Attributes], Field(max_length=MOST_USERS)] = Field(
+        default={},
+        description="Attributes of users for where. Those that are left out are the users table's.",
+    )
 
 
-class Pair(Body):
+class Pair(Body, frozen=True):
     """A user and an item."""
 
     user_id: Id
     item_id: Id
 
 
-class ScoreBody(SessionBody):
+class ScoreBody(SessionBody, frozen=True):
     """How likely users are to act on given items."""
 
     pairs: list[Pair] = Field(min_length=1, max_length=MOST_EVENTS)
 
 
-class ProfileBody(SessionBody):
+class ProfileBody(SessionBody, frozen=True):
     """Portraits of users."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    top: Integer = Field(5, ge=1, le=100)
+    top: int = Field(5, ge=1, le=100)
 
 
-class SimilarBody(Body):
+class SimilarBody(Body, frozen=True):
     """Items that are similar to given items."""
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS)
-    k: Integer = Field(10, ge=1, le=1000)
+    k: int = Field(10, ge=1, le=1000)
     by: Literal["vectors", "text", "events"] = "vectors"
 
 
-class SearchBody(Body):
+class SearchBody(Body, frozen=True):
     """Items for queries in text."""
 
     queries: list[Text] = Field(min_length=1, max_length=100)
-    k: Integer = Field(10, ge=1, le=1000)
+    k: int = Field(10, ge=1, le=1000)
     by: Literal["both", "text", "words"] = "both"
 
 
-class AudienceBody(Body):
+class AudienceBody(Body, frozen=True):
     """Users for items or campaigns. Give one of items, categories and tags."""
 
     items: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
     categories: list[Id] = Field(default=[], max_length=100)
     tags: list[Id] = Field(default=[], max_length=100)
-    k: Integer = Field(100, ge=1, le=100_000)
+    k: int = Field(100, ge=1, le=100_000)
     users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | None = None
     repeats: bool = False
 

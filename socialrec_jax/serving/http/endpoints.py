@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.serving.frames import find_numbers
 from socialrec_jax.serving.http import bodies
 from socialrec_jax.serving.queries import NamedQuery
 from socialrec_jax.serving.ranked_tables import check_k
 from socialrec_jax.serving.recommender import Recommender
+from socialrec_jax.serving.rules.user_match import check_attributes
 from socialrec_jax.serving.rules.where import parse_where
-from socialrec_jax.serving.sessions import SessionEvents, session_query
+from socialrec_jax.serving.sessions import SessionEvents, session_query, user_values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,13 +31,15 @@ class Request:
     """A checked request.
 
     rows: what the answer has rows of, users or items or texts. options: hashable; equal ones may be
-    joined. pairs: of user and item, for scores.
+    joined. pairs: of user and item, for scores. attributes: {name: values of the users [q]}, those
+    that the options read.
     """
 
     rows: Sequence[str]
     options: Any
     session: tuple[np.ndarray, SessionEvents] | None = None
     pairs: Sequence[tuple[str, str]] = ()
+    attributes: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 # From the body to a checked request, and from joined requests to the table of each.
@@ -56,23 +61,52 @@ class Endpoint:
 
 
 def check_recommend(recommender: Recommender, body: bodies.RecommendBody) -> Request:
+    # A mistake is named before the request waits for others.
     world = recommender.engine.world
     check_k(body.k, world)
-    if body.where is not None:
-        parse_where(body.where)
     if body.promote is not None:
         parse_where(body.promote, "--promote")
     for items in (body.allow, body.block):
         find_numbers(world.items.ids, items or [], "item")
-    options = body.model_dump(exclude={"users", "events", "new_users"})
+    options = body.model_dump(exclude={"users", "events", "new_users", "attributes"})
     session = _session(recommender, body.users, body)
-    return Request(body.users, _hashable(options), session)
+    attributes = _attributes(world, body, session[0])
+    return Request(body.users, _hashable(options), session, attributes=attributes)
+
+
+def _attributes(
+    world: World, body: bodies.RecommendBody, numbers: np.ndarray
+) -> dict[str, list[str]]:
+    """The attributes that the condition of a request reads, of its users with numbers [q]."""
+    others = body.attributes.keys() - set(body.users)
+    if others:
+        raise UsageError(f"attributes: {min(others)!r} is none of the users of the request")
+    check_attributes((name for given in body.attributes.values() for name in given), world)
+    if body.where is None:
+        return {}
+    names = parse_where(body.where).user_attributes
+    check_attributes(names, world)
+    of_users = [body.attributes.get(user, {}) for user in body.users]
+    return {
+        name: user_values(world, name, numbers, [given.get(name) for given in of_users])
+        for name in names
+    }
 
 
 def recommend(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
     options = dict(requests[0].options)
     table = recommender.recommend(histories=_joined_query(recommender, requests), **options)
-    return _by_user(table, requests)
+    return _by_user(_shown_now(table), requests)
+
+
+def _shown_now(table: pa.Table) -> pa.Table:
+    """The table, whose lists are shown at the present where it says when."""
+    # Exploration draws by the run's newest event, so that a list stays as it is in all requests.
+    if "timestamp" not in table.column_names:
+        return table
+    at = table.schema.get_field_index("timestamp")
+    present = pa.array(np.full(len(table), int(time.time())))
+    return table.set_column(at, table.schema.field(at), present)
 
 
 def check_profile(recommender: Recommender, body: bodies.ProfileBody) -> Request:
@@ -95,6 +129,7 @@ def check_score(recommender: Recommender, body: bodies.ScoreBody) -> Request:
 
 
 def score(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    # The joined query numbers the users of all requests one after the other.
     places, items, begin = [], [], 0
     for request in requests:
         place_of = {user: begin + place for place, user in enumerate(request.rows)}
@@ -115,6 +150,7 @@ def _session(
 
     BadData: a user is unknown. UsageError: users and events do not fit.
     """
+    # Rows of an answer are found by user, so that each may come once.
     world = recommender.engine.world
     if len(set(users)) < len(users):
         raise UsageError("users: an id is given twice")
@@ -152,7 +188,11 @@ def _joined_query(recommender: Recommender, requests: Sequence[Request]) -> Name
         np.concatenate([part.times for part in events]),
         np.concatenate([part.types for part in events]),
     )
-    return session_query(recommender.engine, numbers, joined)
+    attributes = {
+        name: [value for request in requests for value in request.attributes[name]]
+        for name in requests[0].attributes
+    }
+    return session_query(recommender.engine, numbers, joined, attributes)
 
 
 def _with_names(table: pa.Table, requests: Sequence[Request]) -> pa.Table:

@@ -20,6 +20,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # The token comes first: nobody without one makes the service read a body.
         headers = dict(scope["headers"])
         if not self._has_token(scope["path"], headers):
             message = "give the service's token: Authorization: Bearer TOKEN"
@@ -43,6 +44,7 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._most_bytes:
             return None
+        # Chunked bodies have no length in advance.
         body, more = b"", True
         while more:
             message = await receive()

@@ -28,6 +28,7 @@ def read_token(host: str, file: Path | None) -> str | None:
     if file is not None:
         if not file.is_file():
             raise InputMissing(f"--token-file {file}: no such file")
+        # Editors end a file with a line break, which is no part of the token.
         token = file.read_text().strip()
     if token is None and host not in _LOOPBACK:
         raise UsageError(
@@ -42,6 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A socket that does not listen yet, so that a mistake is named before the model is loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)
+    # A service that was just stopped must not block its own port.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -57,6 +59,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve(bound: socket.socket, load: Callable[[], Recommender], settings: AppSettings) -> None:
     """Load the model, answer until SIGTERM or SIGINT; what is being computed is answered first."""
+    # What compiles is part of the start, so that the first request does not wait for it.
     begin = time.monotonic()
     recommender = load()
     warm_up(recommender)

@@ -8,6 +8,11 @@ import math
 import numpy as np
 
 from socialrec_jax.errors import UsageError
+from socialrec_jax.inference.recommendations import Recommendations
+
+# Members among which a place is filled. With fewer of them, the ranker's best ones may lie deeper
+# than the retriever's candidates go.
+_MEMBERS_A_PLACE = 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,6 +21,15 @@ class Quota:
 
     is_member: np.ndarray  # [V] bool
     places: int
+
+    def lacks_members(self, candidates: Recommendations, num_members: int) -> np.ndarray:
+        """For which users [q] bool members must be searched, as candidates [q, C] hold too few.
+
+        num_members: of all items that may be recommended.
+        """
+        is_member = candidates.exists & self.is_member[candidates.items]
+        enough = min(_MEMBERS_A_PLACE * self.places, num_members)
+        return is_member.sum(axis=1) < enough
 
 
 def places_of(share: float, k: int) -> int:

@@ -77,6 +77,7 @@ class _History:
 
     @classmethod
     def of(cls, world: World, as_of: AsOf) -> _History:
+        # With leave-one-out, the held-out part of each user begins at another time.
         if as_of.split is not None and world.manifest["split"] != "time":
             raise UsageError(
                 "demand needs one moment for all users: give --as-of now or a time, because the "
@@ -116,12 +117,14 @@ class _KeyedEvents:
         for number, part in enumerate(by):
             part_names, places, values = _part_of_key(world, rows, part)
             rows, keys = rows[places], keys[places]
+            # Only keys that occur get a number: all combinations may be very many.
             joined, keys = np.unique(keys * len(part_names) + values, return_inverse=True)
             pairs = zip(*np.divmod(joined, max(len(part_names), 1)), strict=True)
             separator = _SEPARATOR if number else ""
             names = [f"{names[old]}{separator}{part_names[new]}" for old, new in pairs]
         if not len(rows):
             raise BadData(f"--by {' '.join(by)}: no event has such a key")
+        # The last second before the end has age 0.
         ages = history.end - 1 - world.events.times[rows]
         return cls(names, keys, world.events.types[rows], ages)
 
@@ -160,6 +163,7 @@ def _counts(
     periods = events.ages // (days * _DAY)
     shape = (len(events.names), num_periods)
     for event_type in range(num_types):
+        # Events before the first whole period are left out.
         counted = (events.types == event_type) & (periods < num_periods)
         cells = events.keys[counted] * num_periods + periods[counted]
         yield event_type, np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
@@ -175,6 +179,7 @@ def _season(days: int, num_periods: int) -> int | None:
 
 def _table(event_type: str, days: int, events: _KeyedEvents, counts: np.ndarray) -> pa.Table:
     result = forecast(counts, _season(days, counts.shape[1]))
+    # Stable, so that equal ones keep the order of their names.
     most_first = np.argsort(-result.expected, kind="stable")
     names = np.array(events.names, dtype=object)[most_first]
     arrays = [

@@ -17,6 +17,7 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.explain import Explainer
 from socialrec_jax.inference.leave_out import LeaveOut
 from socialrec_jax.inference.recommendations import Recommendations
+from socialrec_jax.runtime import background
 from socialrec_jax.serving import exploration
 from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.frames import Ids, arrow_strings
@@ -103,7 +104,8 @@ def rows_of_lists(
     names = arrow_strings(user_ids), arrow_strings(world.items.ids)
     without_items: list[np.ndarray] = []
     done = 0
-    for part in lists.parts(query):
+    # Another thread makes the next lists, while this one finds reasons and the caller writes.
+    for part in background.prefetch(lists.parts(query)):
         without_items.append(part.users[~part.exists.any(axis=1)])
         of_part = query.part(slice(done, done + len(part.users)))
         done += len(part.users)

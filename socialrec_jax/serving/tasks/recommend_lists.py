@@ -17,6 +17,7 @@ from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.labels import Labels
 from socialrec_jax.serving.placements import PlacedLists
+from socialrec_jax.serving.queries import NamedQuery
 from socialrec_jax.serving.rules.lists import ItemColumns, ListRules, num_candidates
 from socialrec_jax.serving.rules.quotas import Quota
 from socialrec_jax.serving.rules.repeats import RepeatDecay
@@ -126,14 +127,16 @@ class Lists:
         quota: Quota,
         allowed: np.ndarray | None,
     ) -> Recommendations:
-        """The candidates with the best members of a quota, which may be far down otherwise."""
+        """The candidates with the best members of a quota, for users with few among them."""
         members = quota.is_member if allowed is None else quota.is_member & allowed
-        size = num_candidates(quota.places, int(members.sum()))
+        num_members = int(members.sum())
+        lacking = np.flatnonzero(quota.lacks_members(candidates, num_members))
         # The rules for everybody, or for this user, may leave no member.
-        if not size:
+        if not len(lacking) or not num_members:
             return candidates
-        best = Recommendations.joined(list(self._candidates(query, size, members)))
-        return candidates.beside(best)
+        size = num_candidates(quota.places, num_members)
+        best = Recommendations.joined(list(self._candidates(query.part(lacking), size, members)))
+        return candidates.beside(best.spread(lacking, len(query)))
 
     def _values(self, query: Query, candidates: Recommendations) -> np.ndarray:
         """What candidates [q, C] are chosen by, -inf for those that do not exist."""
@@ -155,7 +158,11 @@ def _user_match(
     if options.where is None:
         return None
     condition = parse_where(options.where)
-    return UserMatch(engine.world, condition, allowed) if condition.user_attributes else None
+    if not condition.user_attributes:
+        return None
+    users = options.histories
+    by_name = users.attributes if isinstance(users, NamedQuery) else engine.world.attributes
+    return UserMatch(engine.world, condition, allowed, by_name)
 
 
 def _quotas(engine: Engine, options: RecommendOptions, as_of: AsOf) -> list[Quota]:
@@ -169,7 +176,10 @@ def _exploration(engine: Engine, options: RecommendOptions, as_of: AsOf) -> Expl
     """None where no list is in random order. UsageError for lists that nobody will be shown."""
     if not options.explore:
         return None
-    if not as_of.is_now or options.histories is not None:
+    users = options.histories
+    if isinstance(users, NamedQuery):
+        return Exploration.now(options.explore, engine.world, users.numbers)
+    if not as_of.is_now or users is not None:
         raise UsageError(
             "--explore goes with neither --as-of nor --histories: what users of the run are shown "
             "now comes back"

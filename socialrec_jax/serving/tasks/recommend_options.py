@@ -9,7 +9,8 @@ from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.errors import UsageError
 from socialrec_jax.serving import exploration
 from socialrec_jax.serving.frames import Frame, Ids
-from socialrec_jax.serving.placements import Placement
+from socialrec_jax.serving.list_options import ListOptions
+from socialrec_jax.serving.queries import NamedQuery
 from socialrec_jax.serving.reason_options import ReasonOptions
 from socialrec_jax.serving.rules.allowed import ItemRules
 from socialrec_jax.serving.rules.boosts import Boosts
@@ -21,27 +22,12 @@ from socialrec_jax.serving.rules.where import parse_where
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecommendOptions(ReasonOptions):
+class RecommendOptions(ListOptions, ReasonOptions):
     """Options of the task, besides the users."""
 
-    k: int = 10  # items a user, 1..catalogue
     histories: Frame | None = None  # events of new users, instead of users of the run
     allow: Ids | None = None  # recommend only these items
     block: Ids | None = None  # never recommend these items
-    where: str | None = None  # recommend only items that satisfy a condition
-    unavailable: bool = False  # recommend items that are not available too
-    per_category: int | None = None  # at most so many items of one category
-    diversity: float = 0.0  # 0..1: how much unlike items are preferred, 0 for not at all
-    promote: str | None = None  # items that satisfy a condition get a share of the places
-    promote_share: float | None = None  # 0.2 by default
-    boost_popularity: float = 0.0  # added to the score of the most popular item, 0 for nothing
-    boost_freshness: float = 0.0  # added to the score of a new item, half after 30 days
-    new_items: float = 0.0  # share of the places for new items, 0 for none
-    new_items_days: float | None = None  # until when an item is new, 30 by default
-    repeats: bool = False  # recommend items of the user's history again
-    repeats_half_life: float | None = None  # the same, the later the longer ago, in days
-    explore: float = 0.0  # share of lists in random order, see `Exploration`; 0: none
-    placement: Placement | None = None  # rank by this instead of the model, see `PlacedLists`
 
     def item_rules(self, as_of: AsOf) -> ItemRules:
         """The rules about single items."""
@@ -91,8 +77,9 @@ class RecommendOptions(ReasonOptions):
             if rule is not None:
                 rule.check()
         self._check_together()
-        if self.where is not None and parse_where(self.where).user_attributes:
-            # New users are in no users table.
+        of_users = self.where is not None and parse_where(self.where).user_attributes
+        # New users are in no users table, but a request of the service brings their attributes.
+        if of_users and not isinstance(self.histories, NamedQuery):
             _refuse_together("--where with attributes of users", {"--histories": self.histories})
 
     def _check_together(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
 from socialrec_jax.data.world import NOW
 from socialrec_jax.errors import InputMissing, UsageError
@@ -28,8 +29,12 @@ TOKEN = "a token of many letters"
 
 @pytest.fixture(scope="module")
 def recommender(tmp_path_factory) -> Recommender:
+    """The region of a user is the name of a category."""
     engine = ranked_engine(tmp_path_factory.mktemp("world"))
-    return Recommender(dataclasses.replace(engine, world=with_labels(engine.world)), NOW)
+    world = with_labels(engine.world)
+    regions = Strings.of([f"category {user % 2}" for user in range(world.num_users)])
+    world = dataclasses.replace(world, attributes={"region": regions})
+    return Recommender(dataclasses.replace(engine, world=world), NOW)
 
 
 def post(recommender: Recommender, *requests: tuple[str, dict | bytes], **settings) -> list:
@@ -116,6 +121,39 @@ def test_rules_of_requests_are_those_of_the_recommender(recommender):
     assert plain != ruled
 
 
+def test_a_condition_reads_attributes_of_the_run_and_of_the_request(recommender):
+    users, where = ids_of(recommender, 1, 4, 9), "category = user.region"
+    body = {"users": users, "where": where, "k": 6}
+    new = {"users": ["guest"], "new_users": True, "where": where, "k": 6}
+    given = new | {"attributes": {"guest": {"region": "category 2"}}}
+    known, guest, without = post(
+        recommender,
+        *[("recommend", request) for request in (body, given, new)],
+        batches=BatchSettings(join_seconds=0.2),
+    )
+    assert_equals(recommender.recommend(users, where=where, k=6), known)
+    items = recommender.engine.world.items
+    numbers = items.ids.lookup([row["item_id"] for row in guest[1]["rows"]])
+    assert len(numbers) == 6
+    assert set(items.categories[numbers]) == {"category 2"}
+    # No comparison holds for somebody without the attribute.
+    assert without == (200, {"rows": []})
+
+
+def test_lists_of_users_of_the_run_are_explored_as_in_a_file(recommender):
+    users = ids_of(recommender, *range(1, 30))
+    body = {"users": [*users, "guest"], "new_users": True, "k": 5, "explore": 0.5}
+    ((status, content),) = post(recommender, ("recommend", body))
+    assert status == 200
+    rows = [row for row in content["rows"] if row["user_id"] != "guest"]
+    assert not any(row["explored"] for row in content["rows"][len(rows) :])
+
+    table = recommender.recommend(users, k=5, explore=0.5)
+    assert set(table["explored"].to_pylist()) == {True, False}
+    for column in ("user_id", "item_id", "explored"):
+        assert [row[column] for row in rows] == table[column].to_pylist()
+
+
 def events_of(recommender: Recommender, user: str, *items: int) -> list[dict]:
     """Events of the newest time of the World, so that the present does not change."""
     world = recommender.engine.world
@@ -175,6 +213,19 @@ def test_new_users_without_events_get_what_is_popular(recommender):
         ("recommend", {"users": ["u"], "new_users": True, "block": ["?"]}, 404, "unknown"),
         ("recommend", {"users": ["u"], "new_users": True, "promote": "a"}, 422, "--promote 'a'"),
         ("recommend", {"users": ["u"], "new_items": 2}, 422, "new_items: Input should be less"),
+        ("recommend", {"users": ["u"], "attributes": {"v": {}}}, 404, "'u' is unknown"),
+        (
+            "recommend",
+            {"users": ["u"], "new_users": True, "attributes": {"v": {}}},
+            422,
+            "attributes: 'v' is none of the users",
+        ),
+        (
+            "recommend",
+            {"users": ["u"], "new_users": True, "attributes": {"u": {"town": ""}}},
+            422,
+            "no 'town'; known: region",
+        ),
         ("recommend", b"{", 422, "the body is no JSON"),
         ("similar", {"items": ["nothing"]}, 404, "unknown to this run, first 'nothing'"),
         ("search", {"queries": []}, 422, "queries: List should have at least 1 item"),
