@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 import duckdb
@@ -22,10 +23,11 @@ def fetched(folder, *places: str):
 
 
 def test_tables_come_from_databases_and_patterns(tmp_path):
-    with sqlite3.connect(tmp_path / "shop.db") as shop:
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
         shop.execute("CREATE TABLE orders (user_id, sku, ts)")
         rows = [(1, "a", BEGIN), (1.0, "b", BEGIN + 5), ("x", "c", BEGIN + 0.5)]
         shop.executemany("INSERT INTO orders VALUES (?, ?, ?)", rows)
+        shop.commit()
     with duckdb.connect(str(tmp_path / "shop.duckdb")) as con:
         con.execute("CREATE SCHEMA web; CREATE TABLE web.items AS SELECT 'a' item, 'Cup' title")
     log = tmp_path / "log" / "date=2020-01-02"
