@@ -49,11 +49,11 @@ def initialize() -> None:
         _connect()
 
     if distributed.global_state.client is not None:
+        # JAX aborts where another process is gone, and has no working option for anything else.
+        ctypes.CDLL(None).signal(signal.SIGABRT, _leave_job)
         # The first call waits until all processes have made it. Made here, it cannot wait for a
         # process that waits elsewhere.
         jax.devices()
-        # JAX aborts where another process is gone, and has no working option for anything else.
-        ctypes.CDLL(None).signal(signal.SIGABRT, _leave_job)
 
 
 def _initialize_from(variables: dict[str, str]) -> None:
