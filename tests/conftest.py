@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from importlib import metadata
@@ -38,6 +39,9 @@ import pytest
 from tests.worlds import random_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A job in the background of a shell ignores Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROOT = Path(__file__).parents[1]
 _DURATIONS_FILE = Path(__file__).with_name("durations.json")
