@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from importlib import metadata
@@ -40,6 +41,9 @@ import pytest
 from tests.worlds import random_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A job in the background of a shell ignores Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What the test files import stays: to look for garbage in it takes half the time of collecting.
 gc.disable()

@@ -7,20 +7,24 @@ import shutil
 from collections.abc import Callable
 
 from socialrec_jax import checksums
+from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.ranker_features import RankerFeatures, write_manifest
 from socialrec_jax.data.world import World
 from socialrec_jax.errors import DamagedFile
 from socialrec_jax.files import writing
 from socialrec_jax.inference.artefacts import (
     VECTORS,
+    advised,
     check_text_files,
     features_folder,
     features_made_from,
     load_features,
     load_texts,
+    recorded_stages,
     write_text_manifest,
 )
 from socialrec_jax.runtime.checkpoint import Checkpoints
+from socialrec_jax.runtime.generations import UPDATE_RECORD
 from socialrec_jax.runtime.run import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,40 @@ def count_features_once(
         counted, folder = count(), features_folder(run, refitted)
         with writing(folder):
             counted.save(folder, made_from)
+
+
+def settings_of_other_features(run: RunDirectory, refitted: bool) -> ItemKNNSettings | None:
+    """The item-kNN settings of the other features of a run, which are always the same; None where
+    they are not there or not whole.
+    """
+    folder = features_folder(run, not refitted)
+    if not (folder / checksums.MANIFEST).exists():
+        return None
+    try:
+        return RankerFeatures.load(folder).settings
+    except DamagedFile:
+        return None
+
+
+def check_appended(run: RunDirectory) -> None:
+    """DamagedFile where models or texts of a generation that --add made are damaged.
+
+    A training would make other ones, and `run` would be another model without a word.
+    """
+    if not (run.path / UPDATE_RECORD).exists():
+        return
+    root, number = run.path.parents[1], run.path.name
+    advice = (
+        f"train.py --run {root} --rollback, delete {run.path}, and give --add once more with the "
+        f"tables of generation {number}"
+    )
+    with advised(advice):
+        load_texts(run, World.open(run.world))
+        check_text_files(run.text)
+        for stage in recorded_stages(run) or []:
+            folder = run.checkpoints / stage
+            if Checkpoints(folder).newest_progress() is None:
+                raise DamagedFile(folder, "it is missing")
 
 
 def _has_whole_features(run: RunDirectory, world: World, refitted: bool) -> bool:

@@ -31,7 +31,7 @@ from socialrec_jax.inference.load import (
 )
 from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.pipeline import learning_rate
-from socialrec_jax.pipeline.heal import count_features_once
+from socialrec_jax.pipeline.heal import count_features_once, settings_of_other_features
 from socialrec_jax.pipeline.shown_lists import ShownExamples, examples_of
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import RunDirectory
@@ -114,7 +114,9 @@ def count_features(run: RunDirectory, world: World, config: Config) -> None:
     queries = protocol.held_out(world, VALIDATION, focus_of(config, world))
 
     def count() -> RankerFeatures:
-        settings = tuned_item_knn(world, queries)
+        # An appended generation keeps the settings of the first one.
+        known = settings_of_other_features(run, refitted=False)
+        settings = known or tuned_item_knn(world, queries)
         return RankerFeatures.fit(world, world.history_ends(BEFORE_VALIDATION), settings)
 
     if len(queries):

@@ -20,6 +20,7 @@ from socialrec_jax.inference.load import trained_stages, trained_world
 from socialrec_jax.pipeline.console import describe
 from socialrec_jax.pipeline.evaluate import complete_report, evaluate, evaluate_baselines
 from socialrec_jax.pipeline.focus import focus_retriever
+from socialrec_jax.pipeline.heal import check_appended
 from socialrec_jax.pipeline.ranker import count_features, train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
 from socialrec_jax.pipeline.retriever import engine_of, train_retriever
@@ -41,6 +42,8 @@ def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
 
     source: a folder of raw tables. None: the data of an existing run, or the sample shop.
     """
+    processes.broadcast_from_main(lambda: check_appended(run))
+
     # ---- Data: raw tables -> World. What config leaves open follows from it
     world, config = prepare_data(run, source, config)
 

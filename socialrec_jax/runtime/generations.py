@@ -21,6 +21,9 @@ _PARTS = (
 )
 
 
+UPDATE_RECORD = "update.json"
+
+
 class Generations:
     """The generations of one run directory."""
 
@@ -75,7 +78,7 @@ class Generations:
     def finished(self) -> list[int]:
         """Numbers of the finished generations after the first, the oldest first."""
         # By number, since "10" sorts before "9".
-        names = [file.parent.name for file in self.folder.glob("*/update.json")]
+        names = [file.parent.name for file in self.folder.glob(f"*/{UPDATE_RECORD}")]
         return sorted(int(name) for name in names if name.isdigit())
 
     def finish(self, number: int, record: dict) -> None:
@@ -128,7 +131,7 @@ class Generations:
         return self.run.path / "generation.json"
 
     def _record(self, number: int) -> Path:
-        return self.folder / str(number) / "update.json"
+        return self.folder / str(number) / UPDATE_RECORD
 
 
 def current_generation(path: Path) -> RunDirectory:

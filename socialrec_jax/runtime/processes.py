@@ -49,6 +49,8 @@ def initialize() -> None:
         _connect()
 
     if distributed.global_state.client is not None:
+        # JAX aborts where another process is gone, and has no working option for anything else.
+        ctypes.CDLL(None).signal(signal.SIGABRT, _leave_job)
         # The first call waits until all processes have made it. Made here, it cannot wait for a
         # process that waits elsewhere.
         jax.devices()
@@ -70,13 +72,11 @@ def _initialize_from(variables: dict[str, str]) -> None:
         _connect(address, int(count), int(number))
 
 
-def _connect(*arguments: str | int) -> None:
-    """jax.distributed.initialize, after which a dead process ends this one with a line."""
+def _connect(*arguments: Any) -> None:
+    """jax.distributed.initialize, with the options that hold for every launcher."""
     # JAX's preemption service would take SIGTERM away from this program, which handles it itself.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(*arguments, shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
-    # JAX aborts where another process is gone, and has no working option for anything else.
-    ctypes.CDLL(None).signal(signal.SIGABRT, _leave_job)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)

@@ -150,3 +150,17 @@ def test_a_read_only_run_serves(run):
         assert serve(run).code == 0
     finally:
         os.chmod(run, 0o755)
+
+
+@pytest.mark.parametrize("part", ["text/vectors.npy", "checkpoints/ranker", "checkpoints/refit"])
+def test_models_of_an_append_are_not_trained_otherwise(grown_run, tmp_path, part):
+    """The append makes the same ones again, a training of the generation would not."""
+    run = Path(shutil.copytree(grown_run / "run", tmp_path / "run", symlinks=True))
+    generation = max((run / "generations").glob("[1-9]*"), key=lambda folder: int(folder.name))
+    path = generation / part
+    shutil.rmtree(path) if path.is_dir() else damage.header(path, path)
+    before = contents(generation)
+    said = fails_in_one_line(74, "train.py", "--run", generation)
+    assert f"{path} is damaged" in said
+    assert "give --add once more" in said
+    assert contents(generation) == before

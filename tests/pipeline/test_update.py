@@ -16,6 +16,7 @@ import pytest
 
 from socialrec_jax.data.impressions import Impressions
 from socialrec_jax.data.world import BEFORE_TEST
+from socialrec_jax.inference.artefacts import write_record
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.pipeline import update as update_stage
 from socialrec_jax.pipeline.update_comparison import is_new_ranker
@@ -155,6 +156,9 @@ def test_events_that_the_model_cannot_predict_are_refused(run, small_run):
     report = json.loads(run.report.read_text())
     report["test"]["ranker"]["ndcg@10"] = 1e6
     run.report.write_text(json.dumps(report))
+    changed = call("train.py", "--run", run.path, "--add", small_run / "1", *FEW_PASSES)
+    assert changed.code == 74
+    write_record(run)
     refused = call("train.py", "--run", run.path, "--add", small_run / "1", *FEW_PASSES)
     assert refused.code == 65
     assert "predicts the new events" in refused.errors

@@ -9,7 +9,6 @@ of all rows, for docs/reliability.md: several starts with other seeds add up.
 from __future__ import annotations
 
 import argparse
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -49,8 +48,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for runs; its trained run is used again")
     parser.add_argument("--out", type=Path, default=Path("runs/torture"), help="for the tables")
     options = parser.parse_args()
-    # A job in the background of a shell ignores Ctrl-C, and so would all that it starts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Programs run for a moment: optimising them would take most of the time, as in the tests.
     jax.config.update("jax_disable_most_optimizations", True)
     has_problems = False
