@@ -18,6 +18,12 @@ MOST_USERS = 1000
 MOST_EVENTS = 20_000
 _LATEST = 1 << 40  # unix seconds
 
+# JSON's schema can say that users differ; that they do is checked where they are looked up.
+UserList = Annotated[
+    list[Id],
+    Field(min_length=1, max_length=MOST_USERS, json_schema_extra={"uniqueItems": True}),
+]
+
 
 class Body(BaseModel, frozen=True):
     """A JSON object without unknown fields, whose values have the declared types."""
@@ -67,7 +73,7 @@ class SessionBody(Body, frozen=True):
 class RecommendBody(SessionBody, ListOptions, frozen=True):
     """The top-k items of each user."""
 
-    users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
+    users: UserList
     allow: ItemList | None = None
     block: ItemList | None = None
     attributes: Annotated[dict[Id, Attributes], Field(max_length=MOST_USERS)] = Field(
@@ -92,7 +98,7 @@ class ScoreBody(SessionBody, frozen=True):
 class ProfileBody(SessionBody, frozen=True):
     """Portraits of users."""
 
-    users: list[Id] = Field(min_length=1, max_length=MOST_USERS)
+    users: UserList
     top: int = Field(5, ge=1, le=100)
 
 
