@@ -27,6 +27,7 @@ from socialrec_jax.inference.candidates import (
     CandidateRequest,
     totals_of,
 )
+from socialrec_jax.inference.capacity import roomy_model, roomy_params, with_room
 from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
@@ -85,10 +86,13 @@ class Engine:
         """
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
-        encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
+        # What is compiled for a grown World serves its next generations, too.
+        roomy = roomy_model(model, world)
+        encoder = encoder_of(roomy, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
         # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
-        variables = parallel.replicate({"params": params} | fixed_variables(texts, known))
+        fixed = _fixed(texts, known, roomy)
+        variables = parallel.replicate({"params": roomy_params(params, roomy)} | fixed)
         return cls(
             world=world,
             config=config,
@@ -98,7 +102,7 @@ class Engine:
             encoder=encoder,
             index=retrieval_index(config.model.temperature, world.num_items, sharded),
             variables=variables,
-            catalogue=encoder.catalogue(variables),
+            catalogue=encoder.catalogue(variables, world.num_items),
         )
 
     @classmethod
@@ -165,8 +169,8 @@ class Engine:
         if not texts.shape[1]:
             return self.catalogue
         known = parallel.on_host(self.variables["fixed"]["items"]["known"])
-        variables = self.variables | fixed_variables(texts, known)
-        return self.encoder.catalogue(parallel.replicate(variables))
+        variables = self.variables | _fixed(texts, known, self.encoder.model)
+        return self.encoder.catalogue(parallel.replicate(variables), self.world.num_items)
 
     def index_inputs(self, as_of: AsOf = NOW):
         """What the index scores with, on the devices.
@@ -296,3 +300,9 @@ class Engine:
         pairs = np.repeat(states, items.shape[1], axis=0), items.reshape(-1)
         shares = map_in_chunks(self.encoder.types, self.variables, pairs, _PAIRS_AT_ONCE)
         return shares.reshape(*items.shape, -1)
+
+
+def _fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
+    """The fixed variables of a model whose tables may have room."""
+    size = model.num_items
+    return fixed_variables(with_room(texts, size), with_room(known, size))

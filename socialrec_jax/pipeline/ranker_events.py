@@ -23,6 +23,7 @@ from socialrec_jax.evaluation.evaluator import RankerEvaluator
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
 from socialrec_jax.evaluation.prequential import queries_before
 from socialrec_jax.evaluation.protocol import EvaluationQueries
+from socialrec_jax.inference.capacity import capacity, with_room
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RANKER, Loaded, about, focus_of
 from socialrec_jax.models.ranker import Ranker
@@ -53,7 +54,7 @@ class NewEvents:
     model: Loaded  # the model before, with counts of the events before them
     queries: EvaluationQueries
     labelled: LabelledCandidates
-    catalogue: np.ndarray  # [V, D]
+    catalogue: np.ndarray  # [V, D], with room for more items
 
 
 @timeline.stage("ranker")
@@ -89,7 +90,9 @@ def _new_events(update: Update) -> NewEvents | None:
     generator = engine.candidate_generator(model.features)
     popular = AsOf.time(int(queries.query.query_times.min()))
     labelled = labelled_candidates(engine, generator, queries, popular)
-    return NewEvents(model, queries, labelled, generator.catalogue)
+    # No candidate is an item that does not exist yet.
+    catalogue = with_room(generator.catalogue, capacity(world.num_items))
+    return NewEvents(model, queries, labelled, np.asarray(catalogue))
 
 
 def _members_before(update: Update) -> dict:
@@ -129,4 +132,4 @@ def _evaluate(
     events: NewEvents, trainer: ranker_training.RankerTrainer, params: dict, members: np.ndarray
 ):
     scorer = OutOfFoldScorer(trainer.ranker, events.labelled.candidates, members, events.catalogue)
-    return RankerEvaluator(scorer, events.queries, len(events.catalogue)).evaluate(params)
+    return RankerEvaluator(scorer, events.queries, events.model.world.num_items).evaluate(params)

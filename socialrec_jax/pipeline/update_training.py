@@ -10,6 +10,12 @@ import numpy as np
 from socialrec_jax.config import required
 from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
 from socialrec_jax.data.batching.training_batches import TrainingBatches
+from socialrec_jax.inference.capacity import (
+    roomy_model,
+    roomy_params,
+    with_room,
+    without_room,
+)
 from socialrec_jax.inference.load import Loaded, about, focus_of
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime import processes
@@ -42,8 +48,10 @@ def train_update(
     explained = about(old.config, old.world)
     option = "--update.learning-rate-share"
     state, _ = fit(run, stage, *placed(trainer, batches), None, explained, option)
+    params = without_room(state.served, old.model)
+    known = trainer.known[: old.world.num_items]
     # The caller gives both models the same counts, so that only the parameters differ.
-    return dataclasses.replace(old, params=state.served, known=trainer.known, features=None)
+    return dataclasses.replace(old, params=params, known=known, features=None)
 
 
 def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> TrainingBatches:
@@ -60,12 +68,29 @@ def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> Tra
 
 def _trainer(old: Loaded, batches: TrainingBatches) -> RetrieverTrainer:
     """Fine-tuning from the model that serves, on the event types that it was trained for."""
-    return dataclasses.replace(
+    trainer = dataclasses.replace(
         retriever_trainer(old.world, old.config, batches, old.texts),
         focus=focus_of(old.config, old.world),
         # On the host: the trainer places them where its state lies.
         start=jax.tree.map(np.asarray, old.params),
         peak_share=old.config.update.learning_rate_share,
+    )
+    # Negatives are drawn from the whole table, and big tables are trained row by row.
+    has_room = not (old.config.train.negatives or trainer.big_tables)
+    return _with_room(trainer, old) if has_room else trainer
+
+
+def _with_room(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
+    """The same training with tables that serve the next appends: nothing is compiled for them."""
+    model = roomy_model(trainer.model, old.world)
+    assert trainer.start is not None, "an update goes on from parameters"
+    return dataclasses.replace(
+        trainer,
+        model=model,
+        item_counts=with_room(trainer.item_counts, model.num_items),
+        texts=with_room(old.texts, model.num_items),
+        start=roomy_params(trainer.start, model),
+        num_items=old.world.num_items,
     )
 
 

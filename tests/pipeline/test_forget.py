@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from socialrec_jax.data import impressions
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.load import Loaded, load_run
 from socialrec_jax.pipeline import erasure
@@ -106,6 +108,7 @@ def test_from_a_generation_that_never_saw_them(run, small_run, tmp_path):
     update = dataclasses.replace(config.update, epochs=1)
     config = dataclasses.replace(config, update=update)
     first = Generations(run).directory(0).path
+    shown = impressions_of(run.path / "generations/1")
     before = shutil.copytree(first, tmp_path / "before", ignore=_without_generations)
     forget_stage.forget(run, write_list(tmp_path, [NEWCOMER], []), config)
     assert Generations(run).finished() == [2]
@@ -124,13 +127,41 @@ def test_from_a_generation_that_never_saw_them(run, small_run, tmp_path):
     made = made.with_manifest({**made.manifest, "lineage": lineage})
     made.save_manifest()
     write_texts(RunDirectory(before), after, made)
+    never_shown = shown.without_deleted(made)
+    assert 0 < len(never_shown) < len(shown)
+    never_shown.save(after.path)
     record = make_models(open_update(never, 0, number, config))
     kept = Generations(run).record(2)
     assert record["held_out"] == kept["held_out"]
+    assert record["ranker"] == kept["ranker"]
+    digests = [
+        hashlib.sha256((path / impressions.FILE).read_bytes()).digest()
+        for path in (after.path, run.path / "generations/2")
+    ]
+    assert digests[0] == digests[1]
     # Generations count from 1 here and from 2 there.
     assert arrays_of(load_run(after.path, True)) == arrays_of(load_run(run.path, True))
     done("train.py", "--run", run.path, "--rollback")
     assert Generations(run).current == 0
+
+
+def impressions_of(generation: Path) -> impressions.Impressions:
+    """Lists in random order of which every user took one of two items, kept in a generation."""
+    world = World.open(generation / "world")
+    events = world.events
+    last = np.asarray(events.offsets[1:])[np.diff(events.offsets) > 2] - 1
+    users, items = events.owners[last], events.items[last].astype(np.int64)
+    others = (items + 1) % world.num_items
+    numbers = np.arange(len(last))
+    shown = impressions.Impressions(
+        users=np.repeat(users, 2).astype(np.int64),
+        items=np.stack([items, others], axis=1).ravel(),
+        ranks=np.stack([1 + numbers % 2, 2 - numbers % 2], axis=1).ravel(),
+        times=np.repeat(events.times[last], 2).astype(np.int64),
+        explored=np.ones(2 * len(last), bool),
+    )
+    shown.save(generation)
+    return shown
 
 
 def _without_generations(folder: str, names: list[str]) -> list[str]:
