@@ -8,12 +8,11 @@ are not saved with a model. A World that was never appended to has no such rows.
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 
 from socialrec_jax.data.world import World
 from socialrec_jax.models.embedding_tables import PATHS, merge_tables, split_tables
-from socialrec_jax.models.recommender import RecommenderModel
+from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 
 _LEAST_ROOM = 64  # rows
 
@@ -38,7 +37,14 @@ def roomy_params(params: dict, model: RecommenderModel) -> dict:
     """The parameters with tables as long as those of the model."""
     rest, tables = split_tables(params, _tables_of(model))
     sizes = {"items": model.num_items, "users": model.num_users}
-    return merge_tables(rest, {name: with_room(tables[name], sizes[name]) for name in tables})
+    roomy = {name: with_room(np.asarray(tables[name]), sizes[name]) for name in tables}
+    return merge_tables(rest, roomy)
+
+
+def roomy_fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
+    """The fixed variables of a model, whose tables may have room, from those of the items."""
+    size = model.num_items
+    return fixed_variables(with_room(texts, size), with_room(known, size))
 
 
 def without_room(params: dict, model: RecommenderModel) -> dict:
@@ -50,12 +56,12 @@ def without_room(params: dict, model: RecommenderModel) -> dict:
     return merge_tables(rest, trimmed)
 
 
-def with_room(rows: np.ndarray | jax.Array, size: int) -> np.ndarray | jax.Array:
+def with_room(rows: np.ndarray, size: int) -> np.ndarray:
     """Rows [n, ...] and zeros [size - n, ...] after them."""
     missing = size - len(rows)
     if not missing:
         return rows
-    return np.pad(np.asarray(rows), [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
 
 
 def _tables_of(model: RecommenderModel) -> tuple[str, ...]:

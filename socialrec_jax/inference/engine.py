@@ -27,14 +27,14 @@ from socialrec_jax.inference.candidates import (
     CandidateRequest,
     totals_of,
 )
-from socialrec_jax.inference.capacity import roomy_model, roomy_params, with_room
+from socialrec_jax.inference.capacity import roomy_fixed, roomy_model, roomy_params
 from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
 from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.inference.reranker import RankedLists, Reranker
-from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
+from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 
 # Encoded together before their lists begin. Fewer of them fill the encoder's rows as well, and the
@@ -91,8 +91,8 @@ class Engine:
         encoder = encoder_of(roomy, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
         # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
-        fixed = _fixed(texts, known, roomy)
-        variables = parallel.replicate({"params": roomy_params(params, roomy)} | fixed)
+        tables = {"params": roomy_params(params, roomy)}
+        variables = parallel.replicate(tables | roomy_fixed(texts, known, roomy))
         return cls(
             world=world,
             config=config,
@@ -169,7 +169,7 @@ class Engine:
         if not texts.shape[1]:
             return self.catalogue
         known = parallel.on_host(self.variables["fixed"]["items"]["known"])
-        variables = self.variables | _fixed(texts, known, self.encoder.model)
+        variables = self.variables | roomy_fixed(texts, known, self.encoder.model)
         return self.encoder.catalogue(parallel.replicate(variables), self.world.num_items)
 
     def index_inputs(self, as_of: AsOf = NOW):
@@ -300,9 +300,3 @@ class Engine:
         pairs = np.repeat(states, items.shape[1], axis=0), items.reshape(-1)
         shares = map_in_chunks(self.encoder.types, self.variables, pairs, _PAIRS_AT_ONCE)
         return shares.reshape(*items.shape, -1)
-
-
-def _fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
-    """The fixed variables of a model whose tables may have room."""
-    size = model.num_items
-    return fixed_variables(with_room(texts, size), with_room(known, size))

@@ -92,7 +92,7 @@ def _new_events(update: Update) -> NewEvents | None:
     labelled = labelled_candidates(engine, generator, queries, popular)
     # No candidate is an item that does not exist yet.
     catalogue = with_room(generator.catalogue, capacity(world.num_items))
-    return NewEvents(model, queries, labelled, np.asarray(catalogue))
+    return NewEvents(model, queries, labelled, catalogue)
 
 
 def _members_before(update: Update) -> dict:

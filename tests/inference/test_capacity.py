@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from socialrec_jax.inference.capacity import (
     capacity,
@@ -12,6 +13,12 @@ from socialrec_jax.inference.capacity import (
     without_room,
 )
 from socialrec_jax.models.embedding_tables import PATHS, split_tables
+from tests.inference.test_engine import untrained_engine
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return untrained_engine(tmp_path_factory.mktemp("world"))[1]
 
 
 def test_few_sizes_cover_a_growing_table():
@@ -23,8 +30,7 @@ def test_few_sizes_cover_a_growing_table():
     assert len(set(sizes[1023:16_383])) <= 17
 
 
-def test_room_is_added_and_taken_away(tiny_engine):
-    engine = tiny_engine
+def test_room_is_added_and_taken_away(engine):
     grown = engine.world.with_manifest({**engine.world.manifest, "lineage": ["before"]})
     assert roomy_model(engine.model, engine.world) is engine.model
     model = roomy_model(engine.model, grown)
@@ -37,17 +43,13 @@ def test_room_is_added_and_taken_away(tiny_engine):
     assert with_room(np.ones((2, 3)), 4)[2:].tolist() == [[0] * 3] * 2
 
 
-def test_an_engine_with_room_has_the_same_states_and_items(tiny_engine):
-    engine = tiny_engine
+def test_an_engine_with_room_has_the_same_states_and_items(engine):
     lineage = {**engine.world.manifest, "lineage": ["before"]}
-    fixed = engine.variables.get("fixed", {"items": {}})["items"]
     roomy = type(engine).create(
         engine.world.with_manifest(lineage),
         engine.config,
         engine.model,
         engine.variables["params"],
-        texts=engine.texts,
-        known=np.asarray(fixed["known"]) if "known" in fixed else None,
     )
     assert roomy.encoder.model.num_items > engine.world.num_items
     users = np.arange(engine.world.num_users)
