@@ -37,8 +37,15 @@ def roomy_params(params: dict, model: RecommenderModel) -> dict:
     """The parameters with tables as long as those of the model."""
     rest, tables = split_tables(params, _tables_of(model))
     sizes = {"items": model.num_items, "users": model.num_users}
-    roomy = {name: with_room(np.asarray(tables[name]), sizes[name]) for name in tables}
+    roomy = {name: with_room(tables[name], sizes[name]) for name in tables}
     return merge_tables(rest, roomy)
+
+
+def roomy_variables(
+    params: dict, texts: np.ndarray, known: np.ndarray, model: RecommenderModel
+) -> dict:
+    """All variables of a model whose tables may have room."""
+    return {"params": roomy_params(params, model)} | roomy_fixed(texts, known, model)
 
 
 def roomy_fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
@@ -61,7 +68,7 @@ def with_room(rows: np.ndarray, size: int) -> np.ndarray:
     missing = size - len(rows)
     if not missing:
         return rows
-    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+    return np.pad(np.asarray(rows), [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
 
 
 def _tables_of(model: RecommenderModel) -> tuple[str, ...]:

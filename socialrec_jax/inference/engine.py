@@ -27,7 +27,7 @@ from socialrec_jax.inference.candidates import (
     CandidateRequest,
     totals_of,
 )
-from socialrec_jax.inference.capacity import roomy_fixed, roomy_model, roomy_params
+from socialrec_jax.inference.capacity import roomy_fixed, roomy_model, roomy_variables
 from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
@@ -86,13 +86,11 @@ class Engine:
         """
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
-        # What is compiled for a grown World serves its next generations, too.
         roomy = roomy_model(model, world)
         encoder = encoder_of(roomy, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
         # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
-        tables = {"params": roomy_params(params, roomy)}
-        variables = parallel.replicate(tables | roomy_fixed(texts, known, roomy))
+        variables = parallel.replicate(roomy_variables(params, texts, known, roomy))
         return cls(
             world=world,
             config=config,
