@@ -58,8 +58,7 @@ def without_room(params: dict, model: RecommenderModel) -> dict:
     """The inverse of `roomy_params`; model: without room."""
     rest, tables = split_tables(params, _tables_of(model))
     sizes = {"items": model.num_items, "users": model.num_users}
-    # On the host: a slice on devices is a program for each shape.
-    trimmed = {name: np.asarray(tables[name])[: sizes[name]] for name in tables}
+    trimmed = {name: _first_rows(tables[name], sizes[name]) for name in tables}
     return merge_tables(rest, trimmed)
 
 
@@ -69,6 +68,11 @@ def with_room(rows: np.ndarray, size: int) -> np.ndarray:
     if not missing:
         return rows
     return np.pad(np.asarray(rows), [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+
+
+def _first_rows(rows: np.ndarray, size: int) -> np.ndarray:
+    # On the host: a slice on devices is a program for each shape.
+    return rows if len(rows) == size else np.asarray(rows)[:size]
 
 
 def _tables_of(model: RecommenderModel) -> tuple[str, ...]:

@@ -176,8 +176,8 @@ def _restore(
         )
     check_finite(run, checkpoints.folder / str(best), params)
     if model is not None:
-        params = without_room(params, model)
         check_friends(run, params, model)
+        params = without_room(params, model)
     # For another version alone, because the comparison traces the model.
     if model is not None and about.get("parameters") != PARAMETERS_VERSION:
         check_fits(run, params, model)
