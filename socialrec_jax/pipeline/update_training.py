@@ -11,6 +11,7 @@ from socialrec_jax.config import required
 from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.inference.capacity import (
+    capacity,
     roomy_model,
     roomy_params,
     with_room,
@@ -22,7 +23,7 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
-from socialrec_jax.training.loop import StageProgress, fit, whole_calls
+from socialrec_jax.training.loop import Batches, StageProgress, fit, whole_calls
 from socialrec_jax.training.retriever import RetrieverTrainer
 
 UPDATE = "update"  # the stage that is compared with the model before
@@ -47,7 +48,7 @@ def train_update(
     # There is no validation: the caller compares the last state with the model before.
     explained = about(old.config, old.world)
     option = "--update.learning-rate-share"
-    state, _ = fit(run, stage, *placed(trainer, batches), None, explained, option)
+    state, _ = fit(run, stage, *_on_devices(trainer, batches), None, explained, option)
     params = without_room(state.served, old.model)
     known = trainer.known[: old.world.num_items]
     # The caller gives both models the same counts, so that only the parameters differ.
@@ -92,6 +93,18 @@ def _with_room(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
         start=roomy_params(trainer.start, model),
         num_items=old.world.num_items,
     )
+
+
+def _on_devices(
+    trainer: RetrieverTrainer, batches: TrainingBatches
+) -> tuple[RetrieverTrainer, Batches]:
+    """As `placed`; where the tables have room, the events on the devices have room for later ones."""
+    trainer, steps = placed(trainer, batches)
+    if trainer.num_items is None or trainer.columns is None:
+        return trainer, steps
+    # No index reads behind the last event.
+    columns = jax.tree.map(lambda c: with_room(c, capacity(len(c))), trainer.columns)
+    return dataclasses.replace(trainer, columns=columns), steps
 
 
 def save_untrained(run: RunDirectory, stage: str, grown: Loaded) -> None:
