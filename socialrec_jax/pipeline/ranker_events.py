@@ -119,13 +119,19 @@ def _trainer(events: NewEvents, start: dict, share: float) -> ranker_training.Ra
 def _compare(
     events: NewEvents, trainer: ranker_training.RankerTrainer, before: dict, after: dict
 ) -> dict:
-    """The accuracy of the rankers before and after on the new events, and which is better."""
+    """The accuracy of the rankers before and after on the new events, and whether the new one
+    serves.
+    """
     seed = trainer.config.seed
     evaluate = functools.partial(_evaluate, events, trainer)
     # The one that serves has learnt none of these events.
     old = evaluate(before, np.zeros(len(events.queries), np.int64))
     new = evaluate(after, ranker_training.fold_of(events.queries.users, seed))
-    return compared("ranker", *(accuracy_of(result, seed) for result in (old, new)))
+    record = compared("ranker", *(accuracy_of(result, seed) for result in (old, new)))
+    # Those that evaluate have learnt from half of the users, and the one that serves from all. So
+    # the new one serves unless it is clearly worse: the interval's upper end does not reach the old.
+    is_close = record["new"]["ndcg@10 at most"] >= record["old"]["ndcg@10"]
+    return record | {"better": is_close}
 
 
 def _evaluate(

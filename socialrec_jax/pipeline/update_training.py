@@ -98,7 +98,7 @@ def _with_room(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
 def _on_devices(
     trainer: RetrieverTrainer, batches: TrainingBatches
 ) -> tuple[RetrieverTrainer, Batches]:
-    """As `placed`; where the tables have room, the events on the devices have room for later ones."""
+    """As `placed`; where the tables have room, the events on the devices have it, too."""
     trainer, steps = placed(trainer, batches)
     if trainer.num_items is None or trainer.columns is None:
         return trainer, steps
