@@ -129,7 +129,7 @@ def _compare(
     new = evaluate(after, ranker_training.fold_of(events.queries.users, seed))
     record = compared("ranker", *(accuracy_of(result, seed) for result in (old, new)))
     # Those that evaluate have learnt from half of the users, and the one that serves from all. So
-    # the new one serves unless it is clearly worse: the interval's upper end does not reach the old.
+    # the new one serves unless it is clearly worse.
     is_close = record["new"]["ndcg@10 at most"] >= record["old"]["ndcg@10"]
     return record | {"better": is_close}
 
