@@ -11,7 +11,6 @@ from socialrec_jax.config import required
 from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.inference.capacity import (
-    capacity,
     roomy_model,
     roomy_params,
     with_room,
@@ -102,8 +101,9 @@ def _on_devices(
     trainer, steps = placed(trainer, batches)
     if trainer.num_items is None or trainer.columns is None:
         return trainer, steps
-    # No index reads behind the last event.
-    columns = jax.tree.map(lambda c: with_room(c, capacity(len(c))), trainer.columns)
+    # No index reads behind the last event. Events are small and grow fast: a power of two.
+    size = 1 << (len(trainer.columns.items) - 1).bit_length()
+    columns = jax.tree.map(lambda column: with_room(column, size), trainer.columns)
     return dataclasses.replace(trainer, columns=columns), steps
 
 
