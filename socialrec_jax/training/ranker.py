@@ -123,7 +123,7 @@ class RankerTrainer:
 
     def init(self, example: LabelledCandidates) -> TrainState:
         """Initial rankers on all local devices; one batch of queries gives the mean and scale of
-        the features. Rankers to go on from keep theirs.
+        the features. Rankers to go on from keep their own.
         """
         if self.start is not None:
             return initial_state(self.start, _adamw(self.schedule))
