@@ -3,7 +3,7 @@
 A compiled program belongs to the shapes of its arguments, and each append has some new items and
 users. So tables of a grown World get more rows than there are items and users, and the programs of
 one append serve the next ones too. Rows without an item or user are zeros, are read by nobody, and
-are not saved with a model. A World that was never appended to has no such rows.
+a model that is opened has none. A World that was never appended to has no such rows.
 """
 
 from __future__ import annotations
