@@ -31,8 +31,8 @@ class UpdateConfig:
         float, Range(0.05, 0.5, "Newest share of the new events, which compares old and new model")
     ] = 0.2
     ranker: Annotated[
-        bool, Doc("Train the ranker again at each append, not only where lists came back.")
-    ] = False
+        bool, Doc("Train the ranker on the new events at each append, before the retriever.")
+    ] = True
     least_accuracy: Annotated[
         float,
         Range(0, 1, "Refuse events that are predicted worse than this share of what is expected"),

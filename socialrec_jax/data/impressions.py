@@ -7,12 +7,14 @@ Rows of one user and time are one list. What followed is read from the World's e
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from socialrec_jax import checksums
 from socialrec_jax.data.world import Events, World
+from socialrec_jax.errors import DamagedFile
 from socialrec_jax.files import replacing, writing
 
 FILE = "impressions.npz"
@@ -49,17 +51,30 @@ class Impressions:
     def save(self, folder: Path) -> None:
         """Write the rows to folder."""
         file = folder / FILE
+        columns = {name: getattr(self, name) for name in _FIELDS}
         with writing(file), replacing(file) as temporary:
-            np.savez(temporary, **{name: getattr(self, name) for name in _FIELDS})
+            np.savez(temporary, sha256=self._sha256(), **columns)
 
     @classmethod
     def load(cls, folder: Path) -> Impressions | None:
-        """What `save` wrote, None where there is nothing. DamagedFile where it cannot be read."""
+        """What `save` wrote, None where there is nothing. DamagedFile: it is something else."""
         file = folder / FILE
         if not file.exists():
             return None
         with checksums.readable(file), np.load(file) as columns:
-            return cls(*(columns[name] for name in _FIELDS))
+            read = cls(*(columns[name] for name in _FIELDS))
+            # Older programs wrote no checksum.
+            written = str(columns["sha256"]) if "sha256" in columns else read._sha256()
+        if read._sha256() != written:
+            raise DamagedFile(file, "its content is not what was written")
+        return read
+
+    def _sha256(self) -> str:
+        """The SHA-256 of all columns, in hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name in _FIELDS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

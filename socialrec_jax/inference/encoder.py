@@ -50,15 +50,15 @@ class Encoder:
         self.row_length = required(config.model.history_length)
         P = parallel.num_local_devices()
         self.trees_per_call = P * max(1, _TREES_AT_ONCE // P)
-        self._catalogue = jax.jit(functools.partial(_encode_items, model))
+        self._catalogue = jax.jit(functools.partial(_encode_items, model), static_argnums=1)
         self._encode = parallel.map_devices(functools.partial(_encode_users, model))
         self._join_friends = parallel.map_devices(functools.partial(_join_friends, model))
         self.types = parallel.map_devices(functools.partial(_next_types, model))
         self.actions = parallel.map_devices(functools.partial(_next_actions, model))
 
-    def catalogue(self, variables: dict) -> jax.Array:
-        """The item vectors [V, D], on all local devices."""
-        return parallel.replicate(self._catalogue(variables))
+    def catalogue(self, variables: dict, num_items: int) -> jax.Array:
+        """The vectors [num_items, D] of the first items, on all local devices."""
+        return parallel.replicate(self._catalogue(variables, num_items))
 
     def states(self, variables: dict, query: Query, first_time: int) -> np.ndarray:
         """The state [Q, D] float32 of each query.
@@ -172,8 +172,8 @@ def _with_trees(
 # The compiled functions have names of their own, which a profile shows.
 
 
-def _encode_items(model: RecommenderModel, variables: dict) -> Array:
-    return model.bind(variables).encode_items()
+def _encode_items(model: RecommenderModel, variables: dict, num_items: int) -> Array:
+    return model.bind(variables).encode_items()[:num_items]
 
 
 def _encode_users(

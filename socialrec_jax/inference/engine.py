@@ -27,13 +27,14 @@ from socialrec_jax.inference.candidates import (
     CandidateRequest,
     totals_of,
 )
+from socialrec_jax.inference.capacity import roomy_fixed, roomy_model, roomy_variables
 from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
 from socialrec_jax.inference.recommendations import Recommendations
 from socialrec_jax.inference.reranker import RankedLists, Reranker
-from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
+from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.runtime import parallel
 
 # Encoded together before their lists begin. Fewer of them fill the encoder's rows as well, and the
@@ -85,10 +86,11 @@ class Engine:
         """
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
-        encoder = encoder_of(model, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
+        roomy = roomy_model(model, world)
+        encoder = encoder_of(roomy, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
         # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
-        variables = parallel.replicate({"params": params} | fixed_variables(texts, known))
+        variables = parallel.replicate(roomy_variables(params, texts, known, roomy))
         return cls(
             world=world,
             config=config,
@@ -98,7 +100,7 @@ class Engine:
             encoder=encoder,
             index=retrieval_index(config.model.temperature, world.num_items, sharded),
             variables=variables,
-            catalogue=encoder.catalogue(variables),
+            catalogue=encoder.catalogue(variables, world.num_items),
         )
 
     @classmethod
@@ -165,8 +167,8 @@ class Engine:
         if not texts.shape[1]:
             return self.catalogue
         known = parallel.on_host(self.variables["fixed"]["items"]["known"])
-        variables = self.variables | fixed_variables(texts, known)
-        return self.encoder.catalogue(parallel.replicate(variables))
+        variables = self.variables | roomy_fixed(texts, known, self.encoder.model)
+        return self.encoder.catalogue(parallel.replicate(variables), self.world.num_items)
 
     def index_inputs(self, as_of: AsOf = NOW):
         """What the index scores with, on the devices.

@@ -18,9 +18,9 @@ from socialrec_jax.data.prepare.append import append
 from socialrec_jax.data.prepare.build import files_of
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.sniffing import TextOptions
-from socialrec_jax.data.recommended import files_of_recommended
+from socialrec_jax.data.recommended import files_of_recommended, find_recommended
 from socialrec_jax.data.world import World
-from socialrec_jax.errors import UsageError, UserError
+from socialrec_jax.errors import InputMissing, UsageError, UserError
 from socialrec_jax.files import replacing
 from socialrec_jax.inference.artefacts import read_report, write_text_manifest
 from socialrec_jax.inference.grow import grown_texts
@@ -80,11 +80,24 @@ def check_trained(run: RunDirectory, config: Config) -> None:
 def _key(world: World, parent: int, source: Path, settings: UpdateConfig) -> str:
     """A hash of all that a generation follows from, besides its parent's files."""
     options = TextOptions.of(DataConfig(**world.manifest["data"]))
-    tables = find_tables(source, events_required=False, options=options)
+    try:
+        tables = find_tables(source, events_required=False, options=options)
+    except InputMissing:
+        _refuse_lists_alone(source)
+        raise
     described = [manifests.describe(file, source) for file in files_of(tables)]
     described += [manifests.describe(file, source) for file in files_of_recommended(source)]
     parts = [parent, world.manifest["hash"], described, dataclasses.asdict(settings)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _refuse_lists_alone(source: Path) -> None:
+    """A clear InputMissing for a folder whose only table are lists that came back."""
+    if source.is_dir() and find_recommended(source) is not None:
+        raise InputMissing(
+            f"{source}: lists alone teach nothing, since only a user who came back has seen one; "
+            "put the events that followed beside them"
+        )
 
 
 def write_texts(before: RunDirectory, run: RunDirectory, world: World) -> None:

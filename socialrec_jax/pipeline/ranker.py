@@ -13,6 +13,7 @@ import numpy as np
 
 from socialrec_jax.batch import LabelledCandidates
 from socialrec_jax.config import Config
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import candidate_lists, protocol
@@ -39,7 +40,7 @@ from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training import ranker as ranker_training
 from socialrec_jax.training.loop import fit, whole_calls
 
-_RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
+RANKER_QUERIES = 20_000  # that the ranker learns from: it has a few thousand weights
 _QUERIES_PER_COLD_START = 20  # one in so many is used once more, without its history
 _EVALUATIONS, _PATIENCE = 10, 5  # the ranker's training is short
 
@@ -89,11 +90,11 @@ def fit_ranker(
     """Train the ranker on validation queries, and on lists that users have seen."""
     # ---- Data: candidates of validation queries, and what happened to them
     world, config = engine.world, engine.config
-    sample = queries.sample(_RANKER_QUERIES, seed=config.seed)
+    sample = queries.sample(RANKER_QUERIES, seed=config.seed)
     generator = engine.candidate_generator(features)
-    labelled = _labelled(engine, generator, sample)
+    labelled = labelled_candidates(engine, generator, sample)
     if shown is not None:
-        shown = shown.sample(_RANKER_QUERIES, config.seed)
+        shown = shown.sample(RANKER_QUERIES, config.seed)
     num_lists = len(shown.lists) if shown is not None else 0
     batches = _batches(engine, generator, sample, labelled, shown if num_lists else None)
 
@@ -123,14 +124,21 @@ def count_features(run: RunDirectory, world: World, config: Config) -> None:
         count_features_once(run, world, refitted=False, count=count)
 
 
-def _labelled(
-    engine: Engine, generator: CandidateGenerator, queries: EvaluationQueries
+def labelled_candidates(
+    engine: Engine,
+    generator: CandidateGenerator,
+    queries: EvaluationQueries,
+    popular_as_of: AsOf | None = None,
 ) -> LabelledCandidates:
-    """The candidates of validation queries with what happened."""
-    # Candidates as serving would find them before the validation part.
+    """The candidates of held-out queries with what happened.
+
+    popular_as_of: when that was popular which users without history get; by default as of the
+    query.
+    """
+    # Candidates as serving would find them before the held-out part.
     world = engine.world
     query = engine.with_friends(queries.query)
-    inputs = engine.index_inputs(query.as_of)
+    inputs = engine.index_inputs(popular_as_of or query.as_of)
     request = CandidateRequest(inputs, engine.states(query), query, queries.seen)
     chunks = [part.candidates for part in generator.generate(request)]
     candidates = jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
@@ -161,7 +169,7 @@ def _batches(
     parts = [labelled]
     cold_start = sample.sample(len(sample) // _QUERIES_PER_COLD_START, seed=seed).without_history()
     if len(cold_start):
-        parts.append(_labelled(engine, generator, cold_start))
+        parts.append(labelled_candidates(engine, generator, cold_start))
     if shown is not None:
         parts[0] = _without_shown(labelled, shown, sample, engine.world.num_items)
         parts.append(shown.labelled(engine, generator, labelled.labels.shape[1]))

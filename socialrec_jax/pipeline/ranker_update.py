@@ -1,4 +1,4 @@
-"""The ranker of a run's next generation, which learns again.
+"""The ranker of a run's next generation, which learns again from lists that came back.
 
 It learns as at first, from the validation part, and from all lists that came back since then. The
 retriever that was evaluated has learnt neither. Features are counted from the events before the
@@ -37,28 +37,21 @@ class RankerLesson:
     engine: Engine  # with the retriever that was evaluated
     features: RankerFeatures
     queries: EvaluationQueries  # of the validation part
-    shown: ShownExamples | None  # None: no lists
+    shown: ShownExamples
 
     @classmethod
-    def of(
-        cls, run: RunDirectory, evaluated: Grown, ends: np.ndarray, *, without_lists: bool
-    ) -> RankerLesson | None:
-        """The lesson of a run's validation part and lists before ends [U]; None without any.
-
-        without_lists: whether there is a lesson where no list came back.
-        """
+    def of(cls, run: RunDirectory, evaluated: Grown, ends: np.ndarray) -> RankerLesson | None:
+        """The lesson of a run's validation part and lists before ends [U]; None without lists."""
         model, world = evaluated.model, evaluated.model.world
         impressions = Impressions.load(run.path)
-        has_lists = impressions is not None and len(impressions) > 0
         # A run without ranker has no settings.
-        if evaluated.settings is None or not (has_lists or without_lists):
+        if evaluated.settings is None or impressions is None or not len(impressions):
             return None
-        counted = _ends_before_lists(world, impressions if has_lists else None)
-        features = evaluated.counted(counted).features
+        features = evaluated.counted(_ends_before_lists(world, impressions)).features
         engine = Engine.of_loaded(dataclasses.replace(model, features=None))
-        shown = examples_of(run, engine, ends) if has_lists else None
+        shown = examples_of(run, engine, ends)
         queries = _before(protocol.held_out(world, VALIDATION, focus_of(model.config, world)), ends)
-        if features is None or not len(queries) or not (shown or without_lists):
+        if features is None or shown is None or not len(queries):
             return None
         return cls(engine, features, queries, shown)
 
@@ -89,12 +82,10 @@ def _before(queries: EvaluationQueries, ends: np.ndarray) -> EvaluationQueries:
     return queries.part(np.flatnonzero(num_late == 0))
 
 
-def _ends_before_lists(world: World, impressions: Impressions | None) -> np.ndarray:
+def _ends_before_lists(world: World, impressions: Impressions) -> np.ndarray:
     """Where the events of each user [U] end that came before the first list."""
     # The validation part teaches too, so its events are not counted either.
     before_validation = world.history_ends(BEFORE_VALIDATION)
-    if impressions is None:
-        return before_validation
     first_time = int(impressions.times.min())
     users = np.arange(world.num_users)
     ends = world.events.ends_before(users, np.full(world.num_users, first_time))
@@ -114,9 +105,9 @@ def rows_free_of_order(run: RunDirectory, world: World, growth: Growth) -> np.nd
     return rows[~is_among(new, np.sort(shown))]
 
 
-def serve_updated_ranker(run: RunDirectory) -> None:
-    """Put the updated ranker into the place of the one before."""
+def serve_updated_ranker(run: RunDirectory, stage: str) -> None:
+    """Put the ranker of a stage into the place of the one before."""
     target = run.checkpoints / RANKER
     # A killed command may have copied a part.
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(run.checkpoints / RANKER_UPDATE, target)
+    shutil.copytree(run.checkpoints / stage, target)

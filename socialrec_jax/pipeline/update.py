@@ -44,7 +44,8 @@ from socialrec_jax.pipeline.next_generation import (
     finished_before,
     prepare_generation,
 )
-from socialrec_jax.pipeline.ranker_update import serve_updated_ranker
+from socialrec_jax.pipeline.ranker_events import RANKER_EVENTS, learn_events
+from socialrec_jax.pipeline.ranker_update import RANKER_UPDATE, serve_updated_ranker
 from socialrec_jax.pipeline.update_comparison import (
     Update,
     accuracy_on,
@@ -138,8 +139,11 @@ def make_models(update: Update) -> dict:
     comparison = None if new is None else compare_models(update, new, ends)
     promoted = comparison is not None and comparison["better"]
     serving = new if new is not None and promoted else update.old
-    ranker = compare_rankers(update, serving, ends)
-    _write_models(update, promoted, is_new_ranker(ranker))
+    # Lists that came back have a lesson of their own, see `ranker_update`.
+    ranker, stage = compare_rankers(update, serving, ends), RANKER_UPDATE
+    if ranker is None:
+        ranker, stage = learn_events(update), RANKER_EVENTS
+    _write_models(update, promoted, stage if is_new_ranker(ranker) else None)
     return {
         "trained": new is not None,
         "held_out": comparison,
@@ -186,8 +190,11 @@ def _trained(update: Update) -> tuple[Loaded | None, np.ndarray]:
     return train_update(update.run, UPDATE, update.old, update.unlearnt, ends), ends
 
 
-def _write_models(update: Update, promoted: bool, new_ranker: bool) -> None:
-    """Models and counts of the generation, so that it opens like any run."""
+def _write_models(update: Update, promoted: bool, ranker_stage: str | None) -> None:
+    """Models and counts of the generation, so that it opens like any run.
+
+    ranker_stage: of the ranker that serves; None: the one before.
+    """
     focus = bool(update.old.config.train.focus)
     serving, evaluated = (REFIT_FOCUS, FOCUS) if focus else (REFIT, RETRIEVER)
     if promoted:
@@ -199,12 +206,12 @@ def _write_models(update: Update, promoted: bool, new_ranker: bool) -> None:
 
     # Queries as of earlier times get the model that was evaluated at first.
     save_untrained(update.run, evaluated, evaluated_model(update))
-    processes.broadcast_from_main(lambda: _write_counts(update, new_ranker))
+    processes.broadcast_from_main(lambda: _write_counts(update, ranker_stage))
 
 
-def _write_counts(update: Update, new_ranker: bool) -> None:
-    if new_ranker:
-        serve_updated_ranker(update.run)
+def _write_counts(update: Update, ranker_stage: str | None) -> None:
+    if ranker_stage is not None:
+        serve_updated_ranker(update.run, ranker_stage)
     else:
         copy_ranker(RunDirectory(update.parent), update.run)
     # What the ranker reads is counted anew.

@@ -12,6 +12,7 @@ from socialrec_jax.data.growth import Growth
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
+from socialrec_jax.evaluation.protocol import EvaluationResult
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.grow import grow, with_counts
 from socialrec_jax.inference.load import Loaded, focus_of, load_run
@@ -54,10 +55,15 @@ def accuracy_on(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
         return None
     # The same events for all models: the sample depends on the seed alone.
     queries = queries.sample(_EVALUATED_EVENTS, config.seed)
-    result = evaluate_events(Engine.of_loaded(model), queries)
-    _, highest = metrics.bootstrap_interval(result.per_query["ndcg@10"], config.seed)
+    return accuracy_of(evaluate_events(Engine.of_loaded(model), queries), config.seed)
+
+
+def accuracy_of(result: EvaluationResult, seed: int) -> dict:
+    """What the record of a generation says of an evaluation."""
+    per_query = result.per_query["ndcg@10"]
+    _, highest = metrics.bootstrap_interval(per_query, seed)
     shown = {name: result.metrics[name] for name in _SHOWN}
-    return shown | {"ndcg@10 at most": highest, "events": len(queries)}
+    return shown | {"ndcg@10 at most": highest, "events": len(per_query)}
 
 
 def compare_models(update: Update, new: Loaded, ends: np.ndarray) -> dict | None:
@@ -91,10 +97,10 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
         # The same retriever and counts for both: the rankers alone are compared.
         counted = Grown(serving, update.settings, update.growth.known_items).counted(ends)
         learnt = dataclasses.replace(counted, ranker=params)
-        compared = _compare_on(update, held_out, "ranker", counted, learnt)
-        if compared is None:
+        comparison = _compare_on(update, held_out, "ranker", counted, learnt)
+        if comparison is None:
             print("ranker  kept: every held-out event was shown in a list in order", flush=True)
-        return compared
+        return comparison
 
     return processes.broadcast_from_main(compare)
 
@@ -114,15 +120,19 @@ def _compare_on(
     before, after = (accuracy_on(update, model, rows) for model in (old, new))
     if before is None or after is None:
         return None
-    print(f"{name}  old {described(before)}  new {described(after)}", flush=True)
-    return {"old": before, "new": after, "better": after["ndcg@10"] > before["ndcg@10"]}
+    return compared(name, before, after)
+
+
+def compared(name: str, old: dict, new: dict) -> dict:
+    """The record of a comparison, and one line that says the same."""
+    print(f"{name}  old {described(old)}  new {described(new)}", flush=True)
+    return {"old": old, "new": new, "better": new["ndcg@10"] > old["ndcg@10"]}
 
 
 def ranker_lesson(update: Update, ends: np.ndarray) -> RankerLesson | None:
-    """What the ranker learns again from; None where it stays."""
+    """What the ranker learns again from where lists came back; None without."""
     evaluated = Grown(evaluated_model(update), update.settings, update.growth.known_items)
-    without_lists = update.old.config.update.ranker and update.old.config.update.epochs > 0
-    return RankerLesson.of(update.run, evaluated, ends, without_lists=without_lists)
+    return RankerLesson.of(update.run, evaluated, ends)
 
 
 def is_new_ranker(comparison: dict | None) -> bool:

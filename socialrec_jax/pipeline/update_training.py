@@ -10,13 +10,19 @@ import numpy as np
 from socialrec_jax.config import required
 from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
 from socialrec_jax.data.batching.training_batches import TrainingBatches
+from socialrec_jax.inference.capacity import (
+    roomy_model,
+    roomy_params,
+    with_room,
+    without_room,
+)
 from socialrec_jax.inference.load import Loaded, about, focus_of
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
-from socialrec_jax.training.loop import StageProgress, fit, whole_calls
+from socialrec_jax.training.loop import Batches, StageProgress, fit, whole_calls
 from socialrec_jax.training.retriever import RetrieverTrainer
 
 UPDATE = "update"  # the stage that is compared with the model before
@@ -41,9 +47,11 @@ def train_update(
     # There is no validation: the caller compares the last state with the model before.
     explained = about(old.config, old.world)
     option = "--update.learning-rate-share"
-    state, _ = fit(run, stage, *placed(trainer, batches), None, explained, option)
+    state, _ = fit(run, stage, *_on_devices(trainer, batches), None, explained, option)
+    params = without_room(state.served, old.model)
+    known = trainer.known[: old.world.num_items]
     # The caller gives both models the same counts, so that only the parameters differ.
-    return dataclasses.replace(old, params=state.served, known=trainer.known, features=None)
+    return dataclasses.replace(old, params=params, known=known, features=None)
 
 
 def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> TrainingBatches:
@@ -60,13 +68,43 @@ def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> Tra
 
 def _trainer(old: Loaded, batches: TrainingBatches) -> RetrieverTrainer:
     """Fine-tuning from the model that serves, on the event types that it was trained for."""
-    return dataclasses.replace(
+    trainer = dataclasses.replace(
         retriever_trainer(old.world, old.config, batches, old.texts),
         focus=focus_of(old.config, old.world),
         # On the host: the trainer places them where its state lies.
         start=jax.tree.map(np.asarray, old.params),
         peak_share=old.config.update.learning_rate_share,
     )
+    # Negatives are drawn from the whole table, and big tables are trained row by row.
+    has_room = not (old.config.train.negatives or trainer.big_tables)
+    return _with_room(trainer, old) if has_room else trainer
+
+
+def _with_room(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
+    """The same training with tables that serve the next appends: nothing is compiled for them."""
+    model = roomy_model(trainer.model, old.world)
+    assert trainer.start is not None, "an update goes on from parameters"
+    return dataclasses.replace(
+        trainer,
+        model=model,
+        item_counts=with_room(trainer.item_counts, model.num_items),
+        texts=with_room(old.texts, model.num_items),
+        start=roomy_params(trainer.start, model),
+        num_items=old.world.num_items,
+    )
+
+
+def _on_devices(
+    trainer: RetrieverTrainer, batches: TrainingBatches
+) -> tuple[RetrieverTrainer, Batches]:
+    """As `placed`; where the tables have room, the events on the devices have it, too."""
+    trainer, steps = placed(trainer, batches)
+    if trainer.num_items is None or trainer.columns is None:
+        return trainer, steps
+    # No index reads behind the last event. Events are small and grow fast: a power of two.
+    size = 1 << (len(trainer.columns.items) - 1).bit_length()
+    columns = jax.tree.map(lambda column: with_room(column, size), trainer.columns)
+    return dataclasses.replace(trainer, columns=columns), steps
 
 
 def save_untrained(run: RunDirectory, stage: str, grown: Loaded) -> None:

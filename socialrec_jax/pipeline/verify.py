@@ -80,7 +80,7 @@ def _checks(run: RunDirectory, world: World) -> Iterator[tuple[str, Callable[[],
         for step in checkpoints.steps():
             yield f"checkpoint {folder.name}/{step}", lambda c=checkpoints, s=step: c.check(s)
     if (run.path / impressions.FILE).exists():
-        # Reading compares the checksum that an archive has of each column.
+        # Reading compares the checksum in the file.
         yield "lists that came back", lambda: impressions.Impressions.load(run.path)
     if (run.path / checksums.MANIFEST).exists():
         yield "report", lambda: _check_record(run)

@@ -40,14 +40,16 @@ def full_softmax(
     weights: Floats[Array, "N"],
     temperature: float,
     dtype: Dtype = jnp.float32,
+    num_items: Array | None = None,
 ) -> Sums:
     """Cross-entropy of the next item over the whole catalogue; users and items are unit vectors.
 
-    dtype: what matrix products take; they add up in float32.
+    dtype: what matrix products take; they add up in float32. num_items: rows of items from there on
+    count for nothing; by default all count.
     """
     # A cosine is at most 1, so 1 / temperature bounds every logit: no pass to find the maximum.
     settings = _Settings(jnp.dtype(dtype), bound=1 / temperature)
-    return _softmax(users / temperature, items, targets, weights, settings)
+    return _softmax(users / temperature, items, targets, weights, settings, num_items)
 
 
 @typed
@@ -95,35 +97,44 @@ def _chunk_rows(num_rows: int, num_classes: int) -> int:
 
 
 def _softmax(
-    rows: Array, table: Array, targets: Array, weights: Array, settings: _Settings
+    rows: Array,
+    table: Array,
+    targets: Array,
+    weights: Array,
+    settings: _Settings,
+    num_classes: Array | None = None,
 ) -> Sums:
-    """Cross-entropy of logits rows . table."""
+    """Cross-entropy of logits rows . table, whose rows from num_classes on count for nothing."""
     positive = jnp.sum(rows * table[targets], -1)
-    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, settings))
+    normaliser = jnp.asarray(_weighted_logsumexp(rows, table, weights, num_classes, settings))
     # -log softmax is logsumexp minus the target's logit; both are summed apart.
     return Sums(normaliser - jnp.sum(positive * weights), jnp.sum(weights))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _weighted_logsumexp(
-    rows: Array, table: Array, weights: Array, settings: _Settings
+    rows: Array, table: Array, weights: Array, num_classes: Array | None, settings: _Settings
 ) -> jax.Array:
     """sum_n weights[n] * log sum_v exp(rows[n] . table[v])."""
-    value, _ = _logsumexp_and_gradients(rows, table, weights, settings)
+    value, _ = _logsumexp_and_gradients(rows, table, weights, num_classes, settings)
     return value
 
 
-def _logsumexp_and_gradients(rows: Array, table: Array, weights: Array, settings: _Settings):
+def _logsumexp_and_gradients(
+    rows: Array, table: Array, weights: Array, num_classes: Array | None, settings: _Settings
+):
     """The value, and its gradients by rows [N, D], table [V, D] and weights [N]."""
     N, D = rows.shape
     V = len(table)
     chunk = _chunk_rows(N, V)
     # Cast once, not once a chunk.
     product_table = _aligned(table.astype(settings.dtype))
+    if num_classes is None and len(product_table) > V:
+        num_classes = jnp.int32(V)
 
     def add_chunk(table_gradient, rows_and_weights):
         some_rows, some_weights = rows_and_weights
-        some = _one_chunk(some_rows, some_weights, product_table, V, settings)
+        some = _one_chunk(some_rows, some_weights, product_table, num_classes, settings)
         logsumexp, rows_gradient, added = some
         return table_gradient + added, (logsumexp, rows_gradient)
 
@@ -144,14 +155,16 @@ def _aligned(table: Array) -> jax.Array:
     return jnp.pad(table, ((0, -len(table) % pieces), (0, 0)))
 
 
-def _one_chunk(rows: Array, weights: Array, table: Array, num_classes: int, settings: _Settings):
+def _one_chunk(
+    rows: Array, weights: Array, table: Array, num_classes: Array | None, settings: _Settings
+):
     """logsumexp [n] of some rows [n, D], and the gradients by these rows and by the table.
 
     Rows of the table from num_classes on count for nothing.
     """
     dtype, bound = settings
     logits = _product(rows.astype(dtype), table.T)
-    if num_classes < len(table):
+    if num_classes is not None:
         logits = jnp.where(jnp.arange(len(table))[None] < num_classes, logits, -jnp.inf)
     # Subtracted before exp, so that nothing overflows; any bound on the logits will do.
     shift = jnp.max(logits, -1) if bound is None else jnp.full(len(rows), bound)
@@ -180,7 +193,8 @@ def _chunks(x: Array, size: int) -> Array:
 
 def _backward(_settings: _Settings, gradients: tuple, cotangent: Array) -> tuple:
     # The value is one number, so the gradients that are at hand are only scaled.
-    return jax.tree.map(lambda gradient: cotangent * gradient, gradients)
+    scaled = jax.tree.map(lambda gradient: cotangent * gradient, gradients)
+    return (*scaled, None)  # the number of classes has no gradient
 
 
 _weighted_logsumexp.defvjp(_logsumexp_and_gradients, _backward)

@@ -114,6 +114,7 @@ class RankerTrainer:
     num_steps: int
     catalogue: np.ndarray
     rate_share: float = 1.0  # of the learning rate, where --train.learning-rate was lowered
+    start: dict | None = None  # parameters [MEMBERS, ...] to go on from
 
     @property
     def schedule(self) -> WarmupCosine:
@@ -122,8 +123,10 @@ class RankerTrainer:
 
     def init(self, example: LabelledCandidates) -> TrainState:
         """Initial rankers on all local devices; one batch of queries gives the mean and scale of
-        the features.
+        the features. Rankers to go on from keep their own.
         """
+        if self.start is not None:
+            return initial_state(self.start, _adamw(self.schedule))
         candidates = example.candidates
 
         # The data are arguments: a program of other data is the same one.

@@ -56,6 +56,7 @@ class RetrieverTrainer:
     peak_share: float = _FINE_TUNING_SHARE  # of the peak learning rate, for fine-tuning
     columns: Columns | None = None  # events on the devices: batches are PackedIndices then
     tables: tuple[str, ...] | None = None  # names of those trained row by row; by default by size
+    num_items: int | None = None  # of a catalogue whose table has room for more, see `capacity`
 
     @property
     def schedule(self) -> WarmupCosine:
@@ -97,7 +98,8 @@ class RetrieverTrainer:
     def _shared(self) -> tuple:
         """All that differs between trainings of one program; no step changes it."""
         seed = np.uint32(self.config.seed % 2**32)
-        return self.fixed, self.columns, self.running_counts, self.schedule, seed
+        num_items = None if self.num_items is None else np.int32(self.num_items)
+        return self.fixed, self.columns, self.running_counts, self.schedule, seed, num_items
 
     def init(self, example: Batch | PackedIndices) -> TrainState:
         """The state before the first step on all local devices; example is one batch [B, T]."""
@@ -149,10 +151,11 @@ class RetrieverTrainer:
 
     def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
         """(state, (StepReport, lost rows)) after one step."""
-        (fixed, columns, running_counts, schedule, seed), limits = shared
+        (fixed, columns, running_counts, schedule, seed, num_items), limits = shared
         dropout_seed, drawn = self.randomness(state.step, running_counts, seed)
         batch = _as_batch(given, columns)
         vocabulary = local_vocabulary.gather(state.tables, batch, drawn, fixed)
+        vocabulary = vocabulary.replace(num_items=num_items)
         local = self._gradients(state.params, vocabulary, dropout_seed)
 
         # Row gradients go to their owners in `update_rows`; all else is added over devices here.
@@ -217,7 +220,7 @@ class RetrieverTrainer:
         targets, weights = batch.targets.reshape(-1), self._weights(batch).reshape(-1)
         # All items once a step: histories, targets and negatives read their vectors.
         catalogue = model.encode_items(dropout_rng)
-        item_loss = self._item_loss(users, catalogue, targets, weights, vocabulary.negatives)
+        item_loss = self._item_loss(users, catalogue, targets, weights, vocabulary)
         if self.model.num_event_types == 1:
             return item_loss, Sums(jnp.zeros(()), jnp.zeros(()))
 
@@ -239,12 +242,14 @@ class RetrieverTrainer:
         catalogue: Array,
         targets: Array,
         weights: Array,
-        negatives: Negatives | None,
+        vocabulary: LocalVocabulary,
     ) -> Sums:
+        negatives, num_items = vocabulary.negatives, vocabulary.num_items
         temperature = self.config.model.temperature
         dtype = jnp.dtype(self.model.config.compute_dtype)
         if negatives is None:
-            return losses.full_softmax(users, catalogue, targets, weights, temperature, dtype)
+            parts = users, catalogue, targets, weights
+            return losses.full_softmax(*parts, temperature, dtype, num_items)
         return losses.sampled_softmax(
             users,
             catalogue[targets],

@@ -167,3 +167,18 @@ def test_changed_numbers_are_found(tmp_path):
     file.write_bytes(content.replace(times, (shown.times + 1).tobytes()))
     with pytest.raises(DamagedFile, match="is damaged"):
         Impressions.load(tmp_path)
+
+
+def test_a_file_of_impressions_with_other_numbers_is_damaged(tmp_path):
+    shown = impressions([(0, 1, 1, FIRST), (1, 2, 1, FIRST)])
+    shown.save(tmp_path)
+    saved = Impressions.load(tmp_path)
+    assert saved is not None
+    assert saved.items.tolist() == [1, 2]
+    # A whole archive whose columns somebody has exchanged.
+    file = tmp_path / "impressions.npz"
+    with np.load(file) as columns:
+        changed = {**columns, "users": columns["items"]}
+    np.savez(file, **changed)
+    with pytest.raises(DamagedFile, match="not what was written"):
+        Impressions.load(tmp_path)

@@ -22,7 +22,7 @@ TINY = (
     *("--train.epochs", 4, "--train.evaluations", 2, "--train.steps-per-call", 2),
 )
 NEWCOMER = "newcomer-1"  # a user whose first events are those that an append brings
-FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000)
+FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000, "--update.no-ranker")
 
 
 def shorten_training(patch: pytest.MonkeyPatch) -> None:

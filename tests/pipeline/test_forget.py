@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.config import Config
+from socialrec_jax.data import impressions
 from socialrec_jax.data.world import World
 from socialrec_jax.inference.load import Loaded, load_run
 from socialrec_jax.pipeline import erasure
@@ -107,17 +109,27 @@ def one_epoch(run: RunDirectory) -> Config:
     return dataclasses.replace(config, update=dataclasses.replace(config.update, epochs=1))
 
 
+@dataclasses.dataclass(frozen=True)
+class Forgotten:
+    """A run whose lists came back, and which has forgotten the newcomer."""
+
+    run: RunDirectory
+    said: str
+    shown: impressions.Impressions  # before
+
+
 @pytest.fixture(scope="module")
-def without_newcomer(grown_run, tmp_path_factory):
-    """A copy of the grown run that has forgotten the newcomer, and what it said."""
+def without_newcomer(grown_run, tmp_path_factory) -> Forgotten:
+    """A copy of the grown run that has forgotten."""
     folder = tmp_path_factory.mktemp("without")
     run = RunDirectory(shutil.copytree(grown_run / "run", folder / "run", symlinks=True))
+    shown = impressions_of(run.path / "generations/1")
     said = forget_stage.forget(run, write_list(folder, [NEWCOMER], []), one_epoch(run))
-    return run, said
+    return Forgotten(run, said, shown)
 
 
 def test_from_a_generation_that_never_saw_them(grown_run, without_newcomer, small_run, tmp_path):
-    run, _ = without_newcomer
+    run, shown = without_newcomer.run, without_newcomer.shown
     config = one_epoch(run)
     first = Generations(RunDirectory(grown_run / "run")).directory(0).path
     before = shutil.copytree(first, tmp_path / "before", ignore=_without_generations)
@@ -137,9 +149,18 @@ def test_from_a_generation_that_never_saw_them(grown_run, without_newcomer, smal
     made = made.with_manifest({**made.manifest, "lineage": lineage})
     made.save_manifest()
     write_texts(RunDirectory(before), after, made)
+    never_shown = shown.without_deleted(made)
+    assert 0 < len(never_shown) < len(shown)
+    never_shown.save(after.path)
     record = make_models(open_update(never, 0, number, config))
     kept = Generations(run).record(2)
     assert record["held_out"] == kept["held_out"]
+    assert record["ranker"] == kept["ranker"]
+    digests = [
+        hashlib.sha256((path / impressions.FILE).read_bytes()).digest()
+        for path in (after.path, run.path / "generations/2")
+    ]
+    assert digests[0] == digests[1]
     # Generations count from 1 here and from 2 there.
     assert arrays_of(load_run(after.path, True)) == arrays_of(load_run(run.path, True))
 
@@ -148,12 +169,32 @@ def test_from_a_generation_that_never_saw_them(grown_run, without_newcomer, smal
     assert Generations(copied).current == 0
 
 
+def impressions_of(generation: Path) -> impressions.Impressions:
+    """Lists in random order of which every user took one of two items, kept in a generation."""
+    world = World.open(generation / "world")
+    events = world.events
+    last = np.asarray(events.offsets[1:])[np.diff(events.offsets) > 2] - 1
+    users, items = events.owners[last], events.items[last].astype(np.int64)
+    others = (items + 1) % world.num_items
+    numbers = np.arange(len(last))
+    shown = impressions.Impressions(
+        users=np.repeat(users, 2).astype(np.int64),
+        items=np.stack([items, others], axis=1).ravel(),
+        ranks=np.stack([1 + numbers % 2, 2 - numbers % 2], axis=1).ravel(),
+        times=np.repeat(events.times[last], 2).astype(np.int64),
+        explored=np.ones(2 * len(last), bool),
+    )
+    shown.save(generation)
+    return shown
+
+
 def _without_generations(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name.startswith("generation")]
 
 
 def test_a_kill_loses_nothing(run, without_newcomer, tmp_path, monkeypatch):
-    whole, said = without_newcomer
+    whole, said = without_newcomer.run, without_newcomer.said
+    impressions_of(run.path / "generations/1")
     file, config = write_list(tmp_path, [NEWCOMER], []), one_epoch(run)
     places = [
         (checkpoint.Checkpoints, "_commit"),

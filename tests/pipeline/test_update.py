@@ -85,7 +85,7 @@ def test_new_tables_make_generations_that_all_stay_open(grown, grown_run, small_
     assert generations.current == 2
     first, second = generations.record(1), generations.record(2)
     assert first["ranker"] is None
-    assert second["ranker"] is not None
+    assert second["ranker"]["old"]["events"] > 100
     assert first["learnt"] == (1 if first["promoted"] else 0)
     assert second["learnt"] == (2 if second["promoted"] else first["learnt"])
     opened = [Engine.load(run.path / "generations" / str(number)) for number in range(3)]
@@ -224,6 +224,13 @@ def test_the_ranker_learns_from_lists_that_come_back(run, small_run, tmp_path):
     assert updated
     assert (ranker == updated) == is_new_ranker(compared)
     assert Engine.load(run.path).reranker is not None
+
+
+def test_lists_without_events_are_refused_with_the_reason(run, tmp_path):
+    (tmp_path / "recommended.csv").write_text("user_id,item_id,rank\nu1,i1,1\n")
+    ended = call("train.py", "--run", run.path, "--add", tmp_path)
+    assert ended.code == 66
+    assert "lists alone teach nothing" in ended.errors
 
 
 @pytest.mark.parametrize(

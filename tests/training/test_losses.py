@@ -45,6 +45,23 @@ def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_log
     )
 
 
+def test_rows_after_the_last_item_count_for_nothing(problem):
+    users, items, targets, weights = problem
+    roomy = jnp.concatenate([items, items[:5]])
+
+    def loss(users, items, num_items=None):
+        parts = users, items, targets, weights, TEMPERATURE
+        return losses.full_softmax(*parts, num_items=num_items).total
+
+    of_all = jax.value_and_grad(loss, argnums=(0, 1))(users, items)
+    value, (of_users, of_items) = jax.value_and_grad(loss, argnums=(0, 1))(
+        users, roomy, jnp.int32(len(items))
+    )
+    assert not np.asarray(of_items[len(items) :]).any()
+    found = value, (of_users, of_items[: len(items)])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), found, of_all)
+
+
 def test_half_precision_products_have_the_same_losses_and_gradients(problem):
     users, items, targets, weights = problem
     log_expected = jnp.zeros(len(items))

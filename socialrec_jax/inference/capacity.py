@@ -1,0 +1,79 @@
+"""Room for rows to come in the tables of a World that has grown.
+
+A compiled program belongs to the shapes of its arguments, and each append has some new items and
+users. So tables of a grown World get more rows than there are items and users, and the programs of
+one append serve the next ones too. Rows without an item or user are zeros, are read by nobody, and
+a model that is opened has none. A World that was never appended to has no such rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from socialrec_jax.data.world import World
+from socialrec_jax.models.embedding_tables import PATHS, merge_tables, split_tables
+from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
+
+_LEAST_ROOM = 64  # rows
+
+
+def capacity(num_rows: int) -> int:
+    """num_rows rounded up: by less than a quarter, so that a few sizes cover a growing table."""
+    below = 1 << max(num_rows.bit_length() - 1, 0)  # the power of two at num_rows or below
+    step = max(_LEAST_ROOM, below // 4)
+    return -(-num_rows // step) * step
+
+
+def roomy_model(model: RecommenderModel, world: World) -> RecommenderModel:
+    """The model with room in its tables, if the World has grown."""
+    if not world.manifest.get("lineage"):
+        return model
+    # Zero users means a model without friends.
+    num_users = capacity(model.num_users) if model.num_users else 0
+    return model.clone(num_items=capacity(model.num_items), num_users=num_users)
+
+
+def roomy_params(params: dict, model: RecommenderModel) -> dict:
+    """The parameters with tables as long as those of the model."""
+    rest, tables = split_tables(params, _tables_of(model))
+    sizes = {"items": model.num_items, "users": model.num_users}
+    roomy = {name: with_room(tables[name], sizes[name]) for name in tables}
+    return merge_tables(rest, roomy)
+
+
+def roomy_variables(
+    params: dict, texts: np.ndarray, known: np.ndarray, model: RecommenderModel
+) -> dict:
+    """All variables of a model whose tables may have room."""
+    return {"params": roomy_params(params, model)} | roomy_fixed(texts, known, model)
+
+
+def roomy_fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
+    """The fixed variables of a model, whose tables may have room, from those of the items."""
+    size = model.num_items
+    return fixed_variables(with_room(texts, size), with_room(known, size))
+
+
+def without_room(params: dict, model: RecommenderModel) -> dict:
+    """The inverse of `roomy_params`; model: without room."""
+    rest, tables = split_tables(params, _tables_of(model))
+    sizes = {"items": model.num_items, "users": model.num_users}
+    trimmed = {name: _first_rows(tables[name], sizes[name]) for name in tables}
+    return merge_tables(rest, trimmed)
+
+
+def with_room(rows: np.ndarray, size: int) -> np.ndarray:
+    """Rows [n, ...] and zeros [size - n, ...] after them."""
+    missing = size - len(rows)
+    if not missing:
+        return rows
+    return np.pad(np.asarray(rows), [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+
+
+def _first_rows(rows: np.ndarray, size: int) -> np.ndarray:
+    # On the host: a slice on devices is a program for each shape.
+    return rows if len(rows) == size else np.asarray(rows)[:size]
+
+
+def _tables_of(model: RecommenderModel) -> tuple[str, ...]:
+    return tuple(PATHS) if model.num_users else ("items",)

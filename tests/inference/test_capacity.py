@@ -1,0 +1,58 @@
+"""Room in the tables of a grown World: more rows, the same answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from socialrec_jax.inference.capacity import (
+    capacity,
+    roomy_model,
+    roomy_params,
+    with_room,
+    without_room,
+)
+from socialrec_jax.models.embedding_tables import PATHS, split_tables
+from tests.inference.test_engine import untrained_engine
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return untrained_engine(tmp_path_factory.mktemp("world"))[1]
+
+
+def test_few_sizes_cover_a_growing_table():
+    sizes = [capacity(rows) for rows in range(1, 20_000)]
+    rows = np.arange(1, 20_000)
+    assert (sizes >= rows).all()
+    assert (np.array(sizes) - rows < np.maximum(rows / 4, 64)).all()
+    # From a thousand rows on, four sizes for each doubling.
+    assert len(set(sizes[1023:16_383])) <= 17
+
+
+def test_room_is_added_and_taken_away(engine):
+    grown = engine.world.with_manifest({**engine.world.manifest, "lineage": ["before"]})
+    assert roomy_model(engine.model, engine.world) is engine.model
+    model = roomy_model(engine.model, grown)
+    assert model.num_items == capacity(engine.world.num_items)
+    params = engine.variables["params"]
+    roomy = roomy_params(params, model)
+    names = tuple(PATHS) if model.num_users else ("items",)
+    for name, table in split_tables(without_room(roomy, engine.model), names)[1].items():
+        assert table.tobytes() == np.asarray(split_tables(params, names)[1][name]).tobytes()
+    assert with_room(np.ones((2, 3)), 4)[2:].tolist() == [[0] * 3] * 2
+
+
+def test_an_engine_with_room_has_the_same_states_and_items(engine):
+    lineage = {**engine.world.manifest, "lineage": ["before"]}
+    roomy = type(engine).create(
+        engine.world.with_manifest(lineage),
+        engine.config,
+        engine.model,
+        engine.variables["params"],
+    )
+    assert roomy.encoder.model.num_items > engine.world.num_items
+    users = np.arange(engine.world.num_users)
+    states = [one.states(one.query(users)).tobytes() for one in (engine, roomy)]
+    assert states[0] == states[1]
+    assert np.asarray(roomy.catalogue).tobytes() == np.asarray(engine.catalogue).tobytes()
