@@ -37,9 +37,6 @@ from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
-# Tables of smaller files are staged in memory: there a statement need not wait for the disk, which
-# is most of the time that a small append takes. They too spill above the limit.
-IN_MEMORY_BYTES = 4 << 20
 ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
 # Then planning takes most of the time of a statement, and several are planned at once.
 SMALL_STREAMS = 2
@@ -54,9 +51,9 @@ def open_duckdb(
     folder: Path, files: Iterable[Path] = (), rules: Rules | None = None
 ) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
-    database, spill = folder / "scratch.duckdb", folder / "spill"
+    spill = folder / "spill"
     size = sum(file.stat().st_size for file in files)
-    con = _connect(database, spill, size)
+    con = _connect(spill, size)
     pool = ThreadPoolExecutor(SMALL_STREAMS) if size < ONE_THREAD_BYTES else None
     try:
         yield DuckDBEngine(con, rules or Rules(), folder / "copies", pool)
@@ -64,23 +61,20 @@ def open_duckdb(
         if pool:
             pool.shutdown()
         con.close()
-        for file in (database, database.with_suffix(".duckdb.wal")):
-            file.unlink(missing_ok=True)
         for scratch in (spill, folder / "copies"):
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _connect(database: Path, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
-    """A connection for tables of so many bytes."""
-    place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
+def _connect(spill: Path, size: int) -> duckdb.DuckDBPyConnection:
+    """A connection for tables of so many bytes, which spill to disk above the limit.
+
+    A database on disk would be compressed, which takes longer than all else (docs/results.md).
+    """
     settings: dict[str, str | bool | int | float | list[str]] = {}
     settings |= {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
     if size < ONE_THREAD_BYTES:
         settings["threads"] = "1"
-    con = duckdb.connect(place, config=settings)
-    # the database is thrown away, so nothing is written at the end
-    con.execute("PRAGMA disable_checkpoint_on_shutdown")
-    return con
+    return duckdb.connect(":memory:", config=settings)
 
 
 class DuckDBEngine(Engine):

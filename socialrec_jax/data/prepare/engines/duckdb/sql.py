@@ -75,11 +75,11 @@ def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str, size:
 def _slices(
     con: duckdb.DuckDBPyConnection, table: str, columns: str, size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    # by rowid, for an OFFSET would read all rows before each slice again
+    # by rowid, for an OFFSET would read all rows before each slice again; the session keeps order
     for start in range(0, size, SLICE):
         yield con.execute(
             f"""
             SELECT {columns} FROM {table}
-            WHERE rowid >= {start} AND rowid < {start + SLICE} ORDER BY rowid
+            WHERE rowid >= {start} AND rowid < {start + SLICE}
             """
         ).fetchnumpy()
