@@ -182,8 +182,9 @@ class DuckDBEngine(Engine):
     def reject_repeats(self, table: str, keys: Sequence[str]) -> int:
         key = ", ".join(keys)
         good = f"FROM {table}_rows WHERE bad IS NULL"
-        distinct = f"SELECT count(*) FROM (SELECT DISTINCT {key} {good})"
-        repeated = self.con.execute(f"SELECT count(*) - ({distinct}) {good}")
+        # a row of one column is that column, which may not be NULL here
+        distinct = f"count(DISTINCT {key if len(keys) == 1 else f'({key})'})"
+        repeated = self.con.execute(f"SELECT count(*) - {distinct} {good}")
         # to mark rows takes several times as long as to count them
         if not repeated.fetchall()[0][0]:
             return 0

@@ -195,7 +195,8 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
     # no whole number is a word for nothing
     if WHOLE.match(sql_type):
         return [(f"{value} IS NULL", "is blank")]
-    missing = f"({value} IS NULL OR {value} IN {sql_list(_MISSING_IDS)})"
+    # a list is looked through in half the time that IN takes
+    missing = f"({value} IS NULL OR list_contains([{sql_list(_MISSING_IDS)[1:-1]}], {value}))"
     conditions = [(missing, "is blank")]
     # JSON may hold an object where the other rows have an id
     if sql_type == "MIXED":
