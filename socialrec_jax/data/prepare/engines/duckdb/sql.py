@@ -75,11 +75,11 @@ def fetch_strings(con: duckdb.DuckDBPyConnection, table: str, column: str, size:
 def _slices(
     con: duckdb.DuckDBPyConnection, table: str, columns: str, size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    # by rowid, for an OFFSET would read all rows before each slice again; the session keeps order
+    # by rowid, for an OFFSET would read all rows before each slice again
     for start in range(0, size, SLICE):
         yield con.execute(
             f"""
             SELECT {columns} FROM {table}
-            WHERE rowid >= {start} AND rowid < {start + SLICE}
+            WHERE rowid >= {start} AND rowid < {start + SLICE} ORDER BY rowid
             """
         ).fetchnumpy()
