@@ -37,6 +37,10 @@ from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
+# A database in memory that spilled did not keep the order of rows, so large tables lie on disk.
+# There each column is compressed, which takes longer than all else (docs/results.md).
+IN_MEMORY_BYTES = 400_000_000
+_PACKED = (".parquet", ".gz", ".zst", ".zip")  # these count four times
 ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
 # Then planning takes most of the time of a statement, and several are planned at once.
 SMALL_STREAMS = 2
@@ -51,9 +55,11 @@ def open_duckdb(
     folder: Path, files: Iterable[Path] = (), rules: Rules | None = None
 ) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
-    spill = folder / "spill"
+    spill, files = folder / "spill", list(files)
     size = sum(file.stat().st_size for file in files)
-    con = _connect(spill, size)
+    packed = sum(file.stat().st_size for file in files if file.suffix.lower() in _PACKED)
+    database = folder / "scratch.duckdb"
+    con = _connect(":memory:" if size + 3 * packed < IN_MEMORY_BYTES else database, spill, size)
     pool = ThreadPoolExecutor(SMALL_STREAMS) if size < ONE_THREAD_BYTES else None
     try:
         yield DuckDBEngine(con, rules or Rules(), folder / "copies", pool)
@@ -61,20 +67,22 @@ def open_duckdb(
         if pool:
             pool.shutdown()
         con.close()
+        for file in (database, database.with_suffix(".duckdb.wal")):
+            file.unlink(missing_ok=True)
         for scratch in (spill, folder / "copies"):
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _connect(spill: Path, size: int) -> duckdb.DuckDBPyConnection:
-    """A connection for tables of so many bytes, which spill to disk above the limit.
-
-    A database on disk would be compressed, which takes longer than all else (docs/results.md).
-    """
+def _connect(place: Path | str, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
+    """A connection for tables of so many bytes, which spill to disk above the limit."""
     settings: dict[str, str | bool | int | float | list[str]] = {}
     settings |= {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
     if size < ONE_THREAD_BYTES:
         settings["threads"] = "1"
-    return duckdb.connect(":memory:", config=settings)
+    con = duckdb.connect(place, config=settings)
+    # the database is thrown away, so nothing is written at the end
+    con.execute("PRAGMA disable_checkpoint_on_shutdown")
+    return con
 
 
 class DuckDBEngine(Engine):
