@@ -79,6 +79,18 @@ def test_lines_of_bad_rows_in_each_part_of_a_folder(tmp_path):
     ]
 
 
+def test_a_bad_row_in_the_last_of_many_parts_is_found(tmp_path):
+    folder = tmp_path / "events"
+    folder.mkdir()
+    for part in range(16):
+        (folder / f"{part:02}.csv").write_text("user,item,timestamp,value\nu,i,1577872800,1\n")
+    (folder / "16.csv").write_text("user,item,timestamp,value\nu,i,soon,1\nu,i,1577872800,x\n")
+    good, bad = read(folder)
+    assert len(good) == 16
+    reasons = [(Path(row.file).name, row.line, row.column, row.value) for row in bad]
+    assert reasons == [("16.csv", 2, "timestamp", "soon"), ("16.csv", 3, "value", "x")]
+
+
 def test_one_moment_in_every_spelling_is_one_time(tmp_path):
     query_times = [
         "1577872800",

@@ -37,9 +37,10 @@ from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
-# Tables of smaller files are staged in memory: there a statement need not wait for the disk, which
-# is most of the time that a small append takes. They too spill above the limit.
-IN_MEMORY_BYTES = 4 << 20
+# A database in memory that spilled did not keep the order of rows, so large tables lie on disk.
+# There each column is compressed, which takes longer than all else (docs/results.md).
+IN_MEMORY_BYTES = 400_000_000
+_PACKED = (".parquet", ".gz", ".zst", ".zip")  # these count four times
 ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
 # Then planning takes most of the time of a statement, and several are planned at once.
 SMALL_STREAMS = 2
@@ -54,9 +55,11 @@ def open_duckdb(
     folder: Path, files: Iterable[Path] = (), rules: Rules | None = None
 ) -> Iterator[DuckDBEngine]:
     """A DuckDB that works in `folder`, spills to it, and keeps the order of rows."""
-    database, spill = folder / "scratch.duckdb", folder / "spill"
+    spill, files = folder / "spill", list(files)
     size = sum(file.stat().st_size for file in files)
-    con = _connect(database, spill, size)
+    packed = sum(file.stat().st_size for file in files if file.suffix.lower() in _PACKED)
+    database = folder / "scratch.duckdb"
+    con = _connect(":memory:" if size + 3 * packed < IN_MEMORY_BYTES else database, spill, size)
     pool = ThreadPoolExecutor(SMALL_STREAMS) if size < ONE_THREAD_BYTES else None
     try:
         yield DuckDBEngine(con, rules or Rules(), folder / "copies", pool)
@@ -70,9 +73,8 @@ def open_duckdb(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _connect(database: Path, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
-    """A connection for tables of so many bytes."""
-    place = ":memory:" if size < IN_MEMORY_BYTES else str(database)
+def _connect(place: Path | str, spill: Path, size: int) -> duckdb.DuckDBPyConnection:
+    """A connection for tables of so many bytes, which spill to disk above the limit."""
     settings: dict[str, str | bool | int | float | list[str]] = {}
     settings |= {"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}
     if size < ONE_THREAD_BYTES:
@@ -188,8 +190,9 @@ class DuckDBEngine(Engine):
     def reject_repeats(self, table: str, keys: Sequence[str]) -> int:
         key = ", ".join(keys)
         good = f"FROM {table}_rows WHERE bad IS NULL"
-        distinct = f"SELECT count(*) FROM (SELECT DISTINCT {key} {good})"
-        repeated = self.con.execute(f"SELECT count(*) - ({distinct}) {good}")
+        # a row of one column is that column, which may not be NULL here
+        distinct = f"count(DISTINCT {key if len(keys) == 1 else f'({key})'})"
+        repeated = self.con.execute(f"SELECT count(*) - {distinct} {good}")
         # to mark rows takes several times as long as to count them
         if not repeated.fetchall()[0][0]:
             return 0

@@ -138,11 +138,8 @@ def _add_time(expressions: Expressions, field: Field, value: Value | None, rules
 
 
 def _add_value(expressions: Expressions, field: Field, value: Value) -> None:
-    if field.kind == "id":
-        expressions.add_layers([values.id_layer(field.name, value.sql, value.sql_type)])
-        expressions.selected.append(values.id_name(field.name))
-    else:
-        expressions.selected.append(values.value_sql(field.kind, value.sql, value.sql_type))
+    expressions.add_layers([values.layer(field.kind, field.name, value.sql, value.sql_type)])
+    expressions.selected.append(values.layer_name(field.name))
     # a field that the file lacks cannot be bad
     expressions.checks += values.checks_of(field.kind, field.name, value.sql, value.sql_type)
 
@@ -166,5 +163,5 @@ def _negative_weight(table: str, found: Mapping[str, Value]) -> list[Check]:
     weight = found.get("weight")
     if table != "social" or weight is None:
         return []
-    number = values.value_sql("number", weight.sql, weight.sql_type)
-    return [Check("weight", weight.sql, f"{number} < 0", "is negative: friends weigh more than 0")]
+    is_negative = f"{values.layer_name('weight')} < 0"
+    return [Check("weight", weight.sql, is_negative, "is negative: friends weigh more than 0")]

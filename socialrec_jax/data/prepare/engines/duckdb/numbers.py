@@ -26,7 +26,7 @@ def _written_number_sql(kind: Kind, column: str, plain: str) -> str:
     # 4,5 is four and a half in many countries; 1.234,5 and 1,234.5 have both signs
     decimal_comma = f"regexp_matches(trim({column}), '^[+-]?[0-9]+,[0-9]+$')"
     with_point = f"try_cast(replace({column}, ',', '.') AS FLOAT)"
-    return f"CASE WHEN {decimal_comma} THEN {with_point} ELSE {plain} END"
+    return f"coalesce({plain}, CASE WHEN {decimal_comma} THEN {with_point} END)"
 
 
 def price_sql(column: str) -> str:

@@ -114,7 +114,7 @@ def _staged_columns(table: str, extras: Sequence[str]) -> list[str]:
         columns.append("vector FLOAT[]")
     else:
         columns += [f"{name('extra ' + extra)} VARCHAR" for extra in extras]
-    return [*columns, "bad UTINYINT", "raw VARCHAR"]
+    return [*columns, "bad USMALLINT", "raw VARCHAR"]
 
 
 def _show_good_rows(con: duckdb.DuckDBPyConnection, table: str, rules: Rules) -> None:
@@ -165,8 +165,8 @@ def _insert(
     expressions: Expressions,
 ) -> Part:
     _add_extras(expressions, staged, types)
-    checks, first_reason = expressions.checks, len(staged.reasons)
-    staged.reasons.extend((check.column, check.reason) for check in checks)
+    checks = expressions.checks
+    first_reason = _number_reasons(staged, checks)
     # the raw value is kept for bad rows alone, where a person looks at it
     raw_values = "".join(
         f" WHEN {number} THEN {shortened(check.value)}"
@@ -186,6 +186,17 @@ def _insert(
         """
     ).fetchall()[0][0]
     return Part(source, first_row, first_row + inserted, unparsed_records(con, source))
+
+
+def _number_reasons(staged: StagedTable, checks: Sequence[Check]) -> int:
+    """The number of the first of a file's reasons; files with the same checks share them."""
+    reasons: list[tuple[str | None, str]] = [(check.column, check.reason) for check in checks]
+    count = len(reasons)
+    for start in range(len(staged.reasons) - count + 1):
+        if staged.reasons[start : start + count] == reasons:
+            return start
+    staged.reasons.extend(reasons)
+    return len(staged.reasons) - count
 
 
 def _checked_relation(

@@ -77,7 +77,7 @@ def number_by_md5(con: duckdb.DuckDBPyConnection, table: str) -> None:
     con.execute(
         f"""
         CREATE TABLE {table} AS
-        SELECT id, row_number() OVER (ORDER BY md5(id), id) - 1 AS number
+        SELECT id, (row_number() OVER (ORDER BY md5(id), id) - 1)::INTEGER AS number
         FROM ({queries}) AS distinct_ids(id) ORDER BY number
         """
     )
@@ -89,7 +89,7 @@ def number_by_first_row(con: duckdb.DuckDBPyConnection, table: str, column: str)
     con.execute(
         f"""
         CREATE TABLE {table} AS
-        SELECT {column} AS id, row_number() OVER (ORDER BY min(row)) - 1 AS number
+        SELECT {column} AS id, (row_number() OVER (ORDER BY min(row)) - 1)::INTEGER AS number
         FROM events GROUP BY {column} ORDER BY number
         """
     )
@@ -137,7 +137,7 @@ def events(con: duckdb.DuckDBPyConnection, num_users: int) -> Events:
     con.execute(
         f"""
         CREATE TABLE sorted_events AS
-        SELECT u.number::INTEGER AS user, i.number::INTEGER AS item, {seconds("e.stamp")} AS time,
+        SELECT u.number AS user, i.number AS item, {seconds("e.stamp")} AS time,
             t.number::UTINYINT AS type, coalesce(e.value, 1) AS value
         FROM timed_events e JOIN user_ids u ON e.user = u.id JOIN item_ids i ON e.item = i.id
             JOIN event_types t ON coalesce(e.event_type, '') = t.raw
@@ -155,7 +155,8 @@ def friends(
     con: duckdb.DuckDBPyConnection, num_users: int, direction: str
 ) -> tuple[Friends, dict[str, int]]:
     """See `Engine.friends`."""
-    # Counted before the direction doubles them.
+    _number_ends(con)
+    # counted before the direction doubles them
     dropped = _count_dropped_edges(con)
     _join_edges(con, direction)
     rows = fetch(con, "edges", user=np.int32, friend=np.int32, weight=np.float32, time=np.int64)
@@ -163,23 +164,31 @@ def friends(
     return Friends(offsets, rows["friend"], rows["weight"], rows["time"]), dropped
 
 
+def _number_ends(con: duckdb.DuckDBPyConnection) -> None:
+    """Table `numbered_edges`: the rows of `social` with the numbers of both ends."""
+    con.execute(
+        f"""
+        CREATE TABLE numbered_edges AS
+        SELECT s.number AS src, d.number AS dst, coalesce(weight, 1) AS weight,
+            coalesce({seconds("stamp")}, '{NO_TIME}'::BIGINT) AS time
+        FROM social JOIN user_ids s ON src = s.id JOIN user_ids d ON dst = d.id
+        """
+    )
+
+
 def _join_edges(con: duckdb.DuckDBPyConnection, direction: str) -> None:
-    """Table `edges` by the numbers of both ends, each edge once."""
+    """Table `edges`: who is informed and by whom, each pair once."""
     # A user is no friend of their own, whatever the file says.
     edges = " UNION ALL ".join(
-        f"SELECT {way}, weight, {seconds('stamp')} AS time FROM social WHERE src <> dst"
+        f"SELECT {way}, weight, time FROM numbered_edges WHERE src <> dst"
         for way in _WAYS[direction]
     )
     # by friend as well: later generations find friends by bisection
     con.execute(
         f"""
         CREATE TABLE edges AS
-        SELECT u.number::INTEGER AS user, f.number::INTEGER AS friend,
-            max(coalesce(weight, 1)) AS weight,
-            min(coalesce(time, '{NO_TIME}'::BIGINT)) AS time
-        FROM ({edges}) AS edge(user, friend, weight, time)
-            JOIN user_ids u ON edge.user = u.id JOIN user_ids f ON edge.friend = f.id
-        GROUP BY ALL ORDER BY 1, 2
+        SELECT user, friend, max(weight) AS weight, min(time) AS time
+        FROM ({edges}) AS edge(user, friend, weight, time) GROUP BY ALL ORDER BY 1, 2
         """
     )
 
@@ -188,7 +197,8 @@ def _count_dropped_edges(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     counts = con.execute(
         """
         SELECT count(*) FILTER (src = dst), count(*) FILTER (src <> dst),
-            count(DISTINCT CASE WHEN src <> dst THEN (src, dst) END) FROM social
+            count(DISTINCT CASE WHEN src <> dst THEN src::BIGINT << 32 | dst END)
+        FROM numbered_edges
         """
     )
     loops, edges, distinct = counts.fetchall()[0]
@@ -201,7 +211,7 @@ def items(con: duckdb.DuckDBPyConnection, ids: Strings) -> tuple[Items, np.ndarr
     con.execute(
         """
         CREATE TABLE sorted_items AS
-        SELECT title, description, tags, category, vector, number::INTEGER AS number,
+        SELECT title, description, tags, category, vector, number,
             coalesce(price, 'nan') AS price, coalesce(available, true) AS available,
             available IS NOT NULL AS availability_known
         FROM item_ids LEFT JOIN items ON item_ids.id = items.item ORDER BY number

@@ -100,25 +100,28 @@ def id_sql(column: str, sql_type: str) -> str:
         WHEN {is_odd} THEN trim(nfc_normalize({plain}), {invisible}) ELSE {plain} END"""
 
 
-def id_layer(field: str, column: str, sql_type: str) -> str:
-    """The id as a column that is computed once."""
-    return f"{id_sql(column, sql_type)} AS {id_name(field)}"
+def layer(kind: Kind, field: str, column: str, sql_type: str) -> str:
+    """The clean value as a column that is computed once."""
+    return f"{value_sql(kind, column, sql_type)} AS {layer_name(field)}"
 
 
-def id_name(field: str) -> str:
+def layer_name(field: str) -> str:
     return name(INTERNAL + field)
 
 
 def checks_of(kind: Kind, field: str, column: str, sql_type: str) -> list[Check]:
-    """When `column` makes its row unusable as `field`; blank values are bad only in ids."""
+    """When `column` makes its row unusable as `field`; blank values are bad only in ids.
+
+    The clean value must be a `layer`.
+    """
     if kind == "id":
-        conditions = _id_conditions(id_name(field), sql_type)
+        conditions = _id_conditions(layer_name(field), sql_type)
         if sql_type in _EXACT_BELOW:
             # beyond it, several ids are one float
             is_inexact = f"abs({column}) > {_EXACT_BELOW[sql_type]}"
             conditions.append((is_inexact, f"is more than a {sql_type} holds exactly"))
     else:
-        conditions = _value_conditions(kind, column, value_sql(kind, column, sql_type))
+        conditions = _value_conditions(kind, column, layer_name(field))
     return [Check(field, column, condition, reason) for condition, reason in conditions]
 
 
@@ -130,7 +133,8 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
         infinite = f"NOT (isfinite({column}))"
     # to look at numbers as text would cost more than to read them
     missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
-    unreadable = f"NOT {missing} AND NOT {is_read}"
+    # most times are read, and need no look at words for nothing
+    unreadable = f"CASE WHEN {is_read} THEN false ELSE NOT {missing} END"
     rounded = "false"
     if STRING.match(sql_type):
         # a sign is looked for first, because most times have none
@@ -144,7 +148,8 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
 
 def _value_conditions(kind: Kind, column: str, value: str) -> list[tuple[str, str]]:
     """(SQL condition, reason) pairs for values that may be blank."""
-    unreadable = f"NOT {_is_missing(column)} AND ({value}) IS NULL"
+    # most values are read, and need no look at words for nothing
+    unreadable = f"CASE WHEN {value} IS NOT NULL THEN false ELSE NOT {_is_missing(column)} END"
     if kind == "flag":
         return [(unreadable, "is neither true nor false")]
     if kind == "price":
@@ -190,7 +195,8 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
     # no whole number is a word for nothing
     if WHOLE.match(sql_type):
         return [(f"{value} IS NULL", "is blank")]
-    missing = f"({value} IS NULL OR {value} IN {sql_list(_MISSING_IDS)})"
+    # a list is looked through in half the time that IN takes
+    missing = f"({value} IS NULL OR list_contains([{sql_list(_MISSING_IDS)[1:-1]}], {value}))"
     conditions = [(missing, "is blank")]
     # JSON may hold an object where the other rows have an id
     if sql_type == "MIXED":
