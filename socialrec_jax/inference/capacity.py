@@ -1,4 +1,4 @@
-"""Room for rows to come in the tables of a World that has grown.
+"""Padding of the tables of a World that has grown, for rows to come.
 
 A compiled program belongs to the shapes of its arguments, and each append has some new items and
 users. So tables of a grown World get more rows than there are items and users, and the programs of
@@ -14,18 +14,18 @@ from socialrec_jax.data.world import World
 from socialrec_jax.models.embedding_tables import PATHS, merge_tables, split_tables
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
 
-_LEAST_ROOM = 64  # rows
+_LEAST_STEP = 64  # rows
 
 
 def capacity(num_rows: int) -> int:
     """num_rows rounded up: by less than a quarter, so that a few sizes cover a growing table."""
     below = 1 << max(num_rows.bit_length() - 1, 0)  # the power of two at num_rows or below
-    step = max(_LEAST_ROOM, below // 4)
+    step = max(_LEAST_STEP, below // 4)
     return -(-num_rows // step) * step
 
 
-def roomy_model(model: RecommenderModel, world: World) -> RecommenderModel:
-    """The model with room in its tables, if the World has grown."""
+def padded_model(model: RecommenderModel, world: World) -> RecommenderModel:
+    """The model with padded tables, if the World has grown."""
     if not world.manifest.get("lineage"):
         return model
     # Zero users means a model without friends.
@@ -33,36 +33,36 @@ def roomy_model(model: RecommenderModel, world: World) -> RecommenderModel:
     return model.clone(num_items=capacity(model.num_items), num_users=num_users)
 
 
-def roomy_params(params: dict, model: RecommenderModel) -> dict:
+def padded_params(params: dict, model: RecommenderModel) -> dict:
     """The parameters with tables as long as those of the model."""
     rest, tables = split_tables(params, _tables_of(model))
     sizes = {"items": model.num_items, "users": model.num_users}
-    roomy = {name: with_room(tables[name], sizes[name]) for name in tables}
-    return merge_tables(rest, roomy)
+    padded = {name: padded_rows(tables[name], sizes[name]) for name in tables}
+    return merge_tables(rest, padded)
 
 
-def roomy_variables(
+def padded_variables(
     params: dict, texts: np.ndarray, known: np.ndarray, model: RecommenderModel
 ) -> dict:
-    """All variables of a model whose tables may have room."""
-    return {"params": roomy_params(params, model)} | roomy_fixed(texts, known, model)
+    """All variables of a model whose tables may be padded."""
+    return {"params": padded_params(params, model)} | padded_fixed(texts, known, model)
 
 
-def roomy_fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
-    """The fixed variables of a model, whose tables may have room, from those of the items."""
+def padded_fixed(texts: np.ndarray, known: np.ndarray, model: RecommenderModel) -> dict:
+    """The fixed variables of a model, whose tables may be padded, from those of the items."""
     size = model.num_items
-    return fixed_variables(with_room(texts, size), with_room(known, size))
+    return fixed_variables(padded_rows(texts, size), padded_rows(known, size))
 
 
-def without_room(params: dict, model: RecommenderModel) -> dict:
-    """The inverse of `roomy_params`; model: without room."""
+def without_padding(params: dict, model: RecommenderModel) -> dict:
+    """The inverse of `padded_params`; model: without padding."""
     rest, tables = split_tables(params, _tables_of(model))
     sizes = {"items": model.num_items, "users": model.num_users}
     trimmed = {name: _first_rows(tables[name], sizes[name]) for name in tables}
     return merge_tables(rest, trimmed)
 
 
-def with_room(rows: np.ndarray, size: int) -> np.ndarray:
+def padded_rows(rows: np.ndarray, size: int) -> np.ndarray:
     """Rows [n, ...] and zeros [size - n, ...] after them."""
     missing = size - len(rows)
     if not missing:

@@ -27,7 +27,7 @@ from socialrec_jax.inference.candidates import (
     CandidateRequest,
     totals_of,
 )
-from socialrec_jax.inference.capacity import roomy_fixed, roomy_model, roomy_variables
+from socialrec_jax.inference.capacity import padded_fixed, padded_model, padded_variables
 from socialrec_jax.inference.chunks import map_in_chunks
 from socialrec_jax.inference.encoder import Encoder, encoder_of
 from socialrec_jax.inference.index import Index, TopItems, fits_whole, retrieval_index
@@ -86,11 +86,11 @@ class Engine:
         """
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
-        roomy = roomy_model(model, world)
-        encoder = encoder_of(roomy, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
+        padded = padded_model(model, world)
+        encoder = encoder_of(padded, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
         # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
-        variables = parallel.replicate(roomy_variables(params, texts, known, roomy))
+        variables = parallel.replicate(padded_variables(params, texts, known, padded))
         return cls(
             world=world,
             config=config,
@@ -167,7 +167,7 @@ class Engine:
         if not texts.shape[1]:
             return self.catalogue
         known = parallel.on_host(self.variables["fixed"]["items"]["known"])
-        variables = self.variables | roomy_fixed(texts, known, self.encoder.model)
+        variables = self.variables | padded_fixed(texts, known, self.encoder.model)
         return self.encoder.catalogue(parallel.replicate(variables), self.world.num_items)
 
     def index_inputs(self, as_of: AsOf = NOW):

@@ -24,7 +24,7 @@ from socialrec_jax.inference.artefacts import (
 from socialrec_jax.inference.artefacts import (
     features_folder as features_folder,
 )
-from socialrec_jax.inference.capacity import without_room
+from socialrec_jax.inference.capacity import without_padding
 from socialrec_jax.inference.load_checks import (
     check_finite,
     check_fits,
@@ -178,7 +178,7 @@ def _restore(
     check_finite(run, checkpoints.folder / str(best), params)
     if model is not None:
         check_friends(run, params, model)
-        params = without_room(params, model)
+        params = without_padding(params, model)
     # For another version alone, because the comparison traces the model.
     if model is not None and about.get("parameters") != PARAMETERS_VERSION:
         check_fits(run, params, model)

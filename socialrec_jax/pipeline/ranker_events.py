@@ -23,7 +23,7 @@ from socialrec_jax.evaluation.evaluator import RankerEvaluator
 from socialrec_jax.evaluation.out_of_fold import OutOfFoldScorer
 from socialrec_jax.evaluation.prequential import queries_before
 from socialrec_jax.evaluation.protocol import EvaluationQueries
-from socialrec_jax.inference.capacity import capacity, with_room
+from socialrec_jax.inference.capacity import capacity, padded_rows
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import RANKER, Loaded, about, focus_of
 from socialrec_jax.models.ranker import Ranker
@@ -54,7 +54,7 @@ class NewEvents:
     model: Loaded  # the model before, with counts of the events before them
     queries: EvaluationQueries
     labelled: LabelledCandidates
-    catalogue: np.ndarray  # [V, D], with room for more items
+    catalogue: np.ndarray  # [V, D], padded for more items
 
 
 @timeline.stage("ranker")
@@ -91,7 +91,7 @@ def _new_events(update: Update) -> NewEvents | None:
     popular = AsOf.time(int(queries.query.query_times.min()))
     labelled = labelled_candidates(engine, generator, queries, popular)
     # No candidate is an item that does not exist yet.
-    catalogue = with_room(generator.catalogue, capacity(world.num_items))
+    catalogue = padded_rows(generator.catalogue, capacity(world.num_items))
     return NewEvents(model, queries, labelled, catalogue)
 
 

@@ -11,10 +11,10 @@ from socialrec_jax.config import required
 from socialrec_jax.data.batching.replay import ReplaySettings, update_starts
 from socialrec_jax.data.batching.training_batches import TrainingBatches
 from socialrec_jax.inference.capacity import (
-    roomy_model,
-    roomy_params,
-    with_room,
-    without_room,
+    padded_model,
+    padded_params,
+    padded_rows,
+    without_padding,
 )
 from socialrec_jax.inference.load import Loaded, about, focus_of
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
@@ -48,7 +48,7 @@ def train_update(
     explained = about(old.config, old.world)
     option = "--update.learning-rate-share"
     state, _ = fit(run, stage, *_on_devices(trainer, batches), None, explained, option)
-    params = without_room(state.served, old.model)
+    params = without_padding(state.served, old.model)
     known = trainer.known[: old.world.num_items]
     # The caller gives both models the same counts, so that only the parameters differ.
     return dataclasses.replace(old, params=params, known=known, features=None)
@@ -76,20 +76,20 @@ def _trainer(old: Loaded, batches: TrainingBatches) -> RetrieverTrainer:
         peak_share=old.config.update.learning_rate_share,
     )
     # Negatives are drawn from the whole table, and big tables are trained row by row.
-    has_room = not (old.config.train.negatives or trainer.big_tables)
-    return _with_room(trainer, old) if has_room else trainer
+    is_padded = not (old.config.train.negatives or trainer.big_tables)
+    return _with_padding(trainer, old) if is_padded else trainer
 
 
-def _with_room(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
+def _with_padding(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
     """The same training with tables that serve the next appends: nothing is compiled for them."""
-    model = roomy_model(trainer.model, old.world)
+    model = padded_model(trainer.model, old.world)
     assert trainer.start is not None, "an update goes on from parameters"
     return dataclasses.replace(
         trainer,
         model=model,
-        item_counts=with_room(trainer.item_counts, model.num_items),
-        texts=with_room(old.texts, model.num_items),
-        start=roomy_params(trainer.start, model),
+        item_counts=padded_rows(trainer.item_counts, model.num_items),
+        texts=padded_rows(old.texts, model.num_items),
+        start=padded_params(trainer.start, model),
         num_items=old.world.num_items,
     )
 
@@ -97,13 +97,13 @@ def _with_room(trainer: RetrieverTrainer, old: Loaded) -> RetrieverTrainer:
 def _on_devices(
     trainer: RetrieverTrainer, batches: TrainingBatches
 ) -> tuple[RetrieverTrainer, Batches]:
-    """As `placed`; where the tables have room, the events on the devices have it, too."""
+    """As `placed`; where the tables are padded, the events on the devices are, too."""
     trainer, steps = placed(trainer, batches)
     if trainer.num_items is None or trainer.columns is None:
         return trainer, steps
     # No index reads behind the last event. Events are small and grow fast: a power of two.
     size = 1 << (len(trainer.columns.items) - 1).bit_length()
-    columns = jax.tree.map(lambda column: with_room(column, size), trainer.columns)
+    columns = jax.tree.map(lambda column: padded_rows(column, size), trainer.columns)
     return dataclasses.replace(trainer, columns=columns), steps
 
 

@@ -28,7 +28,7 @@ class LocalVocabulary(struct.PyTreeNode):
     negatives: Negatives | None
     fixed: dict  # variables of the model besides parameters
     lookups: dict[str, Lookup]
-    num_items: Array | None = None  # of a catalogue whose table has room for more
+    num_items: Array | None = None  # of a catalogue whose table is padded
 
     def model(self, model: RecommenderModel) -> RecommenderModel:
         """The model with tables of this size."""

@@ -56,7 +56,7 @@ class RetrieverTrainer:
     peak_share: float = _FINE_TUNING_SHARE  # of the peak learning rate, for fine-tuning
     columns: Columns | None = None  # events on the devices: batches are PackedIndices then
     tables: tuple[str, ...] | None = None  # names of those trained row by row; by default by size
-    num_items: int | None = None  # of a catalogue whose table has room for more, see `capacity`
+    num_items: int | None = None  # of a catalogue whose table is padded, see `capacity`
 
     @property
     def schedule(self) -> WarmupCosine:

@@ -7,10 +7,10 @@ import pytest
 
 from socialrec_jax.inference.capacity import (
     capacity,
-    roomy_model,
-    roomy_params,
-    with_room,
-    without_room,
+    padded_model,
+    padded_params,
+    padded_rows,
+    without_padding,
 )
 from socialrec_jax.models.embedding_tables import PATHS, split_tables
 from tests.inference.test_engine import untrained_engine
@@ -32,27 +32,27 @@ def test_few_sizes_cover_a_growing_table():
 
 def test_room_is_added_and_taken_away(engine):
     grown = engine.world.with_manifest({**engine.world.manifest, "lineage": ["before"]})
-    assert roomy_model(engine.model, engine.world) is engine.model
-    model = roomy_model(engine.model, grown)
+    assert padded_model(engine.model, engine.world) is engine.model
+    model = padded_model(engine.model, grown)
     assert model.num_items == capacity(engine.world.num_items)
     params = engine.variables["params"]
-    roomy = roomy_params(params, model)
+    padded = padded_params(params, model)
     names = tuple(PATHS) if model.num_users else ("items",)
-    for name, table in split_tables(without_room(roomy, engine.model), names)[1].items():
+    for name, table in split_tables(without_padding(padded, engine.model), names)[1].items():
         assert table.tobytes() == np.asarray(split_tables(params, names)[1][name]).tobytes()
-    assert with_room(np.ones((2, 3)), 4)[2:].tolist() == [[0] * 3] * 2
+    assert padded_rows(np.ones((2, 3)), 4)[2:].tolist() == [[0] * 3] * 2
 
 
-def test_an_engine_with_room_has_the_same_states_and_items(engine):
+def test_a_padded_engine_has_the_same_states_and_items(engine):
     lineage = {**engine.world.manifest, "lineage": ["before"]}
-    roomy = type(engine).create(
+    padded = type(engine).create(
         engine.world.with_manifest(lineage),
         engine.config,
         engine.model,
         engine.variables["params"],
     )
-    assert roomy.encoder.model.num_items > engine.world.num_items
+    assert padded.encoder.model.num_items > engine.world.num_items
     users = np.arange(engine.world.num_users)
-    states = [one.states(one.query(users)).tobytes() for one in (engine, roomy)]
+    states = [one.states(one.query(users)).tobytes() for one in (engine, padded)]
     assert states[0] == states[1]
-    assert np.asarray(roomy.catalogue).tobytes() == np.asarray(engine.catalogue).tobytes()
+    assert np.asarray(padded.catalogue).tobytes() == np.asarray(engine.catalogue).tobytes()

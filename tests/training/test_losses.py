@@ -47,7 +47,7 @@ def test_full_softmax_equals_the_dense_one_with_its_gradients(problem, chunk_log
 
 def test_rows_after_the_last_item_count_for_nothing(problem):
     users, items, targets, weights = problem
-    roomy = jnp.concatenate([items, items[:5]])
+    padded = jnp.concatenate([items, items[:5]])
 
     def loss(users, items, num_items=None):
         parts = users, items, targets, weights, TEMPERATURE
@@ -55,7 +55,7 @@ def test_rows_after_the_last_item_count_for_nothing(problem):
 
     of_all = jax.value_and_grad(loss, argnums=(0, 1))(users, items)
     value, (of_users, of_items) = jax.value_and_grad(loss, argnums=(0, 1))(
-        users, roomy, jnp.int32(len(items))
+        users, padded, jnp.int32(len(items))
     )
     assert not np.asarray(of_items[len(items) :]).any()
     found = value, (of_users, of_items[: len(items)])
