@@ -286,7 +286,8 @@ def records(source: Source) -> Iterator[tuple[int, bool]]:
 def _quoted_records(source: Source) -> Iterator[tuple[int, bool]]:
     # a description may be longer than the 128 KiB that Python allows by default
     csv.field_size_limit(2**31 - 1)
-    ended = (line + "\n" for line in lines(source))
+    # a carriage return within a line ends none, and Python's reader refuses it
+    ended = (line.replace("\r", " ") + "\n" for line in lines(source))
     reader = csv.reader(
         ended, delimiter=source.delimiter, quotechar=source.quote, escapechar=source.escape
     )

@@ -225,3 +225,15 @@ def test_keys_of_json_may_be_anything(tmp_path):
     odd = {"": 1, 'a"b': 2, "a\\c": 3, "'": 4, "a.b": 5, "\x01bad": 6}
     rows = [{"user": "u", "item": "i", "ts": BEGIN, **odd}]
     assert times(prepared(tmp_path, {"events.jsonl": lines(*rows)})) == [BEGIN]
+
+
+def test_a_name_of_a_column_may_have_braces(tmp_path):
+    text = EVENTS.replace("timestamp", "{timestamp")
+    assert items_in_order(prepared(tmp_path, {"events.csv": text})) == ["i0", "i1", "i2", "i3"]
+
+
+def test_a_carriage_return_within_a_line_is_no_internal_error(tmp_path):
+    """The line of the bad row is looked for in the file, by Python's own reader."""
+    row = "u0,i0,1600000000\nu1,i1,1600001000\nu2,\ri2,1"
+    with pytest.raises(BadData, match=r"events.csv line \d"):
+        prepared(tmp_path, {"events.csv": f"user,item,timestamp\n{row}imestamp\n{row}"})

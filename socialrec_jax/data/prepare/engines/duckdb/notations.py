@@ -52,7 +52,7 @@ def _writes_decimal_commas(file: SampledFile, column: str) -> bool:
         for sign in ("[,]", "[.]")
     )
     # the whole column, not a sample: one value decides how all others are read
-    return bool(file.query(f"SELECT {comma} AND NOT {point} FROM {{}}")[0][0])
+    return bool(file.select(f"{comma} AND NOT {point}")[0][0])
 
 
 def _note_separator(file: SampledFile, column: str, values: list[str], choice: Choice) -> None:

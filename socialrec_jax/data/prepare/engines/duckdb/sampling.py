@@ -53,10 +53,12 @@ class SampledFile:
             return {}
         # as text: one column may hold several types
         selected = ", ".join(f"{name(column)}::VARCHAR" for column in columns)
-        rows = self.query(f"SELECT {selected} FROM {{}} LIMIT {SAMPLE_ROWS}")
+        rows = self.select(selected, SAMPLE_ROWS)
         return {column: [row[place] for row in rows] for place, column in enumerate(columns)}
 
-    def query(self, sql: str) -> list[tuple]:
-        """Rows of a query, in which {} stands for the file."""
+    def select(self, expressions: str, most_rows: int | None = None) -> list[tuple]:
+        """Rows of SQL expressions over the columns; most_rows: None for all."""
+        limit = "" if most_rows is None else f" LIMIT {most_rows}"
+        sql = f"SELECT {expressions} FROM {relation(self.source, self.types)}{limit}"
         with readable_file(self.source.path):
-            return self.con.execute(sql.format(relation(self.source, self.types))).fetchall()
+            return self.con.execute(sql).fetchall()
