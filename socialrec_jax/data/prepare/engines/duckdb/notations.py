@@ -48,7 +48,7 @@ def _writes_decimal_commas(file: SampledFile, column: str) -> bool:
     """
     # three digits may be thousands, one or two are a fraction
     comma, point = (
-        f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{{{1,2}}}}([^0-9.,]|$)'))"
+        f"bool_or(regexp_matches({name(column)}, '[0-9]{sign}[0-9]{{1,2}}([^0-9.,]|$)'))"
         for sign in ("[,]", "[.]")
     )
     # the whole column, not a sample: one value decides how all others are read
