@@ -114,10 +114,16 @@ def pytest_sessionfinish(session):
 def compile_time(request):
     """Most programs of tests run for milliseconds, and optimising them takes seconds.
 
-    The programs of files marked `optimized` run for longer than it takes to optimise them.
+    The programs of files marked `optimized` run for longer than it takes to optimise them. Other
+    files have programs of their own, for these may add up in another order.
     """
     is_optimized = request.node.get_closest_marker("optimized") is not None
     jax.config.update("jax_disable_most_optimizations", not is_optimized)
+    if is_optimized:
+        jax.clear_caches()
+    yield
+    if is_optimized:
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ pytestmark = pytest.mark.optimized
 SIZES = (1, 7, 300)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fresh_programs():
-    """Programs that another file compiled without optimisation may add up in another order."""
-    jax.clear_caches()
-
-
 @pytest.fixture(scope="module")
 def recommender(tmp_path_factory) -> Recommender:
     """With a ranker."""
