@@ -28,7 +28,7 @@ from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
 from tests.pipeline.conftest import NEWCOMER
 from tests.pipeline.never_seen import columns_of, world_with_tombstones, write_tables_without
-from tests.pipeline.test_update import WITHOUT_TRAINING, Killed, add
+from tests.pipeline.test_update import WITHOUT_TRAINING, Killed, add, dies
 from tests.workers import call, done
 
 pytestmark = pytest.mark.usefixtures("short_ranker_training")
@@ -213,13 +213,9 @@ def test_a_kill_loses_nothing(run, without_newcomer, tmp_path, monkeypatch):
 def _forget_and_die(run, file, config, monkeypatch, owner, name) -> None:
     """Forget, and die where a function is called."""
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, _dies)
+        patch.setattr(owner, name, dies)
         with pytest.raises(Killed):
             forget_stage.forget(run, file, config)
-
-
-def _dies(*arguments, **options):
-    raise Killed
 
 
 def test_unknown_ids_are_counted(run, tmp_path):

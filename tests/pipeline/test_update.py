@@ -114,7 +114,7 @@ def test_kills_lose_nothing(run, small_run, uninterrupted, monkeypatch):
     ]
     for owner, name in places:
         with monkeypatch.context() as patch:
-            patch.setattr(owner, name, _dies)
+            patch.setattr(owner, name, dies)
             with pytest.raises(Killed):
                 update_stage.add(run, small_run / "1", config)
         assert Generations(run).current == 0
@@ -123,7 +123,8 @@ def test_kills_lose_nothing(run, small_run, uninterrupted, monkeypatch):
     assert states(run, 1) == uninterrupted[1]
 
 
-def _dies(*arguments, **options):
+def dies(*arguments, **options):
+    """Stands for a function in which the program is killed."""
     raise Killed
 
 
