@@ -44,7 +44,9 @@ def script(monkeypatch):
 
 def run(script, name: str, options: str, monkeypatch, capsys) -> dict:
     """The figures of a script's last line."""
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *options.split()])
+    # PyTorch's threads wait for each other by spinning: beside other tests that takes ten times
+    # as long as one thread.
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *options.split(), "--threads", "1"])
     script(name).main()
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 

@@ -1,9 +1,11 @@
-"""train.py whose text model and ranker make a few small steps, for tests that need no good ones.
+"""train.py whose text model and ranker make a few small steps, for tests that need no good ones,
+and whose pages have no figures.
 
 python -m tests.pipeline.short_run OPTIONS OF train.py
 
 Both make at least some hundred steps however small a shop is. Programs of tests are not optimised,
-so this would take most of the time of a run.
+so this would take most of the time of a run. A page's figures take a second, and are tested in
+tests/reports.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import pytest
 
 from socialrec_jax.pipeline import ranker as ranker_stage
 from socialrec_jax.pipeline import text as text_stage
+from socialrec_jax.reports import figures
 from socialrec_jax.training import ranker as ranker_training
 
 TINY = (
@@ -26,11 +29,12 @@ FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000, "--update.no-rank
 
 
 def shorten_training(patch: pytest.MonkeyPatch) -> None:
-    """Of the text model and the ranker, in this process, as long as the patch holds."""
+    """Of the text model and the ranker, in this process, as long as the patch holds; no figures."""
     patch.setattr(text_stage, "_LEAST_STEPS", 16)
     patch.setattr(ranker_training, "steps_for", lambda num_queries: 16)
     patch.setattr(ranker_training, "QUERIES_PER_STEP", 64)
     patch.setattr(ranker_stage, "_EVALUATIONS", 1)
+    patch.setattr(figures, "_svg_text", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
 
 
 def main() -> None:
