@@ -38,7 +38,7 @@ ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer tha
 # Then planning takes most of the time of a statement, and several are planned at once.
 SMALL_STREAMS = 2
 # ties in time keep the order of the file
-_SESSION = """
+SESSION = """
     SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false
 """
 
@@ -99,7 +99,7 @@ class DuckDBEngine(DatabaseEngine):
         if not hasattr(self._of_thread, "con"):
             self._of_thread.con = self.database.cursor()
             # a cursor is a connection of its own, and the time zone is set for each
-            self._of_thread.con.execute(_SESSION)
+            self._of_thread.con.execute(SESSION)
         return self._of_thread.con
 
     @property
