@@ -104,13 +104,15 @@ def write_odd_shop(folder: Path) -> Path:
     ids=str,
 )
 def test_spark_and_duckdb_make_one_world_of_an_odd_shop(spark, tmp_path, options):
-    source = write_odd_shop(tmp_path / "raw")
-    manifest = assert_same_world(source, tmp_path, max_bad_share=0.3, **options)
+    # signs that stand for other things in patterns and addresses
+    folder = tmp_path / "run [1] {2} 5%"
+    source = write_odd_shop(folder / "raw")
+    manifest = assert_same_world(source, folder, max_bad_share=0.3, **options)
     counts = manifest["counts"]
     assert counts["rejected"]["events"] > 1
     assert counts["rejected"]["items"] == 1, "a vector of another length"
     assert counts["rejected"]["repeated_items"] == 2
-    rejected = pq.read_table(tmp_path / "spark" / "rejected.parquet").to_pylist()
+    rejected = pq.read_table(folder / "spark" / "rejected.parquet").to_pylist()
     assert {Path(row["file"]).name for row in rejected} >= {"a.csv", "b.jsonl", "items.jsonl"}
 
 

@@ -24,5 +24,5 @@ def open_engine(
     config: names the engine; None: DuckDB. Unavailable: the engine is not installed.
     """
     if config is not None and config.engine == "spark":
-        return open_spark(folder, rules, config.master)
+        return open_spark(folder, files, rules, config.master)
     return open_duckdb(folder, files, rules)

@@ -40,17 +40,19 @@ class SparkDatabase(Database):
     def register(self, table: str, parts: Parts) -> None:
         """A table of files that lie there, each of which has rows of the same columns."""
         self._parts[table] = parts
-        files = self.session.read.parquet(*map(_address, parts.files))
+        files = self.session.read.parquet(*map(_pattern, parts.files))
         columns = [_quoted(column) for column in files.columns]
-        placed = files.selectExpr(*columns, "_metadata.file_name file", "_metadata.row_index place")
-        joined = placed.join(self._first_rows(parts).hint("broadcast"), "file")
-        joined.selectExpr(*columns, "first_row + place AS rowid").createOrReplaceTempView(table)
+        # `_` begins no name of a staged column
+        place = ("_metadata.file_name AS _file", "_metadata.row_index AS _place")
+        first_rows = self._first_rows(parts).hint("broadcast")
+        placed = files.selectExpr(*columns, *place).join(first_rows, "_file")
+        placed.selectExpr(*columns, "_first + _place AS rowid").createOrReplaceTempView(table)
 
     def _first_rows(self, parts: Parts) -> Any:
         """A small table that says where each file begins."""
         files = zip(parts.files, parts.first_rows, strict=True)
         values = ", ".join(f"('{file.name}', {first_row}L)" for file, first_row in files)
-        return self.session.sql(f"SELECT * FROM VALUES {values} AS begins(file, first_row)")
+        return self.session.sql(f"SELECT * FROM VALUES {values} AS begins(_file, _first)")
 
     def create_view(self, view: str, query: str) -> None:
         self._sql(query).createOrReplaceTempView(view)
@@ -82,8 +84,12 @@ class SparkDatabase(Database):
 
 
 def _address(path: Path) -> str:
-    """A local path to Spark, which takes brackets and the like for patterns."""
-    return "file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path))
+    return f"file://{path}"
+
+
+def _pattern(path: Path) -> str:
+    """The address of a file to read, in which `*`, `[` and the like stand for themselves."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", _address(path))
 
 
 def _quoted(column: str) -> str:

@@ -26,7 +26,9 @@ STREAMS = 4  # statements at a time, each of which has tasks on all machines
 
 
 @contextlib.contextmanager
-def open_spark(folder: Path, rules: Rules | None, master: str) -> Iterator[SparkEngine]:
+def open_spark(
+    folder: Path, files: Iterable[Path], rules: Rules | None, master: str
+) -> Iterator[SparkEngine]:
     """A Spark whose tables lie in `folder`, which all its machines must reach.
 
     Errors as in `open_session`.
@@ -34,7 +36,7 @@ def open_spark(folder: Path, rules: Rules | None, master: str) -> Iterator[Spark
     tables = folder / "spark"
     try:
         with (
-            open_duckdb(folder, (), rules) as reader,
+            open_duckdb(folder, files, rules) as reader,
             open_session(master, tables / "spill") as session,
         ):
             yield SparkEngine(session, reader, tables)
