@@ -10,7 +10,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Many container images forbid Python to write bytecode; then every start compiles JAX's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test types tests loop torture lint clean
+.PHONY: train test test-spark types tests loop torture lint clean
 
 train: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python train.py --run $(RUN)
@@ -21,6 +21,10 @@ test: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	@# The tests leave a core idle at times: the types are checked beside them.
 	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+# The engine that `make test` leaves out: 450 MB of pyspark, and Java 17 must be there.
+test-spark: $(VENV)/.spark
+	$(BIN)/python -m pytest -rs tests/data/prepare/test_spark.py
 
 types:
 	$(BIN)/basedpyright
@@ -52,6 +56,10 @@ $(VENV)/.runtime-$(ACCELERATOR): requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime-$(ACCELERATOR)
 	$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.spark: requirements-spark.txt $(VENV)/.development
+	$(INSTALL) -r requirements-spark.txt
 	@touch $@
 
 clean:

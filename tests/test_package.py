@@ -25,7 +25,9 @@ def requirements_in(file: str) -> list[str]:
 def test_requirements_files_equal_the_package():
     project = PROJECT["project"]
     assert requirements_in("requirements.txt") == project["dependencies"]
-    assert requirements_in("requirements-dev.txt") == project["optional-dependencies"]["dev"]
+    extras = project["optional-dependencies"]
+    assert requirements_in("requirements-dev.txt") == extras["dev"]
+    assert requirements_in("requirements-spark.txt") == extras["spark"]
 
 
 def test_importing_the_package_takes_no_time_and_no_jax():

@@ -56,6 +56,12 @@ class DataConfig:
     until: Annotated[str | None, Doc("Leave out events of this time and later.")] = None
     first_year: Annotated[int, Range(1678, 2260, "Earlier events have a wrong time")] = 1990
     last_year: Annotated[int | None, Range(1678, 2260, "Later ones, too; None: next year")] = None
+    engine: Annotated[
+        Literal["duckdb", "spark"], Doc("What reads and sorts the tables; both make one World.")
+    ] = "duckdb"
+    master: Annotated[str, Doc("Of Spark: local[N], spark://HOST:PORT, yarn or k8s://...")] = (
+        "local[*]"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,8 @@ def settings(
 
 def _data_settings(config: DataConfig) -> dict:
     """Settings as JSON has them; what is not set is left out, as Worlds of older programs do."""
+    # whichever engine sorts them, the tables become the same World
+    config = dataclasses.replace(config, engine=DataConfig.engine, master=DataConfig.master)
     values = json.loads(json.dumps(dataclasses.asdict(config)))
     defaults = json.loads(json.dumps(dataclasses.asdict(DataConfig())))
     always = ("social_direction", "max_bad_share", "validation_share", "test_share")

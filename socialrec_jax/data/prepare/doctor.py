@@ -104,7 +104,7 @@ def check(folder: Path, config: DataConfig, split: Split = "leave-one-out") -> D
         files = _files(folder, found)
         diagnosis = Diagnosis(files=files, problems=problems.all, title=found.title)
         if found.tables:
-            with open_engine(Path(name), files_of(found.tables), rules) as engine:
+            with open_engine(Path(name), files_of(found.tables), rules, config) as engine:
                 step = _Step(engine, found.tables, config, split, problems, Path(name))
                 _read(diagnosis, step)
     return diagnosis

@@ -99,7 +99,7 @@ def _check_absent(out: Path, source: Path) -> None:
 
 
 def _build(tables: Tables, folder: Path, config: DataConfig, split: Split) -> World:
-    with open_engine(folder, files_of(tables), Rules.of(config)) as engine:
+    with open_engine(folder, files_of(tables), Rules.of(config), config) as engine:
         columns = read_columns(engine, tables, config, folder, k_core=True)
         check_mapping(columns, config)
         shares = join_shares(engine, tables, columns)

@@ -13,28 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
-from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare import lists
 from socialrec_jax.data.prepare.copies import for_engine
-from socialrec_jax.data.prepare.engines.duckdb import files, filtering, tables
-from socialrec_jax.data.prepare.engines.duckdb.sql import (
-    count_rows,
-    fetch_strings,
-    name,
-    readable_file,
-    text,
-)
-from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable, reject
-from socialrec_jax.data.prepare.engines.duckdb.staging import BLANK_LINE, stage
-from socialrec_jax.data.prepare.engines.duckdb.values import Check, id_sql
-from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part, Reject
+from socialrec_jax.data.prepare.engines.duckdb import files
+from socialrec_jax.data.prepare.engines.duckdb.database import DuckDBDatabase
+from socialrec_jax.data.prepare.engines.duckdb.rejected import write_rejects
+from socialrec_jax.data.prepare.engines.duckdb.sql import name, readable_file
+from socialrec_jax.data.prepare.engines.duckdb.staging import FileQuery, queries_of, run_query
+from socialrec_jax.data.prepare.engines.duckdb.values import id_sql
+from socialrec_jax.data.prepare.engines.engine import Part, Reject
+from socialrec_jax.data.prepare.engines.statements.engine import DatabaseEngine
+from socialrec_jax.data.prepare.engines.statements.staged import StagedTable, staged_columns
 from socialrec_jax.data.prepare.expansions import BLANKS, BLANKS_AND_HEADER
-from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
-from socialrec_jax.data.world import Events, Friends, Items
 
 MEMORY_LIMIT = "2GB"
 # A database in memory that spilled did not keep the order of rows, so large tables lie on disk.
@@ -45,7 +38,7 @@ ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer tha
 # Then planning takes most of the time of a statement, and several are planned at once.
 SMALL_STREAMS = 2
 # ties in time keep the order of the file
-_SESSION = """
+SESSION = """
     SET preserve_insertion_order=true; SET TimeZone='UTC'; SET enable_progress_bar=false
 """
 
@@ -85,7 +78,7 @@ def _connect(place: Path | str, spill: Path, size: int) -> duckdb.DuckDBPyConnec
     return con
 
 
-class DuckDBEngine(Engine):
+class DuckDBEngine(DatabaseEngine):
     """See `Engine`, which documents each method."""
 
     def __init__(
@@ -95,8 +88,8 @@ class DuckDBEngine(Engine):
         copies: Path,
         pool: ThreadPoolExecutor | None = None,
     ):
-        self.database, self.rules, self.copies, self.pool = database, rules, copies, pool
-        self.staged: dict[str, StagedTable] = {}
+        super().__init__(rules)
+        self.database, self.copies, self.pool = database, copies, pool
         self._of_thread = threading.local()
         self._copy_numbers = itertools.count()
 
@@ -106,8 +99,12 @@ class DuckDBEngine(Engine):
         if not hasattr(self._of_thread, "con"):
             self._of_thread.con = self.database.cursor()
             # a cursor is a connection of its own, and the time zone is set for each
-            self._of_thread.con.execute(_SESSION)
+            self._of_thread.con.execute(SESSION)
         return self._of_thread.con
+
+    @property
+    def db(self) -> DuckDBDatabase:
+        return DuckDBDatabase(self.con)
 
     def concurrently(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         # a long statement in the main thread can be interrupted from the keyboard
@@ -134,11 +131,26 @@ class DuckDBEngine(Engine):
             ).fetchall()
         return {column: [row[place] for row in rows] for place, column in enumerate(types)}
 
-    def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
+    def queries_of(
+        self, table: str, sources: Sequence[Source]
+    ) -> tuple[StagedTable, list[FileQuery]]:
+        """A table without rows, and what is read of each of its files; see `stage`."""
         unnested = [self._unnested(table, source) for source in sources]
         copied = [self._copied(self._named(table, source)) for source in unnested]
-        self.staged[table] = stage(self.con, table, copied, self.rules)
-        return self.staged[table].parts
+        return queries_of(self.con, table, copied, self.rules)
+
+    def stage(self, table: str, sources: Sequence[Source]) -> list[Part]:
+        staged, queries = self.queries_of(table, sources)
+        columns = staged_columns(table, staged.extras)
+        declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        self.con.execute(f"CREATE OR REPLACE TABLE {table}_rows ({declared})")
+        first_row = 0
+        for query in queries:
+            insert = f"INSERT INTO {table}_rows {query.sql}"
+            rows, unparsed = run_query(self.con, query.source, insert)
+            staged.parts.append(Part(query.source, first_row, first_row + rows, unparsed))
+            first_row += rows
+        return self._settle(staged)
 
     def _unnested(self, table: str, source: Source) -> Source:
         """The source with a row for each part of a list, where a column holds lists."""
@@ -167,95 +179,5 @@ class DuckDBEngine(Engine):
             return source
         return dataclasses.replace(source, names=names, has_header=False)
 
-    def count_rows(self, table: str) -> tuple[int, int]:
-        counts = self.con.execute(
-            f"""
-            SELECT count(*) FILTER (bad > {BLANK_LINE}), count(*) FROM {table}_rows
-            WHERE bad IS NULL OR bad > {BLANK_LINE}
-            """
-        )
-        return counts.fetchall()[0]
-
-    def bad_rows(self, table: str, part: Part, limit: int | None = None) -> list[BadRow]:
-        rows = self.con.execute(
-            f"""
-            SELECT rowid, bad, raw FROM {table}_rows
-            WHERE bad > {BLANK_LINE} AND rowid BETWEEN {part.first_row} AND {part.end_row - 1}
-            ORDER BY rowid {"" if limit is None else f"LIMIT {limit}"}
-            """
-        ).fetchall()
-        reasons = self.staged[table].reasons
-        return [BadRow(row, reasons[bad][0], raw, reasons[bad][1]) for row, bad, raw in rows]
-
-    def reject_repeats(self, table: str, keys: Sequence[str]) -> int:
-        key = ", ".join(keys)
-        good = f"FROM {table}_rows WHERE bad IS NULL"
-        # a row of one column is that column, which may not be NULL here
-        distinct = f"count(DISTINCT {key if len(keys) == 1 else f'({key})'})"
-        repeated = self.con.execute(f"SELECT count(*) - {distinct} {good}")
-        # to mark rows takes several times as long as to count them
-        if not repeated.fetchall()[0][0]:
-            return 0
-        first = f"SELECT min(rowid) {good} GROUP BY {key}"
-        reason = "repeats an earlier row, the first is kept"
-        repeats = Check(keys[0], keys[0], f"rowid NOT IN ({first})", reason)
-        return reject(self.con, self.staged[table], repeats)
-
     def write_rejects(self, rejects: Iterable[Reject], path: Path) -> None:
-        self.con.execute(
-            """
-            CREATE TEMP TABLE rejected ("table" VARCHAR, file VARCHAR, line BIGINT,
-                "column" VARCHAR, value VARCHAR, reason VARCHAR)
-            """
-        )
-        # parameters rather than quoting: raw values may hold anything
-        rows = [dataclasses.astuple(rejected) for rejected in rejects]
-        if rows:
-            # whole columns in one statement: executemany would run one a row
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            unnested = ", ".join(f"unnest(${number})" for number in range(1, len(columns) + 1))
-            self.con.execute(f"INSERT INTO rejected SELECT {unnested}", columns)
-        self.con.execute(f"COPY rejected TO {text(path)} (FORMAT parquet)")
-
-    def filter_events(self, filters: Filters) -> dict[str, int]:
-        return filtering.filter_events(self.con, filters)
-
-    def fill_times(self) -> tuple[int, int]:
-        return tables.fill_times(self.con)
-
-    def number_users(self, order: IdOrder) -> Strings:
-        return self._numbered("user_ids", "user", order)
-
-    def number_items(self, order: IdOrder) -> Strings:
-        return self._numbered("item_ids", "item", order)
-
-    def _numbered(self, table: str, column: str, order: IdOrder) -> Strings:
-        if order == "md5":
-            tables.number_by_md5(self.con, table)
-        else:
-            tables.number_by_first_row(self.con, table, column)
-        return fetch_strings(self.con, table, "id", count_rows(self.con, table))
-
-    def event_types(self) -> list[str]:
-        return tables.number_event_types(self.con, self.rules.types)
-
-    def events(self, num_users: int) -> Events:
-        return tables.events(self.con, num_users)
-
-    def friends(self, num_users: int, direction: str) -> tuple[Friends, dict[str, int]]:
-        return tables.friends(self.con, num_users, direction)
-
-    def items(self, ids: Strings) -> tuple[Items, np.ndarray]:
-        return tables.items(self.con, ids)
-
-    def columns_used(self, table: str) -> dict[str, str]:
-        return self.staged[table].columns
-
-    def columns_unused(self, table: str) -> list[str]:
-        return self.staged[table].unused
-
-    def described(self, table: str) -> np.ndarray:
-        return tables.described(self.con, table)
-
-    def attributes(self) -> dict[str, Strings]:
-        return tables.attributes(self.con, self.staged["users"].extras)
+        write_rejects(self.con, rejects, path)

@@ -6,11 +6,9 @@ import logging
 import re
 from collections.abc import Mapping
 
-import duckdb
-
 from socialrec_jax.data.prepare.derived import Constant
 from socialrec_jax.data.prepare.engines.duckdb.sampling import SAMPLE_ROWS, Choice
-from socialrec_jax.data.prepare.engines.duckdb.staged import StagedTable
+from socialrec_jax.data.prepare.engines.statements.database import Database
 from socialrec_jax.data.prepare.readers import Source
 
 log = logging.getLogger(__name__)
@@ -37,22 +35,23 @@ def take_types_of_file_names(choices: Mapping[Source, Choice]) -> None:
         choice.derived["event_type"] = Constant(names[source])
 
 
-def warn_of_newest_first(con: duckdb.DuckDBPyConnection, staged: StagedTable) -> None:
+def warn_of_newest_first(db: Database) -> None:
     """Log where the first rows fall in time and some of a user tie."""
     # the first rows are enough to see how an export is sorted
-    rising, falling, tied = con.execute(
+    rising, falling, tied = db.rows(
         f"""
         SELECT count(*) FILTER (stamp > before), count(*) FILTER (stamp < before),
             count(*) FILTER (stamp = before AND user = user_before)
         FROM (
-            SELECT stamp, user, lag(stamp) OVER rows AS before, lag(user) OVER rows AS user_before
+            SELECT stamp, user, lag(stamp) OVER (ORDER BY place) AS before,
+                lag(user) OVER (ORDER BY place) AS user_before
             FROM (
-                SELECT rowid AS place, stamp, user FROM {staged.table}_rows
+                SELECT rowid AS place, stamp, user FROM events_rows
                 WHERE bad IS NULL AND rowid < {SAMPLE_ROWS}
-            ) WINDOW rows AS (ORDER BY place)
+            )
         )
         """
-    ).fetchall()[0]
+    )[0]
     # without ties the times alone say the order
     if falling and tied and not rising:
         log.warning(_NEWEST_FIRST)

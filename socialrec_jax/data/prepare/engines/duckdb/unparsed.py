@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
-from socialrec_jax.data.prepare.engines.duckdb.staged import MAX_VALUE_LENGTH
 from socialrec_jax.data.prepare.engines.engine import UnparsedRecord
+from socialrec_jax.data.prepare.engines.statements.staged import MAX_VALUE_LENGTH
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.errors import BadData
 

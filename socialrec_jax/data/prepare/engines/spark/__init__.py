@@ -1,0 +1,1 @@
+"""The engine of several machines: Spark, which runs the same statements, translated by sqlglot."""
