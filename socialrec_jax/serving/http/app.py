@@ -80,7 +80,7 @@ class Service:
     async def _answer(self, endpoint: Endpoint, body: Any) -> Response:
         request = endpoint.check(self.recommender, body)
         job = Job(
-            key=(endpoint.name, request.options),
+            key=(endpoint.name, request.key),
             weight=max(1, len(request.rows)),
             payload=request,
             compute=lambda requests: endpoint.answer(self.recommender, requests),

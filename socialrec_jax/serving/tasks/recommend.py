@@ -22,7 +22,7 @@ from socialrec_jax.serving import exploration
 from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.frames import Ids, arrow_strings
 from socialrec_jax.serving.placements import SOURCE_NAMES
-from socialrec_jax.serving.queries import users_or_histories
+from socialrec_jax.serving.queries import UserQuery, friend_names, users_or_histories
 from socialrec_jax.serving.ranked_tables import check_k, typed_table
 from socialrec_jax.serving.tasks.recommend_lists import Lists
 from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
@@ -84,12 +84,13 @@ def recommend_users(
     options.check()
     check_k(options.k, engine.world)
     lists = Lists.of(engine, options, as_of)
-    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
-    reasons = ReasonsOfLists.of(lists, query)
+    named = users_or_histories(engine, as_of, users, options.histories)
+    query = named.query
+    reasons = ReasonsOfLists.of(lists, named)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        return rows_of_lists(lists, reasons, query.part(some), user_ids)
+        return rows_of_lists(lists, reasons, query.part(some), named.user_ids)
 
     columns = schema(engine.world.event_types, explores=lists.exploration is not None)
     return UserTables(len(query), columns, rows_of)
@@ -123,17 +124,17 @@ class ReasonsOfLists:
     reason_columns: ReasonColumns | None
 
     @classmethod
-    def of(cls, lists: Lists, query: Query) -> ReasonsOfLists:
-        """query: of all users."""
+    def of(cls, lists: Lists, named: UserQuery) -> ReasonsOfLists:
+        """named: the query of all users."""
         options, engine = lists.options, lists.engine
         leave_out = LeaveOut(engine)
         if options.reasons == "off":
             return cls(None, leave_out, None)
         min_friends = options.privacy.min_friends
-        explainer = Explainer.of(engine, query, options.reasons == "exact", min_friends)
-        return cls(
-            explainer, leave_out, ReasonColumns(engine.world, explainer.terms.names, options)
-        )
+        explainer = Explainer.of(engine, named.query, options.reasons == "exact", min_friends)
+        names = friend_names(engine.world, named.new_ids)
+        columns = ReasonColumns(engine.world, explainer.terms.names, names, options)
+        return cls(explainer, leave_out, columns)
 
     def columns(self, query: Query, part: Recommendations) -> tuple[pa.Array, pa.Array]:
         """(reasons, explanation) of the recommendations that exist, row by row."""

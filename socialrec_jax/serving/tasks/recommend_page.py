@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import World
 from socialrec_jax.evaluation.protocol import sampled_users
@@ -25,7 +25,7 @@ from socialrec_jax.reports.recommendation_page import (
     write_recommendation_page,
 )
 from socialrec_jax.serving.frames import Ids
-from socialrec_jax.serving.queries import users_or_histories
+from socialrec_jax.serving.queries import UserQuery, friend_names, users_or_histories
 from socialrec_jax.serving.reason_templates import TEMPLATES
 from socialrec_jax.serving.tasks.recommend import ReasonsOfLists, rows_of_lists, schema
 from socialrec_jax.serving.tasks.recommend_lists import Lists
@@ -50,18 +50,19 @@ def write_page(
     evaluated: loads the Recommender as of the test part, which measures what rules cost.
     """
     engine, as_of = recommender.engine, recommender.as_of
-    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
+    named = users_or_histories(engine, as_of, users, options.histories)
     # A list of users may name one of them twice.
-    first_of_each = np.sort(np.unique(query.users, return_index=True)[1])
-    query = query.part(first_of_each)
+    first_of_each = np.sort(np.unique(named.query.users, return_index=True)[1])
+    query = named.query.part(first_of_each)
+    named = dataclasses.replace(named, query=query)
     shown = query.part(sampled_users(query.users, num_users, engine.config.seed))
-    table = _table(engine, as_of, options, user_ids, query, shown)
+    table = _table(engine, as_of, options, named, shown)
 
     # Each rule is switched off alone: what comes instead is what the rule keeps off the list.
     rules = active_rules(engine, as_of, options)
     own = lists_of(engine, as_of, options, shown)
     without = {name: lists_of(engine, as_of, other, shown) for name, other in rules.items()}
-    views = _Views(engine, user_ids, options)
+    views = _Views(engine, named, options)
     write_recommendation_page(
         path,
         title="Recommendations",
@@ -76,14 +77,13 @@ def _table(
     engine: Engine,
     as_of: AsOf,
     options: RecommendOptions,
-    user_ids: Strings,
-    query: Query,
+    named: UserQuery,
     shown: Query,
 ) -> pa.Table:
-    """The recommendations of the shown users, as the task gives them; query: of all users."""
+    """The recommendations of the shown users, as the task gives them; named: of all users."""
     lists = Lists.of(engine, options, as_of)
-    reasons = ReasonsOfLists.of(lists, query)
-    tables = [rows for _, rows in rows_of_lists(lists, reasons, shown, user_ids)]
+    reasons = ReasonsOfLists.of(lists, named)
+    tables = [rows for _, rows in rows_of_lists(lists, reasons, shown, named.user_ids)]
     return pa.concat_tables([schema(engine.world.event_types).empty_table(), *tables])
 
 
@@ -123,8 +123,9 @@ def _effects(
 class _Views:
     """Makes what the page shows of users."""
 
-    def __init__(self, engine: Engine, user_ids: Strings, options: RecommendOptions):
-        self._world, self._user_ids, self._options = engine.world, user_ids, options
+    def __init__(self, engine: Engine, named: UserQuery, options: RecommendOptions):
+        self._world, self._user_ids, self._options = engine.world, named.user_ids, options
+        self._friend_names = friend_names(engine.world, named.new_ids)
         self._titles = short_titles(engine.world.items)
         self._templates = TEMPLATES[options.language]
 
@@ -204,7 +205,8 @@ class _Views:
         if not count or not self._options.privacy.friend_ids:
             return f"{count:,}"
         newest = first[0] + np.arange(max(0, count - _FRIENDS), count)
-        names = self._world.user_ids[sampler.friends_at(newest)[0].astype(np.int64)]
+        friends, _ = sampler.friends_at(newest)
+        names = self._friend_names.take(pa.array(friends)).to_pylist()
         more = f" and {count - len(names):,} more" if count > len(names) else ""
         return f"{count:,}: {', '.join(names)}{more}"
 

@@ -40,11 +40,17 @@ def without_reasons(count: int) -> tuple[pa.Array, pa.Array]:
 class ReasonColumns:
     """Makes the columns `reasons` and `explanation`."""
 
-    def __init__(self, world: World, term_names: np.ndarray, options: ReasonOptions):
-        """term_names [W]: of the terms that reasons refer to."""
+    def __init__(
+        self,
+        world: World,
+        term_names: np.ndarray,
+        friend_names: pa.Array,
+        options: ReasonOptions,
+    ):
+        """term_names [W]: of the terms that reasons refer to. friend_names: of users by number."""
         self._options = options
         self._templates = TEMPLATES[options.language]
-        self._user_names = arrow_strings(world.user_ids).cast(pa.string())
+        self._friend_names = friend_names.cast(pa.string())
         self._item_names = arrow_strings(world.items.ids).cast(pa.string())
         self._titles = pa.array(short_titles(world.items), pa.string())
         self._terms = pa.array(term_names.tolist(), pa.string())
@@ -67,7 +73,7 @@ class ReasonColumns:
             "kind": pa.array(KINDS).take(pa.array(kinds)),
             "item_id": _taken(self._item_names, reasons.items),
             "friends": _numbers(num_friends, kinds == FRIENDS),
-            "friend_ids": _names(self._user_names, friends, names_friends),
+            "friend_ids": _names(self._friend_names, friends, names_friends),
             "terms": _names(self._terms, terms, kinds == TEXT),
             "place": _numbers(evidence.places[reasons.owners], kinds == POPULARITY),
             "contribution": pa.array(reasons.contributions, from_pandas=True),

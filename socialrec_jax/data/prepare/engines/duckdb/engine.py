@@ -224,16 +224,16 @@ class DuckDBEngine(Engine):
         return tables.fill_times(self.con)
 
     def number_users(self, order: IdOrder) -> Strings:
-        return self._numbered("user_ids", "user", order)
+        return self._numbered("user_ids", order)
 
     def number_items(self, order: IdOrder) -> Strings:
-        return self._numbered("item_ids", "item", order)
+        return self._numbered("item_ids", order)
 
-    def _numbered(self, table: str, column: str, order: IdOrder) -> Strings:
+    def _numbered(self, table: str, order: IdOrder) -> Strings:
         if order == "md5":
             tables.number_by_md5(self.con, table)
         else:
-            tables.number_by_first_row(self.con, table, column)
+            tables.number_by_first_row(self.con, table)
         return fetch_strings(self.con, table, "id", count_rows(self.con, table))
 
     def event_types(self) -> list[str]:

@@ -33,6 +33,14 @@ _IDS = {
     ),
     "item_ids": ("SELECT item FROM events", "SELECT item FROM items"),
 }
+# histories that are only answered: friends come after those who have events
+_IDS_IN_ORDER = {
+    "user_ids": (
+        "SELECT user, 0, row FROM events",
+        *("SELECT src, 1, row FROM social", "SELECT dst, 2, row FROM social"),
+    ),
+    "item_ids": ("SELECT item, 0, row FROM events",),
+}
 # first who is informed, then by whom; see --data.social-direction
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
@@ -83,14 +91,18 @@ def number_by_md5(con: duckdb.DuckDBPyConnection, table: str) -> None:
     )
 
 
-def number_by_first_row(con: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
-    """The same table by first appearance in the events, which alone count."""
+def number_by_first_row(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    """The same table by first appearance: in the events, then in `src` and `dst` of social."""
     # for histories that are only answered: nothing learns from the order
+    queries = " UNION ALL ".join(_IDS_IN_ORDER[table])
     con.execute(
         f"""
         CREATE TABLE {table} AS
-        SELECT {column} AS id, (row_number() OVER (ORDER BY min(row)) - 1)::INTEGER AS number
-        FROM events GROUP BY {column} ORDER BY number
+        WITH places AS (
+            SELECT id, min(place) AS place, arg_min(row, (place, row)) AS row
+            FROM ({queries}) AS named(id, place, row) GROUP BY id)
+        SELECT id, (row_number() OVER (ORDER BY place, row) - 1)::INTEGER AS number
+        FROM places ORDER BY number
         """
     )
 
