@@ -26,7 +26,9 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, as for train.py --data."""
+    """Raw event tables of users that the run does not know, as for train.py --data; a social table
+    in that folder says whom they know.
+    """
     allow: Path | None = None
     """File of item ids: recommend only these."""
     block: Path | None = None
@@ -79,7 +81,9 @@ class Score(Task):
     pairs: Path
     """Table with the columns user_id and item_id: .parquet, .csv, .tsv or .jsonl."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, and that the pairs name."""
+    """Raw event tables of users that the run does not know, and that the pairs name; with a social
+    table, whom they know.
+    """
 
     def tables(self) -> Iterator[pa.Table]:
         """The answer as a stream of tables."""
@@ -136,7 +140,9 @@ class Profile(ShardedTask):
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, as for train.py --data."""
+    """Raw event tables of users that the run does not know, as for train.py --data; a social table
+    in that folder says whom they know.
+    """
     top: int = 5
     """Tags, categories and friends of a user."""
 
