@@ -143,6 +143,7 @@ def read_campaigns(source: Frame, world: World) -> tuple[list[str], Pairs]:
     items = _numbers_of(world.items.ids, _id_column(table, "item", source), "item", source)
     if "campaign" not in table.column_names:
         raise BadData(f"campaigns: no column campaign; found: {', '.join(table.column_names)}")
+    # Numbered in the order of appearance, which the answer keeps.
     encoded = table["campaign"].cast(pa.string()).fill_null("").combine_chunks()
     encoded = encoded.dictionary_encode()
     names = encoded.dictionary.to_pylist()

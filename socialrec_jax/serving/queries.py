@@ -91,6 +91,7 @@ def _query_of_histories(engine: Engine, histories: Frame) -> UserQuery:
         query = newcomers(raw.events, np.arange(len(raw.user_ids)))
         return UserQuery(user_ids=raw.user_ids, query=query, new_ids=NO_IDS)
     people = people_of(raw, engine.world)
+    # Friends bring the whole friend graph, and so a sampler of it.
     query, new_ids = query_of(engine, people)
     user_ids = people.ids.take(query.users)
     return UserQuery(user_ids=user_ids, query=query, new_ids=new_ids)

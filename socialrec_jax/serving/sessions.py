@@ -52,6 +52,7 @@ class SessionEvents:
         numbers = _type_numbers(world.event_types, types)
         seconds = np.array([now if given is None else given for given in times], np.int64)
         known = items >= 0
+        # No vector and no count stands for an unknown item.
         return cls(
             np.asarray(owners, np.int64)[known],
             items[known].astype(np.int32),
@@ -152,6 +153,7 @@ def user_values(
     numbers [q]: the users' numbers in the World, -1 for others.
     """
     column = world.attributes[name]
+    # The World has no row of new users.
     known = [column[number] if number >= 0 else "" for number in numbers.tolist()]
     pairs = zip(known, given, strict=True)
     return [of_table if value is None else value for of_table, value in pairs]

@@ -40,6 +40,7 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
 
     def answer(self) -> UserTables:
         """The answer, for some of the users at a time."""
+        # JAX comes with this import.
         from socialrec_jax.serving.tasks.recommend import recommend_users
 
         options = self.options()
@@ -70,6 +71,7 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
         """The options of the task."""
         from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 
+        # Options of the task have the same names here, and this class has more.
         names = [field.name for field in dataclasses.fields(RecommendOptions)]
         return RecommendOptions(**{name: getattr(self, name) for name in names})
 
@@ -120,6 +122,7 @@ class Audience(Task):
         from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
 
         options = AudienceOptions(
+            # An empty list means that no campaign is named in this way.
             items=file_or_values(self.items) if self.items else None,
             campaigns=self.campaigns,
             categories=self.categories,
@@ -128,6 +131,7 @@ class Audience(Task):
             users=self.users,
             repeats=self.repeats,
         )
+        # A mistake is named before the run is loaded.
         options.check()
         recommender = self.recommender()
         return audience(recommender.engine, recommender.as_of, options)

@@ -131,6 +131,7 @@ def profile(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Ta
 def check_score(recommender: Recommender, body: bodies.ScoreBody) -> Request:
     world = recommender.engine.world
     find_numbers(world.items.ids, [pair.item_id for pair in body.pairs], "item")
+    # A user is encoded once, however many pairs name it.
     users = list(dict.fromkeys(pair.user_id for pair in body.pairs))
     pairs = [(pair.user_id, pair.item_id) for pair in body.pairs]
     return Request(users, "score", session_of(world, users, body), pairs)
@@ -189,6 +190,7 @@ def check_similar(recommender: Recommender, body: bodies.SimilarBody) -> Request
 
 
 def similar(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    # Items that several requests name are answered once.
     table = recommender.similar(_distinct_rows(requests), **dict(requests[0].options))
     return _by_name(table, "item_id", requests)
 
@@ -232,6 +234,7 @@ def audience(recommender: Recommender, requests: Sequence[Request]) -> list[pa.T
 
 
 def _hashable(options: dict[str, Any]) -> tuple:
+    # Lists cannot be a key, tuples can.
     pairs = ((name, tuple(v) if isinstance(v, list) else v) for name, v in options.items())
     return tuple(pairs)
 

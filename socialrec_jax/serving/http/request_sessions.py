@@ -37,23 +37,12 @@ def session_of(world: World, users: Sequence[str], body: bodies.SessionBody) -> 
 
     BadData: a user is unknown. UsageError: users, events and friends do not fit.
     """
-    # Rows of an answer are found by user, so that each may come once.
-    if len(set(users)) < len(users):
-        raise UsageError("users: an id is given twice")
     place_of = {user: place for place, user in enumerate(users)}
-    named = [("events", event.user_id) for event in body.events]
-    named += [("friends", friend.user_id) for friend in body.friends]
-    for field, user in named:
-        if user not in place_of:
-            raise UsageError(f"{field}: {user!r} is none of the users of the request")
-
+    # Rows of an answer are found by user, so that each may come once.
+    if len(place_of) < len(users):
+        raise UsageError("users: an id is given twice")
     numbers = world.user_ids.lookup(users)
-    described = {user for _, user in named}
-    for user, number in zip(users, numbers.tolist(), strict=True):
-        if number < 0 and not (body.new_users or user in described):
-            raise BadData(
-                f"user {user!r} is unknown to this run: give events, friends, or new_users: true"
-            )
+    _check_users(place_of, numbers, body)
     events = SessionEvents.of(
         world,
         [place_of[event.user_id] for event in body.events],
@@ -64,6 +53,25 @@ def session_of(world: World, users: Sequence[str], body: bodies.SessionBody) -> 
     return Session(users, numbers, events, _friends_of(world, place_of, body.friends))
 
 
+def _check_users(
+    place_of: Mapping[str, int], numbers: np.ndarray, body: bodies.SessionBody
+) -> None:
+    """Raises UsageError where a row is of another user, BadData where a user is unknown."""
+    named = [("events", event.user_id) for event in body.events]
+    named += [("friends", friend.user_id) for friend in body.friends]
+    for field, user in named:
+        if user not in place_of:
+            raise UsageError(f"{field}: {user!r} is none of the users of the request")
+
+    # Whoever is described by the request need not be known.
+    described = {user for _, user in named}
+    for user, place in place_of.items():
+        if numbers[place] < 0 and not (body.new_users or user in described):
+            raise BadData(
+                f"user {user!r} is unknown to this run: give events, friends, or new_users: true"
+            )
+
+
 def _friends_of(
     world: World, place_of: Mapping[str, int], friends: Sequence[bodies.Friend]
 ) -> SessionFriends | None:
@@ -71,6 +79,7 @@ def _friends_of(
     if not friends:
         return None
     others = [friend.friend_id for friend in friends if friend.friend_id not in place_of]
+    # Each friend once, in the order of the request.
     others = list(dict.fromkeys(others))
     places = {**place_of, **{name: len(place_of) + n for n, name in enumerate(others)}}
     times = [NO_TIME if friend.timestamp is None else friend.timestamp for friend in friends]
@@ -97,14 +106,18 @@ def joined_query(
             engine, first.users, first.events, first.friends, attributes
         )
     numbers = np.concatenate([session.numbers for session in sessions])
-    counts = [len(session.numbers) for session in sessions]
+    return session_query(engine, numbers, _joined_events(sessions), attributes)
+
+
+def _joined_events(sessions: Sequence[Session]) -> SessionEvents:
+    """The events of all sessions, whose users are numbered one session after the other."""
+    counts = [len(session.users) for session in sessions]
     begins = np.cumsum([0, *counts[:-1]])
     parts = [session.events for session in sessions]
     owners = [begin + part.owners for begin, part in zip(begins, parts, strict=True)]
-    joined = SessionEvents(
+    return SessionEvents(
         np.concatenate(owners),
         np.concatenate([part.items for part in parts]),
         np.concatenate([part.times for part in parts]),
         np.concatenate([part.types for part in parts]),
     )
-    return session_query(engine, numbers, joined, attributes)

@@ -82,6 +82,7 @@ def recommend_users(
     A line names users for whom the rules leave no item.
     """
     options.check()
+    # Mistakes are named before the histories are read, which may take long.
     check_k(options.k, engine.world)
     lists = Lists.of(engine, options, as_of)
     named = users_or_histories(engine, as_of, users, options.histories)
@@ -102,6 +103,7 @@ def rows_of_lists(
     """(number of users, their rows) of each part; the users without rows are named at the end."""
     world = lists.engine.world
     columns = schema(world.event_types, explores=lists.exploration is not None)
+    # Ids are looked up by Arrow, without a text of Python for each row.
     names = arrow_strings(user_ids), arrow_strings(world.items.ids)
     without_items: list[np.ndarray] = []
     done = 0
@@ -109,6 +111,7 @@ def rows_of_lists(
     for part in background.prefetch(lists.parts(query)):
         without_items.append(part.users[~part.exists.any(axis=1)])
         of_part = query.part(slice(done, done + len(part.users)))
+        # Parts have the size that the ranker computes at once, so they are counted.
         done += len(part.users)
         why = reasons.columns(of_part, part)
         yield len(part.users), _table(part, *names, why, columns, lists.exploration)
@@ -128,6 +131,7 @@ class ReasonsOfLists:
         """named: the query of all users."""
         options, engine = lists.options, lists.engine
         leave_out = LeaveOut(engine)
+        # The terms of the catalogue are not counted for nothing.
         if options.reasons == "off":
             return cls(None, leave_out, None)
         min_friends = options.privacy.min_friends
@@ -141,6 +145,7 @@ class ReasonsOfLists:
         count = int(part.exists.sum())
         if self.explainer is None or self.reason_columns is None:
             return without_reasons(count)
+        # Lists may be shorter than k.
         offsets = np.concatenate([[0], np.cumsum(part.exists.sum(axis=1))])
         pairs = Pairs(offsets, part.items[part.exists])
         reasons = self.explainer.reasons(query, pairs, self.leave_out)
@@ -152,6 +157,7 @@ def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> N
     if not len(users):
         return
     names = ", ".join(user_ids[user] for user in users[:_NAMED_USERS].tolist())
+    # Ten names show what kind of users these are.
     more = ", ..." if len(users) > _NAMED_USERS else ""
     log.warning("no item is left to recommend to %d users: %s%s", len(users), names, more)
 

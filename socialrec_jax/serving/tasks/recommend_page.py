@@ -56,10 +56,12 @@ def write_page(
     query = named.query.part(first_of_each)
     named = dataclasses.replace(named, query=query)
     shown = query.part(sampled_users(query.users, num_users, engine.config.seed))
+    # Made by the task itself, so that page and file cannot differ.
     table = _table(engine, as_of, options, named, shown)
 
     # Each rule is switched off alone: what comes instead is what the rule keeps off the list.
     rules = active_rules(engine, as_of, options)
+    # By numbers of items, which are compared with the lists of the other rules.
     own = lists_of(engine, as_of, options, shown)
     without = {name: lists_of(engine, as_of, other, shown) for name, other in rules.items()}
     views = _Views(engine, named, options)
@@ -109,10 +111,12 @@ def _effects(
     evaluated: Callable[[], Any],
 ) -> list[RuleEffect]:
     """What each rule changes on the page and costs on the test part."""
+    # The evaluated model is loaded for this alone.
     costs = ndcg_of(evaluated, options, rules) if rules else {}
     effects = []
     for name, other in without.items():
         pairs = zip(own, other, strict=True)
+        # A rule that changes the order alone keeps nothing off a list.
         changed = [len(set(with_rule) - set(without_it)) for with_rule, without_it in pairs]
         ndcg, ndcg_without = costs.get(name, (None, None))
         users = sum(count > 0 for count in changed)
@@ -133,6 +137,7 @@ class _Views:
         self, query: Query, table: pa.Table, own: ListOfUsers, without: dict[str, ListOfUsers]
     ) -> Iterator[UserView]:
         """The views of a query's users."""
+        # A user for whom no item is left has no rows.
         rows: dict[str, list[dict]] = {}
         for row in table.to_pylist():
             rows.setdefault(row["user_id"], []).append(row)
@@ -183,6 +188,7 @@ class _Views:
         events = query.events
         first = int(events.offsets[query.users[place]])
         end = int(query.history_ends[place])
+        # The newest event first, as a person reads a history.
         rows = range(end - 1, max(first, end - _EVENTS) - 1, -1)
         return [self._event(events, row) for row in rows], end - first
 
@@ -202,8 +208,10 @@ class _Views:
         part = query.part(np.array([place]))
         first, known = sampler.known_friends(part.users, part.query_times)
         count = int(known[0])
+        # Without the option a page tells how many, and not who.
         if not count or not self._options.privacy.friend_ids:
             return f"{count:,}"
+        # The newest friendships are the last ones.
         newest = first[0] + np.arange(max(0, count - _FRIENDS), count)
         friends, _ = sampler.friends_at(newest)
         names = self._friend_names.take(pa.array(friends)).to_pylist()
@@ -212,6 +220,7 @@ class _Views:
 
     def _recommended(self, row: dict) -> Recommended:
         (item,) = self._world.items.ids.lookup([row["item_id"]]).tolist()
+        # Bars are as long as the reasons of this item compare with each other.
         widest = max((abs(why["contribution"] or 0) for why in row["reasons"]), default=0)
         return Recommended(
             rank=row["rank"],
@@ -227,6 +236,7 @@ class _Views:
         items = self._world.items
         price = float(items.prices[item])
         parts = [items.categories[item], items.tags[item].replace("|", ", ")]
+        # Most shops know no price of some items.
         parts += [] if np.isnan(price) else [f"price {price:,.2f}"]
         return " · ".join(part for part in parts if part)
 

@@ -52,6 +52,7 @@ class ReasonColumns:
         self._templates = TEMPLATES[options.language]
         self._friend_names = friend_names.cast(pa.string())
         self._item_names = arrow_strings(world.items.ids).cast(pa.string())
+        # Once for all rows: a title is in many sentences.
         self._titles = pa.array(short_titles(world.items), pa.string())
         self._terms = pa.array(term_names.tolist(), pa.string())
 
@@ -66,6 +67,7 @@ class ReasonColumns:
         evidence = reasons.evidence
         friends = evidence.friends.of(reasons.owners)
         terms = evidence.terms.of(reasons.owners)
+        # Users with fewer friends than the options ask for have no such reason.
         num_friends = np.diff(friends.offsets)
         kinds = reasons.kinds
         names_friends = (kinds == FRIENDS) & self._options.privacy.friend_ids
@@ -93,6 +95,7 @@ class ReasonColumns:
         for number, kind in enumerate(KINDS):
             filled = _filled(self._templates[kind], values)
             sentences = pc.call_function("if_else", [pa.array(kinds == number), filled, sentences])
+        # A number of one has a sentence of its own in many languages.
         single = pa.scalar(self._templates["one friend"])
         is_one = pc.call_function("equal", [fields["friends"], pa.scalar(1)]).fill_null(False)
         return pc.call_function("if_else", [is_one, single, sentences])
@@ -118,6 +121,7 @@ def _filled(template: str, values: dict[str, pa.Array]) -> pa.Array:
     """A template with the values [m] of its names; null where a value is."""
     parts = []
     for text, name, _, _ in string.Formatter().parse(template):
+        # The formatter gives the text before each name, and the name.
         parts += [pa.scalar(text)] if text else []
         parts += [values[name]] if name else []
     return pc.call_function("binary_join_element_wise", [*parts, pa.scalar("")])
@@ -134,6 +138,7 @@ def _numbers(values: np.ndarray, is_given: np.ndarray) -> pa.Array:
 
 def _names(names: pa.Array, numbers: Pairs, is_given: np.ndarray) -> pa.Array:
     """A list of names for each row [m] of numbers, null where it is not given."""
+    # Names that are not given must not lie in the file either.
     given = np.flatnonzero(is_given)
     lengths = np.where(is_given, np.diff(numbers.offsets), 0)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
