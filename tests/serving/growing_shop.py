@@ -19,7 +19,7 @@ from socialrec_jax.inference.engine import Engine
 from tests.worlds import leave_one_out, random_edges, with_friends
 
 KNOWN, USERS = 54, 60  # users before and after
-STRANGER = 57  # came without events, as a friend alone
+FRIEND_ALONE = 57  # came without events, as a friend alone
 FIRST = 1_000_000
 
 # An append numbers new users by the md5 of their ids.
@@ -49,7 +49,7 @@ def _with_world(engine: Engine, world: World) -> Engine:
 
 def _after(world: World) -> World:
     """Everybody knows about ten others; one new user has no events."""
-    events = keep_events(world.events, world.events.owners != STRANGER)
+    events = keep_events(world.events, world.events.owners != FRIEND_ALONE)
     times = np.random.default_rng(5).integers(FIRST, FIRST + 30_000, 330)
     edges = random_edges(USERS, 330, since=0, seed=4)
     edges += [(KNOWN, friend, 1.5, 0) for friend in range(1, 30, 2)]
@@ -110,9 +110,9 @@ def friends_table(world: World) -> pa.Table:
     """The friendships that came, each of them once; new users who have events stand in src."""
     friends = world.friends
     owners = np.repeat(np.arange(USERS), np.diff(friends.offsets))
-    is_stranger = owners == STRANGER
-    is_listed = _is_added(world) & ~is_stranger
-    is_listed &= (owners > friends.ids) | (friends.ids == STRANGER)
+    is_friend_alone = owners == FRIEND_ALONE
+    is_listed = _is_added(world) & ~is_friend_alone
+    is_listed &= (owners > friends.ids) | (friends.ids == FRIEND_ALONE)
     times = friends.times[is_listed]
     return pa.table(
         {

@@ -20,7 +20,7 @@ from tests.inference.test_reranker import CONFIG, MODEL, ranked_engine
 from tests.serving.growing_shop import (
     KNOWN,
     NEW_IDS,
-    STRANGER,
+    FRIEND_ALONE,
     USERS,
     before_and_after,
     events_table,
@@ -28,7 +28,7 @@ from tests.serving.growing_shop import (
 )
 from tests.serving.http.test_service import assert_equals, post
 
-WITH_EVENTS = [user for user in range(KNOWN, USERS) if user != STRANGER]
+WITH_EVENTS = [user for user in range(KNOWN, USERS) if user != FRIEND_ALONE]
 ALL_FRIENDS = PrivacyOptions(min_friends=1, friend_ids=True)
 
 
@@ -91,7 +91,7 @@ def test_portraits_and_scores_are_those_of_an_appended_world(shop, tmp_path):
     pairs = pa.table({"user_id": names, "item_id": items})
     scored = before.score(pairs, histories=tmp_path)
     assert_close(scored.to_pylist(), after.score(pairs).to_pylist())
-    for name in (NEW_IDS[STRANGER - KNOWN], world.user_ids[3]):
+    for name in (NEW_IDS[FRIEND_ALONE - KNOWN], world.user_ids[3]):
         with pytest.raises(BadData, match="user ids are unknown"):
             before.score(pa.table({"user_id": [name], "item_id": items[:1]}), histories=tmp_path)
 

@@ -46,6 +46,6 @@ class Metrics:
         self._joined.observe(num_requests)
 
     def text(self, num_waiting: int) -> bytes:
-        # Read when it is asked for, because the queue changes all the time.
+        # Read for each answer, because the queue changes all the time.
         self._waiting.set(num_waiting)
         return generate_latest(self._registry)
