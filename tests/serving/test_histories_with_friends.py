@@ -35,7 +35,8 @@ ALL_FRIENDS = PrivacyOptions(min_friends=1, friend_ids=True)
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> tuple[Recommender, Recommender]:
     """(before, after) six people came."""
-    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, social_queries=1))
+    # That of other tests, so that its programs are in the cache.
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, social_queries=2))
     before, after = before_and_after(ranked_engine(tmp_path_factory.mktemp("world"), config))
     return Recommender(before, NOW), Recommender(after, NOW)
 
