@@ -18,9 +18,9 @@ from socialrec_jax.serving.reason_options import PrivacyOptions
 from socialrec_jax.serving.recommender import Recommender
 from tests.inference.test_reranker import CONFIG, MODEL, ranked_engine
 from tests.serving.growing_shop import (
+    FRIEND_ALONE,
     KNOWN,
     NEW_IDS,
-    FRIEND_ALONE,
     USERS,
     before_and_after,
     events_table,
