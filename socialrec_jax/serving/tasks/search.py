@@ -152,8 +152,8 @@ class _Lists:
 
     def _joined(self, items: np.ndarray, words: sparse.csr_array, vectors: np.ndarray) -> _List:
         """Items [q, n] of both lists, -1 for none, by both scores: words [q, V], vectors [q, F]."""
-        # Sorted, so that an item of both lists stands beside itself, and the lower number comes first
-        # among equal scores.
+        # Sorted: an item of both lists stands beside itself, and of equal scores the lower number
+        # comes first.
         items = np.sort(items, axis=1)
         is_new = np.diff(items, axis=1, prepend=-1) != 0
         exists = (items >= 0) & is_new
