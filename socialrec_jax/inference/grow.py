@@ -3,7 +3,7 @@ trained.
 
 A new item starts from its text: the row of its id is zero, until training moves it. Where it has no
 text, the row is random. Random rows are a function of the seed and the number of the row, so it
-does not matter in how many steps a World grew.
+does not matter in how many steps a World grew. The row of a new user is zero.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.data.text.whitening import Whitening, whiten_known
 from socialrec_jax.data.world import NOW, Items, World
 from socialrec_jax.errors import BadData
+from socialrec_jax.inference.capacity import padded_rows
 from socialrec_jax.inference.load import Loaded, items_with_events, model_for
 from socialrec_jax.inference.text_encoder import TEXT_WHITENING, VECTOR_WHITENING, TextEncoder
 from socialrec_jax.models.embedding_tables import merge_tables, split_tables
@@ -96,8 +97,8 @@ def _grown_params(loaded: Loaded, world: World, texts: np.ndarray) -> dict:
     names = ("items", "users") if loaded.model.num_users else ("items",)
     params, tables = split_tables(loaded.params, names)
     # Deviations are those of the model's own initialisers.
-    width, seed = loaded.config.model.width, loaded.config.seed
-    items = _start_rows(world.num_items, width, width**-0.5, seed)
+    width = loaded.config.model.width
+    items = _start_rows(world.num_items, width, width**-0.5, loaded.config.seed)
     # Zero and a text make the same vector as the text alone.
     items[texts.any(axis=1)] = 0
     # Ids without events were never trained, so these items start now, too.
@@ -105,10 +106,8 @@ def _grown_params(loaded: Loaded, world: World, texts: np.ndarray) -> dict:
     items[learnt] = np.asarray(tables["items"])[learnt]
     grown = {"items": items}
     if loaded.model.num_users:
-        # Another seed: with the same one, users' rows would be those of the items, scaled.
-        users = _start_rows(world.num_users, width, 0.1 * width**-0.5, seed + 1)
-        users[: loaded.world.num_users] = tables["users"]
-        grown["users"] = users
+        # As for users whom no World knows: what says something of them is their events.
+        grown["users"] = padded_rows(np.asarray(tables["users"]), world.num_users)
     return merge_tables(params, grown)
 
 

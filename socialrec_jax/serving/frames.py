@@ -15,8 +15,13 @@ import pyarrow.parquet as pq
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import Pairs, offsets_of, sorted_distinct
 from socialrec_jax.data.prepare import schema
-from socialrec_jax.data.prepare.histories import raw_events, read_ids, read_texts
-from socialrec_jax.data.world import Events, World
+from socialrec_jax.data.prepare.histories import (
+    RawHistories,
+    read_ids,
+    read_raw_histories,
+    read_texts,
+)
+from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 
 log = logging.getLogger(__name__)
@@ -89,20 +94,29 @@ def arrow_strings(column: Strings) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string(), len(column), buffers)
 
 
-def read_histories(source: Frame, world: World) -> tuple[Strings, Events]:
-    """(user ids, events) of users that the World does not know.
+def read_histories(source: Frame, friends: Frame | None, world: World) -> RawHistories:
+    """Users that the World does not know, their events, and whom they know.
 
     source: an events table with the columns user, item, timestamp and optionally event_type, as a
-    data frame, or a path as for `train.py --data`. Both take the path of training data: the same
-    synonyms and checks.
+    data frame, or a path as for `train.py --data`, with or without a social table. friends: a
+    social table with the columns src, dst and optionally weight and timestamp, in place of that of
+    the folder. All take the path of training data: the same synonyms and checks.
     """
-    if isinstance(source, (str, Path)):
-        return raw_events(Path(source), world)
-    # Through a file, because the readers of training data read files.
+    # Through files, because the readers of training data read files.
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
-        file = Path(folder) / "events.parquet"
-        pq.write_table(_table(source, "histories"), file)
-        return raw_events(file, world)
+        events = _file_of(source, Path(folder) / "events.parquet", "histories")
+        social = friends
+        if friends is not None:
+            social = _file_of(friends, Path(folder) / "social.parquet", "friends")
+        return read_raw_histories(events, world, social)
+
+
+def _file_of(source: Frame, file: Path, kind: str) -> Path:
+    """A path as it is, or a data frame as a file."""
+    if isinstance(source, (str, Path)):
+        return Path(source)
+    pq.write_table(_table(source, kind), file)
+    return file
 
 
 def read_pairs(source: Frame, user_ids: Strings, world: World) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +143,7 @@ def read_campaigns(source: Frame, world: World) -> tuple[list[str], Pairs]:
     items = _numbers_of(world.items.ids, _id_column(table, "item", source), "item", source)
     if "campaign" not in table.column_names:
         raise BadData(f"campaigns: no column campaign; found: {', '.join(table.column_names)}")
+    # Numbered in the order of appearance, which the answer keeps.
     encoded = table["campaign"].cast(pa.string()).fill_null("").combine_chunks()
     encoded = encoded.dictionary_encode()
     names = encoded.dictionary.to_pylist()

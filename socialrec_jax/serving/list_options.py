@@ -17,6 +17,7 @@ class Limits:
     The command line and the library check options by themselves, against the run where need be.
     """
 
+    # The names are pydantic’s, which is not imported here.
     def __init__(self, **limits: float):
         self._limits = limits
 
@@ -25,6 +26,7 @@ class Limits:
         return handler(source) | self._limits
 
 
+# Bounds of a request: one must not take the time of all others.
 _Count = Annotated[int, Limits(ge=1, le=1 << 30)]
 _Share = Annotated[float, Limits(ge=0, le=1)]
 _Weight = Annotated[float, Limits(ge=0, le=1000)]

@@ -13,6 +13,7 @@ from socialrec_jax.errors import UsageError
 
 def check_k(k: int, world: World) -> None:
     """Raises UsageError where k is not 1..catalogue."""
+    # A longer list would hold items that do not exist.
     if not 1 <= k <= world.num_items:
         raise UsageError(
             f"k is {k}, the catalogue has {world.num_items} items: choose 1..{world.num_items}"
@@ -21,6 +22,7 @@ def check_k(k: int, world: World) -> None:
 
 def typed_table(schema: pa.Schema, arrays: Sequence[pa.Array]) -> pa.Table:
     """The columns of a schema; `take` gives large strings and 64-bit ranks, files narrower ones."""
+    # In memory too: joined tables need one schema.
     typed = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
     return pa.Table.from_arrays(typed, schema=schema)
 
@@ -48,6 +50,7 @@ def ranked_table(
 
     schema: see `ranked_schema`.
     """
+    # Row by row, so that the best item of a query comes first.
     row, place = np.nonzero(items >= 0)
     arrays = [
         queries.take(pa.array(row)),

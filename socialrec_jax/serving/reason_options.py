@@ -15,6 +15,7 @@ ReasonMode = Literal["off", "fast", "exact"]
 class PrivacyOptions:
     """What reasons may say about friends."""
 
+    # Where a single friend had it, the number alone tells who that is.
     min_friends: int = 2
     """Friends are no reason where fewer than so many had the item."""
     friend_ids: bool = False
@@ -41,6 +42,7 @@ class ReasonOptions:
 
     def check(self) -> None:
         """Raises UsageError for an option that cannot be right."""
+        # The command line refuses other values by itself, the library does not.
         for name, value, known in (
             ("reasons", self.reasons, get_args(ReasonMode)),
             ("language", self.language, tuple(TEMPLATES)),

@@ -10,6 +10,7 @@ from typing import Literal
 
 Language = Literal["en", "zh"]
 
+# Whole sentences, because languages differ in the order of words and in the plural.
 TEMPLATES: dict[Language, dict[str, str]] = {
     "en": {
         "history": "It goes with “{item}” in your history.",

@@ -20,6 +20,7 @@ from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.generations import current_generation
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.list_options import Placement
+from socialrec_jax.serving.queries import with_friends
 from socialrec_jax.serving.reason_options import DEFAULT_PRIVACY, PrivacyOptions, ReasonMode
 from socialrec_jax.serving.reason_templates import Language
 from socialrec_jax.serving.recent import engine_with_recent
@@ -76,6 +77,7 @@ class Recommender:
         *,
         k: int = 10,
         histories: Frame | None = None,
+        friends: Frame | None = None,
         allow: Ids | None = None,
         block: Ids | None = None,
         where: str | None = None,
@@ -98,13 +100,14 @@ class Recommender:
     ) -> pa.Table:
         """The k best items of each user, best first, over the whole catalogue.
 
-        users: ids, all users where None. For the options see `RecommendOptions`, for the columns
-        `tasks.recommend.schema`. Raises BadData where an id is unknown, UsageError for options that
-        do not go together.
+        users: ids, all users where None. histories: instead, raw events of new users; friends: whom
+        they know, see `frames.read_histories`. For the options see `RecommendOptions`, for the
+        columns `tasks.recommend.schema`. Raises BadData where an id is unknown, UsageError for
+        options that do not go together.
         """
         options = RecommendOptions(
             k=k,
-            histories=histories,
+            histories=with_friends(histories, friends),
             allow=allow,
             block=block,
             where=where,
@@ -127,15 +130,18 @@ class Recommender:
         )
         return whole_table(recommend(self.engine, self.as_of, users, options))
 
-    def score(self, pairs: Frame, *, histories: Frame | None = None) -> pa.Table:
+    def score(
+        self, pairs: Frame, *, histories: Frame | None = None, friends: Frame | None = None
+    ) -> pa.Table:
         """How likely each user is to act on the item of the same row, in the order of the rows.
 
         pairs: a data frame or a file with the columns user_id and item_id. histories: raw events of
-        new users, whom the pairs name instead of users of the run. Scores and probabilities are
-        those of a recommendation of the item. For the columns see `tasks.score.schema`. Raises
-        BadData where an id is unknown.
+        new users, whom the pairs name instead of users of the run; friends: whom they know. Scores
+        and probabilities are those of a recommendation of the item. For the columns see
+        `tasks.score.schema`. Raises BadData where an id is unknown.
         """
-        return whole_table(score(self.engine, self.as_of, pairs, histories))
+        source = with_friends(histories, friends)
+        return whole_table(score(self.engine, self.as_of, pairs, source))
 
     def audience(
         self,
@@ -165,13 +171,19 @@ class Recommender:
         return whole_table(audience(self.engine, self.as_of, options))
 
     def profile(
-        self, users: Ids | None = None, *, top: int = 5, histories: Frame | None = None
+        self,
+        users: Ids | None = None,
+        *,
+        top: int = 5,
+        histories: Frame | None = None,
+        friends: Frame | None = None,
     ) -> pa.Table:
         """The portrait of each user (ids, all where None), see `tasks.profile`.
 
-        top: tags, categories and friends of a user. Raises BadData where an id is unknown.
+        top: tags, categories and friends of a user. histories: instead, raw events of new users;
+        friends: whom they know. Raises BadData where an id is unknown.
         """
-        options = ProfileOptions(top=top, histories=histories)
+        options = ProfileOptions(top=top, histories=with_friends(histories, friends))
         return whole_table(profile_users(self.engine, self.as_of, users, options).tables())
 
     def similar(

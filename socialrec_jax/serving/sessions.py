@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from socialrec_jax.batch import FriendTrees
-from socialrec_jax.data.batching.friend_sampler import FriendSampler
+from socialrec_jax.data.added_users import RenumberedSampler
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of, ranges
+from socialrec_jax.data.friendships import Friendships
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import NOW, Events, World
 from socialrec_jax.errors import BadData
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.serving.queries import NamedQuery
+from socialrec_jax.serving.people import People, query_of
+from socialrec_jax.serving.queries import NO_IDS, NamedQuery
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class SessionEvents:
         numbers = _type_numbers(world.event_types, types)
         seconds = np.array([now if given is None else given for given in times], np.int64)
         known = items >= 0
+        # No vector and no count stands for an unknown item.
         return cls(
             np.asarray(owners, np.int64)[known],
             items[known].astype(np.int32),
@@ -67,6 +69,14 @@ def _type_numbers(names: Sequence[str], types: Sequence[str | None]) -> np.ndarr
     return np.array([0 if name is None else number_of[name] for name in types], np.uint8)
 
 
+@dataclasses.dataclass(frozen=True)
+class SessionFriends:
+    """Whom the users of a session know, and the ids of friends who are none of these users."""
+
+    others: Sequence[str]
+    friendships: Friendships  # (who is informed, by whom): places in the users, then in others
+
+
 def session_query(
     engine: Engine,
     numbers: np.ndarray,
@@ -80,19 +90,59 @@ def session_query(
     """
     world = engine.world
     events = _with_session(world, numbers, session)
-    places = np.arange(len(numbers))
     # Friends are known until now, of users whom the World knows.
     now = int(world.query_times(NOW).max(initial=0))
     sampler = engine.friend_sampler
     query = Query(
         events,
-        places,
+        users=np.arange(len(numbers)),
         history_ends=events.offsets[1:],
         query_times=np.where(numbers < 0, 0, now),
-        friend_sampler=None if sampler is None else _RenumberedSampler(sampler, numbers),
+        friend_sampler=None if sampler is None else RenumberedSampler(sampler, numbers),
     )
-    ids = Strings.of([str(place) for place in places.tolist()])
-    return NamedQuery(ids, query, numbers, attributes)
+    return NamedQuery(
+        user_ids=_places_as_ids(len(numbers)),
+        query=query,
+        new_ids=NO_IDS,
+        numbers=numbers,
+        attributes=attributes,
+    )
+
+
+def session_query_with_friends(
+    engine: Engine,
+    user_ids: Sequence[str],
+    session: SessionEvents,
+    friends: SessionFriends,
+    attributes: Mapping[str, Sequence[str]],
+) -> NamedQuery:
+    """The same of users who bring friendships, which are added to those of the run."""
+    world = engine.world
+    ids = Strings.of([*user_ids, *friends.others])
+    numbers = world.user_ids.lookup(ids)
+    is_user = np.arange(len(ids)) < len(user_ids)
+    of_users = numbers[is_user]
+    people = People(
+        ids=ids,
+        numbers=numbers,
+        # Friends who are no users of the request have no events here.
+        events=_with_session(world, np.where(is_user, numbers, -1), session),
+        has_history=is_user | (numbers < 0),
+        friendships=friends.friendships,
+        num_answered=len(user_ids),
+    )
+    query, new_ids = query_of(engine, people)
+    return NamedQuery(
+        user_ids=_places_as_ids(len(user_ids)),
+        query=query,
+        new_ids=new_ids,
+        numbers=of_users,
+        attributes=attributes,
+    )
+
+
+def _places_as_ids(count: int) -> Strings:
+    return Strings.of([str(place) for place in range(count)])
 
 
 def user_values(
@@ -103,6 +153,7 @@ def user_values(
     numbers [q]: the users' numbers in the World, -1 for others.
     """
     column = world.attributes[name]
+    # The World has no row of new users.
     known = [column[number] if number >= 0 else "" for number in numbers.tolist()]
     pairs = zip(known, given, strict=True)
     return [of_table if value is None else value for of_table, value in pairs]
@@ -128,24 +179,3 @@ def _with_session(world: World, numbers: np.ndarray, session: SessionEvents) -> 
         types=np.concatenate([world.events.types[rows], session.types])[order],
         values=np.concatenate([world.events.values[rows], values])[order],
     )
-
-
-class _RenumberedSampler(FriendSampler):
-    """The friends of users who are numbered by their places in a list; friends keep their numbers.
-
-    numbers [q]: the users' numbers in the World, -1 for users without friends.
-    """
-
-    def __init__(self, sampler: FriendSampler, numbers: np.ndarray):
-        # The graph and the events are shared.
-        self.__dict__.update(sampler.__dict__)
-        self._sampler = sampler
-        self._numbers = np.append(numbers, -1)  # place -1 pads, and has no friends
-
-    def sample(self, users: np.ndarray, query_times: np.ndarray, salt: int = 0) -> FriendTrees:
-        return self._sampler.sample(self._numbers[users], query_times, salt)
-
-    def known_friends(
-        self, users: np.ndarray, query_times: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return self._sampler.known_friends(self._numbers[users], query_times)

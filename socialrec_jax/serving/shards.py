@@ -68,6 +68,7 @@ def write_shards(
     shards = _Shards(folder)
     locked = _held_folder(folder)
     with processes.held_by_main(locked):
+        # Before the run is loaded: a folder that is whole needs nothing of it.
         if processes.broadcast_from_main(lambda: shards.prepare(command, num_shards)):
             return
         answer = load()
@@ -111,6 +112,7 @@ def _write_own(shards: _Shards, num_shards: int, answer: UserTables) -> None:
 
 
 def _users_of(shard: int, num_shards: int, num_users: int) -> slice:
+    # The end of a shard is the begin of the next one, however the division is rounded.
     return slice(shard * num_users // num_shards, (shard + 1) * num_users // num_shards)
 
 
@@ -147,6 +149,7 @@ class _Shards:
         success = self.folder / _SUCCESS
         if manifest is None or not success.exists():
             return False
+        # Contents are compared, since a copy of the folder may be cut short.
         damaged = self._damaged(manifest["shards"])
         if not damaged:
             return True
@@ -180,6 +183,7 @@ class _Shards:
             raise UsageError(NOTHING_TO_WRITE)
         manifest = self._manifest()
         if manifest is not None:
+            # An earlier start has cut the users already, and its shards stay.
             return manifest["shards"]
         number = num_shards or _default_number(answer.num_users)
         text = json.dumps(command | {"shards": number}, indent=1)
@@ -189,6 +193,7 @@ class _Shards:
     def finish(self, num_shards: int) -> None:
         """Write `_SUCCESS`: rows and SHA-256 of each shard."""
         shards = [_rows_and_checksum(self.file(shard)) for shard in range(num_shards)]
+        # A job without rows must not pass for a finished one.
         rows = sum(shard["rows"] for shard in shards)
         if not rows:
             raise UsageError(NOTHING_TO_WRITE)
@@ -209,6 +214,7 @@ class _Shards:
     def _check_same_command(
         self, manifest: dict[str, Any], command: dict[str, Any], num_shards: int | None
     ) -> None:
+        # Without a number that of the earlier start holds.
         expected = command | {"shards": num_shards or manifest["shards"]}
         differing = [name for name, value in expected.items() if manifest.get(name) != value]
         if differing:
@@ -221,6 +227,7 @@ class _Shards:
 
 def _default_number(num_users: int) -> int:
     _, num_processes = processes.number_and_count()
+    # No process of the job is left without a shard.
     return min(max(math.ceil(num_users / _USERS_A_SHARD), num_processes), _MOST_SHARDS)
 
 

@@ -31,5 +31,6 @@ class UserTables:
         yield self.columns.empty_table()
         for num_users, rows in self.rows_of(users):
             yield rows
+            # After the rows were taken: before that they are not written yet.
             if advance:
                 advance(num_users)

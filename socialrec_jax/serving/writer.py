@@ -44,6 +44,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
     write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
     with _replacing(path) as temporary:
         rows = write(temporary, iter(tables))
+        # The temporary file is deleted with the error, so that nothing is left.
         if not rows:
             raise UsageError(NOTHING_TO_WRITE)
         return rows
@@ -90,6 +91,7 @@ def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
         for table in tables:
             rows += table.num_rows
             for row in with_short_floats(table).to_pylist():
+                # Texts of any language stay readable, and no blanks: files of many users are large.
                 file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
     return rows
 

@@ -14,6 +14,7 @@ import numpy as np
 from socialrec_jax.batch import FriendTrees
 from socialrec_jax.data.counter_rng import uniform
 from socialrec_jax.data.csr import first_at_or_after
+from socialrec_jax.data.joined_columns import joined, joined_events
 from socialrec_jax.data.world import Events, Friends
 
 FAN_OUT = (10, 5)  # friends of the user, friends of each friend
@@ -42,7 +43,7 @@ class FriendSampler:
         self.fan_out = fan_out
         self.recent = recent
         self.seed = seed
-        self.friends = _oldest_first(friends)
+        self.friends = oldest_first(friends)
         # float64, since differences of large sums are read from it.
         running = np.cumsum(self.friends.weights, dtype=np.float64)
         self._running_weights = np.concatenate([[0], running])
@@ -55,18 +56,21 @@ class FriendSampler:
         other.history_ends = history_ends
         return other
 
-    def with_variants(
-        self, events: Events, history_ends: np.ndarray, users: np.ndarray
-    ) -> FriendSampler:
+    def with_variants(self, histories: Events, users: np.ndarray) -> FriendSampler:
         """The same graph, where users have other histories under other numbers.
 
-        Variant i of users [n] has the number U + i. Its history is that of events and history_ends
-        [U + n]; its friends, and what is drawn of them, are those of users[i].
+        Variant i of users [n] has the number U + i and history i; its friends, and what is drawn of
+        them, are those of users[i].
         """
-        other = self.until(history_ends)
-        other.events = events
+        ends = self.num_events + histories.offsets[1:]
+        other = self.until(joined(self.history_ends, ends))
+        other.events = joined_events(self.events, histories)
         other._users_of_variants = users
         return other
+
+    @property
+    def num_events(self) -> int:
+        return len(self.events.items)
 
     def sample(self, users: np.ndarray, query_times: np.ndarray, salt: int = 0) -> FriendTrees:
         """The trees [...] of users [...] at query_times [...] (unix seconds); only friendships and
@@ -98,9 +102,9 @@ class FriendSampler:
 
         The oldest friendship comes first. User -1 has none.
         """
-        known_users = np.maximum(self._without_variants(users), 0)
-        first = self.friends.offsets[known_users]
-        stop = self.friends.offsets[known_users + 1]
+        rows = self._rows(np.maximum(self._without_variants(users), 0))
+        first = self.friends.offsets[rows]
+        stop = self.friends.offsets[rows + 1]
         stop = np.where(users < 0, first, stop)
         end = first_at_or_after(self.friends.times, first, stop, query_times)
         return first, end - first
@@ -117,10 +121,15 @@ class FriendSampler:
         """(start, exclusive end) of the events of users [...] that are visible and strictly before
         query_times [...].
         """
-        starts = self.events.offsets[users]
-        ends = self.events.ends_before(users, query_times)
+        rows = self._rows(users)
+        starts = self.events.offsets[rows]
+        ends = self.events.ends_before(rows, query_times)
         # The query time alone would show events that the split holds out.
-        return starts, np.minimum(ends, self.history_ends[users])
+        return starts, np.minimum(ends, self.history_ends[rows])
+
+    def _rows(self, users: np.ndarray) -> np.ndarray:
+        """Where the tables of friends and events have users [...]."""
+        return users
 
     def _without_variants(self, users: np.ndarray) -> np.ndarray:
         """Users [...] of the graph, where some may be variants of them."""
@@ -210,7 +219,7 @@ class FriendSampler:
         return np.where(exists, rows, 0), exists
 
 
-def _oldest_first(friends: Friends) -> Friends:
+def oldest_first(friends: Friends) -> Friends:
     """Each user's friends by the age of the friendship; negative weights become zero."""
     counts = np.diff(friends.offsets)
     owners = np.repeat(np.arange(len(counts)), counts)

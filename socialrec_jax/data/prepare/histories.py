@@ -1,4 +1,4 @@
-"""What serving reads besides a World: histories of users never seen, and lists of ids.
+"""What serving reads besides a World: histories and friends of users never seen, and lists of ids.
 
 The histories take the same path as training data (same synonyms, checks, filled times, stable
 order); only their items and event types are numbered by the World that the model was trained on.
@@ -6,6 +6,7 @@ order); only their items and event types are numbered by the World that the mode
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 import unicodedata
@@ -17,6 +18,7 @@ import numpy as np
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import offsets_of
+from socialrec_jax.data.friendships import Friendships, friendships_of
 from socialrec_jax.data.prepare import schema, times
 from socialrec_jax.data.prepare.build import check_has_times, checked_types
 from socialrec_jax.data.prepare.engines.engine import Engine
@@ -32,35 +34,68 @@ from socialrec_jax.errors import BadData, InputMissing
 log = logging.getLogger(__name__)
 
 
-def raw_events(path: Path, world: World) -> tuple[Strings, Events]:
-    """Users of an events table (a file, or a data folder) by first appearance, and their events.
+@dataclasses.dataclass(frozen=True)
+class RawHistories:
+    """m users of raw tables, and whom they know.
 
-    Items that the World does not know are dropped, event types that it does not know become type 0;
-    both are logged with their number. Users keep their place even when no event is left. Errors as
-    in `prepare`.
+    Users come by first appearance in the events, then in the columns src and dst of the social
+    table. Those without events may be users of the World.
+    """
+
+    user_ids: Strings  # [m]
+    events: Events  # of the m users
+    has_events: np.ndarray  # [m] bool, also where no event is left
+    friendships: Friendships  # (who is informed, by whom), by place in this list
+    is_source: np.ndarray  # [m] bool: in the column src
+
+
+def read_raw_histories(path: Path, world: World, social: Path | None = None) -> RawHistories:
+    """The users of an events table (a file, or a data folder with or without a social table).
+
+    social: a file of friendships, in place of that of the folder. Items that the World does not
+    know are dropped, event types that it does not know become type 0; both are logged with their
+    number. Users keep their place even when no event is left. Errors as in `prepare`.
     """
     # the same patience with bad rows as the training data had
     config = DataConfig(**world.manifest.get("data", {}))
-    is_folder = path.is_dir()
-    options = TextOptions.of(config)
-    tables = find_tables(path, options=options) if is_folder else {}
-    sources = tables["events"] if is_folder else sources_under(path, options)
-    files = [source.path for source in sources]
+    sources = _sources(path, social, config)
+    files = [source.path for of_table in sources.values() for source in of_table]
     with (
         tempfile.TemporaryDirectory() as folder,
         open_engine(Path(folder), files, times.for_world(Rules.of(config), world)) as engine,
     ):
-        parts = engine.stage("events", sources)
-        check_share(engine, "events", parts, config.max_bad_share)
+        for table, of_table in sources.items():
+            parts = engine.stage(table, of_table)
+            check_share(engine, table, parts, config.max_bad_share)
         check_has_times(*engine.fill_times())
-        return _read_events(engine, world)
+        return _read(engine, world, config.social_direction)
 
 
-def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
+def _sources(path: Path, social: Path | None, config: DataConfig) -> dict[str, list[Source]]:
+    """The sources of events and of friendships, of which there may be none."""
+    options = TextOptions.of(config)
+    tables = {"events": sources_under(path, options)} if not path.is_dir() else {}
+    tables = tables or find_tables(path, options=options)
+    friendships = tables.get("social", []) if social is None else sources_under(social, options)
+    return {"events": tables["events"], "social": friendships}
+
+
+def _read(engine: Engine, world: World, direction: str) -> RawHistories:
     user_ids, item_ids = engine.number_users("first row"), engine.number_items("first row")
     type_names = checked_types(engine.event_types())
     events = engine.events(len(user_ids))
+    friends, _ = engine.friends(len(user_ids), "out")
+    return RawHistories(
+        user_ids=user_ids,
+        events=_renumbered(events, world, item_ids, type_names),
+        has_events=np.diff(events.offsets) > 0,
+        friendships=friendships_of(friends, np.arange(len(user_ids))).read_as(direction),
+        is_source=np.diff(friends.offsets) > 0,
+    )
 
+
+def _renumbered(events: Events, world: World, item_ids: Strings, type_names: list[str]) -> Events:
+    """The events of items that the World knows, by the World's numbers."""
     # an unknown type must not drop the event: the item is what counts
     type_of = {folded_type(name): number for number, name in enumerate(world.event_types)}
     type_numbers = np.array([type_of.get(folded_type(name), -1) for name in type_names])
@@ -69,15 +104,13 @@ def _read_events(engine: Engine, world: World) -> tuple[Strings, Events]:
     item_known = items >= 0
     _warn(~item_known, "of unknown items dropped")
     _warn(types < 0, "of unknown type")
-
-    known = Events(
-        offsets=offsets_of(events.owners[item_known], len(user_ids)),
+    return Events(
+        offsets=offsets_of(events.owners[item_known], events.num_users),
         items=items[item_known].astype(np.int32),
         times=events.times[item_known],
         types=np.maximum(types, 0)[item_known].astype(np.uint8),
         values=events.values[item_known],
     )
-    return user_ids, known
 
 
 def _warn(affected: np.ndarray, what: str) -> None:

@@ -58,6 +58,7 @@ class Task(RunOptions):
         """Answer, and write the file."""
         from socialrec_jax.serving.writer import check_output, write_tables
 
+        # First, because the answer may take minutes.
         check_output(self.out)
         write_tables(self.out, self.tables())
         self.finish()
@@ -88,6 +89,7 @@ class ShardedTask(Task):
         """Answer, and write the file or the folder."""
         from socialrec_jax.serving.shards import is_folder
 
+        # A name without suffix is a folder.
         if is_folder(self.out, self.shards):
             self._write_folder()
         else:
@@ -106,6 +108,7 @@ class ShardedTask(Task):
         processes.initialize()
         command = command_of(type(self).__name__.lower(), self.run, self._deciding())
         write_shards(self.out, command, self.shards, self.answer)
+        # Other processes of the job have done their part.
         if processes.is_main():
             self.finish()
 

@@ -28,6 +28,7 @@ class Similar(Task):
         from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
 
         recommender = self.recommender()
+        # Without ids every item of the catalogue is answered.
         items = file_or_values(self.items) if self.items else None
         options = SimilarOptions(k=self.k, by=self.by)
         return similar(recommender.engine, recommender.as_of, items, options)
@@ -51,6 +52,7 @@ class Search(Task):
         recommender = self.recommender()
         options = SearchOptions(k=self.k, by=self.by)
         queries = file_or_values(self.queries)
+        # The encoder is loaded when it is called: words alone need none.
         return search(recommender.engine, recommender.encode, queries, options)
 
 
@@ -69,4 +71,5 @@ class Demand(Task):
 
         recommender = self.recommender()
         options = DemandOptions(by=self.by, days=self.days)
+        # Counts alone are read, and no model.
         return demand(recommender.engine.world, recommender.as_of, options)

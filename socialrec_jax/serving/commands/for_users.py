@@ -26,7 +26,9 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, as for train.py --data."""
+    """Raw event tables of users that the run does not know, as for train.py --data; a social table
+    in that folder says whom they know.
+    """
     allow: Path | None = None
     """File of item ids: recommend only these."""
     block: Path | None = None
@@ -38,6 +40,7 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
 
     def answer(self) -> UserTables:
         """The answer, for some of the users at a time."""
+        # JAX comes with this import.
         from socialrec_jax.serving.tasks.recommend import recommend_users
 
         options = self.options()
@@ -68,6 +71,7 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
         """The options of the task."""
         from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 
+        # Options of the task have the same names here, and this class has more.
         names = [field.name for field in dataclasses.fields(RecommendOptions)]
         return RecommendOptions(**{name: getattr(self, name) for name in names})
 
@@ -79,7 +83,9 @@ class Score(Task):
     pairs: Path
     """Table with the columns user_id and item_id: .parquet, .csv, .tsv or .jsonl."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, and that the pairs name."""
+    """Raw event tables of users that the run does not know, and that the pairs name; with a social
+    table, whom they know.
+    """
 
     def tables(self) -> Iterator[pa.Table]:
         """The answer as a stream of tables."""
@@ -116,6 +122,7 @@ class Audience(Task):
         from socialrec_jax.serving.tasks.audience import AudienceOptions, audience
 
         options = AudienceOptions(
+            # An empty list means that no campaign is named in this way.
             items=file_or_values(self.items) if self.items else None,
             campaigns=self.campaigns,
             categories=self.categories,
@@ -124,6 +131,7 @@ class Audience(Task):
             users=self.users,
             repeats=self.repeats,
         )
+        # A mistake is named before the run is loaded.
         options.check()
         recommender = self.recommender()
         return audience(recommender.engine, recommender.as_of, options)
@@ -136,7 +144,9 @@ class Profile(ShardedTask):
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, as for train.py --data."""
+    """Raw event tables of users that the run does not know, as for train.py --data; a social table
+    in that folder says whom they know.
+    """
     top: int = 5
     """Tags, categories and friends of a user."""
 

@@ -31,6 +31,7 @@ class Http(RunOptions):
     def execute(self) -> None:
         """Answer until SIGTERM or SIGINT."""
         self._check()
+        # The libraries of the service are no dependency of the other tasks.
         try:
             from socialrec_jax.serving.http import server
             from socialrec_jax.serving.http.app import AppSettings
@@ -48,9 +49,11 @@ class Http(RunOptions):
         settings = AppSettings(
             token=token, most_bytes=self.max_body_mib << 20, batches=batches, debug=self.debug
         )
+        # The port is bound first: a port that is taken is named before the run is loaded.
         server.serve(server.bind(self.host, self.port), self.recommender, settings)
 
     def _check(self) -> None:
+        # A service answers the present, and sessions bring events of today.
         if self.as_of != "now":
             raise UsageError("serve.py http answers as of now: leave --as-of out")
         if min(self.queue, self.max_body_mib) < 1 or self.timeout <= 0 or self.join_ms < 0:

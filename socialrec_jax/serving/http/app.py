@@ -26,6 +26,7 @@ from socialrec_jax.serving.recommender import Recommender
 
 log = logging.getLogger(__name__)
 
+# What each route may answer besides its rows, for the schema.
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "the body cannot be read"},
     401: {"model": ErrorAnswer, "description": "no token, or another one"},
@@ -52,6 +53,7 @@ class Service:
     def __init__(self, recommender: Recommender, settings: AppSettings):
         self.recommender, self.settings = recommender, settings
         self.metrics = Metrics()
+        # The thread starts with the server, see `make_app`.
         self.batcher = Batcher(settings.batches, self.metrics.observe_call)
 
     async def answer(self, endpoint: Endpoint, body: Any) -> Response:
@@ -80,7 +82,7 @@ class Service:
     async def _answer(self, endpoint: Endpoint, body: Any) -> Response:
         request = endpoint.check(self.recommender, body)
         job = Job(
-            key=(endpoint.name, request.options),
+            key=(endpoint.name, request.key),
             weight=max(1, len(request.rows)),
             payload=request,
             compute=lambda requests: endpoint.answer(self.recommender, requests),
@@ -136,6 +138,7 @@ def _add_route(app: FastAPI, service: Service, endpoint: Endpoint) -> None:
 
 def _add_pages(app: FastAPI, service: Service) -> None:
     world = service.recommender.engine.world
+    # The same in all answers, because the Recommender never changes.
     about = {"status": "ok", "users": world.num_users, "items": world.num_items}
 
     @app.get("/health", summary="Whether the service answers, and what it knows.")
@@ -158,6 +161,7 @@ async def _mistake(_: Any, error: Any) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return error_answer(422, f"the body is no JSON: {first['ctx']['error']}")
+    # The first part of the place is always the body.
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     if first["type"] == "extra_forbidden":
         return error_answer(422, f"{place}: unknown field")

@@ -55,17 +55,36 @@ class Event(Body, frozen=True):
     )
 
 
+class Friend(Body, frozen=True):
+    """Somebody whom a user knows."""
+
+    user_id: Id
+    friend_id: Id = Field(
+        description="A user of the run or of the request, or somebody whom nobody knows."
+    )
+    weight: float = Field(1.0, ge=0, le=1e6)
+    timestamp: int | None = Field(
+        None, ge=0, le=_LATEST, description="Unix seconds since when, always by default."
+    )
+
+
 class SessionBody(Body, frozen=True):
-    """Events since the run was trained, and whether users may be new."""
+    """Events and friends since the run was trained, and whether users may be new."""
 
     events: list[Event] = Field(
         default=[],
         max_length=MOST_EVENTS,
         description="Recent events. Those of items that the run does not know count nothing.",
     )
+    friends: list[Friend] = Field(
+        default=[],
+        max_length=MOST_EVENTS,
+        description="Whom users know, beside the friends that the run knows.",
+    )
     new_users: bool = Field(
         False,
-        description="Accept users whom neither the run nor events know: they get what is popular.",
+        description="Accept users of whom neither the run nor the request knows anything: they get "
+        "what is popular.",
     )
 
 

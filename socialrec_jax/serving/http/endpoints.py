@@ -8,38 +8,45 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from socialrec_jax.data.world import World
-from socialrec_jax.errors import BadData, UsageError
+from socialrec_jax.errors import UsageError
 from socialrec_jax.serving.frames import find_numbers
 from socialrec_jax.serving.http import bodies
+from socialrec_jax.serving.http.request_sessions import Session, joined_query, session_of
 from socialrec_jax.serving.queries import NamedQuery
 from socialrec_jax.serving.ranked_tables import check_k
 from socialrec_jax.serving.recommender import Recommender
 from socialrec_jax.serving.rules.user_match import check_attributes
 from socialrec_jax.serving.rules.where import parse_where
-from socialrec_jax.serving.sessions import SessionEvents, session_query, user_values
+from socialrec_jax.serving.sessions import user_values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Request:
     """A checked request.
 
-    rows: what the answer has rows of, users or items or texts. options: hashable; equal ones may be
-    joined. pairs: of user and item, for scores. attributes: {name: values of the users [q]}, those
-    that the options read.
+    rows: what the answer has rows of, users or items or texts. options: hashable. pairs: of user
+    and item, for scores. attributes: {name: values of the users [q]}, those that the options read.
     """
 
     rows: Sequence[str]
     options: Any
-    session: tuple[np.ndarray, SessionEvents] | None = None
+    session: Session | None = None
     pairs: Sequence[tuple[str, str]] = ()
     attributes: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> Hashable:
+        """Requests of an equal key may be joined."""
+        # Friendships of one request are no business of another one.
+        is_alone = self.session is not None and self.session.friends is not None
+        return self.options, id(self) if is_alone else None
 
 
 # From the body to a checked request, and from joined requests to the table of each.
@@ -68,9 +75,10 @@ def check_recommend(recommender: Recommender, body: bodies.RecommendBody) -> Req
         parse_where(body.promote, "--promote")
     for items in (body.allow, body.block):
         find_numbers(world.items.ids, items or [], "item")
-    options = body.model_dump(exclude={"users", "events", "new_users", "attributes"})
-    session = _session(recommender, body.users, body)
-    attributes = _attributes(world, body, session[0])
+    about_users = {"users", "events", "friends", "new_users", "attributes"}
+    options = body.model_dump(exclude=about_users)
+    session = session_of(world, body.users, body)
+    attributes = _attributes(world, body, session.numbers)
     return Request(body.users, _hashable(options), session, attributes=attributes)
 
 
@@ -95,7 +103,7 @@ def _attributes(
 
 def recommend(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
     options = dict(requests[0].options)
-    table = recommender.recommend(histories=_joined_query(recommender, requests), **options)
+    table = recommender.recommend(histories=_query_of(recommender, requests), **options)
     return _by_user(_shown_now(table), requests)
 
 
@@ -110,22 +118,23 @@ def _shown_now(table: pa.Table) -> pa.Table:
 
 
 def check_profile(recommender: Recommender, body: bodies.ProfileBody) -> Request:
-    session = _session(recommender, body.users, body)
+    session = session_of(recommender.engine.world, body.users, body)
     return Request(body.users, body.top, session)
 
 
 def profile(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
-    histories = _joined_query(recommender, requests)
+    histories = _query_of(recommender, requests)
     table = recommender.profile(top=requests[0].options, histories=histories)
     return _by_user(table, requests)
 
 
 def check_score(recommender: Recommender, body: bodies.ScoreBody) -> Request:
-    items = [pair.item_id for pair in body.pairs]
-    find_numbers(recommender.engine.world.items.ids, items, "item")
+    world = recommender.engine.world
+    find_numbers(world.items.ids, [pair.item_id for pair in body.pairs], "item")
+    # A user is encoded once, however many pairs name it.
     users = list(dict.fromkeys(pair.user_id for pair in body.pairs))
     pairs = [(pair.user_id, pair.item_id) for pair in body.pairs]
-    return Request(users, "score", _session(recommender, users, body), pairs)
+    return Request(users, "score", session_of(world, users, body), pairs)
 
 
 def score(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
@@ -137,62 +146,20 @@ def score(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Tabl
         items += [item for _, item in request.pairs]
         begin += len(request.rows)
     pairs = pa.table({"user_id": places, "item_id": items})
-    table = recommender.score(pairs, histories=_joined_query(recommender, requests))
+    table = recommender.score(pairs, histories=_query_of(recommender, requests))
     table = _with_names(table, requests)
     ends = np.cumsum([len(request.pairs) for request in requests]).tolist()
     return [table.slice(begin, end - begin) for begin, end in itertools.pairwise([0, *ends])]
 
 
-def _session(
-    recommender: Recommender, users: Sequence[str], body: bodies.SessionBody
-) -> tuple[np.ndarray, SessionEvents]:
-    """(numbers of users [q], -1 for new ones; their events).
-
-    BadData: a user is unknown. UsageError: users and events do not fit.
-    """
-    # Rows of an answer are found by user, so that each may come once.
-    world = recommender.engine.world
-    if len(set(users)) < len(users):
-        raise UsageError("users: an id is given twice")
-    place_of = {user: place for place, user in enumerate(users)}
-    unnamed = [event.user_id for event in body.events if event.user_id not in place_of]
-    if unnamed:
-        raise UsageError(f"events: {unnamed[0]!r} is none of the users of the request")
-
-    numbers = world.user_ids.lookup(users)
-    with_events = {event.user_id for event in body.events}
-    for user, number in zip(users, numbers.tolist(), strict=True):
-        if number < 0 and not (body.new_users or user in with_events):
-            raise BadData(f"user {user!r} is unknown to this run: give events, or new_users: true")
-    session = SessionEvents.of(
-        world,
-        [place_of[event.user_id] for event in body.events],
-        [event.item_id for event in body.events],
-        [event.timestamp for event in body.events],
-        [event.event_type for event in body.events],
-    )
-    return numbers, session
-
-
-def _joined_query(recommender: Recommender, requests: Sequence[Request]) -> NamedQuery:
+def _query_of(recommender: Recommender, requests: Sequence[Request]) -> NamedQuery:
     """One query of the users of all requests, one request after the other."""
     sessions = [request.session for request in requests if request.session is not None]
-    numbers = np.concatenate([known for known, _ in sessions])
-    counts = [len(known) for known, _ in sessions]
-    begins = np.cumsum([0, *counts[:-1]])
-    events = [events for _, events in sessions]
-    owners = [begin + part.owners for begin, part in zip(begins, events, strict=True)]
-    joined = SessionEvents(
-        np.concatenate(owners),
-        np.concatenate([part.items for part in events]),
-        np.concatenate([part.times for part in events]),
-        np.concatenate([part.types for part in events]),
-    )
     attributes = {
         name: [value for request in requests for value in request.attributes[name]]
         for name in requests[0].attributes
     }
-    return session_query(recommender.engine, numbers, joined, attributes)
+    return joined_query(recommender.engine, sessions, attributes)
 
 
 def _with_names(table: pa.Table, requests: Sequence[Request]) -> pa.Table:
@@ -223,6 +190,7 @@ def check_similar(recommender: Recommender, body: bodies.SimilarBody) -> Request
 
 
 def similar(recommender: Recommender, requests: Sequence[Request]) -> list[pa.Table]:
+    # Items that several requests name are answered once.
     table = recommender.similar(_distinct_rows(requests), **dict(requests[0].options))
     return _by_name(table, "item_id", requests)
 
@@ -266,6 +234,7 @@ def audience(recommender: Recommender, requests: Sequence[Request]) -> list[pa.T
 
 
 def _hashable(options: dict[str, Any]) -> tuple:
+    # Lists cannot be a key, tuples can.
     pairs = ((name, tuple(v) if isinstance(v, list) else v) for name, v in options.items())
     return tuple(pairs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+# Bounds of buckets: a call of the model takes about a tenth of a second on two cores.
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _JOINED = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -12,6 +13,7 @@ class Metrics:
     """Counters of one service; each has a registry of its own."""
 
     def __init__(self):
+        # Not the registry of the library: a process has one of it, and tests make many services.
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "socialrec_requests",
@@ -44,5 +46,6 @@ class Metrics:
         self._joined.observe(num_requests)
 
     def text(self, num_waiting: int) -> bytes:
+        # Read for each answer, because the queue changes all the time.
         self._waiting.set(num_waiting)
         return generate_latest(self._registry)

@@ -99,6 +99,7 @@ class _Parser:
 
     def _single(self) -> _Function:
         self._depth += 1
+        # Each nested condition is a call of Python.
         if self._depth > _DEEPEST:
             expected = f"expected at most {_DEEPEST} nested conditions"
             raise self._mistake(self._token, expected)
@@ -156,6 +157,7 @@ class _Parser:
         return _equal(attribute, [value], negated=token.value in _NEGATED)
 
     def _containing(self, attribute: str) -> _Function:
+        # Prices are the only numbers.
         if attribute == "price":
             raise self._mistake(self._token, "a price contains nothing; compare it with a number")
         part = self._value("text", attribute)

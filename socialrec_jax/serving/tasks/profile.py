@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.batching.friend_sampler import FriendSampler
-from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.csr import Pairs, offsets_of, ranges
 from socialrec_jax.data.features.sparse_rows import positions
 from socialrec_jax.data.query import Query
@@ -18,7 +17,7 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.labels import Labels
-from socialrec_jax.serving.queries import users_or_histories
+from socialrec_jax.serving.queries import UserQuery, friend_names, users_or_histories
 from socialrec_jax.serving.ranked_tables import typed_table
 from socialrec_jax.serving.top_rows import best_rows, list_column
 from socialrec_jax.serving.user_tables import UserTables
@@ -84,8 +83,9 @@ def profile_users(
     """
     if options.top < 1:
         raise UsageError(f"top is {options.top}: choose at least 1")
-    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
-    portraits = _Portraits(engine, user_ids, options.top)
+    named = users_or_histories(engine, as_of, users, options.histories)
+    query = named.query
+    portraits = _Portraits(engine, named, options.top)
 
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
         chosen = query.part(some)
@@ -97,12 +97,12 @@ def profile_users(
 
 
 class _Portraits:
-    """Makes the tables of users whose ids are user_ids."""
+    """Makes the tables of the users of a task."""
 
-    def __init__(self, engine: Engine, user_ids: Strings, top: int):
+    def __init__(self, engine: Engine, named: UserQuery, top: int):
         self._engine, self._top = engine, top
-        self._user_names = arrow_strings(user_ids)
-        self._friend_names = arrow_strings(engine.world.user_ids)
+        self._user_names = arrow_strings(named.user_ids)
+        self._friend_names = friend_names(engine.world, named.new_ids)
         self._item_names = arrow_strings(engine.world.items.ids)
         self._tags = Labels.tags(engine.world.items)
         self._categories = Labels.categories(engine.world.items)

@@ -22,7 +22,7 @@ from socialrec_jax.serving import exploration
 from socialrec_jax.serving.exploration import Exploration
 from socialrec_jax.serving.frames import Ids, arrow_strings
 from socialrec_jax.serving.placements import SOURCE_NAMES
-from socialrec_jax.serving.queries import users_or_histories
+from socialrec_jax.serving.queries import UserQuery, friend_names, users_or_histories
 from socialrec_jax.serving.ranked_tables import check_k, typed_table
 from socialrec_jax.serving.tasks.recommend_lists import Lists
 from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
@@ -82,14 +82,16 @@ def recommend_users(
     A line names users for whom the rules leave no item.
     """
     options.check()
+    # Mistakes are named before the histories are read, which may take long.
     check_k(options.k, engine.world)
     lists = Lists.of(engine, options, as_of)
-    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
-    reasons = ReasonsOfLists.of(lists, query)
+    named = users_or_histories(engine, as_of, users, options.histories)
+    query = named.query
+    reasons = ReasonsOfLists.of(lists, named)
 
     # A generator: scores of all users need not fit into memory.
     def rows_of(some: slice) -> Iterator[tuple[int, pa.Table]]:
-        return rows_of_lists(lists, reasons, query.part(some), user_ids)
+        return rows_of_lists(lists, reasons, query.part(some), named.user_ids)
 
     columns = schema(engine.world.event_types, explores=lists.exploration is not None)
     return UserTables(len(query), columns, rows_of)
@@ -101,6 +103,7 @@ def rows_of_lists(
     """(number of users, their rows) of each part; the users without rows are named at the end."""
     world = lists.engine.world
     columns = schema(world.event_types, explores=lists.exploration is not None)
+    # Ids are looked up by Arrow, without a text of Python for each row.
     names = arrow_strings(user_ids), arrow_strings(world.items.ids)
     without_items: list[np.ndarray] = []
     done = 0
@@ -108,6 +111,7 @@ def rows_of_lists(
     for part in background.prefetch(lists.parts(query)):
         without_items.append(part.users[~part.exists.any(axis=1)])
         of_part = query.part(slice(done, done + len(part.users)))
+        # Parts have the size that the ranker computes at once, so they are counted.
         done += len(part.users)
         why = reasons.columns(of_part, part)
         yield len(part.users), _table(part, *names, why, columns, lists.exploration)
@@ -123,23 +127,25 @@ class ReasonsOfLists:
     reason_columns: ReasonColumns | None
 
     @classmethod
-    def of(cls, lists: Lists, query: Query) -> ReasonsOfLists:
-        """query: of all users."""
+    def of(cls, lists: Lists, named: UserQuery) -> ReasonsOfLists:
+        """named: the query of all users."""
         options, engine = lists.options, lists.engine
         leave_out = LeaveOut(engine)
+        # The terms of the catalogue are not counted for nothing.
         if options.reasons == "off":
             return cls(None, leave_out, None)
         min_friends = options.privacy.min_friends
-        explainer = Explainer.of(engine, query, options.reasons == "exact", min_friends)
-        return cls(
-            explainer, leave_out, ReasonColumns(engine.world, explainer.terms.names, options)
-        )
+        explainer = Explainer.of(engine, named.query, options.reasons == "exact", min_friends)
+        names = friend_names(engine.world, named.new_ids)
+        columns = ReasonColumns(engine.world, explainer.terms.names, names, options)
+        return cls(explainer, leave_out, columns)
 
     def columns(self, query: Query, part: Recommendations) -> tuple[pa.Array, pa.Array]:
         """(reasons, explanation) of the recommendations that exist, row by row."""
         count = int(part.exists.sum())
         if self.explainer is None or self.reason_columns is None:
             return without_reasons(count)
+        # Lists may be shorter than k.
         offsets = np.concatenate([[0], np.cumsum(part.exists.sum(axis=1))])
         pairs = Pairs(offsets, part.items[part.exists])
         reasons = self.explainer.reasons(query, pairs, self.leave_out)
@@ -151,6 +157,7 @@ def _report_users_without_items(user_ids: Strings, parts: list[np.ndarray]) -> N
     if not len(users):
         return
     names = ", ".join(user_ids[user] for user in users[:_NAMED_USERS].tolist())
+    # Ten names show what kind of users these are.
     more = ", ..." if len(users) > _NAMED_USERS else ""
     log.warning("no item is left to recommend to %d users: %s%s", len(users), names, more)
 

@@ -46,6 +46,7 @@ class Lists:
     @classmethod
     def of(cls, engine: Engine, options: RecommendOptions, as_of: AsOf) -> Lists:
         world, boosts = engine.world, options.boosts()
+        # Conditions are parsed once, and not for each chunk of users.
         allowed = options.item_rules(as_of).allowed(world)
         return cls(
             engine=engine,
@@ -91,10 +92,12 @@ class Lists:
     def _parts(self, query: Query, allowed: np.ndarray | None) -> Iterator[Recommendations]:
         """The lists of users who get the same items."""
         k = self.options.k
+        # Most lists: nothing is chosen anew, and no more than k items are ranked.
         if self._order_is_the_models:
             yield from self._candidates(query, k, allowed)
             return
         done = 0
+        # Rules choose among more items than a list has.
         size = num_candidates(k, self.engine.world.num_items)
         for candidates in self._candidates(query, size, allowed):
             part = query.part(slice(done, done + len(candidates.users)))
@@ -116,6 +119,7 @@ class Lists:
         repeats = options.repeats or self.decay is not None
         if options.placement is None:
             return self.engine.recommend(query, k=k, repeats=repeats, allowed=allowed)
+        # No new item for a few users is no mistake.
         is_for_all = allowed is self.allowed
         placed = PlacedLists(self.engine, options.placement, allowed, repeats, is_for_all)
         return placed.parts(query, k)

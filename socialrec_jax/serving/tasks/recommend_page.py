@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from socialrec_jax.data.as_of import AsOf
-from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import World
 from socialrec_jax.evaluation.protocol import sampled_users
@@ -25,7 +25,7 @@ from socialrec_jax.reports.recommendation_page import (
     write_recommendation_page,
 )
 from socialrec_jax.serving.frames import Ids
-from socialrec_jax.serving.queries import users_or_histories
+from socialrec_jax.serving.queries import UserQuery, friend_names, users_or_histories
 from socialrec_jax.serving.reason_templates import TEMPLATES
 from socialrec_jax.serving.tasks.recommend import ReasonsOfLists, rows_of_lists, schema
 from socialrec_jax.serving.tasks.recommend_lists import Lists
@@ -50,18 +50,21 @@ def write_page(
     evaluated: loads the Recommender as of the test part, which measures what rules cost.
     """
     engine, as_of = recommender.engine, recommender.as_of
-    user_ids, query = users_or_histories(engine, as_of, users, options.histories)
+    named = users_or_histories(engine, as_of, users, options.histories)
     # A list of users may name one of them twice.
-    first_of_each = np.sort(np.unique(query.users, return_index=True)[1])
-    query = query.part(first_of_each)
+    first_of_each = np.sort(np.unique(named.query.users, return_index=True)[1])
+    query = named.query.part(first_of_each)
+    named = dataclasses.replace(named, query=query)
     shown = query.part(sampled_users(query.users, num_users, engine.config.seed))
-    table = _table(engine, as_of, options, user_ids, query, shown)
+    # Made by the task itself, so that page and file cannot differ.
+    table = _table(engine, as_of, options, named, shown)
 
     # Each rule is switched off alone: what comes instead is what the rule keeps off the list.
     rules = active_rules(engine, as_of, options)
+    # By numbers of items, which are compared with the lists of the other rules.
     own = lists_of(engine, as_of, options, shown)
     without = {name: lists_of(engine, as_of, other, shown) for name, other in rules.items()}
-    views = _Views(engine, user_ids, options)
+    views = _Views(engine, named, options)
     write_recommendation_page(
         path,
         title="Recommendations",
@@ -76,14 +79,13 @@ def _table(
     engine: Engine,
     as_of: AsOf,
     options: RecommendOptions,
-    user_ids: Strings,
-    query: Query,
+    named: UserQuery,
     shown: Query,
 ) -> pa.Table:
-    """The recommendations of the shown users, as the task gives them; query: of all users."""
+    """The recommendations of the shown users, as the task gives them; named: of all users."""
     lists = Lists.of(engine, options, as_of)
-    reasons = ReasonsOfLists.of(lists, query)
-    tables = [rows for _, rows in rows_of_lists(lists, reasons, shown, user_ids)]
+    reasons = ReasonsOfLists.of(lists, named)
+    tables = [rows for _, rows in rows_of_lists(lists, reasons, shown, named.user_ids)]
     return pa.concat_tables([schema(engine.world.event_types).empty_table(), *tables])
 
 
@@ -109,10 +111,12 @@ def _effects(
     evaluated: Callable[[], Any],
 ) -> list[RuleEffect]:
     """What each rule changes on the page and costs on the test part."""
+    # The evaluated model is loaded for this alone.
     costs = ndcg_of(evaluated, options, rules) if rules else {}
     effects = []
     for name, other in without.items():
         pairs = zip(own, other, strict=True)
+        # A rule that changes the order alone keeps nothing off a list.
         changed = [len(set(with_rule) - set(without_it)) for with_rule, without_it in pairs]
         ndcg, ndcg_without = costs.get(name, (None, None))
         users = sum(count > 0 for count in changed)
@@ -123,8 +127,9 @@ def _effects(
 class _Views:
     """Makes what the page shows of users."""
 
-    def __init__(self, engine: Engine, user_ids: Strings, options: RecommendOptions):
-        self._world, self._user_ids, self._options = engine.world, user_ids, options
+    def __init__(self, engine: Engine, named: UserQuery, options: RecommendOptions):
+        self._world, self._user_ids, self._options = engine.world, named.user_ids, options
+        self._friend_names = friend_names(engine.world, named.new_ids)
         self._titles = short_titles(engine.world.items)
         self._templates = TEMPLATES[options.language]
 
@@ -132,6 +137,7 @@ class _Views:
         self, query: Query, table: pa.Table, own: ListOfUsers, without: dict[str, ListOfUsers]
     ) -> Iterator[UserView]:
         """The views of a query's users."""
+        # A user for whom no item is left has no rows.
         rows: dict[str, list[dict]] = {}
         for row in table.to_pylist():
             rows.setdefault(row["user_id"], []).append(row)
@@ -182,6 +188,7 @@ class _Views:
         events = query.events
         first = int(events.offsets[query.users[place]])
         end = int(query.history_ends[place])
+        # The newest event first, as a person reads a history.
         rows = range(end - 1, max(first, end - _EVENTS) - 1, -1)
         return [self._event(events, row) for row in rows], end - first
 
@@ -201,15 +208,19 @@ class _Views:
         part = query.part(np.array([place]))
         first, known = sampler.known_friends(part.users, part.query_times)
         count = int(known[0])
+        # Without the option a page tells how many, and not who.
         if not count or not self._options.privacy.friend_ids:
             return f"{count:,}"
+        # The newest friendships are the last ones.
         newest = first[0] + np.arange(max(0, count - _FRIENDS), count)
-        names = self._world.user_ids[sampler.friends_at(newest)[0].astype(np.int64)]
+        friends, _ = sampler.friends_at(newest)
+        names = self._friend_names.take(pa.array(friends)).to_pylist()
         more = f" and {count - len(names):,} more" if count > len(names) else ""
         return f"{count:,}: {', '.join(names)}{more}"
 
     def _recommended(self, row: dict) -> Recommended:
         (item,) = self._world.items.ids.lookup([row["item_id"]]).tolist()
+        # Bars are as long as the reasons of this item compare with each other.
         widest = max((abs(why["contribution"] or 0) for why in row["reasons"]), default=0)
         return Recommended(
             rank=row["rank"],
@@ -225,6 +236,7 @@ class _Views:
         items = self._world.items
         price = float(items.prices[item])
         parts = [items.categories[item], items.tags[item].replace("|", ", ")]
+        # Most shops know no price of some items.
         parts += [] if np.isnan(price) else [f"price {price:,.2f}"]
         return " · ".join(part for part in parts if part)
 

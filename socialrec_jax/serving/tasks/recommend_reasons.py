@@ -40,12 +40,19 @@ def without_reasons(count: int) -> tuple[pa.Array, pa.Array]:
 class ReasonColumns:
     """Makes the columns `reasons` and `explanation`."""
 
-    def __init__(self, world: World, term_names: np.ndarray, options: ReasonOptions):
-        """term_names [W]: of the terms that reasons refer to."""
+    def __init__(
+        self,
+        world: World,
+        term_names: np.ndarray,
+        friend_names: pa.Array,
+        options: ReasonOptions,
+    ):
+        """term_names [W]: of the terms that reasons refer to. friend_names: of users by number."""
         self._options = options
         self._templates = TEMPLATES[options.language]
-        self._user_names = arrow_strings(world.user_ids).cast(pa.string())
+        self._friend_names = friend_names.cast(pa.string())
         self._item_names = arrow_strings(world.items.ids).cast(pa.string())
+        # Once for all rows: a title is in many sentences.
         self._titles = pa.array(short_titles(world.items), pa.string())
         self._terms = pa.array(term_names.tolist(), pa.string())
 
@@ -60,6 +67,7 @@ class ReasonColumns:
         evidence = reasons.evidence
         friends = evidence.friends.of(reasons.owners)
         terms = evidence.terms.of(reasons.owners)
+        # Users with fewer friends than the options ask for have no such reason.
         num_friends = np.diff(friends.offsets)
         kinds = reasons.kinds
         names_friends = (kinds == FRIENDS) & self._options.privacy.friend_ids
@@ -67,7 +75,7 @@ class ReasonColumns:
             "kind": pa.array(KINDS).take(pa.array(kinds)),
             "item_id": _taken(self._item_names, reasons.items),
             "friends": _numbers(num_friends, kinds == FRIENDS),
-            "friend_ids": _names(self._user_names, friends, names_friends),
+            "friend_ids": _names(self._friend_names, friends, names_friends),
             "terms": _names(self._terms, terms, kinds == TEXT),
             "place": _numbers(evidence.places[reasons.owners], kinds == POPULARITY),
             "contribution": pa.array(reasons.contributions, from_pandas=True),
@@ -87,6 +95,7 @@ class ReasonColumns:
         for number, kind in enumerate(KINDS):
             filled = _filled(self._templates[kind], values)
             sentences = pc.call_function("if_else", [pa.array(kinds == number), filled, sentences])
+        # A number of one has a sentence of its own in many languages.
         single = pa.scalar(self._templates["one friend"])
         is_one = pc.call_function("equal", [fields["friends"], pa.scalar(1)]).fill_null(False)
         return pc.call_function("if_else", [is_one, single, sentences])
@@ -112,6 +121,7 @@ def _filled(template: str, values: dict[str, pa.Array]) -> pa.Array:
     """A template with the values [m] of its names; null where a value is."""
     parts = []
     for text, name, _, _ in string.Formatter().parse(template):
+        # The formatter gives the text before each name, and the name.
         parts += [pa.scalar(text)] if text else []
         parts += [values[name]] if name else []
     return pc.call_function("binary_join_element_wise", [*parts, pa.scalar("")])
@@ -128,6 +138,7 @@ def _numbers(values: np.ndarray, is_given: np.ndarray) -> pa.Array:
 
 def _names(names: pa.Array, numbers: Pairs, is_given: np.ndarray) -> pa.Array:
     """A list of names for each row [m] of numbers, null where it is not given."""
+    # Names that are not given must not lie in the file either.
     given = np.flatnonzero(is_given)
     lengths = np.where(is_given, np.diff(numbers.offsets), 0)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)

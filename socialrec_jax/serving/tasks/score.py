@@ -43,11 +43,11 @@ def score(
     table is empty: a stream has a schema even without pairs.
     """
     columns = schema(engine.world.event_types)
-    user_ids, query = users_or_histories(engine, as_of, None, histories)
-    users, items = read_pairs(pairs, user_ids, engine.world)
-    user_names = arrow_strings(user_ids)
+    named = users_or_histories(engine, as_of, None, histories)
+    users, items = read_pairs(pairs, named.user_ids, engine.world)
+    user_names = arrow_strings(named.user_ids)
     parts = [slice(begin, begin + _PAIRS_AT_ONCE) for begin in range(0, len(users), _PAIRS_AT_ONCE)]
-    tables = (_table(engine, query, user_names, users[part], items[part]) for part in parts)
+    tables = (_table(engine, named.query, user_names, users[part], items[part]) for part in parts)
     return itertools.chain([columns.empty_table()], tables)
 
 

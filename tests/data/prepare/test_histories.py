@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import duckdb
 import numpy as np
 import pytest
 
-from socialrec_jax.data.prepare.histories import raw_events, read_ids
+from socialrec_jax.data.prepare.histories import read_ids, read_raw_histories
 from socialrec_jax.errors import BadData, InputMissing
 from tests.data.prepare.small_tables import write_tables
 
@@ -23,8 +25,11 @@ def test_histories_of_unseen_users_are_numbered_by_the_world(reference, tmp_path
     path.write_text(
         "user,item,ts,event_type\n" + "\n".join(",".join(map(str, row)) for row in rows)
     )
-    user_ids, events = raw_events(path, reference)
+    raw = read_raw_histories(path, reference)
+    user_ids, events = raw.user_ids, raw.events
     assert list(user_ids) == ["new2", "new1", "new3"]
+    assert raw.has_events.all()
+    assert not len(raw.friendships.sources)
     assert events.offsets.tolist() == [0, 3, 4, 4]
     assert [reference.items.ids[int(item)] for item in events.items] == ["i2", "i3", "i1", "i4"]
     assert events.types.tolist() == [0, 1, 0, 0]
@@ -33,13 +38,27 @@ def test_histories_of_unseen_users_are_numbered_by_the_world(reference, tmp_path
 
 
 def test_seen_histories_read_back_as_the_world_has_them(reference, tmp_path):
-    user_ids, events = raw_events(write_tables(tmp_path / "raw", "csv"), reference)
+    raw = read_raw_histories(write_tables(tmp_path / "raw", "csv"), reference)
+    user_ids, events = raw.user_ids, raw.events
     for place, user in enumerate(user_ids):
         u = list(reference.user_ids).index(user)
         start, end = reference.events.offsets[u : u + 2]
         for name in ("items", "times", "types", "values"):
             mine = getattr(events, name)[events.offsets[place] : events.offsets[place + 1]]
             np.testing.assert_array_equal(mine, getattr(reference.events, name)[start:end])
+
+
+def test_friends_of_a_folder_come_after_those_who_have_events(reference, tmp_path):
+    (tmp_path / "events.csv").write_text("user,item,timestamp\nb,i1,1\na,i2,2\n")
+    (tmp_path / "social.csv").write_text("src,dst,weight\na,u1,2\nc,b,1\nu2,a,1\na,a,1\na,u1,3\n")
+    raw = read_raw_histories(tmp_path, reference)
+    assert list(raw.user_ids) == ["b", "a", "c", "u2", "u1"]
+    assert raw.has_events.tolist() == [True, True, False, False, False]
+    assert raw.is_source.tolist() == [False, True, True, True, False]
+    graph = raw.friendships.lists_of(np.arange(5), 5)
+    friends = [graph.ids[start:end].tolist() for start, end in pairwise(graph.offsets)]
+    assert friends == [[2], [3, 4], [0], [1], [1]]
+    assert graph.weights.tolist() == [1, 1, 3, 1, 1, 3]
 
 
 def test_lists_of_ids(tmp_path):

@@ -124,12 +124,13 @@ class Engine(Protocol):
     def number_users(self, order: IdOrder) -> Strings:
         """Number all users of events, social and users; their ids in the order of the numbers.
 
-        order: by the md5 of the id, or by the first row in the events, which then count alone.
+        order: by the md5 of the id, or by the first row in the events, then in the columns src and
+        dst of social; the users table does not count then.
         """
         ...
 
     def number_items(self, order: IdOrder) -> Strings:
-        """The same for the items of events and items."""
+        """The same for the items of events and items; by first row those of the events alone."""
         ...
 
     def event_types(self) -> list[str]:

@@ -93,15 +93,15 @@ class DatabaseEngine(Engine):
         return tables.fill_times(self.db)
 
     def number_users(self, order: IdOrder) -> Strings:
-        return self._numbered("user_ids", "user", order)
+        return self._numbered("user_ids", order)
 
     def number_items(self, order: IdOrder) -> Strings:
-        return self._numbered("item_ids", "item", order)
+        return self._numbered("item_ids", order)
 
-    def _numbered(self, table: str, column: str, order: IdOrder) -> Strings:
+    def _numbered(self, table: str, order: IdOrder) -> Strings:
         if order == "md5":
             return tables.number_by_md5(self.db, table)
-        return tables.number_by_first_row(self.db, table, column)
+        return tables.number_by_first_row(self.db, table)
 
     def event_types(self) -> list[str]:
         return tables.number_event_types(self.db, self.rules.types)

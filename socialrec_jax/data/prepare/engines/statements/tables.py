@@ -27,6 +27,14 @@ _IDS = {
     ),
     "item_ids": ("SELECT item FROM events", "SELECT item FROM items"),
 }
+# histories that are only answered: friends come after those who have events
+_IDS_IN_ORDER = {
+    "user_ids": (
+        "SELECT user, 0, row FROM events",
+        *("SELECT src, 1, row FROM social", "SELECT dst, 2, row FROM social"),
+    ),
+    "item_ids": ("SELECT item, 0, row FROM events",),
+}
 # first who is informed, then by whom; see --data.social-direction
 _WAYS = {"out": ["src, dst"], "in": ["dst, src"], "both": ["src, dst", "dst, src"]}
 
@@ -72,11 +80,17 @@ def number_by_md5(db: Database, table: str) -> Strings:
     )
 
 
-def number_by_first_row(db: Database, table: str, column: str) -> Strings:
-    """The same by first appearance in the events, which alone count."""
+def number_by_first_row(db: Database, table: str) -> Strings:
+    """The same by first appearance: in the events, then in `src` and `dst` of social."""
     # for histories that are only answered: nothing learns from the order
+    queries = " UNION ALL ".join(_IDS_IN_ORDER[table])
     return _number_in_order(
-        db, table, f"SELECT {column} AS id FROM events GROUP BY {column} ORDER BY min(row)"
+        db,
+        table,
+        f"""
+        SELECT id FROM ({queries}) AS named(id, place, row) GROUP BY id
+        ORDER BY min(place), arg_min(row, (place, row))
+        """,
     )
 
 
