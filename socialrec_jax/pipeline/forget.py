@@ -27,6 +27,7 @@ from socialrec_jax.inference.artefacts import write_text_manifest
 from socialrec_jax.pipeline import erasure
 from socialrec_jax.pipeline.id_search import IdSearch
 from socialrec_jax.pipeline.next_generation import check_trained, write_texts
+from socialrec_jax.pipeline.ranker_events import new_events
 from socialrec_jax.pipeline.run import train
 from socialrec_jax.pipeline.shown_lists import keep_impressions
 from socialrec_jax.pipeline.text import text_key
@@ -199,7 +200,7 @@ def _train(generations: Generations, forgetting: Forgetting, config: Config) -> 
         train(after, None, after.config())
         return "trained again from nothing"
     update = open_update(generations, forgetting.base, forgetting.number, config)
-    record = make_models(update) | {"before": None, "drift": None}
+    record = make_models(update, new_events(update)) | {"before": None, "drift": None}
     record |= {
         "number": forgetting.number,
         "parent": forgetting.base,

@@ -22,6 +22,7 @@ from socialrec_jax.pipeline import erasure
 from socialrec_jax.pipeline import forget as forget_stage
 from socialrec_jax.pipeline.id_search import IdSearch
 from socialrec_jax.pipeline.next_generation import write_texts
+from socialrec_jax.pipeline.ranker_events import new_events
 from socialrec_jax.pipeline.update import make_models, open_update
 from socialrec_jax.runtime import checkpoint
 from socialrec_jax.runtime.generations import Generations
@@ -152,7 +153,8 @@ def test_from_a_generation_that_never_saw_them(grown_run, without_newcomer, smal
     never_shown = shown.without_deleted(made)
     assert 0 < len(never_shown) < len(shown)
     never_shown.save(after.path)
-    record = make_models(open_update(never, 0, number, config))
+    update = open_update(never, 0, number, config)
+    record = make_models(update, new_events(update))
     kept = Generations(run).record(2)
     assert record["held_out"] == kept["held_out"]
     assert record["ranker"] == kept["ranker"]
