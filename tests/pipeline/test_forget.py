@@ -210,6 +210,10 @@ def test_a_kill_loses_nothing(run, without_newcomer, tmp_path, monkeypatch):
     assert forget_stage.forget(run, file, config).split(":")[0] == said.split(":")[0]
     assert arrays_of(load_run(run.path, True)) == arrays_of(load_run(whole.path, True))
     assert not IdSearch.of([NEWCOMER]).files_with_ids(erasure.files_of(run))
+    # All was done: the same command says so.
+    again = forget_stage.forget(run, file, config)
+    assert again.startswith("nothing left to forget")
+    assert "none holds their ids" in again
 
 
 def _forget_and_die(run, file, config, monkeypatch, owner, name) -> None:
