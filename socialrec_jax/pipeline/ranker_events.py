@@ -32,7 +32,7 @@ from socialrec_jax.models.ranker import Ranker
 from socialrec_jax.pipeline.learning_rate import rate_share
 from socialrec_jax.pipeline.ranker import RANKER_QUERIES, labelled_candidates
 from socialrec_jax.pipeline.update_comparison import accuracy_of, accuracy_on, compared
-from socialrec_jax.pipeline.update_inputs import Update
+from socialrec_jax.pipeline.update_inputs import Update, with_few_checkpoints
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.timeline import timeline
@@ -127,7 +127,7 @@ def _members_before(update: Update) -> dict:
 
 def _trainer(events: NewEvents, start: dict, share: float) -> ranker_training.RankerTrainer:
     """A training that goes on from rankers with parameters `start`, with a new schedule."""
-    config = events.model.config
+    config = with_few_checkpoints(events.model.config)
     steps = _PASSES * len(events.queries) // ranker_training.QUERIES_PER_STEP
     num_steps = whole_calls(max(1, steps), config.train.steps_per_call)
     return ranker_training.RankerTrainer(

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from socialrec_jax.config import Config
 from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.growth import Growth
 from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.inference.grow import grow, with_counts
 from socialrec_jax.inference.load import Loaded, load_run
 from socialrec_jax.runtime.run import RunDirectory
+
+_MOST_CHECKPOINTS = 4  # of one training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,3 +51,10 @@ class Update:
     def behind(self, ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Those of the rows [n] that lie at or after the ends [U] of their users."""
         return rows[rows >= ends[self.world.events.owners[rows]]]
+
+
+def with_few_checkpoints(config: Config) -> Config:
+    """The configuration of an update's training: it is short, and nothing is validated."""
+    evaluations = min(config.train.evaluations, _MOST_CHECKPOINTS)
+    train = dataclasses.replace(config.train, evaluations=evaluations)
+    return dataclasses.replace(config, train=train)
