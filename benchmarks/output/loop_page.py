@@ -38,15 +38,22 @@ def _means(days: list[dict], name: str) -> dict:
     rows = [day["accuracy"][name] for day in days]
     new_items = sum(row["events with new items"] for row in rows)
     hits = sum(row["hits with new items"] for row in rows)
-    seconds = [day["seconds"][name] for day in days if name in day["seconds"]]
+    seconds, used = (_mean_of(days, key, name) for key in ("seconds", "processor_seconds"))
     return {
         "model": name,
         "days": len(rows),
         "ndcg": sum(row["ndcg@10"] for row in rows) / len(rows),
         "hr": sum(row["hr@10"] for row in rows) / len(rows),
         "new": hits / max(new_items, 1),
-        "seconds": sum(seconds) / max(len(seconds), 1),
+        "seconds": seconds,
+        "processor_seconds": used,
     }
+
+
+def _mean_of(days: list[dict], key: str, name: str) -> float:
+    """The mean of a model's values under a key, over the days that have one; 0 without any."""
+    values = [day[key][name] for day in days if name in day.get(key, {})]
+    return sum(values) / max(len(values), 1)
 
 
 def _curves(accepted: list[dict], models: list[str]) -> Markup:

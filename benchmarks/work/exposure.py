@@ -31,7 +31,6 @@ from socialrec_jax.pipeline.ranker import fit_ranker
 from socialrec_jax.pipeline.ranker_update import RankerLesson
 from socialrec_jax.pipeline.shown_lists import ShownExamples
 from socialrec_jax.pipeline.update import open_update
-from socialrec_jax.pipeline.update_comparison import ranker_lesson
 from socialrec_jax.runtime.generations import Generations
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.serving.exploration import Exploration
@@ -196,7 +195,7 @@ def _lesson(
     generations = Generations(run)
     prepared = prepare_generation(generations, feedback, config)
     update = open_update(generations, prepared["parent"], prepared["number"], config)
-    lesson = ranker_lesson(update, update.world.history_ends())
+    lesson = RankerLesson.of(update, update.world.history_ends())
     if lesson is None or lesson.shown is None:
         raise ValueError("the lists teach nothing: show more of them")
     return lesson, lesson.shown, update.run

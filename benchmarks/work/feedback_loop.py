@@ -6,9 +6,11 @@ Each day is predicted before anybody learns from it (`evaluation/prequential.py`
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -44,6 +46,24 @@ class Day:
     events: int = 0
     accuracy: dict = dataclasses.field(default_factory=dict)  # by model
     seconds: dict = dataclasses.field(default_factory=dict)  # of updating and of retraining
+    processor_seconds: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """How long the trainings of a day took, by model."""
+
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    # On all cores: other programs on the machine change it little.
+    processor_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def of(self, model: str) -> Iterator[None]:
+        """Measure what the block does for a model."""
+        started_at, used_before = time.perf_counter(), time.process_time()
+        yield
+        self.seconds[model] = round(time.perf_counter() - started_at, 1)
+        self.processor_seconds[model] = round(time.process_time() - used_before, 1)
 
 
 def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrain: bool) -> Day:
@@ -53,23 +73,25 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     evaluated until the next one; before there is any, the first model of the run is.
     """
     generations = Generations(run)
-    parent = generations.current
+    parent, times = generations.current, Times()
     try:
-        record = add(run, tables, config)
+        with times.of(UPDATED):
+            record = add(run, tables, config)
     except BadData as refusal:
         return Day(number, str(refusal), accepted=False)
 
     after = generations.directory(generations.current)
-    seconds = {UPDATED: record["seconds"]}
     # By the folder of its number: the run itself opens the newest generation.
     first, before = (RunDirectory(generations.folder / str(n)) for n in (0, parent))
     retrained = _newest_retrained(run) or first
     models = {NEVER: first, UPDATED: before, RETRAINED: retrained}
     accuracy = evaluate_models(World.open(before.world), after, models)
     if retrain:
-        seconds[RETRAINED] = train_from_nothing(run, number, after, config)
+        with times.of(RETRAINED):
+            train_from_nothing(run, number, after, config)
     events = accuracy[UPDATED]["events"]
-    return Day(number, summary(record), True, events, accuracy, seconds)
+    outcome = summary(record)
+    return Day(number, outcome, True, events, accuracy, times.seconds, times.processor_seconds)
 
 
 def _newest_retrained(run: RunDirectory) -> RunDirectory | None:
@@ -111,11 +133,8 @@ def _evaluate(
     }
 
 
-def train_from_nothing(
-    run: RunDirectory, number: int, after: RunDirectory, config: Config
-) -> float:
-    """Train a run on the World of another with its texts; returns the seconds."""
-    started_at = time.perf_counter()
+def train_from_nothing(run: RunDirectory, number: int, after: RunDirectory, config: Config) -> None:
+    """Train a run on the World of another with its texts."""
     retrained = RunDirectory(run.path / "retrained" / str(number))
     shutil.rmtree(retrained.path, ignore_errors=True)
     retrained.path.mkdir(parents=True)
@@ -130,7 +149,6 @@ def train_from_nothing(
     ranker = train_ranker(retrained, engine_of(world, config, texts, state))
     refit(retrained, world, config, texts, RetrieverProgress(progress), ranker)
     (retrained.path / "finished").touch()
-    return round(time.perf_counter() - started_at, 1)
 
 
 def poison(tables: Path, known: World, out: Path, seed: int) -> Path:

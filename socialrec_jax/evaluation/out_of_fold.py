@@ -7,6 +7,7 @@ each user is scored by a ranker of the other fold (see `training.ranker`).
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -31,7 +32,7 @@ class OutOfFoldScorer:
         self.candidates = candidates
         self.members = members
         self.catalogue = jax.device_put(catalogue)
-        self._scores = jax.jit(functools.partial(_scores, ranker))
+        self._scores = _compiled_scores(ranker)
         self._project = projection(ranker.num_event_types, ranker.interactions)
 
     def __call__(self, params: dict) -> np.ndarray:
@@ -54,6 +55,12 @@ class OutOfFoldScorer:
         candidates = jax.tree.map(lambda leaf: leaf[chunk], self.candidates)
         values = self._scores(member, candidates, projected)
         return np.where(candidates.exists, values, -np.inf)
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled_scores(ranker: Ranker) -> Callable:
+    """The same program for all scorers of one kind of ranker."""
+    return jax.jit(functools.partial(_scores, ranker))
 
 
 def _scores(ranker: Ranker, params: dict, candidates: Candidates, projected: Array) -> Array:

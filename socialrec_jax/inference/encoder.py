@@ -31,10 +31,15 @@ _QUERIES_AT_ONCE = 65536  # laid out together; bounds host memory
 _TREES_AT_ONCE = 256  # on all devices
 
 
-@functools.lru_cache(maxsize=4)
 def encoder_of(model: RecommenderModel, config: Config) -> Encoder:
     """The same encoder for everyone with the same model, so that nothing compiles twice."""
-    return Encoder(model, config)
+    row_length = required(config.model.history_length)
+    return _encoder(model, row_length)  # pyright: ignore[reportArgumentType] - Flax hashes it
+
+
+@functools.lru_cache(maxsize=4)
+def _encoder(model: RecommenderModel, row_length: int) -> Encoder:
+    return Encoder(model, row_length)
 
 
 class Encoder:
@@ -45,9 +50,10 @@ class Encoder:
     comes next.
     """
 
-    def __init__(self, model: RecommenderModel, config: Config):
+    def __init__(self, model: RecommenderModel, row_length: int):
+        """row_length: T, events of a history."""
         self.model = model
-        self.row_length = required(config.model.history_length)
+        self.row_length = row_length
         P = parallel.num_local_devices()
         self.trees_per_call = P * max(1, _TREES_AT_ONCE // P)
         self._catalogue = jax.jit(functools.partial(_encode_items, model), static_argnums=1)

@@ -87,7 +87,7 @@ class Engine:
         texts = np.zeros((world.num_items, 0), np.float32) if texts is None else texts
         known = np.ones(world.num_items, bool) if known is None else known
         padded = padded_model(model, world)
-        encoder = encoder_of(padded, config)  # pyright: ignore[reportArgumentType] - Flax hashes it
+        encoder = encoder_of(padded, config)
         # The item vectors may be too large for every device to hold them all.
         sharded = not fits_whole(world.num_items, config.model.width)
         variables = parallel.replicate(padded_variables(params, texts, known, padded))

@@ -186,8 +186,12 @@ class _TextPlaces:
 
     @property
     def most_texts(self) -> int:
-        """The largest number of texts of one device in one call, as a power of two."""
-        return bucket(int(np.diff(self.bounds).max()), 1)
+        """The largest number of texts of one device in one call, as a power of two.
+
+        At least one for each row: then few new texts need no program of their own.
+        """
+        rows = self.rows_per_call // parallel.num_local_devices()
+        return bucket(max(rows, int(np.diff(self.bounds).max())), 1)
 
     def of_call(self, call: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(row, segment, exists) [P, most_texts] of each device's texts; rows count from its first.

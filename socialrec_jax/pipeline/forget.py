@@ -27,6 +27,7 @@ from socialrec_jax.inference.artefacts import write_text_manifest
 from socialrec_jax.pipeline import erasure
 from socialrec_jax.pipeline.id_search import IdSearch
 from socialrec_jax.pipeline.next_generation import check_trained, write_texts
+from socialrec_jax.pipeline.ranker_events import new_events
 from socialrec_jax.pipeline.run import train
 from socialrec_jax.pipeline.shown_lists import keep_impressions
 from socialrec_jax.pipeline.text import text_key
@@ -56,14 +57,17 @@ def forget(run: RunDirectory, file: Path, config: Config) -> str:
     """Forget the users and items in a file, and return a line that says what was done.
 
     config: of the run, with the `update` settings of this command. BadData: no id in the file is
-    known, or one of them is still in a file of the run. After a kill the same command goes on.
+    known to a run that has forgotten nobody yet, or one of them is still in a file of the run.
+    After a kill the same command goes on. After the end it says that nothing is left to do.
     """
     started_at = time.perf_counter()
     generations = Generations(run)
-    # The models may be whole, and files of the forgotten not yet erased.
-    interrupted = processes.broadcast_from_main(lambda: _finish_interrupted(run, file))
-    if interrupted is not None:
-        return interrupted
+    # The models may be whole, and files of the forgotten not yet erased; or all may be done.
+    done = processes.broadcast_from_main(
+        lambda: _finish_interrupted(run, file) or _done_before(generations, file)
+    )
+    if done is not None:
+        return done
 
     prepared = processes.broadcast_from_main(lambda: _prepare(generations, file, config))
     forgetting = Forgetting(**prepared)
@@ -126,8 +130,8 @@ def _check_any_known(run: RunDirectory, listed: ForgetList, known: dict[int, For
     # Most likely a mistake: a file of another shop, or ids in another spelling.
     if not num_known:
         raise BadData(
-            f"none of the {num_listed:,} ids to forget is known to {run.path}: they may be "
-            "forgotten already, or written in another way there; nothing changed"
+            f"none of the {num_listed:,} ids to forget is known to {run.path}, which has forgotten "
+            "nobody yet: they may be written in another way there; nothing changed"
         )
     print(f"forget  {num_known:,} ids  {num_listed - num_known:,} unknown", flush=True)
 
@@ -199,7 +203,7 @@ def _train(generations: Generations, forgetting: Forgetting, config: Config) -> 
         train(after, None, after.config())
         return "trained again from nothing"
     update = open_update(generations, forgetting.base, forgetting.number, config)
-    record = make_models(update) | {"before": None, "drift": None}
+    record = make_models(update, new_events(update)) | {"before": None, "drift": None}
     record |= {
         "number": forgetting.number,
         "parent": forgetting.base,
@@ -253,6 +257,24 @@ def _finish_interrupted(run: RunDirectory, file: Path) -> str | None:
         return None
     # The World does not know the ids any more, so all that are listed are searched.
     return _checked(run, read_forget_list(file).ids, finished.said)
+
+
+def _done_before(generations: Generations, file: Path) -> str | None:
+    """The line for a run that has forgotten before and knows none of the ids; None for others.
+
+    The run keeps no trace of whom it has forgotten: even a hash of an id can be guessed.
+    """
+    run = generations.run
+    if not erasure.recorded(run):
+        return None
+    listed = read_forget_list(file)
+    if _united(_known_by_generation(generations, listed)).ids:
+        return None
+    said = (
+        f"nothing left to forget: {run.path} has forgotten before, and knows none of the "
+        f"{len(listed.ids):,} ids as they are written in {file}"
+    )
+    return _checked(run, listed.ids, said)
 
 
 def _checked(run: RunDirectory, ids: list[str], said: str) -> str:

@@ -13,7 +13,6 @@ import shutil
 import numpy as np
 
 from socialrec_jax.data.csr import is_among
-from socialrec_jax.data.features.item_knn import ItemKNNSettings
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.growth import Growth
 from socialrec_jax.data.impressions import Impressions
@@ -21,10 +20,10 @@ from socialrec_jax.data.world import BEFORE_VALIDATION, VALIDATION, World
 from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.protocol import EvaluationQueries
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.grow import with_counts
-from socialrec_jax.inference.load import RANKER, Loaded, focus_of
+from socialrec_jax.inference.load import RANKER, focus_of
 from socialrec_jax.pipeline.ranker import fit_ranker
 from socialrec_jax.pipeline.shown_lists import ShownExamples, examples_of
+from socialrec_jax.pipeline.update_inputs import Update
 from socialrec_jax.runtime.run import RunDirectory
 
 RANKER_UPDATE = "ranker-update"  # the stage that is compared with the ranker before
@@ -40,38 +39,27 @@ class RankerLesson:
     shown: ShownExamples
 
     @classmethod
-    def of(cls, run: RunDirectory, evaluated: Grown, ends: np.ndarray) -> RankerLesson | None:
-        """The lesson of a run's validation part and lists before ends [U]; None without lists."""
-        model, world = evaluated.model, evaluated.model.world
+    def of(cls, update: Update, ends: np.ndarray) -> RankerLesson | None:
+        """What an update's validation part and lists before ends [U] teach; None without lists."""
+        run, world = update.run, update.world
         impressions = Impressions.load(run.path)
         # A run without ranker has no settings.
-        if evaluated.settings is None or impressions is None or not len(impressions):
+        if update.settings is None or impressions is None or not len(impressions):
             return None
-        features = evaluated.counted(_ends_before_lists(world, impressions)).features
-        engine = Engine.of_loaded(dataclasses.replace(model, features=None))
+        evaluated = update.evaluated_model()
+        counted = update.counted(evaluated, _ends_before_lists(world, impressions))
+        engine = Engine.of_loaded(dataclasses.replace(evaluated, features=None))
         shown = examples_of(run, engine, ends)
-        queries = _before(protocol.held_out(world, VALIDATION, focus_of(model.config, world)), ends)
-        if features is None or shown is None or not len(queries):
+        focus = focus_of(evaluated.config, world)
+        queries = _before(protocol.held_out(world, VALIDATION, focus), ends)
+        if counted.features is None or shown is None or not len(queries):
             return None
-        return cls(engine, features, queries, shown)
+        return cls(engine, counted.features, queries, shown)
 
     def learnt_in(self, run: RunDirectory) -> dict:
         """The parameters of a ranker that has learnt it."""
         parts = self.engine, self.features, self.queries, self.shown
         return fit_ranker(run, RANKER_UPDATE, *parts).serving
-
-
-@dataclasses.dataclass(frozen=True)
-class Grown:
-    """A model of a run before, grown, and what its features are counted by: see `with_counts`."""
-
-    model: Loaded
-    settings: ItemKNNSettings | None
-    known_items: int
-
-    def counted(self, ends: np.ndarray) -> Loaded:
-        """The model with counts of the events before ends [U]."""
-        return with_counts(self.model, self.settings, ends, self.known_items)
 
 
 def _before(queries: EvaluationQueries, ends: np.ndarray) -> EvaluationQueries:

@@ -44,18 +44,21 @@ from socialrec_jax.pipeline.next_generation import (
     finished_before,
     prepare_generation,
 )
-from socialrec_jax.pipeline.ranker_events import RANKER_EVENTS, learn_events
+from socialrec_jax.pipeline.ranker_events import (
+    RANKER_EVENTS,
+    NewEvents,
+    accuracy_before,
+    learn_events,
+    new_events,
+)
 from socialrec_jax.pipeline.ranker_update import RANKER_UPDATE, serve_updated_ranker
 from socialrec_jax.pipeline.update_comparison import (
-    Update,
-    accuracy_on,
     compare_models,
     compare_rankers,
     described,
-    evaluated_model,
     is_new_ranker,
-    with_counts_before,
 )
+from socialrec_jax.pipeline.update_inputs import Update
 from socialrec_jax.pipeline.update_training import UPDATE, save_untrained, train_update
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.generations import Generations
@@ -83,8 +86,7 @@ def add(run: RunDirectory, source: Path, config: Config) -> dict:
     # Refused tables leave nothing behind. After any other error the same command goes on.
     try:
         update = open_update(generations, prepared["parent"], number, config)
-        checked = processes.broadcast_from_main(lambda: _check(generations, update))
-        record = checked | make_models(update)
+        record = _checked_and_trained(generations, update)
     except BadData:
         processes.broadcast_from_main(lambda: generations.discard(number))
         raise
@@ -125,25 +127,32 @@ def _learnt_generation(generations: Generations, parent: int) -> int:
     return generations.record(parent)["learnt"] if parent else 0
 
 
-def _check(generations: Generations, update: Update) -> dict:
-    """Checks of the new tables, and the current model before it learns; BadData: refused."""
-    return _check_drift(generations, update) | _check_accuracy(generations, update)
+def _checked_and_trained(generations: Generations, update: Update) -> dict:
+    """Checks of the new tables and of the current model before it learns, then the new models.
+
+    BadData: refused.
+    """
+    drifted = processes.broadcast_from_main(lambda: _check_drift(generations, update))
+    events = new_events(update)
+    before = processes.broadcast_from_main(lambda: _check_accuracy(generations, update, events))
+    return drifted | before | make_models(update, events)
 
 
-def make_models(update: Update) -> dict:
+def make_models(update: Update, events: NewEvents | None) -> dict:
     """Train, compare on the newest events, and write what the generation serves.
 
-    Returns the part of its record that says which model that is.
+    events: what the ranker learns, see `new_events`. Returns the part of the generation's record
+    that says which model serves.
     """
     new, ends = _trained(update)
     comparison = None if new is None else compare_models(update, new, ends)
     promoted = comparison is not None and comparison["better"]
-    serving = new if new is not None and promoted else update.old
+    better = new if promoted else None
     # Lists that came back have a lesson of their own, see `ranker_update`.
-    ranker, stage = compare_rankers(update, serving, ends), RANKER_UPDATE
-    if ranker is None:
-        ranker, stage = learn_events(update), RANKER_EVENTS
-    _write_models(update, promoted, stage if is_new_ranker(ranker) else None)
+    ranker, stage = compare_rankers(update, better or update.old, ends), RANKER_UPDATE
+    if ranker is None and events is not None:
+        ranker, stage = learn_events(update, events), RANKER_EVENTS
+    _write_models(update, better, ends, stage if is_new_ranker(ranker) else None)
     return {
         "trained": new is not None,
         "held_out": comparison,
@@ -162,11 +171,9 @@ def _check_drift(generations: Generations, update: Update) -> dict:
     return {"drift": dataclasses.asdict(measured)}
 
 
-def _check_accuracy(generations: Generations, update: Update) -> dict:
+def _check_accuracy(generations: Generations, update: Update, events: NewEvents | None) -> dict:
     """The current model on the new events. BadData where it predicts them far worse than usual."""
-    ends = update.growth.history_ends_before(update.world.events)
-    old = with_counts_before(update, ends)
-    before = accuracy_on(update, old, update.growth.rows)
+    before = accuracy_before(update, events)
     if before is None:
         return {"before": None}
     expected = expected_accuracy(generations)
@@ -190,23 +197,36 @@ def _trained(update: Update) -> tuple[Loaded | None, np.ndarray]:
     return train_update(update.run, UPDATE, update.old, update.unlearnt, ends), ends
 
 
-def _write_models(update: Update, promoted: bool, ranker_stage: str | None) -> None:
+def _write_models(
+    update: Update, better: Loaded | None, ends: np.ndarray, ranker_stage: str | None
+) -> None:
     """Models and counts of the generation, so that it opens like any run.
 
+    better: the model that has learnt the events before ends [U]; None: the old one serves.
     ranker_stage: of the ranker that serves; None: the one before.
     """
     focus = bool(update.old.config.train.focus)
     serving, evaluated = (REFIT_FOCUS, FOCUS) if focus else (REFIT, RETRIEVER)
-    if promoted:
-        # Once more from the old model, with the held-out events.
-        ends = update.world.history_ends()
-        train_update(update.run, serving, update.old, update.unlearnt, ends)
-    else:
+    if better is None:
         save_untrained(update.run, serving, update.old)
+    else:
+        _learn_held_out(update, serving, better, ends)
 
     # Queries as of earlier times get the model that was evaluated at first.
-    save_untrained(update.run, evaluated, evaluated_model(update))
+    save_untrained(update.run, evaluated, update.evaluated_model())
     processes.broadcast_from_main(lambda: _write_counts(update, ranker_stage))
+
+
+def _learn_held_out(update: Update, stage: str, better: Loaded, ends: np.ndarray) -> None:
+    """Train the better model on the events at or after ends [U] as well.
+
+    It goes on from what was compared: an update of a fifth of the size (docs/results.md).
+    """
+    held_out = update.behind(ends, update.unlearnt)
+    learnt = train_update(update.run, stage, better, held_out, update.world.history_ends())
+    # First events of users alone teach nothing.
+    if learnt is None:
+        save_untrained(update.run, stage, better)
 
 
 def _write_counts(update: Update, ranker_stage: str | None) -> None:
@@ -218,7 +238,7 @@ def _write_counts(update: Update, ranker_stage: str | None) -> None:
     for refitted, as_of in ((True, None), (False, BEFORE_VALIDATION)):
         world = update.world
         ends = world.history_ends(as_of) if as_of else world.history_ends()
-        counted = with_counts_before(update, ends)
+        counted = update.counted(update.old, ends)
         if counted.features is not None:
             made_from = features_made_from(world, refitted)
             counted.features.save(features_folder(update.run, refitted), made_from)

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
-from socialrec_jax.data.features.item_knn import ItemKNNSettings
-from socialrec_jax.data.growth import Growth
-from socialrec_jax.data.world import BEFORE_VALIDATION, World
 from socialrec_jax.evaluation import metrics
 from socialrec_jax.evaluation.prequential import evaluate_events, queries_before
 from socialrec_jax.evaluation.protocol import EvaluationResult
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.grow import grow, with_counts
-from socialrec_jax.inference.load import Loaded, focus_of, load_run
-from socialrec_jax.pipeline.ranker_update import Grown, RankerLesson, rows_free_of_order
+from socialrec_jax.inference.load import Loaded, focus_of
+from socialrec_jax.pipeline.ranker_update import RankerLesson, rows_free_of_order
+from socialrec_jax.pipeline.update_inputs import Update
 from socialrec_jax.runtime import processes
-from socialrec_jax.runtime.run import RunDirectory
 
 _EVALUATED_EVENTS = 10_000  # at most, of one batch of new events
 _SHOWN = ("ndcg@10", "hr@10", "mrr@10")
-
-
-@dataclasses.dataclass(frozen=True)
-class Update:
-    """What an update works with."""
-
-    run: RunDirectory  # of the generation that is being made
-    number: int
-    parent: Path  # folder of the generation whose model is updated
-    growth: Growth
-    unlearnt: np.ndarray  # [n] rows that the model that serves has not learnt, rising
-    learnt: int  # the generation whose events it has learnt
-    old: Loaded  # the model that serves, grown
-    settings: ItemKNNSettings | None  # of the ranker's features, None without ranker
-
-    @property
-    def world(self) -> World:
-        return self.old.world
-
-
-def with_counts_before(update: Update, ends: np.ndarray) -> Loaded:
-    """The model before, with counts of the events before ends [U]."""
-    return with_counts(update.old, update.settings, ends, update.growth.known_items)
 
 
 def accuracy_on(update: Update, model: Loaded, rows: np.ndarray) -> dict | None:
@@ -71,11 +43,11 @@ def compare_models(update: Update, new: Loaded, ends: np.ndarray) -> dict | None
 
     All processes train; one of them compares.
     """
-    held_out = _held_out(update, update.growth.rows, ends)
+    held_out = update.behind(ends, update.growth.rows)
 
     def compare() -> dict | None:
         # The same counts for both: the models alone are compared.
-        old = with_counts_before(update, ends)
+        old = update.counted(update.old, ends)
         grown = dataclasses.replace(new, features=old.features)
         return _compare_on(update, held_out, "held out", old, grown)
 
@@ -86,16 +58,16 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
     """The ranker before and one that learnt again, with the retriever that serves, on the events
     after ends [U] that no ranker's order brought about; None where nothing was learnt or compared.
     """
-    lesson = ranker_lesson(update, ends)
+    lesson = RankerLesson.of(update, ends)
     if lesson is None:
         return None
     params = lesson.learnt_in(update.run)
     free_rows = rows_free_of_order(update.run, update.world, update.growth)
-    held_out = _held_out(update, free_rows, ends)
+    held_out = update.behind(ends, free_rows)
 
     def compare() -> dict | None:
         # The same retriever and counts for both: the rankers alone are compared.
-        counted = Grown(serving, update.settings, update.growth.known_items).counted(ends)
+        counted = update.counted(serving, ends)
         learnt = dataclasses.replace(counted, ranker=params)
         comparison = _compare_on(update, held_out, "ranker", counted, learnt)
         if comparison is None:
@@ -103,11 +75,6 @@ def compare_rankers(update: Update, serving: Loaded, ends: np.ndarray) -> dict |
         return comparison
 
     return processes.broadcast_from_main(compare)
-
-
-def _held_out(update: Update, rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Those of the rows [n] that no model has learnt: after ends [U]."""
-    return rows[rows >= ends[update.world.events.owners[rows]]]
 
 
 def _compare_on(
@@ -129,21 +96,9 @@ def compared(name: str, old: dict, new: dict) -> dict:
     return {"old": old, "new": new, "better": new["ndcg@10"] > old["ndcg@10"]}
 
 
-def ranker_lesson(update: Update, ends: np.ndarray) -> RankerLesson | None:
-    """What the ranker learns again from where lists came back; None without."""
-    evaluated = Grown(evaluated_model(update), update.settings, update.growth.known_items)
-    return RankerLesson.of(update.run, evaluated, ends)
-
-
 def is_new_ranker(comparison: dict | None) -> bool:
     """Whether the ranker that learnt again serves."""
     return comparison is not None and comparison["better"]
-
-
-def evaluated_model(update: Update) -> Loaded:
-    """The model of the first training, grown: it has learnt the training part alone."""
-    first = load_run(update.parent, refitted=False)
-    return grow(first, update.world, update.old.texts, BEFORE_VALIDATION)
 
 
 def described(accuracy: dict) -> str:

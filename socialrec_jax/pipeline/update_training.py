@@ -18,6 +18,7 @@ from socialrec_jax.inference.capacity import (
 )
 from socialrec_jax.inference.load import Loaded, about, focus_of
 from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
+from socialrec_jax.pipeline.update_inputs import with_few_checkpoints
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
@@ -69,7 +70,7 @@ def _batches(old: Loaded, new_rows: np.ndarray, history_ends: np.ndarray) -> Tra
 def _trainer(old: Loaded, batches: TrainingBatches) -> RetrieverTrainer:
     """Fine-tuning from the model that serves, on the event types that it was trained for."""
     trainer = dataclasses.replace(
-        retriever_trainer(old.world, old.config, batches, old.texts),
+        retriever_trainer(old.world, with_few_checkpoints(old.config), batches, old.texts),
         focus=focus_of(old.config, old.world),
         # On the host: the trainer places them where its state lies.
         start=jax.tree.map(np.asarray, old.params),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from socialrec_jax.batch import Batch, Columns, PackedIndices, Sums
-from socialrec_jax.config import Config
+from socialrec_jax.config import UPDATE, Config
 from socialrec_jax.data.batching.layout import gather_batch
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import merge_tables, split_tables
@@ -90,9 +90,9 @@ class RetrieverTrainer:
 
     @property
     def _program(self) -> _Program:
-        # The seed is an argument of the step, so trainings with other seeds share the program.
-        without_seed = dataclasses.replace(self.config, seed=0)
-        return _Program(without_seed, self.model, self.focus, self.big_tables)
+        # The seed is an argument of the step, and settings of updates change no program.
+        shared = dataclasses.replace(self.config, seed=0, update=UPDATE)
+        return _Program(shared, self.model, self.focus, self.big_tables)
 
     @property
     def _shared(self) -> tuple:

@@ -22,6 +22,7 @@ from socialrec_jax.pipeline import erasure
 from socialrec_jax.pipeline import forget as forget_stage
 from socialrec_jax.pipeline.id_search import IdSearch
 from socialrec_jax.pipeline.next_generation import write_texts
+from socialrec_jax.pipeline.ranker_events import new_events
 from socialrec_jax.pipeline.update import make_models, open_update
 from socialrec_jax.runtime import checkpoint
 from socialrec_jax.runtime.generations import Generations
@@ -152,7 +153,8 @@ def test_from_a_generation_that_never_saw_them(grown_run, without_newcomer, smal
     never_shown = shown.without_deleted(made)
     assert 0 < len(never_shown) < len(shown)
     never_shown.save(after.path)
-    record = make_models(open_update(never, 0, number, config))
+    update = open_update(never, 0, number, config)
+    record = make_models(update, new_events(update))
     kept = Generations(run).record(2)
     assert record["held_out"] == kept["held_out"]
     assert record["ranker"] == kept["ranker"]
@@ -208,6 +210,10 @@ def test_a_kill_loses_nothing(run, without_newcomer, tmp_path, monkeypatch):
     assert forget_stage.forget(run, file, config).split(":")[0] == said.split(":")[0]
     assert arrays_of(load_run(run.path, True)) == arrays_of(load_run(whole.path, True))
     assert not IdSearch.of([NEWCOMER]).files_with_ids(erasure.files_of(run))
+    # All was done: the same command says so.
+    again = forget_stage.forget(run, file, config)
+    assert again.startswith("nothing left to forget")
+    assert "none holds their ids" in again
 
 
 def _forget_and_die(run, file, config, monkeypatch, owner, name) -> None:
