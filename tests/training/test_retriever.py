@@ -64,8 +64,6 @@ def test_what_friends_do_is_learnt_from_friends(tmp_path):
     world = copying_world(tmp_path)
     state, config, model, more_compilations = trained(world, 0, num_layers=1, social_queries=2)
     assert more_compilations == 0
-    # The evaluation computes more than it compiles.
-    jax.config.update("jax_disable_most_optimizations", False)
     queries = protocol.held_out(world, TEST)
     followers = queries.part(np.flatnonzero(queries.users >= 300))
 
@@ -74,6 +72,5 @@ def test_what_friends_do_is_learnt_from_friends(tmp_path):
         return evaluate_retriever(engine, followers).metrics["ndcg@10"]
 
     seen, unseen = accuracy(world), accuracy(with_friends(world, []))
-    jax.config.update("jax_disable_most_optimizations", True)
     assert seen > 0.85
     assert seen > unseen + 0.25

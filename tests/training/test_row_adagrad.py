@@ -274,7 +274,7 @@ def test_a_run_with_big_tables_learns_and_serves_what_was_evaluated(tmp_path, mo
     config = Config(
         model=ModelConfig(width=32, num_layers=1, history_length=8, dropout=0.1),
         train=TrainConfig(
-            tokens_per_step=256, epochs=16, evaluations=2, negatives=16, learning_rate=1e-2
+            tokens_per_step=256, epochs=8, evaluations=2, negatives=16, learning_rate=2e-2
         ),
     )
     run.write_config(config)
