@@ -4,6 +4,7 @@
 |---|---|---|
 | imports: `exit_at_once` | ends the process with one line | |
 | a program: `SignalExit` | raises, so that temporary files are deleted | ends the process |
+| an import of a program | the same after that import | ends the process |
 | a training loop: `SignalWatch` | is remembered: the loop saves and stops | ends the process |
 """
 
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from types import FrameType
 
 from socialrec_jax.errors import INTERRUPTED, TERMINATED
 
@@ -36,7 +38,7 @@ def exit_at_once() -> None:
             signal.signal(number, _exit_at_once)
 
 
-def _exit_at_once(number: int, _frame) -> None:
+def _exit_at_once(number: int, _frame: FrameType | None) -> None:
     os.write(2, f"{LINES[signal.Signals(number)]}\n".encode())
     os._exit(EXIT_CODES[signal.Signals(number)])
 
@@ -62,7 +64,7 @@ class SignalWatch:
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _remember(self, number: int, _frame) -> None:
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
         # The system's own handlers: Python's wait until a compiled program returns.
         for other in self._previous_handlers:
@@ -74,10 +76,15 @@ class SignalReceived(KeyboardInterrupt):
 
 
 class SignalExit(SignalWatch):
-    """While entered, the first signal raises SignalReceived in the main thread.
+    """While entered, the first signal raises SignalReceived in the main thread, after the import
+    that it comes in.
 
     A library may turn it into an exception of its own: `received` says that it came.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_sent_again = False
 
     def __enter__(self) -> SignalExit:
         self._previous_hook = sys.unraisablehook
@@ -89,17 +96,41 @@ class SignalExit(SignalWatch):
         super().__exit__(*_)
         sys.unraisablehook = self._previous_hook
 
-    def _remember(self, number: int, _frame) -> None:
-        super()._remember(number, _frame)
-        raise SignalReceived
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        is_second = self.received and not self._is_sent_again
+        self._is_sent_again = False
+        super()._remember(number, frame)
+        if is_second:
+            signal.raise_signal(number)  # for the system's handler
+        # A library prints what ends its imports, or goes on without what it imports.
+        if _is_importing(frame):
+            self._send_again()
+        else:
+            raise SignalReceived
 
     def _raise_again(self, ignored: sys.UnraisableHookArgs) -> None:
         """Python ignores what is raised while it collects garbage: raise it once more."""
-        if not issubclass(ignored.exc_type, SignalReceived):
+        if issubclass(ignored.exc_type, SignalReceived):
+            self._send_again()
+        else:
             self._previous_hook(ignored)
-            return
-        signal.signal(self.received, self._remember)
-        # From another thread, when this one has left the collector.
+
+    def _send_again(self) -> None:
+        """In a moment, send the signal once more to this thread, which must be the main one."""
         main_thread = threading.get_ident()
-        arguments = (main_thread, self.received)
-        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, arguments).start()
+
+        def send() -> None:
+            self._is_sent_again = True
+            signal.pthread_kill(main_thread, self.received)
+
+        signal.signal(self.received, self._remember)
+        threading.Timer(_AGAIN_SECONDS, send).start()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a frame, or one that called it, is Python's import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -28,20 +28,20 @@ NEWCOMER = "newcomer-1"  # a user whose first events are those that an append br
 FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000, "--update.no-ranker")
 
 
-def shorten_training(patch: pytest.MonkeyPatch) -> None:
+def shorten_training(patch: pytest.MonkeyPatch, num_steps: int = 16) -> None:
     """Of the text model and the ranker, in this process, as long as the patch holds; no figures."""
-    patch.setattr(text_stage, "_LEAST_STEPS", 16)
-    patch.setattr(ranker_training, "steps_for", lambda num_queries: 16)
+    patch.setattr(text_stage, "_LEAST_STEPS", num_steps)
+    patch.setattr(ranker_training, "steps_for", lambda num_queries: num_steps)
     patch.setattr(ranker_training, "QUERIES_PER_STEP", 64)
     patch.setattr(ranker_stage, "_EVALUATIONS", 1)
     patch.setattr(figures, "_svg_text", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
 
 
-def main() -> None:
+def main(num_steps: int = 16) -> None:
     import train
 
     with pytest.MonkeyPatch.context() as patch:
-        shorten_training(patch)
+        shorten_training(patch, num_steps)
         train.main(sys.argv[1:])
 
 

@@ -20,19 +20,12 @@ from socialrec_jax.serving.recommender import Recommender
 from tests import workers
 
 SMALL = (
-    *(
-        "--preset",
-        "tiny",
-        "--model.width",
-        16,
-        "--model.num-layers",
-        1,
-        "--model.social-queries",
-        0,
-    ),
+    *("--preset", "tiny", "--model.width", 16, "--model.num-layers", 1),
+    *("--model.social-queries", 0, "--train.epochs", 1, "--train.evaluations", 1),
     *("--text.width", 16, "--text.num-layers", 1, "--text.vocabulary", 300, "--text.epochs", 1),
-    *("--train.epochs", 1, "--train.evaluations", 1),
 )
+# Devices wait for each other in each step.
+TRAIN = "from tests.pipeline import short_run; short_run.main(num_steps=8)"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +37,7 @@ def folder(tmp_path_factory):
 
 def train(folder: Path, processes: int, devices: int) -> Path:
     run = folder / f"{processes}x{devices}"
-    command = ("-m", "tests.pipeline.short_run", "--data", folder / "shop", "--run", run, *SMALL)
+    command = ("-c", TRAIN, "--data", folder / "shop", "--run", run, *SMALL)
     workers.launch(*command, processes=processes, devices=devices)
     return run
 
@@ -74,28 +67,28 @@ def test_more_devices_compile_hardly_more_programs(together):
     assert sum(stage["programs"] for stage in stages) <= 32
 
 
-def test_two_processes_serve_what_one_serves(folder, together):
+@pytest.fixture(scope="module")
+def whole(folder, together):
+    """The file with the lists of all users that one process writes."""
+    writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
+    return folder / "whole.parquet"
+
+
+def test_two_processes_serve_what_one_serves(folder, together, whole):
     users = World.open(together / "world").user_ids.tolist()
     for number in range(2):
         (folder / f"users-{number}.txt").write_text("\n".join(users[number::2]))
-    options = (
-        "--users",
-        folder / "users-{process}.txt",
-        "--out",
-        folder / "lists-{process}.parquet",
-    )
-    workers.launch("serve.py", "recommend", "--run", together, *options, processes=2, devices=2)
-    writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
-    assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
+    files = ("--users", folder / "users-{process}.txt", "--out", folder / "lists-{process}.parquet")
+    workers.launch("serve.py", "recommend", "--run", together, *files, processes=2, devices=2)
+    assert lists(folder / "lists-*.parquet") == lists(whole)
 
 
-def test_two_processes_write_the_shards_of_one_file(folder, together):
+def test_two_processes_write_the_shards_of_one_file(folder, together, whole):
     command = ("serve.py", "recommend", "--run", together, "--out")
     shards = (folder / "shards", "--shards", 5)
     workers.launch(*command, *shards, processes=2, devices=2)
-    workers.launch(*command, folder / "one.parquet", devices=2)
     table = pyarrow.dataset.dataset(folder / "shards", format="parquet").to_table()
-    assert table == pq.read_table(folder / "one.parquet")
+    assert table == pq.read_table(whole)
     success = json.loads((folder / "shards" / "_SUCCESS").read_text())
     assert (success["rows"], len(success["shards"])) == (table.num_rows, 5)
 

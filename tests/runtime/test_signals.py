@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
 import signal
 import subprocess
 import sys
@@ -62,6 +63,27 @@ def test_a_signal_while_garbage_is_collected_is_not_lost(capsys):
             cli.main(working, [])
     finally:
         gc.callbacks.remove(collected)
+    assert end.value.code == TERMINATED
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_signal_in_an_import_comes_after_it(tmp_path, monkeypatch, capsys):
+    """A library prints what ends its imports, or goes on without what it imports."""
+    code = """import signal
+is_interrupted = True
+signal.raise_signal(signal.SIGTERM)
+is_interrupted = False
+"""
+    (tmp_path / "slowly_imported.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def working(_) -> None:
+        module = importlib.import_module("slowly_imported")
+        assert not module.is_interrupted
+        time.sleep(10)
+
+    with pytest.raises(SystemExit) as end:
+        cli.main(working, [])
     assert end.value.code == TERMINATED
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 # A second signal ends the process by the system's own handler.
 CODES = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130, -2}}
 START = "stage start"  # the first line of every command, see staged.py
-KILLS_A_RUN = 5
+KILLS_A_RUN = 8
 _RANDOM_KILLS = 3  # after each round through the places
 _HANGS_SECONDS = 240
 # Of metrics.jsonl, these differ between two runs.

@@ -5,6 +5,7 @@ python -m tests.torture.staged train.py|serve.py OPTIONS
 
 from __future__ import annotations
 
+import functools
 import sys
 
 from socialrec_jax.runtime.signals import exit_at_once
@@ -15,6 +16,7 @@ def main() -> None:
     print("stage start", flush=True)
     program, *arguments = sys.argv[1:]
 
+    import jax
     import pytest
 
     from socialrec_jax.runtime.timeline import Timeline
@@ -29,6 +31,9 @@ def main() -> None:
     with pytest.MonkeyPatch.context() as patch:
         shorten_training(patch)
         patch.setattr(Timeline, "_go_on_as", enter_and_print)
+        # By default JAX waits for 100 seconds until it takes a silent process for dead.
+        initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=20)
+        patch.setattr(jax.distributed, "initialize", initialize)
         _run(program, arguments)
 
 

@@ -13,9 +13,12 @@ import pytest
 
 from tests.workers import Process
 
+LENGTH = ("--steps", 80, "--evaluations", 20)  # longer than two kills and two signals take
+KILLS = 2
+
 
 def start(run: Path) -> Process:
-    return Process("-m", "tests.training.worker", run)
+    return Process("-m", "tests.training.worker", run, *LENGTH)
 
 
 def finish(worker: Process) -> str:
@@ -34,7 +37,7 @@ def uninterrupted(tmp_path_factory):
 def test_kills_and_signals_change_no_bit(uninterrupted, tmp_path):
     """One run is killed, then terminated and interrupted, and goes on each time."""
     delays = random.Random(0)
-    for kill in range(4):
+    for kill in range(KILLS):
         worker = start(tmp_path)
         line = worker.output.readline()
         time.sleep(delays.uniform(0.0, 0.25))

@@ -1,9 +1,10 @@
 """Trains the cyclic World into a run directory: a process of its own that tests kill, or start on
 several devices or beside others.
 
-python -m tests.training.worker RUN [--steps N] [--evaluations N] [--devices N] [--friends]
-[--tables] Prints a line a validation, and at the end the digest of the final parameters, which all
-devices hold alike.
+python -m tests.training.worker RUN --steps N --evaluations N [--devices N] [--friends] [--tables]
+
+Prints a line a validation, and at the end the digest of the final parameters, which all devices
+hold alike.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from tests import workers
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--evaluations", type=int, default=30)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--evaluations", type=int, required=True)
     parser.add_argument("--friends", action="store_true", help="give users some friends")
     parser.add_argument(
         "--tables", action="store_true", help="train items, and users with friends, row by row"
