@@ -38,7 +38,7 @@ SPARK = {"engine": "spark", "master": "local[2]"}
 def what_is_missing() -> str | None:
     absent = [name for name in ("pyspark", "sqlglot") if not importlib.util.find_spec(name)]
     if absent:
-        return f"{' and '.join(absent)} is not installed: make test-spark"
+        return f"no {' and no '.join(absent)} here: make test-spark installs them"
     try:
         check_java()
     except Unavailable as error:
