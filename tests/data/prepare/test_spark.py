@@ -46,13 +46,25 @@ def what_is_missing() -> str | None:
     return None
 
 
+# Queries of some rows: to compile them takes longer than to interpret them.
+DEFAULTS = """
+spark.sql.codegen.wholeStage false
+spark.sql.codegen.factoryMode NO_CODEGEN
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+"""
+
+
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
     """A Spark that all comparisons of this file use."""
     if reason := what_is_missing():
         pytest.skip(reason)
-    with open_session("local[2]", tmp_path_factory.mktemp("spill")) as session:
-        yield session
+    settings = tmp_path_factory.mktemp("settings")
+    (settings / "spark-defaults.conf").write_text(DEFAULTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONF_DIR", str(settings))
+        with open_session("local[2]", tmp_path_factory.mktemp("spill")) as session:
+            yield session
 
 
 def world_of(source: Path, out: Path, **options) -> dict:
