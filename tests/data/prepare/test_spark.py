@@ -153,6 +153,16 @@ def test_what_a_task_cannot_read_is_one_line(spark, tmp_path):
     assert str(error.value) in [problem.message for problem in problems]
 
 
+def test_a_failure_of_spark_is_one_line(spark, tmp_path):
+    failing = "SELECT raise_error('the disk of a machine is full')"
+    with (
+        pytest.raises(Unavailable, match="the disk of a machine is full") as error,
+        open_session("local[2]", tmp_path) as session,
+    ):
+        session.sql(failing).collect()
+    assert "\n" not in str(error.value)
+
+
 def test_without_pyspark_or_java_one_line_says_what_to_install(tmp_path, monkeypatch):
     source = write_tables(tmp_path / "raw", "csv")
     with monkeypatch.context() as patch:
