@@ -30,7 +30,8 @@ types:
 	$(BIN)/basedpyright
 
 tests:
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@# -rs: what is skipped, and why
+	$(BIN)/python -m pytest -rs --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Ten days of the feedback loop: never updated, updated, retrained from nothing.
 loop: $(VENV)/.runtime-$(ACCELERATOR)

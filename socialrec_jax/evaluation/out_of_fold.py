@@ -32,7 +32,7 @@ class OutOfFoldScorer:
         self.candidates = candidates
         self.members = members
         self.catalogue = jax.device_put(catalogue)
-        self._scores = _compiled_scores(ranker)
+        self._scores = _compiled_scores(ranker.num_event_types, ranker.interactions, ranker.focus)
         self._project = projection(ranker.num_event_types, ranker.interactions)
 
     def __call__(self, params: dict) -> np.ndarray:
@@ -58,9 +58,9 @@ class OutOfFoldScorer:
 
 
 @functools.lru_cache(maxsize=2)
-def _compiled_scores(ranker: Ranker) -> Callable:
-    """The same program for all scorers of one kind of ranker."""
-    return jax.jit(functools.partial(_scores, ranker))
+def _compiled_scores(num_event_types: int, interactions: int, focus: tuple[int, ...]) -> Callable:
+    """One program for all rankers of these sizes, see `_scores`."""
+    return jax.jit(functools.partial(_scores, Ranker(num_event_types, interactions, focus)))
 
 
 def _scores(ranker: Ranker, params: dict, candidates: Candidates, projected: Array) -> Array:

@@ -38,7 +38,7 @@ SPARK = {"engine": "spark", "master": "local[2]"}
 def what_is_missing() -> str | None:
     absent = [name for name in ("pyspark", "sqlglot") if not importlib.util.find_spec(name)]
     if absent:
-        return f"{' and '.join(absent)} is not installed: make test-spark"
+        return f"no {' and no '.join(absent)} here: make test-spark installs them"
     try:
         check_java()
     except Unavailable as error:
@@ -46,13 +46,25 @@ def what_is_missing() -> str | None:
     return None
 
 
+# Queries of some rows: to compile them takes longer than to interpret them.
+DEFAULTS = """
+spark.sql.codegen.wholeStage false
+spark.sql.codegen.factoryMode NO_CODEGEN
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+"""
+
+
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
     """A Spark that all comparisons of this file use."""
     if reason := what_is_missing():
         pytest.skip(reason)
-    with open_session("local[2]", tmp_path_factory.mktemp("spill")) as session:
-        yield session
+    settings = tmp_path_factory.mktemp("settings")
+    (settings / "spark-defaults.conf").write_text(DEFAULTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONF_DIR", str(settings))
+        with open_session("local[2]", tmp_path_factory.mktemp("spill")) as session:
+            yield session
 
 
 def world_of(source: Path, out: Path, **options) -> dict:
@@ -139,6 +151,16 @@ def test_what_a_task_cannot_read_is_one_line(spark, tmp_path):
 
     problems = check(folder, DataConfig(**SPARK)).problems
     assert str(error.value) in [problem.message for problem in problems]
+
+
+def test_a_failure_of_spark_is_one_line(spark, tmp_path):
+    failing = "SELECT raise_error('the disk of a machine is full')"
+    with (
+        pytest.raises(Unavailable, match="the disk of a machine is full") as error,
+        open_session("local[2]", tmp_path) as session,
+    ):
+        session.sql(failing).collect()
+    assert "\n" not in str(error.value)
 
 
 def test_without_pyspark_or_java_one_line_says_what_to_install(tmp_path, monkeypatch):

@@ -12,9 +12,12 @@ import duckdb
 import pytest
 
 from socialrec_jax.data.prepare import rejects
+from socialrec_jax.data.prepare.engines.duckdb import engine as duckdb_engine
 from socialrec_jax.data.prepare.engines.duckdb.engine import open_duckdb
 from socialrec_jax.data.prepare.readers import sources_under
+from socialrec_jax.data.prepare.schema import TABLES
 from socialrec_jax.errors import BadData, InputMissing
+from tests.data.prepare.small_tables import write_tables
 
 
 def read(path: Path, table: str = "events"):
@@ -198,6 +201,30 @@ def test_a_column_of_the_wrong_type_names_the_columns_found(tmp_path):
     duckdb.execute(f"COPY (SELECT [1] AS user, 2 AS item, 3 AS timestamp) TO '{path}'")
     with pytest.raises(BadData, match=r"user \(INTEGER\[\]\), item \(INTEGER\)"):
         read(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("table", list(TABLES))
+def test_reading_a_file_joins_nothing(tmp_path, table, suffix):
+    """After a join, rows of several threads have no order; DuckDB makes one of a long IN."""
+    folder = write_tables(tmp_path / "raw", suffix)
+    sources = sources_under(folder / f"{table}.{suffix}")
+    with open_duckdb(tmp_path) as engine:
+        _, queries = engine.queries_of(table, sources)
+        plans = [engine.con.execute(f"EXPLAIN {query.sql}").fetchall() for query in queries]
+    assert plans
+    assert "JOIN" not in str(plans)
+
+
+def test_rows_of_several_threads_keep_the_order_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(duckdb_engine, "ONE_THREAD_BYTES", 0)
+    path = tmp_path / "events.parquet"
+    columns = "'u' AS user, 'i' || range AS item, 1577872800 AS timestamp, 1.0 AS value"
+    rows = 40_000
+    duckdb.execute(f"COPY (SELECT {columns} FROM range({rows})) TO '{path}' (ROW_GROUP_SIZE 2048)")
+    good, bad = read(path)
+    assert not bad
+    assert [row[1] for row in good] == [f"i{place}" for place in range(rows)]
 
 
 def test_missing_paths(tmp_path):

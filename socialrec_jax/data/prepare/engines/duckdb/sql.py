@@ -41,3 +41,9 @@ def text(value: object) -> str:
 def sql_list(words: Iterable[str]) -> str:
     """Strings in parentheses, as IN takes them."""
     return "(" + ", ".join(map(text, words)) + ")"
+
+
+def is_one_of(value: str, words: Iterable[str]) -> str:
+    """SQL of whether a value is one of some words; NULL where it is NULL."""
+    # IN makes a join of many words, and after a join of several threads rows have no order
+    return f"list_contains([{', '.join(map(text, words))}], {value})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from socialrec_jax.data.prepare.engines.duckdb.sql import sql_list, text
+from socialrec_jax.data.prepare.engines.duckdb.sql import is_one_of, text
 from socialrec_jax.data.prepare.engines.duckdb.types import STRING
 
 MAX_TEXT = 65_536  # characters of a text that are kept
@@ -23,7 +23,7 @@ def text_sql(column: str, sql_type: str, separator: str) -> str:
     # what databases and dataframes write for nothing; `Nan` and `None` may be titles
     if separator == " ":
         joined = _without_markup(joined)
-    given = f"CASE WHEN {joined} NOT IN {sql_list(_MISSING_TEXTS)} THEN {joined} END"
+    given = f"CASE WHEN NOT {is_one_of(joined, _MISSING_TEXTS)} THEN {joined} END"
     return f"left({given}, {MAX_TEXT})"
 
 

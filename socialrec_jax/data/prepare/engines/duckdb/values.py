@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.engines.duckdb.numbers import number_sql
-from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, sql_list, text
+from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, is_one_of, name, sql_list, text
 from socialrec_jax.data.prepare.engines.duckdb.texts import text_sql
 from socialrec_jax.data.prepare.engines.duckdb.types import DATED, FLOATING, STRING, WHOLE
 from socialrec_jax.data.prepare.schema import MISSING, Kind
@@ -66,12 +66,11 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
 
 def _flag_sql(column: str) -> str:
     lower = f"lower(trim({column}::VARCHAR))"
-    true, false = sql_list(_TRUE), sql_list(_FALSE)
+    is_true, is_false = is_one_of(lower, _TRUE), is_one_of(lower, _FALSE)
     # how many pieces lie in stock
     number = f"try_cast({lower} AS DOUBLE)"
     has_some = f"CASE WHEN isfinite({number}) THEN {number} > 0 END"
-    return f"""CASE WHEN {lower} IN {true} THEN true WHEN {lower} IN {false} THEN false
-        ELSE {has_some} END"""
+    return f"CASE WHEN {is_true} THEN true WHEN {is_false} THEN false ELSE {has_some} END"
 
 
 def id_sql(column: str, sql_type: str) -> str:
@@ -188,15 +187,15 @@ def _is_blank(column: str) -> str:
 
 def _is_missing(column: str) -> str:
     """Blank, or a word for it."""
-    return f"({_is_blank(column)} OR lower(trim({column}::VARCHAR)) IN {sql_list(MISSING)})"
+    folded = f"lower(trim({column}::VARCHAR))"
+    return f"({_is_blank(column)} OR {is_one_of(folded, MISSING)})"
 
 
 def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
     # no whole number is a word for nothing
     if WHOLE.match(sql_type):
         return [(f"{value} IS NULL", "is blank")]
-    # a list is looked through in half the time that IN takes
-    missing = f"({value} IS NULL OR list_contains([{sql_list(_MISSING_IDS)[1:-1]}], {value}))"
+    missing = f"({value} IS NULL OR {is_one_of(value, _MISSING_IDS)})"
     conditions = [(missing, "is blank")]
     # JSON may hold an object where the other rows have an id
     if sql_type == "MIXED":

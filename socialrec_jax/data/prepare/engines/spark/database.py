@@ -55,7 +55,8 @@ class SparkDatabase(Database):
         return self.session.sql(f"SELECT * FROM VALUES {values} AS begins(_file, _first)")
 
     def create_view(self, view: str, query: str) -> None:
-        self._sql(query).createOrReplaceTempView(view)
+        # as text, for then it shows what later becomes of the tables that it names
+        self.session.sql(f"CREATE OR REPLACE TEMPORARY VIEW {view} AS {to_spark(query)}")
 
     def update(self, table: str, values: Mapping[str, str], condition: str) -> int:
         updated = self.rows(f"SELECT count(*) FROM {table} WHERE {condition}")[0][0]
@@ -66,7 +67,9 @@ class SparkDatabase(Database):
                 value = values.get(column.strip('"'))
                 new = f"CASE WHEN {condition} THEN {value} ELSE {column} END AS {column}"
                 selected.append(column if value is None else new)
-            self.create_view(table, f"SELECT {', '.join(selected)} FROM {table}")
+            # a text that names itself would be a circle
+            new_rows = self._sql(f"SELECT {', '.join(selected)} FROM {table}")
+            new_rows.createOrReplaceTempView(table)
         return updated
 
     def columns(self, table: str, **types: type) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ def _translated(node: Any) -> Any:
         return node
     argument = next(node.iter_expressions())
     expression = sqlglot.parse_one(spark, read="spark")
+    # a copy for each place, because a part of a tree has one parent
     return expression.transform(
         lambda part: argument.copy() if part == sqlglot.exp.column("x") else part
     )

@@ -73,15 +73,13 @@ class SparkEngine(DatabaseEngine):
         staged, queries = self.reader.queries_of(table, sources)
         folder = self.folder / f"read_{table}"
         folder.mkdir(parents=True, exist_ok=True)
-        first_row, files = 0, self._read(queries, folder)
-        for query, file in zip(queries, files, strict=True):
-            part = Part(query.source, first_row, first_row + file.rows, file.unparsed)
-            staged.parts.append(part)
-            first_row = part.end_row
+        files = self._read(queries, folder)
+        staged.parts.extend(_parts_of(queries, files))
+        # a table needs its columns, even where it has no file
         if not files:
             files = [self._empty(staged_columns(table, staged.extras), folder)]
-        parts = Parts([folder.resolve() / file.name for file in files], [f.rows for f in files])
-        self.database.register(f"{table}_rows", parts)
+        paths = [folder.resolve() / file.name for file in files]
+        self.database.register(f"{table}_rows", Parts(paths, [file.rows for file in files]))
         return self._settle(staged)
 
     def _read(self, queries: Sequence[FileQuery], folder: Path) -> list[StagedFile]:
@@ -90,6 +88,7 @@ class SparkEngine(DatabaseEngine):
         tasks = [FileTask(query, base, out) for query in queries]
         if not tasks:
             return []
+        # as many tasks as files; what they return is in the order of the files
         spread = self.session.sparkContext.parallelize(tasks, len(tasks))
         files = spread.map(write_part).collect()
         for file in files:
@@ -104,3 +103,12 @@ class SparkEngine(DatabaseEngine):
         query = f"SELECT {nothing} WHERE false"
         self.reader.con.execute(f"COPY ({query}) TO {text(folder / name)} (FORMAT parquet)")
         return StagedFile(name)
+
+
+def _parts_of(queries: Sequence[FileQuery], files: Sequence[StagedFile]) -> Iterator[Part]:
+    """Where the rows of each file lie in the table."""
+    # no task knows how many rows come before its own
+    first_row = 0
+    for query, file in zip(queries, files, strict=True):
+        yield Part(query.source, first_row, first_row + file.rows, file.unparsed)
+        first_row += file.rows

@@ -39,25 +39,36 @@ def open_session(master: str, spill: Path) -> Iterator[Any]:
 
     master: Spark's URL of a cluster, or local[N]. spill: where a local Spark keeps what does not
     fit into memory. UsageError: there is no such kind of master. Unavailable: pyspark or Java is
-    not there, or Spark does not start.
+    not there, Spark does not start, or a task of it failed.
     """
+    _check_master(master)
+    spark = library("pyspark.sql").SparkSession
+    running = spark.getActiveSession()
+    started = running or _start(spark.builder, master, spill)
+    try:
+        yield _session_of(started)
+    except _errors_of_spark() as error:
+        reason = f"Spark failed ({_reason(error)})"
+        raise Unavailable(f"--data.master {master}: {reason}; its log says more") from error
+    finally:
+        if not running:
+            started.stop()
+
+
+def _check_master(master: str) -> None:
     if not _MASTER.fullmatch(master):
         raise UsageError(
             f"--data.master {master}: write local[N], local[*], spark://HOST:PORT, yarn or "
             "k8s://HOST:PORT"
         )
-    sql = library("pyspark.sql")
-    running = sql.SparkSession.getActiveSession()
-    started = running or _start(sql.SparkSession.builder, master, spill)
-    try:
-        # temporary views of a session are its own
-        session = started.newSession()
-        for option, value in _ANSWERS.items():
-            session.conf.set(option, value)
-        yield session
-    finally:
-        if not running:
-            started.stop()
+
+
+def _session_of(started: Any) -> Any:
+    # temporary views of a session are its own
+    session = started.newSession()
+    for option, value in _ANSWERS.items():
+        session.conf.set(option, value)
+    return session
 
 
 def _start(builder: Any, master: str, spill: Path) -> Any:
@@ -71,10 +82,22 @@ def _start(builder: Any, master: str, spill: Path) -> Any:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     try:
         return builder.getOrCreate()
-    # py4j and pyspark raise many kinds
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unavailable(f"--data.master {master}: Spark does not start ({reason})") from error
+    except _errors_of_spark() as error:
+        reason = f"Spark does not start ({_reason(error)})"
+        raise Unavailable(f"--data.master {master}: {reason}") from error
+
+
+def _errors_of_spark() -> tuple[type[Exception], ...]:
+    java = library("py4j.protocol").Py4JError
+    python = library("pyspark.errors").PySparkException
+    return java, python
+
+
+def _reason(error: Exception) -> str:
+    """What Java says, or else the first line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    of_java = [line[2:] for line in lines if line.startswith(": ")]
+    return (of_java or lines)[0]
 
 
 def _local_options(spill: Path) -> dict[str, str]:
