@@ -225,7 +225,7 @@ def _union(
     """
     proposed, sources = _concatenate(lists)
     # Lists may be short (-1), and name the same items.
-    keep = _first_of_each_item(proposed) & (proposed >= 0)
+    keep = first_of_each_item(proposed) & (proposed >= 0)
     if not request.repeats:
         position_in_seen = positions(pairs_of(proposed), request.seen, num_items)
         keep &= position_in_seen.reshape(proposed.shape) < 0
@@ -241,7 +241,7 @@ def _concatenate(lists: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(list(lists.values()), axis=1), np.concatenate(sources)
 
 
-def _first_of_each_item(items: np.ndarray) -> np.ndarray:
+def first_of_each_item(items: np.ndarray) -> np.ndarray:
     """Where an item [q, n] occurs for the first time in its row."""
     # The stable sort keeps the earlier list first among equal items.
     order = np.argsort(items, axis=1, kind="stable")

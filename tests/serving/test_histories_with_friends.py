@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from socialrec_jax.data.batching.friend_sampler import FAN_OUT
+from socialrec_jax.data.history_variants import without_items
+from socialrec_jax.data.query import Query
 from socialrec_jax.data.world import NOW, World
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.serving.frames import read_histories
@@ -67,7 +70,7 @@ def by_user(table: pa.Table) -> list[dict]:
 
 def test_lists_and_reasons_are_those_of_an_appended_world(shop):
     before, after = shop
-    options = {"k": 4, "reasons": "exact", "privacy": ALL_FRIENDS}
+    options = {"k": 4, "privacy": ALL_FRIENDS}
     found = before.recommend(**tables(after.engine.world), **options)
     expected = after.recommend(after.engine.world.user_ids[WITH_EVENTS], **options)
     assert_close(by_user(found), by_user(expected))
@@ -98,22 +101,34 @@ def test_portraits_and_scores_are_those_of_an_appended_world(shop, tmp_path):
 
 
 def test_trees_are_those_of_an_appended_world(shop):
+    """Also where an item is left out of the history, which measures exact reasons."""
     before, after = shop
     raw = read_histories(*tables(after.engine.world).values(), before.engine.world)
     people = people_of(raw, before.engine.world)
     query, new_ids = query_of(before.engine, people)
     assert new_ids.tolist() == NEW_IDS
     users = after.engine.world.user_ids.lookup(people.ids.take(query.users))
-    trees = query.friend_sampler.sample(query.users, query.query_times)
     expected = after.engine.query(users)
-    of_after = after.engine.friend_sampler.sample(users, expected.query_times)
     np.testing.assert_array_equal(query.query_times, expected.query_times)
+    assert_same_trees(query, expected, users)
+    most_friends = after.engine.friend_sampler.known_friends(users, expected.query_times)[1].max()
+    assert most_friends > FAN_OUT[0], "some friends are drawn"
+
+    rows = np.array([0, 2, 2])
+    items = people.events.items[people.events.offsets[query.users[rows]] + [0, 0, 1]]
+    variants = without_items(query, rows, items), without_items(expected, rows, items)
+    assert_same_trees(*variants, users[rows])
+
+
+def assert_same_trees(query: Query, expected: Query, users: np.ndarray) -> None:
+    """users: their numbers after they came, who have no embedding before."""
+    trees = query.friend_sampler.sample(query.users, query.query_times)
+    of_after = expected.friend_sampler.sample(expected.users, expected.query_times)
+    np.testing.assert_array_equal(of_after.users[:, 0], users)
     np.testing.assert_array_equal(trees.users, np.where(of_after.users < KNOWN, of_after.users, -1))
     for name in ("items", "ages", "exists"):
         np.testing.assert_array_equal(getattr(trees, name), getattr(of_after, name))
     np.testing.assert_allclose(trees.edges, of_after.edges, rtol=1e-6)
-    most_friends = after.engine.friend_sampler.known_friends(users, expected.query_times)[1].max()
-    assert most_friends > trees.fan_out[0], "some friends are drawn"
 
 
 def test_the_service_answers_users_with_friends_alone(shop):

@@ -43,7 +43,7 @@ class Search(Task):
     k: int = 10
     """Items a query, 1..catalogue."""
     by: Literal["both", "text", "words"] = "both"
-    """Vectors of the texts, the words themselves, or both lists joined."""
+    """Vectors of the texts, the words themselves, or words and behind them what is near by text."""
 
     def tables(self) -> Iterator[pa.Table]:
         """The answer as a stream of tables."""
