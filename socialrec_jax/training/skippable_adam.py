@@ -31,8 +31,8 @@ def skippable_adam(
     rate = optax.scale_by_learning_rate(schedule)
     all_parts = optax.chain(_scale_by_adam(b1, b2), *decay, rate)
 
-    def update(gradients, state, params=None, *, is_skipped=False):
-        updates, new = all_parts.update(gradients, state, params, is_skipped=is_skipped)
+    def update(updates, state, params=None, *, is_skipped=False):
+        updates, new = all_parts.update(updates, state, params, is_skipped=is_skipped)
         # The moments are kept already, but not the steps that the schedule counts.
         new = jax.tree.map(
             lambda after, before: after if after.ndim else kept(after, before, is_skipped),
@@ -53,10 +53,10 @@ def kept(new: Any, old: Any, is_skipped: Array | bool) -> Any:
 def _scale_by_adam(b1: float, b2: float) -> optax.GradientTransformationExtraArgs:
     """optax.scale_by_adam, whose moments are kept before the updates follow from them."""
 
-    def update(gradients, state, params=None, *, is_skipped=False):
+    def update(updates, state, params=None, *, is_skipped=False):
         del params
-        mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, b2, 2)
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
         mu = kept(mu, state.mu, is_skipped)
         nu = kept(nu, state.nu, is_skipped)
 
