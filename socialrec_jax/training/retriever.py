@@ -34,6 +34,7 @@ from socialrec_jax.training.state import (
     accumulate,
     adam,
     initial_state,
+    update_state,
     warmup_cosine,
 )
 
@@ -126,9 +127,8 @@ class RetrieverTrainer:
         tables = {}
         for name in self.big_tables:
             table_key = jax.random.fold_in(key, sizes[name])
-            tables[name] = row_adagrad.initial_table(
-                sizes[name], width, deviations[name], table_key
-            )
+            shape = sizes[name], width
+            tables[name] = row_adagrad.initial_table(*shape, deviations[name], table_key)
         return tables
 
     def compile(self):
@@ -172,7 +172,7 @@ class RetrieverTrainer:
         tables = row_adagrad.update_tables(
             state.tables, vocabulary.lookups, row_gradients, weight, rate
         )
-        state = guard.guarded_update(
+        state = update_state(
             state, gradients, adam(schedule), self.config.train.ema_decay, report.is_skipped
         )
         lost = parallel.sum_over_devices(vocabulary.lost)
