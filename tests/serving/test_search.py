@@ -10,6 +10,7 @@ import pytest
 
 from socialrec_jax.data.features.bm25 import BM25
 from socialrec_jax.data.text.tokenizer import product_texts
+from socialrec_jax.data.text.whitening import unit_rows
 from socialrec_jax.data.world import NOW
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.inference.engine import Engine
@@ -24,13 +25,15 @@ QUERIES = ["a red lamp", "shoe", "blue hat, or a red one", "42", "nothing", "帽
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory) -> Engine:
-    return engine_with_texts(tmp_path_factory.mktemp("world"))
+    engine = engine_with_texts(tmp_path_factory.mktemp("world"))
+    texts = np.concatenate([unit_rows(engine.texts[:, :3]), engine.texts[:, 3:]], axis=1)
+    return dataclasses.replace(engine, texts=texts)
 
 
 def encode(texts) -> np.ndarray:
-    """Vectors [n, 3] of texts, the same one for the same text; zeros for "nothing"."""
+    """Unit vectors [n, 3] of texts, the same one for the same text; zeros for "nothing"."""
     rows = [np.random.default_rng([*text.encode(), 0]).normal(size=3) for text in texts]
-    vectors = np.array(rows, np.float32).reshape(-1, 3)
+    vectors = unit_rows(np.array(rows, np.float32).reshape(-1, 3))
     vectors[[text == "nothing" for text in texts]] = 0
     return vectors
 
