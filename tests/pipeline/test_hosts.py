@@ -67,28 +67,23 @@ def test_more_devices_compile_hardly_more_programs(together):
     assert sum(stage["programs"] for stage in stages) <= 32
 
 
-@pytest.fixture(scope="module")
-def whole(folder, together):
-    """The file with the lists of all users that one process writes."""
-    writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
-    return folder / "whole.parquet"
-
-
-def test_two_processes_serve_what_one_serves(folder, together, whole):
+def test_two_processes_serve_what_one_serves(folder, together):
     users = World.open(together / "world").user_ids.tolist()
     for number in range(2):
         (folder / f"users-{number}.txt").write_text("\n".join(users[number::2]))
     files = ("--users", folder / "users-{process}.txt", "--out", folder / "lists-{process}.parquet")
     workers.launch("serve.py", "recommend", "--run", together, *files, processes=2, devices=2)
-    assert lists(folder / "lists-*.parquet") == lists(whole)
+    writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
+    assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
 
 
-def test_two_processes_write_the_shards_of_one_file(folder, together, whole):
+def test_two_processes_write_the_shards_of_one_file(folder, together):
     command = ("serve.py", "recommend", "--run", together, "--out")
     shards = (folder / "shards", "--shards", 5)
     workers.launch(*command, *shards, processes=2, devices=2)
+    workers.launch(*command, folder / "one.parquet", devices=2)
     table = pyarrow.dataset.dataset(folder / "shards", format="parquet").to_table()
-    assert table == pq.read_table(whole)
+    assert table == pq.read_table(folder / "one.parquet")
     success = json.loads((folder / "shards" / "_SUCCESS").read_text())
     assert (success["rows"], len(success["shards"])) == (table.num_rows, 5)
 
