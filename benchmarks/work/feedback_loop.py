@@ -73,13 +73,17 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     evaluated until the next one; before there is any, the first model of the run is.
     """
     generations = Generations(run)
-    parent, times = generations.current, Times()
+    serving, times = generations.current, Times()
     try:
         with times.of(UPDATED):
             record = add(run, tables, config)
     except BadData as refusal:
         return Day(number, str(refusal), accepted=False)
 
+    parent = record["parent"]
+    # A day that was stopped while a model was trained from nothing: the update was done before.
+    if parent != serving:
+        times = Times()
     after = generations.directory(generations.current)
     # By the folder of its number: the run itself opens the newest generation.
     first, before = (RunDirectory(generations.folder / str(n)) for n in (0, parent))
