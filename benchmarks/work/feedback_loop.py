@@ -87,7 +87,7 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     after = generations.directory(generations.current)
     # By the folder of its number: the run itself opens the newest generation.
     first, before = (RunDirectory(generations.folder / str(n)) for n in (0, parent))
-    retrained = _newest_retrained(run) or first
+    retrained = _newest_retrained(run, number) or first
     models = {NEVER: first, UPDATED: before, RETRAINED: retrained}
     accuracy = evaluate_models(World.open(before.world), after, models)
     if retrain:
@@ -98,10 +98,11 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     return Day(number, outcome, True, events, accuracy, times.seconds, times.processor_seconds)
 
 
-def _newest_retrained(run: RunDirectory) -> RunDirectory | None:
-    """The newest run of `train_from_nothing` that was trained to its end."""
+def _newest_retrained(run: RunDirectory, day: int) -> RunDirectory | None:
+    """The newest run of `train_from_nothing` of the days before, trained to its end."""
     numbers = [int(file.parent.name) for file in run.path.glob("retrained/*/finished")]
-    return RunDirectory(run.path / "retrained" / str(max(numbers))) if numbers else None
+    earlier = [number for number in numbers if number < day]
+    return RunDirectory(run.path / "retrained" / str(max(earlier))) if earlier else None
 
 
 def evaluate_models(known: World, after: RunDirectory, models: dict[str, RunDirectory]) -> dict:
