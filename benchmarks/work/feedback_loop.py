@@ -73,17 +73,21 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     evaluated until the next one; before there is any, the first model of the run is.
     """
     generations = Generations(run)
-    parent, times = generations.current, Times()
+    serving, times = generations.current, Times()
     try:
         with times.of(UPDATED):
             record = add(run, tables, config)
     except BadData as refusal:
         return Day(number, str(refusal), accepted=False)
 
+    parent = record["parent"]
+    # A day that was stopped while a model was trained from nothing: the update was done before.
+    if parent != serving:
+        times = Times()
     after = generations.directory(generations.current)
     # By the folder of its number: the run itself opens the newest generation.
     first, before = (RunDirectory(generations.folder / str(n)) for n in (0, parent))
-    retrained = _newest_retrained(run) or first
+    retrained = _newest_retrained(run, number) or first
     models = {NEVER: first, UPDATED: before, RETRAINED: retrained}
     accuracy = evaluate_models(World.open(before.world), after, models)
     if retrain:
@@ -94,10 +98,11 @@ def run_day(run: RunDirectory, number: int, tables: Path, config: Config, retrai
     return Day(number, outcome, True, events, accuracy, times.seconds, times.processor_seconds)
 
 
-def _newest_retrained(run: RunDirectory) -> RunDirectory | None:
-    """The newest run of `train_from_nothing` that was trained to its end."""
+def _newest_retrained(run: RunDirectory, day: int) -> RunDirectory | None:
+    """The newest run of `train_from_nothing` of the days before, trained to its end."""
     numbers = [int(file.parent.name) for file in run.path.glob("retrained/*/finished")]
-    return RunDirectory(run.path / "retrained" / str(max(numbers))) if numbers else None
+    earlier = [number for number in numbers if number < day]
+    return RunDirectory(run.path / "retrained" / str(max(earlier))) if earlier else None
 
 
 def evaluate_models(known: World, after: RunDirectory, models: dict[str, RunDirectory]) -> dict:

@@ -86,6 +86,7 @@ def new_events(update: Update) -> NewEvents | None:
 def _with_candidates(update: Update, queries: EvaluationQueries) -> NewEvents:
     model = update.counted_before()
     assert model.features is not None, "a model with a ranker has features"
+    # Without features the engine has no ranker: candidates are what the retriever proposes.
     engine = Engine.of_loaded(dataclasses.replace(model, features=None))
     generator = engine.candidate_generator(model.features)
     popular = AsOf.time(int(queries.query.query_times.min()))
@@ -101,6 +102,7 @@ def accuracy_before(update: Update, events: NewEvents | None) -> dict | None:
     """
     if events is None:
         return accuracy_on(update, update.counted_before(), update.growth.rows)
+    # The first axis of parameters are the rankers, of which one serves.
     serving = jax.tree.map(lambda leaf: leaf[None], update.old.ranker)
     return events.accuracy(serving, np.zeros(len(events.queries), np.int64))
 

@@ -132,6 +132,7 @@ def _checked_and_trained(generations: Generations, update: Update) -> dict:
 
     BadData: refused.
     """
+    # Counts come first: tables that they refuse need no candidates.
     drifted = processes.broadcast_from_main(lambda: _check_drift(generations, update))
     events = new_events(update)
     before = processes.broadcast_from_main(lambda: _check_accuracy(generations, update, events))
