@@ -19,7 +19,7 @@ PACKAGE_FILES = sorted(set(PACKAGE.rglob("*.py")) - set(MAIN_FILES))
 BENCHMARK_FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
 PROGRAM_FILES = [ROOT / "train.py", ROOT / "serve.py", *MAIN_FILES, *BENCHMARK_FILES]
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # A room may import rooms of lower floors only.
 FLOORS = [

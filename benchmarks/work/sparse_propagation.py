@@ -3,7 +3,7 @@ method that the product does not run.
 
 The product learns the edge weights of sampled trees (`models/social.py`), and gathers and scatters.
 Over a whole graph with fixed weights, JAX has a product of sparse rows: on CPUs about seven times
-as fast as gather and `segment_sum` (docs/results.md, "Peers"), because XLA's CPU scatter is a
+as fast as gather and `segment_sum` (docs/results/accuracy.md, "Peers"), because XLA's CPU scatter is a
 serial loop.
 """
 

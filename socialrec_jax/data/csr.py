@@ -17,7 +17,7 @@ def sorted_distinct(values: np.ndarray) -> np.ndarray:
     """The distinct values [m], ascending.
 
     It sorts. `np.unique` hashes since NumPy 2.3, and millions of keys take twenty times as long
-    (docs/results.md).
+    (docs/results/scale.md).
     """
     ordered = np.sort(values)
     is_first = np.ones(len(ordered), bool)

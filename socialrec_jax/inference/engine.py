@@ -279,7 +279,7 @@ class Engine:
         """Probabilities [Q, A] that each user's next event is of each type, on any item.
 
         The geometric mean of the model's and of those that counts give: each alone is worse
-        (docs/results.md).
+        (docs/results/accuracy.md).
         """
         modelled = map_in_chunks(self.encoder.actions, self.variables, states, _STATES_AT_ONCE)
         if self.reranker is None:

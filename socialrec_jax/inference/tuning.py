@@ -1,6 +1,6 @@
 """What the exact search does differently on an accelerator and on a CPU. The answers are the same.
 
-The figures behind these choices are in docs/results.md.
+The figures behind these choices are in docs/results/accelerators.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Blocks keep their stream as rows [N, D], N = B T, and only attention looks at [B, T, ...]: in the
 gradient of a product with a 3-D array, XLA's CPU compiler copies the array transposed first
-(docs/results.md, "Rows, not blocks").
+(docs/results/training.md, "Rows, not blocks").
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class JoinedDense(nn.Module):
     """Several products of one input, whose kernels lie side by side [D, sum of sizes].
 
     Accelerators compute one product. A CPU computes them one by one: to join the gradients of the
-    parts would cost it more than one product saves (docs/results.md).
+    parts would cost it more than one product saves (docs/results/accelerators.md).
     """
 
     sizes: tuple[int, ...]
@@ -91,7 +91,7 @@ class JoinedDense(nn.Module):
 def _with_joined_gradient(x: Array) -> Array:
     """x itself, whose gradient is one array in memory.
 
-    Two products read it, and XLA would join its parts anew for each of them (docs/results.md).
+    Two products read it, and XLA would join its parts anew for each of them (docs/results/accelerators.md).
     """
     return x
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from socialrec_jax.shapes import Array
 
 # Deeper stacks are a loop: its body is compiled once, and each layer's activations are copied into
-# arrays of all layers (docs/results.md).
+# arrays of all layers (docs/results/accelerators.md).
 MAX_UNROLLED = 12
 
 # Primitives of fused attention: their results are kept for the backward pass, as products' are.

@@ -42,7 +42,7 @@ from socialrec_jax.training.loop import fit, whole_calls
 RANKER_EVENTS = "ranker-events"  # the stage that is compared with the ranker before
 # Fewer cannot tell two rankers apart, nor teach one without learning them by heart.
 _LEAST_QUERIES = 100
-_PASSES = 10  # more are better by little: docs/results.md
+_PASSES = 10  # more are better by little: docs/results/loop.md
 
 
 @dataclasses.dataclass(frozen=True)

@@ -221,7 +221,7 @@ def _write_models(
 def _learn_held_out(update: Update, stage: str, better: Loaded, ends: np.ndarray) -> None:
     """Train the better model on the events at or after ends [U] as well.
 
-    It goes on from what was compared: an update of a fifth of the size (docs/results.md).
+    It goes on from what was compared: an update of a fifth of the size (docs/results/loop.md).
     """
     held_out = update.behind(ends, update.unlearnt)
     learnt = train_update(update.run, stage, better, held_out, update.world.history_ends())

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 _GREATEST_BYTES = 1 << 30  # a run on a CPU needs 1.5 MB
-_MOST_ENTRIES = 500  # some twenty kinds of runs; what more would cost: docs/results.md
+_MOST_ENTRIES = 500  # some twenty kinds of runs; what more would cost: docs/results/training.md
 _LOCK_SECONDS = 10
 
 # JAX's names.

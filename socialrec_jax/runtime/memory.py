@@ -2,7 +2,7 @@
 
 Every call of a compiled program allocates its scratch memory anew there. By default glibc gives
 large blocks back to the system, which then maps and clears each page once more. That took a fifth
-of serving's time (docs/results.md).
+of serving's time (docs/results/serving.md).
 
 Threads have arenas of their own, which give memory back whatever the settings are. So all threads
 share one arena. Small operations wait for it, which is why training keeps the defaults.

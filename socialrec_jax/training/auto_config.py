@@ -1,6 +1,6 @@
 """Settings that follow from the data, so that one command fits a small shop and a large one.
 
-docs/results.md has the measurement behind each rule.
+docs/results/accuracy.md has the measurement behind each rule.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ QUERIES_PER_STEP = 256
 # Not --train.learning-rate: the ranker is small and learns from few queries.
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 1e-4
-_CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/results.md
+_CALIBRATION_WEIGHT = 0.2  # of the binary losses beside the listwise one: docs/results/accuracy.md
 
 
 def member_weights(users: np.ndarray, seed: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def fold_of(users: np.ndarray, seed: int) -> np.ndarray:
 
 def interactions_for(num_queries: int) -> int:
     """Rank of the bilinear form: one for every thousand queries; more would overfit
-    (docs/results.md).
+    (docs/results/accuracy.md).
     """
     return int(np.clip(num_queries // 1000, 1, 16))
 

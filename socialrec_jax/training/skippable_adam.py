@@ -1,7 +1,7 @@
 """Adam whose steps a compiled program can skip.
 
 Updates follow from the moments that are kept. From moments that may be thrown away they would need
-two of each at once, which XLA copies: that took longer than Adam itself (docs/results.md).
+two of each at once, which XLA copies: that took longer than Adam itself (docs/results/reliability.md).
 
 Source of the method: Kingma and Ba 2015, and Loshchilov and Hutter 2019 for the decay of weights.
 """

@@ -15,7 +15,7 @@ import scipy.sparse as sparse
 from socialrec_jax.data.features.ranker_features import RankerFeatures
 from socialrec_jax.data.features.sparse_rows import top_k_sparse
 
-_NEIGHBOURS = 20  # 5 make no difference: docs/results.md
+_NEIGHBOURS = 20  # 5 make no difference: docs/results/loop.md
 
 
 def with_text_neighbours(features: RankerFeatures, known_items: int) -> RankerFeatures:

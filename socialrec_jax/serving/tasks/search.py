@@ -116,7 +116,7 @@ class _Lists:
         is_short = items[:, -1] < 0
         # Vectors of a small text model find the product of a title six times less often than its
         # words do, and no way to weigh both was better than words on other queries than those it
-        # was chosen by (docs/results.md). So vectors only fill lists up.
+        # was chosen by (docs/results/serving.md). So vectors only fill lists up.
         if self._by == "both" and is_short.any():
             by_text = self._by_text(list(itertools.compress(queries, is_short)))
             filled = _filled((items[is_short], scores[is_short]), by_text)

@@ -6,7 +6,7 @@ Blocks of other segments are skipped, which cuDNN's attention cannot do. No atom
 equal inputs give equal bits.
 
 Written in Pallas for its Triton backend. Block sizes are the fastest of those tried on an H100
-(docs/results.md).
+(docs/results/accelerators.md).
 """
 
 from socialrec_jax.models.kernels.fused.attend import attend

@@ -31,7 +31,7 @@ from socialrec_jax.data.prepare.rules import Rules
 
 MEMORY_LIMIT = "2GB"
 # A database in memory that spilled did not keep the order of rows, so large tables lie on disk.
-# There each column is compressed, which takes longer than all else (docs/results.md).
+# There each column is compressed, which takes longer than all else (docs/results/preparation.md).
 IN_MEMORY_BYTES = 400_000_000
 _PACKED = (".parquet", ".gz", ".zst", ".zip")  # these count four times
 ONE_THREAD_BYTES = 1 << 20  # below this, threads wait for each other longer than they work
