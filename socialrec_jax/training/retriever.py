@@ -34,7 +34,6 @@ from socialrec_jax.training.state import (
     accumulate,
     adam,
     initial_state,
-    update_state,
     warmup_cosine,
 )
 
@@ -127,8 +126,9 @@ class RetrieverTrainer:
         tables = {}
         for name in self.big_tables:
             table_key = jax.random.fold_in(key, sizes[name])
-            shape = sizes[name], width
-            tables[name] = row_adagrad.initial_table(*shape, deviations[name], table_key)
+            tables[name] = row_adagrad.initial_table(
+                sizes[name], width, deviations[name], table_key
+            )
         return tables
 
     def compile(self):
@@ -172,7 +172,7 @@ class RetrieverTrainer:
         tables = row_adagrad.update_tables(
             state.tables, vocabulary.lookups, row_gradients, weight, rate
         )
-        state = update_state(
+        state = guard.guarded_update(
             state, gradients, adam(schedule), self.config.train.ema_decay, report.is_skipped
         )
         lost = parallel.sum_over_devices(vocabulary.lost)

@@ -14,7 +14,6 @@ from flax import struct
 from socialrec_jax.models.embedding_tables import merge_tables
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Ints
-from socialrec_jax.training.skippable_adam import kept, skippable_adam
 
 
 class TrainState(struct.PyTreeNode):
@@ -78,9 +77,9 @@ def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> WarmupCos
     return WarmupCosine(np.float32(peak), np.float32(warmup), np.float32(end))
 
 
-def adam(schedule: Callable) -> optax.GradientTransformationExtraArgs:
+def adam(schedule: Callable) -> optax.GradientTransformation:
     # The moments' decays are those of SASRec.
-    return skippable_adam(schedule, 0.9, 0.98)
+    return optax.adam(schedule, b1=0.9, b2=0.98)
 
 
 def initial_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
@@ -98,21 +97,14 @@ def initial_state(params: dict, optimizer: optax.GradientTransformation) -> Trai
 
 
 def update_state(
-    state: TrainState,
-    gradients: dict,
-    optimizer: optax.GradientTransformationExtraArgs,
-    ema_decay: float,
-    is_skipped: Array | bool = False,
+    state: TrainState, gradients: dict, optimizer: optax.GradientTransformation, ema_decay: float
 ) -> TrainState:
-    """The state after one optimiser step; where it is skipped, the same state at the next step.
+    """The state after one optimiser step.
 
     The average decays faster than ema_decay at first, or it would keep the initial values for long.
     """
-    updates, opt_state = optimizer.update(
-        gradients, state.opt_state, state.params, is_skipped=is_skipped
-    )
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
-    params = kept(params, state.params, is_skipped)
     # 0.1 at the first step, 0.99 at the thousandth.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
 
@@ -120,7 +112,6 @@ def update_state(
         return old + (1 - decay) * (new - old)
 
     average = jax.tree.map(towards, params, state.average)
-    average = kept(average, state.average, is_skipped)
     return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 

@@ -19,13 +19,7 @@ from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import guard
 from socialrec_jax.training.guard import MOST_IN_A_ROW, NO_LIMITS, limits_of
 from socialrec_jax.training.loop import StageProgress, _Loop, fit
-from socialrec_jax.training.state import (
-    TrainState,
-    adam,
-    initial_state,
-    update_state,
-    warmup_cosine,
-)
+from socialrec_jax.training.state import TrainState, adam, initial_state, warmup_cosine
 
 NOTHING: Any = None
 STEPS, EVERY = 48, 16  # steps a validation
@@ -63,7 +57,7 @@ def _step(state: TrainState, shared: tuple, rows):
     loss, gradient = jax.value_and_grad(lambda p: jnp.sum((p["w"] - rows[0]) ** 2))(state.params)
     loss, gradient = parallel.sum_over_devices((loss, gradient))
     report = guard.checked(loss, gradient, limits)
-    state = update_state(state, gradient, adam(schedule), 0.9, report.is_skipped)
+    state = guard.guarded_update(state, gradient, adam(schedule), 0.9, report.is_skipped)
     return state, report
 
 

@@ -28,38 +28,6 @@ def test_the_learning_rate_is_a_linear_warmup_and_a_cosine(num_steps, warmup_sha
     np.testing.assert_allclose(on_host, expected_rates, rtol=1e-5, atol=1e-9)
 
 
-def adamw_of_optax(schedule):
-    return optax.adamw(schedule, weight_decay=1e-4, mask={"standardise": False, "a": True})
-
-
-@pytest.mark.parametrize(
-    ("optimizer_of", "expected_of"),
-    [(adam, lambda schedule: optax.adam(schedule, 0.9, 0.98)), (_adamw, adamw_of_optax)],
-)
-def test_steps_are_those_of_optax_without_the_skipped_ones(optimizer_of, expected_of):
-    schedule = warmup_cosine(3e-3, 100, 0.1)
-    optimizer, expected = optimizer_of(schedule), expected_of(schedule)
-    rng = np.random.default_rng(0)
-
-    def drawn():
-        return {name: rng.normal(size=4).astype(np.float32) for name in ("standardise", "a")}
-
-    params = other_params = drawn()
-    state, other_state = optimizer.init(params), expected.init(params)
-    update, other_update = jax.jit(optimizer.update), jax.jit(expected.update)
-    for is_skipped in (False, True, False, True, True, False):
-        gradients = drawn()
-        if is_skipped:
-            gradients["a"][0] = np.nan
-        updates, state = update(gradients, state, params, is_skipped=is_skipped)
-        if not is_skipped:
-            params = optax.apply_updates(params, updates)
-            updates, other_state = other_update(gradients, other_state, other_params)
-            other_params = optax.apply_updates(other_params, updates)
-        jax.tree.map(np.testing.assert_array_equal, state, other_state)
-        jax.tree.map(np.testing.assert_array_equal, params, other_params)
-
-
 @pytest.mark.parametrize("optimizer_of", [adam, _adamw])
 def test_the_initial_state_is_that_of_the_optimiser(optimizer_of):
     optimizer = optimizer_of(warmup_cosine(3e-3, 100, 0.1))
