@@ -3,8 +3,8 @@ method that the product does not run.
 
 The product learns the edge weights of sampled trees (`models/social.py`), and gathers and scatters.
 Over a whole graph with fixed weights, JAX has a product of sparse rows: on CPUs about seven times
-as fast as gather and `segment_sum` (docs/results/accuracy.md, "Peers"), because XLA's CPU scatter is a
-serial loop.
+as fast as gather and `segment_sum`, because XLA's CPU scatter is a serial loop
+(docs/results/accuracy.md, "Comparison with other systems").
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ class JoinedDense(nn.Module):
 def _with_joined_gradient(x: Array) -> Array:
     """x itself, whose gradient is one array in memory.
 
-    Two products read it, and XLA would join its parts anew for each of them (docs/results/accelerators.md).
+    Two products read it, and XLA would join its parts anew for each of them
+    (docs/results/accelerators.md).
     """
     return x
 
