@@ -78,8 +78,8 @@ class _Settings(NamedTuple):
 def chunk_logits(platform: str, memory_for_data: int) -> int:
     """How many logits exist at once on a platform (cpu, gpu or tpu); memory in bytes.
 
-    A chunk reads the whole table and adds to its whole gradient. On an accelerator it must have some
-    thousand rows, or this takes longer than the products (docs/results/accelerators.md).
+    A chunk reads the whole table and adds to its whole gradient. On an accelerator it needs about
+    a thousand rows, or this takes longer than the products (docs/results/accelerators.md).
     """
     if platform == "cpu":
         return _CPU_CHUNK_LOGITS
