@@ -51,13 +51,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # ACCELERATOR=cuda13, cuda12 or tpu adds that build of JAX's plugins; cpu needs none.
+EXTRA = $(if $(filter-out cpu,$(ACCELERATOR)),"jax[$(ACCELERATOR)]")
+
 $(VENV)/.runtime-$(ACCELERATOR): requirements.txt | $(VENV)/bin/python
-	$(INSTALL) -r requirements.txt $(if $(filter-out cpu,$(ACCELERATOR)),"jax[$(ACCELERATOR)]")
+	$(INSTALL) -r requirements.txt $(EXTRA)
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime-$(ACCELERATOR)
-	$(INSTALL) -r requirements-dev.txt
-	@touch $@
+# requirements-dev.txt names requirements.txt: both are installed at once.
+$(VENV)/.development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(INSTALL) -r requirements-dev.txt $(EXTRA)
+	@touch $(VENV)/.runtime-$(ACCELERATOR) $@
 
 $(VENV)/.spark: requirements-spark.txt $(VENV)/.development
 	$(INSTALL) -r requirements-spark.txt
