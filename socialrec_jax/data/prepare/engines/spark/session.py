@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,10 @@ def _start(builder: Any, master: str, spill: Path) -> Any:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     try:
-        return builder.getOrCreate()
+        with warnings.catch_warnings():
+            # pyspark forks to start Java, and JAX warns of that: the fork runs no JAX
+            warnings.filterwarnings("ignore", r"os\.fork", RuntimeWarning)
+            return builder.getOrCreate()
     except _errors_of_spark() as error:
         reason = f"Spark does not start ({_reason(error)})"
         raise Unavailable(f"--data.master {master}: {reason}") from error
