@@ -189,11 +189,14 @@ class _KeptSearch(Index):
 
     def top(
         self,
-        shared: object,
+        shared,
         queries: np.ndarray,
         seen: Pairs,
         k: int,
         allowed: np.ndarray | None = None,
+        *,
+        counted: np.ndarray | None = None,
+        repeats: bool = False,
     ) -> Iterator[TopItems]:
         """The kept lists, whatever the arguments are."""
         yield self._lists

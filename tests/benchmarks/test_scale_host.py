@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from benchmarks.work.host_pieces import Piece
 from socialrec_jax.data.features.item_knn import ItemKNN, ItemKNNSettings
 from socialrec_jax.data.world import NOW
 from socialrec_jax.errors import UsageError
+from socialrec_jax.inference.index import Index
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
@@ -60,3 +63,8 @@ def test_pieces_compute_something_of_a_world(world):
 def test_a_mistake_is_found_before_a_shop_is_made(options):
     with pytest.raises(UsageError, match=r"--items|--only"):
         studies.scale_host(Run(suite="scale-host", **options))
+
+
+def test_kept_lists_stand_in_for_every_search():
+    """A new argument of the search must not end the suite."""
+    assert inspect.signature(host_pieces._KeptSearch.top) == inspect.signature(Index.top)
