@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,6 @@ from socialrec_jax.data.world import NOW
 from socialrec_jax.inference.text_encoder import pool_alone
 from socialrec_jax.models.gpt2 import GPT2, GPT2Sizes
 from socialrec_jax.serving.recommender import Recommender
-from tests.inference.test_engine import untrained_engine
 from tests.inference.test_reranker import ranked_engine
 
 # XLA's own choice of kernels is the point.
@@ -44,8 +45,8 @@ def test_a_user_has_the_same_rows_whoever_else_comes(recommender, task, keys):
     same_rows_whoever_else_comes(recommender, task, keys)
 
 
-def test_so_it_is_without_a_ranker(tmp_path):
-    engine = untrained_engine(tmp_path)[1]
+def test_so_it_is_without_a_ranker(recommender):
+    engine = dataclasses.replace(recommender.engine, reranker=None)
     same_rows_whoever_else_comes(Recommender(engine, NOW), "recommend", ["user_id", "rank"])
 
 
