@@ -15,8 +15,10 @@ KEEP = """
 from socialrec_jax.runtime.memory import keep_freed_memory, release_freed_memory
 keep_freed_memory()
 """
+# Without huge pages (PR_SET_THP_DISABLE): how many are to be had changes from moment to moment.
 TURNS = """
-import resource
+import ctypes, resource
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)
 for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(10_000_000)
