@@ -100,13 +100,7 @@ def session_query(
         query_times=np.where(numbers < 0, 0, now),
         friend_sampler=None if sampler is None else RenumberedSampler(sampler, numbers),
     )
-    return NamedQuery(
-        user_ids=_places_as_ids(len(numbers)),
-        query=query,
-        new_ids=NO_IDS,
-        numbers=numbers,
-        attributes=attributes,
-    )
+    return _named_by_places(query, NO_IDS, numbers, attributes)
 
 
 def session_query_with_friends(
@@ -121,7 +115,6 @@ def session_query_with_friends(
     ids = Strings.of([*user_ids, *friends.others])
     numbers = world.user_ids.lookup(ids)
     is_user = np.arange(len(ids)) < len(user_ids)
-    of_users = numbers[is_user]
     people = People(
         ids=ids,
         numbers=numbers,
@@ -132,17 +125,17 @@ def session_query_with_friends(
         num_answered=len(user_ids),
     )
     query, new_ids = query_of(engine, people)
+    return _named_by_places(query, new_ids, numbers[is_user], attributes)
+
+
+def _named_by_places(
+    query: Query, new_ids: Strings, numbers: np.ndarray, attributes: Mapping[str, Sequence[str]]
+) -> NamedQuery:
+    """A query whose users have their places as ids; numbers [q]: of the users in the World."""
+    places = Strings.of([str(place) for place in range(len(numbers))])
     return NamedQuery(
-        user_ids=_places_as_ids(len(user_ids)),
-        query=query,
-        new_ids=new_ids,
-        numbers=of_users,
-        attributes=attributes,
+        user_ids=places, query=query, new_ids=new_ids, numbers=numbers, attributes=attributes
     )
-
-
-def _places_as_ids(count: int) -> Strings:
-    return Strings.of([str(place) for place in range(count)])
 
 
 def user_values(
