@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, NoReturn
 
 from socialrec_jax import errors
 from socialrec_jax.runtime.compilation_cache import use_cache
@@ -84,24 +84,33 @@ def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None =
             _run(program, arguments)
     except BaseException as error:
         if signals.received:
-            sys.exit(_print_signal(signals.received))
+            _exit(EXIT_CODES[Signals(signals.received)], LINES[Signals(signals.received)])
         _exit_with(error, with_traceback="--debug" in arguments)
 
 
-def _exit_with(error: BaseException, with_traceback: bool) -> None:
+def _exit_with(error: BaseException, with_traceback: bool) -> NoReturn:
     """End the program as its error says."""
     if isinstance(error, SystemExit):
         raise error  # tyro has printed why
     if isinstance(error, BrokenPipeError):
         # Python would write the rest at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(errors.BROKEN_PIPE)
+        _exit(errors.BROKEN_PIPE, "")
     if with_traceback:
         traceback.print_exception(error)
-    code = _print_error(error)
-    if _is_of_dead_peer(error):
-        # JAX would wait for it, and abort.
-        os._exit(code)
+    _exit(*_exit_code_and_message(error))
+
+
+def _exit(code: int, line: str) -> NoReturn:
+    """Print why the program ends, and end it."""
+    if line:
+        # Ends by a signal (128 and more) are no errors.
+        print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
+    # A program that has not come to import it has joined no job.
+    if "socialrec_jax.runtime.processes" in sys.modules:
+        from socialrec_jax.runtime import processes
+
+        processes.leave(line, code)
     sys.exit(code)
 
 
@@ -117,20 +126,6 @@ def _start_again_in_utf8() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-
-
-def _print_signal(number: int) -> int:
-    """Print the line of a signal that ended the program; returns its exit code."""
-    print(LINES[Signals(number)], file=sys.stderr, flush=True)
-    return EXIT_CODES[Signals(number)]
-
-
-def _print_error(error: BaseException) -> int:
-    """Print the line of an error; returns its exit code."""
-    code, line = _exit_code_and_message(error)
-    # Ends by a signal (128 and more) are no errors.
-    print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
-    return code
 
 
 def _run(program: Callable[[list[str]], None], arguments: list[str]) -> None:

@@ -5,33 +5,53 @@ does what is not training (preparing data, evaluation, writing), and the others 
 
 They wait on JAX's coordination service, which has a timeout of our choice. A collective would not
 do: on CPUs it gives up after half a minute.
+
+In JAX's own code Python handles no signals. So another thread waits there, and the main thread
+waits for that thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import dataclasses
 import itertools
 import json
 import os
-import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import jax
 from jax._src import (
     distributed,  # the coordination service has no public name; Orbax takes it from here, too
 )
 
-from socialrec_jax.errors import PEER_GONE, PeerStopped, UsageError
+from socialrec_jax.errors import PeerStopped, Unavailable, UsageError
+from socialrec_jax.runtime.peers import Peers, handle_abort
+
+Result = TypeVar("Result")
 
 _LAUNCH = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _SHUTDOWN_SECONDS = 10
+_LONGEST = 300  # characters of a message of JAX
 
 # Preparing and evaluating may take days. A dead process is noticed by its missing heartbeat.
 _TIMEOUT_MS = 7 * 24 * 3600 * 1000
 
 _broadcast_numbers = itertools.count()
+
+
+@dataclasses.dataclass
+class _Job:
+    """The job of this process; alone it joins none."""
+
+    is_joined: bool = False
+    peers: Peers | None = None
+
+
+_job = _Job()
 
 
 def initialize() -> None:
@@ -47,13 +67,6 @@ def initialize() -> None:
         _initialize_from(variables)
     elif _is_slurm_step() or _is_tpu_pod():
         _connect()
-
-    if distributed.global_state.client is not None:
-        # JAX aborts where another process is gone, and has no working option for anything else.
-        ctypes.CDLL(None).signal(signal.SIGABRT, _leave_job)
-        # The first call waits until all processes have made it. Made here, it cannot wait for a
-        # process that waits elsewhere.
-        jax.devices()
 
 
 def _initialize_from(variables: dict[str, str]) -> None:
@@ -76,14 +89,40 @@ def _connect(*arguments: Any) -> None:
     """jax.distributed.initialize, with the options that hold for every launcher."""
     # JAX's preemption service would take SIGTERM away from this program, which handles it itself.
     jax.config.update("jax_enable_preemption_service", False)
+    handle_abort()
+    _job.is_joined = True
+    try:
+        _interruptibly(_initialize, *arguments)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:_LONGEST]
+        raise Unavailable(
+            f"the processes of this job did not find each other: {problem}"
+        ) from error
+    if distributed.global_state.client is not None:
+        _job.peers = Peers(distributed.global_state.client, *number_and_count())
+        _job.peers.start()
+
+
+def _initialize(*arguments: Any) -> None:
     jax.distributed.initialize(*arguments, shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+    # The first call waits until all processes have made it. Made here, it cannot wait for a
+    # process that waits elsewhere.
+    jax.devices()
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _leave_job(_number: int) -> None:
-    """End this process, whose main thread may wait in a collective for ever."""
-    os.write(2, f"error: aborted by JAX, most likely because {PEER_GONE}\n".encode())
-    os._exit(PeerStopped.code)
+def _interruptibly(function: Callable[..., Result], *arguments: Any) -> Result:
+    """function(*arguments), by another thread, so that this one can handle signals."""
+    result: Future[Result] = Future()
+
+    def call() -> None:
+        try:
+            result.set_result(function(*arguments))
+        except BaseException as error:
+            result.set_exception(error)
+
+    # Python does not wait for it where a signal ends the process.
+    threading.Thread(target=call, daemon=True).start()
+    return result.result()
 
 
 def _is_slurm_step() -> bool:
@@ -121,7 +160,7 @@ def broadcast_from_main(function: Callable[[], Any]) -> Any:
     # All processes count their broadcasts alike, so the number names the same one everywhere.
     key = f"socialrec_jax/{next(_broadcast_numbers)}"
     result = _send(client, key, function) if is_main() else _receive(client, key)
-    client.wait_at_barrier(f"{key}/barrier", _TIMEOUT_MS)
+    _interruptibly(client.wait_at_barrier, f"{key}/barrier", _TIMEOUT_MS)
     return result
 
 
@@ -138,10 +177,34 @@ def _send(client, key: str, function: Callable[[], Any]) -> Any:
 
 
 def _receive(client, key: str) -> Any:
-    answer = json.loads(client.blocking_key_value_get(key, _TIMEOUT_MS))
+    answer = json.loads(_interruptibly(client.blocking_key_value_get, key, _TIMEOUT_MS))
     if "error" in answer:
         raise PeerStopped(f"process 0 stopped: {answer['error']}")
     return answer["result"]
+
+
+def signal_of_any(received: int) -> int:
+    """On all processes the same: a signal that one of them has received, or 0.
+
+    received: that of this process. Process 0 hears of the others within a second or two.
+    """
+    if _job.peers and received and not is_main():
+        _job.peers.send_signal(received)
+    return broadcast_from_main(lambda: received or (_job.peers.signal if _job.peers else 0))
+
+
+def leave(reason: str, code: int) -> None:
+    """End this process of a job after an error, and say why to the others, which then end, too.
+
+    Returns where this process is alone. Python's own end would have to wait for the others.
+    """
+    if not _job.is_joined:
+        return
+    if _job.peers:
+        _job.peers.leave(reason)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def barrier() -> None:

@@ -5,7 +5,7 @@
 | imports: `exit_at_once` | ends the process with one line | |
 | a program: `SignalExit` | raises, so that temporary files are deleted | ends the process |
 | an import of a program | the same after that import | ends the process |
-| a training loop: `SignalWatch` | is remembered: the loop saves and stops | ends the process |
+| a training loop: `SignalWatch` | is remembered: all processes save and stop | ends the process |
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ LINES = {
     signal.SIGINT: "interrupted",
 }
 _AGAIN_SECONDS = 0.05
+
+_entered: list[SignalWatch] = []  # the innermost one last
 
 
 def exit_at_once() -> None:
@@ -46,6 +48,9 @@ def _exit_at_once(number: int, _frame: FrameType | None) -> None:
 class SignalWatch:
     """While entered, the first SIGTERM or SIGINT is remembered; a second one ends the process at
     once.
+
+    Within another watch it begins with what that one has received: a library may have swallowed the
+    exception. At a peaceful end it sends what it has received to the other one.
     """
 
     def __init__(self) -> None:
@@ -53,6 +58,9 @@ class SignalWatch:
         self._previous_handlers = {}
 
     def __enter__(self) -> SignalWatch:
+        if _entered:
+            self.received = _entered[-1].received
+        _entered.append(self)
         # Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
             for number in EXIT_CODES:
@@ -60,9 +68,12 @@ class SignalWatch:
                     self._previous_handlers[number] = signal.signal(number, self._remember)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_) -> None:
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
+        _entered.remove(self)
+        if error_type is None and self.received and _entered and not _entered[-1].received:
+            signal.raise_signal(self.received)
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
@@ -92,8 +103,8 @@ class SignalExit(SignalWatch):
         super().__enter__()
         return self
 
-    def __exit__(self, *_) -> None:
-        super().__exit__(*_)
+    def __exit__(self, error_type: type[BaseException] | None, *_) -> None:
+        super().__exit__(error_type)
         sys.unraisablehook = self._previous_hook
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
@@ -106,7 +117,7 @@ class SignalExit(SignalWatch):
         if _is_importing(frame):
             self._send_again()
         else:
-            raise SignalReceived
+            raise SignalReceived(LINES[signal.Signals(number)])
 
     def _raise_again(self, ignored: sys.UnraisableHookArgs) -> None:
         """Python ignores what is raised while it collects garbage: raise it once more."""

@@ -163,14 +163,13 @@ class _Loop:
                 validating = self._is_due(step, every)
                 if validating:
                     self._validate(step, state, progress_bar)
-                received = _signal_of_main(signals)
+                received = processes.signal_of_any(signals.received)
                 if validating or received:
                     self._save(step, state)
-                # A finished stage returns even if a signal came during its last call.
-                if self.progress.finished:
-                    break
                 if received:
                     raise Stopped(received)
+                if self.progress.finished:
+                    break
                 timer.restart()
                 # Not before the first call: compiling may take long.
                 stall_watch.resume()
@@ -268,8 +267,3 @@ def calls(
         split = [parallel.split_over_devices(batches.at(step, *process)) for step in steps]
         # Devices first, then steps: each device scans over its own K.
         yield jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *split)
-
-
-def _signal_of_main(signals: SignalWatch) -> int:
-    """The signal that process 0 has received, on all processes: they stop together."""
-    return processes.broadcast_from_main(lambda: signals.received)

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from socialrec_jax.errors import UsageError
+from socialrec_jax.errors import TERMINATED, PeerStopped, UsageError
 from socialrec_jax.runtime import processes
+from tests import workers
+
+# Both agree on a signal that process 1 alone has received. Then process 1 waits for process 0.
+WAITING = """
+import signal, time
+from socialrec_jax.runtime import cli, peers, processes
+
+peers._GRACE_SECONDS = 0.1
+
+def program(_):
+    processes.initialize()
+    received = 0 if processes.is_main() else int(signal.SIGTERM)
+    while not (agreed := processes.signal_of_any(received)):
+        time.sleep(0.05)
+    print(agreed, flush=True)
+    processes.broadcast_from_main(lambda: time.sleep(100))
+
+cli.main(program, [])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +99,17 @@ def test_incomplete_variables_are_a_mistake(initialised, monkeypatch, variables,
 def test_a_single_process_gets_its_own_result():
     result = object()
     assert processes.broadcast_from_main(lambda: result) is result
+
+
+def test_a_signal_of_one_process_ends_both():
+    started = workers.start_together("-c", WAITING, processes=2)
+    agreed = [int(process.output.readline()) for process in started]
+    assert agreed == [signal.SIGTERM] * 2
+
+    started[1].send_signal(signal.SIGTERM)
+    waiting, working = (process.wait(timeout=60) for process in reversed(started))
+    assert waiting.code == TERMINATED
+    assert waiting.errors.startswith("terminated")
+    assert working.code == PeerStopped.code
+    assert working.errors.startswith("error: process 1 of this job has ended: terminated")
+    assert [ended.errors.count("\n") for ended in (waiting, working)] == [1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
 import importlib
 import signal
@@ -117,6 +118,28 @@ def test_a_second_signal_is_the_system_s(watch):
             assert watch is SignalExit
         assert signals.received == signal.SIGTERM
         assert [signal.getsignal(number) for number in EXIT_CODES] == [signal.SIG_DFL] * 2
+
+
+def test_a_signal_that_nobody_took_note_of_ends_the_program(capsys):
+    """Of a training loop whose last step was done."""
+
+    def training(_) -> None:
+        with SignalWatch():
+            signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the program goes on")
+
+    with pytest.raises(SystemExit) as end:
+        cli.main(training, [])
+    assert end.value.code == TERMINATED
+    assert capsys.readouterr().err.startswith("terminated")
+
+
+def test_a_loop_hears_of_a_signal_that_a_library_swallowed():
+    with SignalExit():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with SignalWatch() as signals:
+            assert signals.received == signal.SIGTERM
 
 
 def test_ignored_signals_stay_ignored():

@@ -31,8 +31,11 @@ def main() -> None:
     with pytest.MonkeyPatch.context() as patch:
         shorten_training(patch)
         patch.setattr(Timeline, "_go_on_as", enter_and_print)
-        # By default JAX waits for 100 seconds until it takes a silent process for dead.
-        initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=20)
+        # By default JAX waits for 100 seconds until it takes a silent process for dead, and for 300
+        # until all have come.
+        initialize = functools.partial(
+            jax.distributed.initialize, heartbeat_timeout_seconds=20, initialization_timeout=30
+        )
         patch.setattr(jax.distributed, "initialize", initialize)
         _run(program, arguments)
 

@@ -1,0 +1,102 @@
+"""The other processes of a job: what each says when it ends early or gets a signal.
+
+A process that ends before the others leaves a line in the key-value store of JAX's coordination
+service. A thread of each process reads the store once a second. It ends its process when another
+one has left: without it, JAX would notice a missing heartbeat after 100 seconds, and abort.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from socialrec_jax.errors import PEER_GONE, PeerStopped
+
+_LEFT = "socialrec_jax/left/"
+_SIGNALS = "socialrec_jax/signals/"
+_EVERY_SECONDS = 1.0
+# Often all processes end for the same reason, each with a line of its own.
+_GRACE_SECONDS = 5.0
+
+
+class Peers:
+    """This process among those of its job; client: of JAX's coordination service."""
+
+    def __init__(self, client: Any, number: int, count: int):
+        self.signal = 0  # that another process has received
+        self._client, self._number, self._count = client, number, count
+        self._is_ending = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+
+    def start(self) -> None:
+        """Watch the others, until this process ends."""
+        self._thread.start()
+        # Called before JAX's own, after which there is no store.
+        atexit.register(self._stop)
+
+    def send_signal(self, number: int) -> None:
+        """Let the others know of a signal; they see it within a second or two."""
+        self._client.key_value_set(f"{_SIGNALS}{self._number}", str(number), allow_overwrite=True)
+
+    def leave(self, reason: str) -> None:
+        """Say why this process ends, and wait on process 0 until the others have read it."""
+        self._is_ending.set()
+        # Without its store, a process can say nothing.
+        with contextlib.suppress(RuntimeError):
+            self._client.key_value_set(f"{_LEFT}{self._number}", reason, allow_overwrite=True)
+            if self._number == 0:
+                self._wait_for_others()
+
+    def _stop(self) -> None:
+        self._is_ending.set()
+        self._thread.join()
+
+    def _wait_for_others(self) -> None:
+        """Process 0 has the store: others cannot read it when it has ended."""
+        end = time.monotonic() + _GRACE_SECONDS + 2 * _EVERY_SECONDS
+        while time.monotonic() < end and len(self._left()) < self._count:
+            time.sleep(0.05)
+
+    def _left(self) -> dict[int, str]:
+        """Why processes have left, by their numbers."""
+        entries = self._client.key_value_dir_get(_LEFT)
+        return {int(key.removeprefix(_LEFT)): reason for key, reason in entries}
+
+    def _watch(self) -> None:
+        # An error of the store: process 0 is gone, and JAX aborts this process.
+        with contextlib.suppress(RuntimeError):
+            while not self._is_ending.wait(_EVERY_SECONDS):
+                for _, number in self._client.key_value_dir_get(_SIGNALS):
+                    self.signal = int(number)
+                if left := self._left():
+                    self._end_after(left)
+
+    def _end_after(self, left: dict[int, str]) -> None:
+        """End this process, unless it ends by itself in a moment."""
+        if self._is_ending.wait(_GRACE_SECONDS):
+            return
+        number, reason = min(left.items())
+        line = f"process {number} of this job has ended: {reason}"
+        self.leave(line)
+        sys.stdout.flush()
+        os.write(2, f"error: {line}\n".encode())
+        os._exit(PeerStopped.code)
+
+
+def handle_abort() -> None:
+    """JAX aborts where another process is gone, and has no working option for anything else."""
+    ctypes.CDLL(None).signal(signal.SIGABRT, _end_aborted)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _end_aborted(_number: int) -> None:
+    """End this process, whose main thread may wait in a collective for ever."""
+    os.write(2, f"error: aborted by JAX, most likely because {PEER_GONE}\n".encode())
+    os._exit(PeerStopped.code)
