@@ -83,6 +83,7 @@ def run_training(arguments: list[str]) -> None:
     from socialrec_jax.runtime.timeline import timeline
 
     if options.verify:
+        _check_alone(options)
         from socialrec_jax.pipeline.verify import verify
 
         verify(options.run)
@@ -167,6 +168,19 @@ def _roll_back(run: RunDirectory) -> None:
     number = processes.broadcast_from_main(Generations(run).roll_back)
     if processes.is_main():
         print(f"generation {number} serves again", flush=True)
+
+
+def _check_alone(options: Options) -> None:
+    """UsageError for what --verify would pass over in silence."""
+    others = {
+        "data": options.source,
+        "add": options.add,
+        "rollback": options.rollback,
+        "forget": options.forget,
+    }
+    for name, value in others.items():
+        if value:
+            raise UsageError(f"--verify changes nothing: leave --{name} out")
 
 
 def _check_trained_run(run: RunDirectory, options: Options) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.checksums import readable, sha256_of
-from socialrec_jax.errors import DamagedFile, InputMissing, UsageError
+from socialrec_jax.errors import BadData, DamagedFile, InputMissing, UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
@@ -180,7 +180,7 @@ class _Shards:
     def plan(self, command: dict[str, Any], num_shards: int | None, answer: UserTables) -> int:
         """The number of shards, which is written to the manifest."""
         if not answer.num_users:
-            raise UsageError(NOTHING_TO_WRITE)
+            raise BadData(NOTHING_TO_WRITE)
         manifest = self._manifest()
         if manifest is not None:
             # An earlier start has cut the users already, and its shards stay.
@@ -196,7 +196,7 @@ class _Shards:
         # A job without rows must not pass for a finished one.
         rows = sum(shard["rows"] for shard in shards)
         if not rows:
-            raise UsageError(NOTHING_TO_WRITE)
+            raise BadData(NOTHING_TO_WRITE)
         text = json.dumps({"rows": rows, "shards": shards}, indent=1)
         write_atomically(self.folder / _SUCCESS, text + "\n")
 

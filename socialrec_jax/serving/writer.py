@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from socialrec_jax.errors import DiskError, InputMissing, UsageError
+from socialrec_jax.errors import BadData, DiskError, InputMissing, UsageError
 from socialrec_jax.files import replacing
 
 _SUFFIXES = (".parquet", ".jsonl")
 _ROWS_A_GROUP = 1 << 17  # of a parquet file
 
 # A file without rows is more often a mistake than an answer.
-NOTHING_TO_WRITE = "nothing to write: no user is given, or no item is left to recommend"
+NOTHING_TO_WRITE = "nothing to write: the input has no rows, or no item is left to recommend"
 
 
 def check_output(path: Path) -> None:
@@ -37,7 +37,7 @@ def check_output(path: Path) -> None:
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
     """Write a stream of tables of one schema to path (.parquet or .jsonl); the number of rows.
 
-    The file appears when all is written. Raises as `check_output`, UsageError where there is no row
+    The file appears when all is written. Raises as `check_output`, BadData where there is no row
     at all, DiskError without room.
     """
     check_output(path)
@@ -46,7 +46,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
         rows = write(temporary, iter(tables))
         # The temporary file is deleted with the error, so that nothing is left.
         if not rows:
-            raise UsageError(NOTHING_TO_WRITE)
+            raise BadData(NOTHING_TO_WRITE)
         return rows
 
 

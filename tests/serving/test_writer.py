@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from socialrec_jax.errors import INTERRUPTED, TERMINATED, InputMissing, UsageError
+from socialrec_jax.errors import INTERRUPTED, TERMINATED, BadData, InputMissing, UsageError
 from socialrec_jax.runtime import cli
 from socialrec_jax.serving import writer
 from socialrec_jax.serving.writer import write_tables
@@ -83,5 +83,5 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
         write_tables(tmp_path / "out.xlsx", parts())
     with pytest.raises(InputMissing, match="nowhere"):
         write_tables(tmp_path / "nowhere" / "out.jsonl", parts())
-    with pytest.raises(UsageError, match="nothing to write"):
+    with pytest.raises(BadData, match="nothing to write"):
         write_tables(tmp_path / "out.jsonl", [SCHEMA.empty_table()])
