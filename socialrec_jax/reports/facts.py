@@ -50,12 +50,12 @@ def _label(path: str) -> str:
 def _text(path: str, value: object) -> str:
     if path.startswith("data.time_") and isinstance(value, int):
         return _date(value)
-    if path.endswith("_year"):
-        return str(value)  # 1990, not 1,990
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if value is None:
         return "none"
+    if path.endswith("_year"):
+        return str(value)  # 1990, not 1,990
     if isinstance(value, bool | str):  # a bool is an int, too
         return str(value)
     if isinstance(value, float):

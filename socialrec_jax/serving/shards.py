@@ -30,6 +30,9 @@ from socialrec_jax.serving.writer import NOTHING_TO_WRITE, write_shard
 _USERS_A_SHARD = 50_000  # by default; an interrupted process loses at most one shard's work
 _MOST_SHARDS = 99_999  # whose names sort as their numbers
 
+# Of the options in a message, those whose names alone would mislead.
+_DESCRIBED = {"shards": "number of shards"}
+
 # Readers of Parquet folders pass over names with an underscore or a dot at their beginning.
 _LOCK, _MANIFEST, _SUCCESS = "_lock", "_manifest.json", "_SUCCESS"
 _TEMPORARY_FILES = (".part-*.parquet.*", f".{_MANIFEST}.*", f".{_SUCCESS}.*")
@@ -218,7 +221,9 @@ class _Shards:
         expected = command | {"shards": num_shards or manifest["shards"]}
         differing = [name for name, value in expected.items() if manifest.get(name) != value]
         if differing:
-            options = " and ".join(name.replace("_", "-") for name in differing)
+            options = " and ".join(
+                _DESCRIBED.get(name, name.replace("_", "-")) for name in differing
+            )
             raise UsageError(
                 f"{self.folder} holds shards of another command, with another {options}: "
                 "choose another --out or delete the folder"
