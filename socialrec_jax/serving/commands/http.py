@@ -38,7 +38,7 @@ class Http(RunOptions):
             from socialrec_jax.serving.http.batcher import BatchSettings
         except ModuleNotFoundError as error:
             raise Unavailable(
-                f"serve.py http needs {error.name}: pip install '.[http]' in the repository's folder"
+                f"serve.py http needs {error.name}: pip install '.[http]' in the repository"
             ) from None
         token = server.read_token(self.host, self.token_file)
         batches = BatchSettings(

@@ -18,7 +18,7 @@ def library(module: str) -> Any:
     except ImportError as error:
         raise Unavailable(
             f"--data.engine spark needs {module.split('.')[0]}: pip install '.[spark]' in the "
-            "repository's folder"
+            "repository"
         ) from error
 
 
