@@ -43,6 +43,12 @@ def test_json_lines_hold_the_shortest_numbers_and_texts_as_they_are(tmp_path):
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_json_lines_are_json_where_a_number_is_none(tmp_path):
+    scores = pa.array([float("nan"), float("inf"), 0.5], pa.float32())
+    write_tables(tmp_path / "out.jsonl", [pa.table({"score": scores})])
+    assert (tmp_path / "out.jsonl").read_text() == '{"score":null}\n{"score":null}\n{"score":0.5}\n'
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_the_bytes_follow_from_the_rows(tmp_path, suffix):
     whole = pa.concat_tables(parts())
