@@ -195,11 +195,20 @@ def _check_trained_run(run: RunDirectory, options: Options) -> None:
 
 def read_options(arguments: list[str]) -> tuple[Options, Config]:
     """All options, and the configuration in them."""
+    _check_not_empty(arguments)
     default = Options(**_settings(_default_config(arguments)))
     options = cli.parse(
         Options, args=arguments, default=default, prog="train.py", description=__doc__
     )
     return options, Config(**_settings(options))
+
+
+def _check_not_empty(arguments: list[str]) -> None:
+    """UsageError for an empty path, which would stand for the working folder."""
+    # Most often a variable of the shell that is not set.
+    for option in ("--data", "--run", "--add", "--forget", "--config"):
+        if (option, "") in itertools.pairwise(arguments) or f"{option}=" in arguments:
+            raise UsageError(f"{option} is empty: name a path")
 
 
 def _settings(config: Config) -> dict:
