@@ -134,7 +134,7 @@ def test_another_command_is_refused(tmp_path):
     write_shards(tmp_path / "out", COMMAND, 4, load)
     with pytest.raises(UsageError, match="another k:"):
         write_shards(tmp_path / "out", COMMAND | {"k": 4}, None, not_loaded)
-    with pytest.raises(UsageError, match="another shards:"):
+    with pytest.raises(UsageError, match="another number of shards:"):
         write_shards(tmp_path / "out", COMMAND, 5, not_loaded)
 
 
