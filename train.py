@@ -200,6 +200,8 @@ def read_options(arguments: list[str]) -> tuple[Options, Config]:
     options = cli.parse(
         Options, args=arguments, default=default, prog="train.py", description=__doc__
     )
+    if options.run.is_file():
+        raise UsageError(f"--run {options.run} is a file: name a folder")
     return options, Config(**_settings(options))
 
 

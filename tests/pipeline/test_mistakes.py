@@ -81,6 +81,11 @@ def test_an_empty_path_is_not_the_working_folder(arguments):
     assert "is empty" in fails_in_one_line(64, "train.py", *arguments)
 
 
+def test_a_file_is_no_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file" in fails_in_one_line(64, "train.py", "--run", tmp_path / "file")
+
+
 def test_missing_data_and_missing_run(tmp_path, small_run):
     assert "nowhere" in fails_in_one_line(
         66, "train.py", "--data", tmp_path / "nowhere", "--run", tmp_path / "run"
