@@ -7,7 +7,7 @@
     python serve.py recommend --run RUN --out FOLDER                         in shards
     python serve.py recommend --run RUN --out OUT.parquet --report PAGE.html a page to look at
     python serve.py score --run RUN --out OUT.parquet --pairs PAIRS.csv      given users and items
-    python serve.py audience --run RUN --out OUT.parquet --categories shoes  users for a campaign
+    python serve.py audience --run RUN --out OUT.parquet --categories coffee users for a campaign
     python serve.py profile --run RUN --out OUT.parquet                      portraits of users
     python serve.py similar --run RUN --out OUT.parquet --by events          items like each item
     python serve.py search --run RUN --out OUT.parquet --queries "red shoes" items for a text

@@ -83,6 +83,7 @@ def run_training(arguments: list[str]) -> None:
     from socialrec_jax.runtime.timeline import timeline
 
     if options.verify:
+        _check_alone(options)
         from socialrec_jax.pipeline.verify import verify
 
         verify(options.run)
@@ -169,6 +170,19 @@ def _roll_back(run: RunDirectory) -> None:
         print(f"generation {number} serves again", flush=True)
 
 
+def _check_alone(options: Options) -> None:
+    """UsageError for what --verify would pass over in silence."""
+    others = {
+        "data": options.source,
+        "add": options.add,
+        "rollback": options.rollback,
+        "forget": options.forget,
+    }
+    for name, value in others.items():
+        if value:
+            raise UsageError(f"--verify changes nothing: leave --{name} out")
+
+
 def _check_trained_run(run: RunDirectory, options: Options) -> None:
     """UsageError for options that do not go together; InputMissing without a run."""
     run.config()
@@ -181,11 +195,22 @@ def _check_trained_run(run: RunDirectory, options: Options) -> None:
 
 def read_options(arguments: list[str]) -> tuple[Options, Config]:
     """All options, and the configuration in them."""
+    _check_not_empty(arguments)
     default = Options(**_settings(_default_config(arguments)))
     options = cli.parse(
         Options, args=arguments, default=default, prog="train.py", description=__doc__
     )
+    if options.run.is_file():
+        raise UsageError(f"--run {options.run} is a file: name a folder")
     return options, Config(**_settings(options))
+
+
+def _check_not_empty(arguments: list[str]) -> None:
+    """UsageError for an empty path, which would stand for the working folder."""
+    # Most often a variable of the shell that is not set.
+    for option in ("--data", "--run", "--add", "--forget", "--config"):
+        if (option, "") in itertools.pairwise(arguments) or f"{option}=" in arguments:
+            raise UsageError(f"{option} is empty: name a path")
 
 
 def _settings(config: Config) -> dict:

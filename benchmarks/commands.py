@@ -33,6 +33,8 @@ _SHOWN = (
 
 def run_suite(options: Run) -> int:
     """Measure a suite of cases; returns the exit code."""
+    if min(options.budget, options.seconds) <= 0:
+        raise UsageError("choose --budget and --seconds above 0")
     if options.suite == "serve":
         from socialrec_jax.runtime.memory import keep_freed_memory
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from socialrec_jax.config import PRESETS, Config
+from socialrec_jax.errors import InputMissing, UsageError
 from socialrec_jax.runtime import cli
 
 
@@ -76,6 +77,7 @@ def _tables(options: Options) -> list[Path]:
     from benchmarks.work.periods import write_periods
     from socialrec_jax.data.synthetic import write_tables
 
+    _check(options)
     source = options.data
     if source is None:
         source = options.out / "shop"
@@ -84,6 +86,16 @@ def _tables(options: Options) -> list[Path]:
                 source, num_users=600, num_items=200, events_per_user=16, seed=options.seed
             )
     return write_periods(source, options.out / "tables", options.days, options.first_share)
+
+
+def _check(options: Options) -> None:
+    """Raises UsageError for numbers that cannot be right, InputMissing without tables."""
+    if options.days < 1 or not 0 < options.first_share < 1:
+        raise UsageError("choose --days from 1 on, and --first-share between 0 and 1")
+    if options.data is not None and not (options.data / "events.parquet").is_file():
+        raise InputMissing(
+            f"{options.data / 'events.parquet'}: no such file; periods are cut of it"
+        )
 
 
 def _days(options: Options, folders: list[Path]) -> dict:

@@ -32,7 +32,11 @@ def test_values_outside_a_range_are_named_with_it(section, name, allowed):
     assert f"({allowed.low}..{allowed.high})" in allowed.documentation
 
 
-def test_every_number_but_the_seed_has_a_range():
+def test_every_number_has_a_range():
+    assert set(config.ranges(Config)) == {"seed"}
+    for seed in (-1, 1 << 32):
+        with pytest.raises(UsageError, match=f"--seed {seed} is out of range"):
+            check(dataclasses.replace(Config(), seed=seed))
     for section, cls in SECTIONS.items():
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
         numbers = {n for n, v in defaults.items() if type(v) in (int, float)}

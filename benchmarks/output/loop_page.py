@@ -67,6 +67,8 @@ def _curves(accepted: list[dict], models: list[str]) -> Markup:
             ]
             axis.plot(*zip(*points, strict=True), color=colour, marker="o", label=name)
         axis.set(xlabel="day", ylabel="NDCG@10 before learning the day")
-        axis.set_ylim(bottom=0)
+        # From zero, with room for the markers at the top; there are no half days.
+        axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
+        axis.locator_params(axis="x", integer=True)
         axis.legend(frameon=False, fontsize=8)
         return as_svg(figure, "NDCG@10 of each model by day")

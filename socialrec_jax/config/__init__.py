@@ -211,7 +211,10 @@ class Config:
             "time: two cuts in time, the same for all users."
         ),
     ] = "leave-one-out"
-    seed: Annotated[int, Doc("Every random choice is a function of (seed, step).")] = 0
+    # JAX's keys are made of 32 bits.
+    seed: Annotated[
+        int, Range(0, (1 << 32) - 1, "Every random choice is a function of (seed, step)")
+    ] = 0
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -251,8 +254,9 @@ def required(value: int | None) -> int:
 
 def check(config: Config) -> None:
     """Raise UsageError on the first setting that is out of its range."""
+    _check_ranges("", config)
     for name in ("data", "model", "train", "text", "evaluation", "update"):
-        _check_ranges(name, getattr(config, name))
+        _check_ranges(f"{name}.", getattr(config, name))
 
     for name, sizes in (("model", config.model), ("text", config.text)):
         if sizes.width % sizes.num_heads:
@@ -267,10 +271,11 @@ def check(config: Config) -> None:
 
 
 def _check_ranges(section: str, settings: object) -> None:
+    """section: what the options' names begin with."""
     for name, allowed in ranges(type(settings)).items():
         value = getattr(settings, name)
         if value is not None and value not in allowed:
-            option = f"--{section}.{name}".replace("_", "-")
+            option = f"--{section}{name}".replace("_", "-")
             raise UsageError(f"{option} {value} is out of range {allowed.low}..{allowed.high}")
 
 

@@ -42,7 +42,8 @@ def _by_item(queries: EvaluationQueries) -> dict[str, np.ndarray]:
 def _by_history(world: World, queries: EvaluationQueries) -> dict[str, np.ndarray]:
     # The median of these queries: a fixed length would split no two shops alike.
     lengths = _history_lengths(world, queries)
-    long = lengths > np.median(lengths)
+    # Of nobody there is no median.
+    long = lengths > (np.median(lengths) if len(lengths) else 0)
     return {"short histories": ~long, "long histories": long}
 
 

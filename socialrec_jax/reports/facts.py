@@ -51,9 +51,11 @@ def _text(path: str, value: object) -> str:
     if path.startswith("data.time_") and isinstance(value, int):
         return _date(value)
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "none"
     if value is None:
         return "none"
+    if path.endswith("_year"):
+        return str(value)  # 1990, not 1,990
     if isinstance(value, bool | str):  # a bool is an int, too
         return str(value)
     if isinstance(value, float):

@@ -19,8 +19,16 @@ from markupsafe import Markup
 _WIDTH = 4.6  # inches
 
 # Colours that are drawn, and what the page replaces them by.
-INK, MODEL, BASELINE = "#010203", "#2f6fdb", "#d9822b"
-_ON_PAGE = {INK: "currentColor", MODEL: "var(--model)", BASELINE: "var(--baseline)"}
+INK, MODEL, BASELINE, THIRD, FOURTH = "#010203", "#2f6fdb", "#d9822b", "#2b8a5f", "#9a4fb5"
+_ON_PAGE = {
+    INK: "currentColor",
+    MODEL: "var(--model)",
+    BASELINE: "var(--baseline)",
+    THIRD: "var(--third)",
+    FOURTH: "var(--fourth)",
+}
+
+_COLOURS = (MODEL, BASELINE, THIRD, FOURTH)
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -96,12 +104,14 @@ def reliability(curves: dict[str, Sequence[tuple[float, float, int]]]) -> Markup
     axes; the diagonal is perfect.
     """
     with drawing("reliability", 3.2) as (figure, axis):
-        for (name, curve), marker in zip(curves.items(), itertools.cycle("osd^vx")):
+        # Markers tell curves apart in print, and where colours come again.
+        styles = zip(itertools.cycle(_COLOURS), itertools.cycle("osd^vx"))
+        for (name, curve), (colour, marker) in zip(curves.items(), styles, strict=False):
             # A logarithmic axis has no place for a group without positives.
             points = [(predicted, observed) for predicted, observed, _ in curve if observed > 0]
             if points:
                 style = {"marker": marker, "markersize": 3.5, "linewidth": 1}
-                axis.plot(*zip(*points, strict=True), color=MODEL, label=name, **style)
+                axis.plot(*zip(*points, strict=True), color=colour, label=name, **style)
 
         axis.axline((1e-3, 1e-3), (1e-2, 1e-2), color=INK, linewidth=0.8, linestyle=":")
         axis.set(xlabel="predicted probability", ylabel="share of positives")

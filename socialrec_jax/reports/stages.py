@@ -37,7 +37,8 @@ def stage_bars(timeline: dict) -> list[StageBar]:
 
 def _bar(stage: dict, longest: float) -> StageBar:
     parts = {name: round(100 * stage[field] / longest, 2) for field, name in _PARTS.items()}
-    programs = f"{stage['programs']} programs" if stage["programs"] else ""
+    number = stage["programs"]
+    programs = f"{number} program{'s' if number > 1 else ''}" if number else ""
     return StageBar(stage["stage"], f"{stage['seconds']:,.1f} s", parts, programs)
 
 

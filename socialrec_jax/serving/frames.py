@@ -26,6 +26,8 @@ from socialrec_jax.errors import BadData, InputMissing, UsageError
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 64  # characters of an id in a message
+
 # A list, a numpy array, or a column of pyarrow, pandas or polars; or a file of ids.
 Ids = Path | Iterable[Any]
 
@@ -64,8 +66,13 @@ def _unknown(names: list[str], is_known: np.ndarray, kind: str) -> str:
     unknown = np.flatnonzero(~is_known)
     return (
         f"{len(unknown)} of {len(names)} {kind} ids are unknown to this run, "
-        f"first {names[unknown[0]]!r}"
+        f"first {_shortened(names[unknown[0]])!r}"
     )
+
+
+def _shortened(name: str) -> str:
+    # A file that is no text has lines of any length.
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
 
 
 def _numbers_of(column: Strings, names: list[str], kind: str, source: Any) -> np.ndarray:
@@ -104,11 +111,15 @@ def read_histories(source: Frame, friends: Frame | None, world: World) -> RawHis
     """
     # Through files, because the readers of training data read files.
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
-        events = _file_of(source, Path(folder) / "events.parquet", "histories")
+        events = _file_of(source, Path(folder) / "histories.parquet", "histories")
         social = friends
         if friends is not None:
-            social = _file_of(friends, Path(folder) / "social.parquet", "friends")
-        return read_raw_histories(events, world, social)
+            social = _file_of(friends, Path(folder) / "friends.parquet", "friends")
+        try:
+            return read_raw_histories(events, world, social)
+        except BadData as error:
+            # Nobody knows the folder: what is left is the name of the argument.
+            raise BadData(str(error).replace(f"{folder}/", "")) from None
 
 
 def _file_of(source: Frame, file: Path, kind: str) -> Path:
@@ -137,22 +148,31 @@ def read_campaigns(source: Frame, world: World) -> tuple[list[str], Pairs]:
     """(names [C] in order of appearance, their items, each once) of campaigns.
 
     source: a data frame with the columns campaign and item_id (or a synonym), or a file of it.
-    Raises BadData where an item is unknown, or where there is no campaign.
+    Raises BadData where an item is unknown, or a campaign has no name, or there is none.
     """
     source, table = _source_and_table(source, "campaigns")
-    items = _numbers_of(world.items.ids, _id_column(table, "item", source), "item", source)
-    if "campaign" not in table.column_names:
-        raise BadData(f"campaigns: no column campaign; found: {', '.join(table.column_names)}")
     # Numbered in the order of appearance, which the answer keeps.
-    encoded = table["campaign"].cast(pa.string()).fill_null("").combine_chunks()
-    encoded = encoded.dictionary_encode()
+    encoded = _campaign_column(table, source).dictionary_encode()
     names = encoded.dictionary.to_pylist()
-    if not names:
-        raise BadData("campaigns: the table has no rows")
+    items = _numbers_of(world.items.ids, _id_column(table, "item", source), "item", source)
 
     keys = sorted_distinct(np.asarray(encoded.indices).astype(np.int64) * world.num_items + items)
     offsets = offsets_of(keys // world.num_items, len(names))
     return names, Pairs(offsets, (keys % world.num_items).astype(np.int32))
+
+
+def _campaign_column(table: pa.Table, source: Any) -> pa.Array:
+    """The names of campaigns, a row each. Raises BadData where one is missing."""
+    where = source if isinstance(source, Path) else "campaigns"
+    if "campaign" not in table.column_names:
+        raise BadData(f"{where}: no column campaign; found: {', '.join(table.column_names)}")
+    if not table.num_rows:
+        raise BadData(f"{where}: the table has no rows")
+    names = table["campaign"].cast(pa.string()).fill_null("").combine_chunks()
+    nameless = names.to_pylist().count("")
+    if nameless:
+        raise BadData(f"{where}: {nameless} of {len(names)} rows name no campaign")
+    return names
 
 
 def _source_and_table(source: Frame, kind: str) -> tuple[Any, pa.Table]:

@@ -41,9 +41,7 @@ class ListOptions:
     k: Annotated[int, Limits(ge=1, le=1000)] = 10
     """Items a user, 1..catalogue."""
     where: _Condition | None = None
-    """Recommend only such items, as in "price < 50 and category = 'shoes' and available", or for
-    each user other ones, as in "tags = user.region".
-    """
+    """Only such items, as in "price < 50 and category = 'shoes'", or "tags = user.region"."""
     unavailable: bool = False
     """Recommend items that are not available too."""
     per_category: _Count | None = None
@@ -67,10 +65,6 @@ class ListOptions:
     repeats_half_life: _Days | None = None
     """The same, but lower: half of an item's weight is back so many days after the user had it."""
     placement: Placement | None = None
-    """Rank by this instead of the model: what goes with the items of the last day, what is due
-    again, what is recently popular, what is new, what friends had.
-    """
+    """Rank by what goes with the last day, is due again, recently popular, new, or friends had."""
     explore: _Share = 0.0
-    """Share of lists in random order, marked in the column explored: what comes back with them as
-    recommended.* teaches how much the place counts. Adds the column timestamp, too.
-    """
+    """Share of lists in random order, see docs/loop.md; adds columns timestamp and explored."""

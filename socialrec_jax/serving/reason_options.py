@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 from socialrec_jax.errors import UsageError
-from socialrec_jax.serving.reason_templates import TEMPLATES, Language
+from socialrec_jax.serving.option_types import check_types
+from socialrec_jax.serving.reason_templates import Language
 
 ReasonMode = Literal["off", "fast", "exact"]
 
@@ -23,6 +24,7 @@ class PrivacyOptions:
 
     def check(self) -> None:
         """Raises UsageError for a number that cannot be right."""
+        check_types(self)
         if self.min_friends < 1:
             raise UsageError(f"--privacy.min-friends {self.min_friends}: choose at least 1")
 
@@ -35,18 +37,14 @@ class ReasonOptions:
     """Which reasons are given, and in which words."""
 
     reasons: ReasonMode = "fast"
-    """None; what is true by the data; or measured by scoring again without each input (slow)."""
+    """off: none; fast: what is true by the data; exact: scored again without each input (slow)."""
     language: Language = "en"
     """Of the sentences in the column explanation."""
     privacy: PrivacyOptions = DEFAULT_PRIVACY
 
     def check(self) -> None:
         """Raises UsageError for an option that cannot be right."""
-        # The command line refuses other values by itself, the library does not.
-        for name, value, known in (
-            ("reasons", self.reasons, get_args(ReasonMode)),
-            ("language", self.language, tuple(TEMPLATES)),
-        ):
-            if value not in known:
-                raise UsageError(f"--{name} {value}: choose one of {', '.join(known)}")
+        check_types(self)
+        if not isinstance(self.privacy, PrivacyOptions):
+            raise UsageError(f"privacy is {self.privacy!r}: give PrivacyOptions")
         self.privacy.check()

@@ -53,7 +53,7 @@ class Recommender:
     def load(
         cls,
         run: Path | str,
-        as_of: AsOf | datetime.datetime | int | str = "now",
+        as_of: AsOf | datetime.date | int | str = "now",
         recent: Path | str | None = None,
     ) -> Recommender:
         """The Recommender of a run directory.
@@ -70,6 +70,12 @@ class Recommender:
         if not time.is_now:
             raise UsageError("--recent goes without --as-of: recent events are known now")
         return cls(engine_with_recent(Path(run), Path(recent)), time, text_folder)
+
+    def __repr__(self) -> str:
+        # That of a dataclass would print the World and all parameters.
+        world = self.engine.world
+        about = f"{world.num_users:,} users, {world.num_items:,} items"
+        return f"Recommender({str(world.path.parent)!r}: {about})"
 
     def recommend(
         self,
@@ -100,9 +106,10 @@ class Recommender:
     ) -> pa.Table:
         """The k best items of each user, best first, over the whole catalogue.
 
-        users: ids, all users where None. histories: instead, raw events of new users; friends: whom
-        they know, see `frames.read_histories`. For the options see `RecommendOptions`, for the
-        columns `tasks.recommend.schema`. Raises BadData where an id is unknown, UsageError for
+        users: ids, all users where None; whoever is in a list twice has the rows twice.
+        histories: instead, raw events of new users; friends: whom they know, see
+        `frames.read_histories`. For the options see `RecommendOptions`, for the columns
+        `tasks.recommend.schema`. Raises BadData where an id is unknown, UsageError for
         options that do not go together.
         """
         options = RecommendOptions(
@@ -211,18 +218,23 @@ class Recommender:
         return whole_table(search(self.engine, self.encode, queries, options))
 
     def demand(
-        self, by: Sequence[str] | str = ("item",), *, days: Sequence[int] = (7,)
+        self, by: Sequence[str] | str = ("item",), *, days: Sequence[int] | int = (7,)
     ) -> pa.Table:
         """Expected events of each key and type over the coming days, see `tasks.demand`.
 
         by: item, category, tag and user attributes, several of which make one key. Raises
         UsageError for another name, or a horizon longer than the past.
         """
-        options = DemandOptions(by=(by,) if isinstance(by, str) else tuple(by), days=tuple(days))
+        options = DemandOptions(
+            by=(by,) if isinstance(by, str) else tuple(by),
+            days=(days,) if isinstance(days, int | float) else tuple(days),
+        )
         return whole_table(demand(self.engine.world, self.as_of, options))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Texts [n] to vectors [n, F] in the space of the product texts."""
+        if isinstance(texts, str):
+            raise UsageError(f"{texts!r} is one text: give a list of texts")
         return self._text_encoder.encode(texts)
 
     @functools.cached_property
@@ -238,8 +250,11 @@ def whole_table(parts: Iterator[pa.Table]) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-def parse_as_of(time: AsOf | datetime.datetime | int | str) -> AsOf:
-    """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise)."""
+def parse_as_of(time: AsOf | datetime.date | int | str) -> AsOf:
+    """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise).
+
+    A date is its midnight.
+    """
     if isinstance(time, AsOf):
         return time
     if isinstance(time, str) and time in _NAMED_TIMES:
@@ -252,12 +267,13 @@ def parse_as_of(time: AsOf | datetime.datetime | int | str) -> AsOf:
         ) from None
 
 
-def _unix_seconds(time: datetime.datetime | int | str) -> int:
+def _unix_seconds(time: datetime.date | int | str) -> int:
+    """ValueError: it is no time."""
+    text = time.isoformat() if isinstance(time, datetime.date) else str(time)
     # A time before 1970 has a minus sign.
-    if isinstance(time, int) or (isinstance(time, str) and time.lstrip("-").isdigit()):
-        return unix_seconds(int(time))
-    if isinstance(time, str):
-        time = datetime.datetime.fromisoformat(time)
+    if text.lstrip("-").isdigit():
+        return unix_seconds(int(text))
+    parsed = datetime.datetime.fromisoformat(text)
     # A time without a zone is UTC, like the times of the input tables.
-    time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
-    return int(time.timestamp())
+    parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
+    return int(parsed.timestamp())

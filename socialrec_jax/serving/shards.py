@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from socialrec_jax.checksums import readable, sha256_of
-from socialrec_jax.errors import DamagedFile, InputMissing, UsageError
+from socialrec_jax.errors import BadData, DamagedFile, InputMissing, UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.progress import UserProgress
@@ -29,6 +29,9 @@ from socialrec_jax.serving.writer import NOTHING_TO_WRITE, write_shard
 
 _USERS_A_SHARD = 50_000  # by default; an interrupted process loses at most one shard's work
 _MOST_SHARDS = 99_999  # whose names sort as their numbers
+
+# Of the options in a message, those whose names alone would mislead.
+_DESCRIBED = {"shards": "number of shards"}
 
 # Readers of Parquet folders pass over names with an underscore or a dot at their beginning.
 _LOCK, _MANIFEST, _SUCCESS = "_lock", "_manifest.json", "_SUCCESS"
@@ -180,7 +183,7 @@ class _Shards:
     def plan(self, command: dict[str, Any], num_shards: int | None, answer: UserTables) -> int:
         """The number of shards, which is written to the manifest."""
         if not answer.num_users:
-            raise UsageError(NOTHING_TO_WRITE)
+            raise BadData(NOTHING_TO_WRITE)
         manifest = self._manifest()
         if manifest is not None:
             # An earlier start has cut the users already, and its shards stay.
@@ -196,7 +199,7 @@ class _Shards:
         # A job without rows must not pass for a finished one.
         rows = sum(shard["rows"] for shard in shards)
         if not rows:
-            raise UsageError(NOTHING_TO_WRITE)
+            raise BadData(NOTHING_TO_WRITE)
         text = json.dumps({"rows": rows, "shards": shards}, indent=1)
         write_atomically(self.folder / _SUCCESS, text + "\n")
 
@@ -218,7 +221,9 @@ class _Shards:
         expected = command | {"shards": num_shards or manifest["shards"]}
         differing = [name for name, value in expected.items() if manifest.get(name) != value]
         if differing:
-            options = " and ".join(name.replace("_", "-") for name in differing)
+            options = " and ".join(
+                _DESCRIBED.get(name, name.replace("_", "-")) for name in differing
+            )
             raise UsageError(
                 f"{self.folder} holds shards of another command, with another {options}: "
                 "choose another --out or delete the folder"

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from socialrec_jax.errors import DiskError, InputMissing, UsageError
+from socialrec_jax.errors import BadData, DiskError, InputMissing, UsageError
 from socialrec_jax.files import replacing
 
 _SUFFIXES = (".parquet", ".jsonl")
 _ROWS_A_GROUP = 1 << 17  # of a parquet file
 
 # A file without rows is more often a mistake than an answer.
-NOTHING_TO_WRITE = "nothing to write: no user is given, or no item is left to recommend"
+NOTHING_TO_WRITE = "nothing to write: the input has no rows, or no item is left to recommend"
 
 
 def check_output(path: Path) -> None:
@@ -37,7 +37,7 @@ def check_output(path: Path) -> None:
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
     """Write a stream of tables of one schema to path (.parquet or .jsonl); the number of rows.
 
-    The file appears when all is written. Raises as `check_output`, UsageError where there is no row
+    The file appears when all is written. Raises as `check_output`, BadData where there is no row
     at all, DiskError without room.
     """
     check_output(path)
@@ -46,7 +46,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
         rows = write(temporary, iter(tables))
         # The temporary file is deleted with the error, so that nothing is left.
         if not rows:
-            raise UsageError(NOTHING_TO_WRITE)
+            raise BadData(NOTHING_TO_WRITE)
         return rows
 
 
@@ -92,12 +92,19 @@ def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
             rows += table.num_rows
             for row in with_short_floats(table).to_pylist():
                 # Texts of any language stay readable, and no blanks: files of many users are large.
-                file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+                file.write(_json_line(row))
     return rows
 
 
+def _json_line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+
+
 def with_short_floats(table: pa.Table) -> pa.Table:
-    """float32 columns as the float64 with the fewest digits: 0.1 rather than 0.10000000149."""
+    """float32 columns as the float64 with the fewest digits: 0.1 rather than 0.10000000149.
+
+    What is no number is null, for JSON has no NaN.
+    """
     columns = [_with_short_digits(column.combine_chunks()) for column in table.columns]
     return pa.table(columns, names=table.column_names)
 
@@ -107,7 +114,9 @@ def _with_short_digits(column: Any) -> pa.Array:
     kind = column.type
     if pa.types.is_float32(kind):
         # Arrow prints a float32 with the fewest digits that give it back.
-        return column.cast(pa.string()).cast(pa.float64())
+        shortest = column.cast(pa.string()).cast(pa.float64())
+        is_number = pc.call_function("is_finite", [shortest])
+        return pc.call_function("if_else", [is_number, shortest, pa.scalar(None, pa.float64())])
     if pa.types.is_list(kind):
         values = _with_short_digits(column.flatten())
         # flatten leaves out what a missing list holds, so its length is 0.

@@ -57,6 +57,18 @@ def test_a_suite_without_the_case_is_a_usage_error(tmp_path, capsys, monkeypatch
     assert "no such case" in capsys.readouterr().err
 
 
+def test_a_suite_without_time_is_a_usage_error(capsys):
+    for option in ("--budget", "--seconds"):
+        assert exit_code("run", "--suite", "smoke", option, "-1") == 64
+        assert option in capsys.readouterr().err
+
+
+def test_a_loop_over_tables_that_are_not_there_is_named(tmp_path):
+    ended = workers.call("benchmarks.loop", "--out", tmp_path, "--data", "nowhere")
+    assert ended.code == 66
+    assert "nowhere/events.parquet" in ended.errors
+
+
 def test_an_unknown_arm_is_a_usage_error(tmp_path, capsys):
     assert exit_code("run", "--suite", "quality", "--arms", "no luck", "--out", tmp_path) == 64
     assert "no friends" in capsys.readouterr().err

@@ -76,6 +76,16 @@ def test_bad_tables(tmp_path, code, header, lines, expected):
     assert not list(tmp_path.rglob("*.partial")), "nothing is half-written"
 
 
+@pytest.mark.parametrize("arguments", [("--run", ""), ("--data=",), ("--add", "")])
+def test_an_empty_path_is_not_the_working_folder(arguments):
+    assert "is empty" in fails_in_one_line(64, "train.py", *arguments)
+
+
+def test_a_file_is_no_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file" in fails_in_one_line(64, "train.py", "--run", tmp_path / "file")
+
+
 def test_missing_data_and_missing_run(tmp_path, small_run):
     assert "nowhere" in fails_in_one_line(
         66, "train.py", "--data", tmp_path / "nowhere", "--run", tmp_path / "run"

@@ -236,7 +236,12 @@ def test_lists_without_events_are_refused_with_the_reason(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    [(("--add", "nowhere"), 66), (("--add", "nowhere", "--rollback"), 64), (("--rollback",), 64)],
+    [
+        (("--add", "nowhere"), 66),
+        (("--add", "nowhere", "--rollback"), 64),
+        (("--add", "nowhere", "--verify"), 64),
+        (("--rollback",), 64),
+    ],
 )
 def test_mistakes(run, options, code):
     ended = call("train.py", "--run", run.path, *options)

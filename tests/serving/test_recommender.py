@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 import subprocess
 import sys
 
@@ -192,17 +193,66 @@ def test_histories_bring_their_own_users(recommender):
         ("2024-05-01", AsOf.time(1_714_521_600)),
         ("2024-05-01T02:00+02:00", AsOf.time(1_714_521_600)),
         (datetime.datetime(2024, 5, 1), AsOf.time(1_714_521_600)),
+        (datetime.date(2024, 5, 1), AsOf.time(1_714_521_600)),
     ],
 )
 def test_a_time_can_be_given_in_several_ways(time, expected):
     assert parse_as_of(time) == expected
 
 
-def test_a_time_that_cannot_be_read_is_named():
-    with pytest.raises(UsageError, match="someday"):
-        parse_as_of("someday")
+@pytest.mark.parametrize("time", ["someday", None, 1.5])
+def test_a_time_that_cannot_be_read_is_named(time):
+    with pytest.raises(UsageError, match=f"--as-of {time}: give now"):
+        parse_as_of(time)
 
 
 def test_a_run_that_is_not_there(tmp_path):
     with pytest.raises(InputMissing):
         Recommender.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "message"),
+    [
+        ("recommend", {"k": "3"}, "--k '3': give a whole number"),
+        ("recommend", {"per_category": 1.5}, "--per-category 1.5: give a whole number"),
+        ("recommend", {"diversity": None}, "--diversity None: give a number"),
+        ("recommend", {"repeats": "no"}, "--repeats 'no': give True or False"),
+        ("recommend", {"where": 5}, "--where 5: give a text"),
+        ("recommend", {"placement": "x"}, "--placement x: choose one of basket"),
+        ("recommend", {"language": "x"}, "--language x: choose one of en, zh"),
+        ("recommend", {"privacy": {"min_friends": 3}}, "give PrivacyOptions"),
+        ("profile", {"top": 1.5}, "--top 1.5: give a whole number"),
+        ("similar", {"by": "sound"}, "--by sound: choose one of vectors"),
+        ("search", {"queries": ["a"], "by": "sound"}, "--by sound: choose one of both"),
+        ("search", {"queries": [None]}, "queries: None is no text"),
+        ("encode", {"texts": "red"}, "'red' is one text"),
+        ("audience", {"categories": "red"}, "--categories 'red' is one text"),
+        ("audience", {"tags": ["red"], "k": 1.5}, "--k 1.5: give a whole number"),
+        ("demand", {"by": ()}, "--by: give at least one"),
+        ("demand", {"by": ("item", "item")}, "--by: item is given twice"),
+        ("demand", {"days": (7, 7)}, "--days: 7 is given twice"),
+        ("demand", {"days": 1.5}, "--days 1.5: give whole numbers"),
+    ],
+)
+def test_options_of_other_types_are_named(recommender, task, arguments, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        getattr(recommender, task)(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers(recommender):
+    users = users_of(recommender, 0, 1)
+    expected = recommender.recommend(users, k=2, diversity=0.5)
+    numbers = {"k": np.int64(2), "diversity": np.float32(0.5), "repeats": np.bool_(False)}
+    assert recommender.recommend(users, **numbers) == expected
+
+
+def test_nobody_to_choose_among_is_an_empty_table(recommender):
+    item = recommender.engine.world.items.ids[0]
+    assert recommender.audience([item], users=[]).num_rows == 0
+
+
+def test_a_recommender_prints_in_one_line(recommender):
+    world = recommender.engine.world
+    assert f"{world.num_users:,} users, {world.num_items:,} items" in repr(recommender)
+    assert len(repr(recommender)) < 1000

@@ -69,7 +69,7 @@ def test_a_condition_equals_pythons_own(items, text, expected):
     ("text", "message"),
     [
         ("", "found the end at character 1"),
-        ("prize < 5", "did you mean price[?], found 'prize' at character 1"),
+        ("prize < 5", "found 'prize' at character 1; did you mean price[?]"),
         ("price < cheap", "price is compared with a number, found 'cheap' at character 9"),
         ("category = shoes", "category is compared with a text in quotes"),
         ("category < 'a'", "category is no number"),

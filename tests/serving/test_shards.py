@@ -15,7 +15,14 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from socialrec_jax.errors import TERMINATED, DiskError, InputMissing, RunLocked, UsageError
+from socialrec_jax.errors import (
+    TERMINATED,
+    BadData,
+    DiskError,
+    InputMissing,
+    RunLocked,
+    UsageError,
+)
 from socialrec_jax.runtime import cli, processes, progress
 from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving import shards
@@ -127,7 +134,7 @@ def test_another_command_is_refused(tmp_path):
     write_shards(tmp_path / "out", COMMAND, 4, load)
     with pytest.raises(UsageError, match="another k:"):
         write_shards(tmp_path / "out", COMMAND | {"k": 4}, None, not_loaded)
-    with pytest.raises(UsageError, match="another shards:"):
+    with pytest.raises(UsageError, match="another number of shards:"):
         write_shards(tmp_path / "out", COMMAND, 5, not_loaded)
 
 
@@ -171,12 +178,12 @@ def test_one_job_at_a_time(tmp_path):
 
 def test_no_user_is_a_mistake_that_leaves_nothing(tmp_path):
     nobody = UserTables(0, COLUMNS, rows_of)
-    with pytest.raises(UsageError, match="nothing to write"):
+    with pytest.raises(BadData, match="nothing to write"):
         write_shards(tmp_path / "out", COMMAND, None, lambda: nobody)
     assert not (tmp_path / "out").exists()
 
     (tmp_path / "out").mkdir()  # a folder of the user's stays
-    with pytest.raises(UsageError, match="nothing to write"):
+    with pytest.raises(BadData, match="nothing to write"):
         write_shards(tmp_path / "out", COMMAND, None, lambda: nobody)
     assert files_of(tmp_path / "out") == []
 

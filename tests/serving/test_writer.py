@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from socialrec_jax.errors import INTERRUPTED, TERMINATED, InputMissing, UsageError
+from socialrec_jax.errors import INTERRUPTED, TERMINATED, BadData, InputMissing, UsageError
 from socialrec_jax.runtime import cli
 from socialrec_jax.serving import writer
 from socialrec_jax.serving.writer import write_tables
@@ -41,6 +41,12 @@ def test_json_lines_hold_the_shortest_numbers_and_texts_as_they_are(tmp_path):
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert lines[0] == '{"name":"n1 Größe 语","number":1,"score":0.1}'
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_json_lines_are_json_where_a_number_is_none(tmp_path):
+    scores = pa.array([float("nan"), float("inf"), 0.5], pa.float32())
+    write_tables(tmp_path / "out.jsonl", [pa.table({"score": scores})])
+    assert (tmp_path / "out.jsonl").read_text() == '{"score":null}\n{"score":null}\n{"score":0.5}\n'
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -83,5 +89,5 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
         write_tables(tmp_path / "out.xlsx", parts())
     with pytest.raises(InputMissing, match="nowhere"):
         write_tables(tmp_path / "nowhere" / "out.jsonl", parts())
-    with pytest.raises(UsageError, match="nothing to write"):
+    with pytest.raises(BadData, match="nothing to write"):
         write_tables(tmp_path / "out.jsonl", [SCHEMA.empty_table()])

@@ -103,7 +103,7 @@ def _renumbered(events: Events, world: World, item_ids: Strings, type_names: lis
     types = type_numbers[events.types]
     item_known = items >= 0
     _warn(~item_known, "of unknown items dropped")
-    _warn(types < 0, "of unknown type")
+    _warn(types < 0, f"of unknown type are read as {world.event_types[0]!r}")
     return Events(
         offsets=offsets_of(events.owners[item_known], events.num_users),
         items=items[item_known].astype(np.int32),

@@ -80,7 +80,8 @@ def _rounded_up(share: float) -> float:
 
 
 def _advice(reason: str, share: float) -> str:
-    text = f"To go on without such rows, say --data.max-bad-share {_rounded_up(share):g}"
+    # An append and serving keep the share of the run.
+    text = f"Mend them, or let them pass in a new run: --data.max-bad-share {_rounded_up(share):g}"
     if "unicode" in reason.lower() or "utf" in reason.lower():
         text += "; if the text is not UTF-8, say which with --data.encoding, such as latin-1"
     return text

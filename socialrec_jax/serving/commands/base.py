@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,7 @@ class RunOptions:
     run: Path
     """Run directory of train.py."""
     as_of: str = "now"
-    """What may be seen: now (all events), validation or test (before that split), or an ISO time or
-    unix seconds.
-    """
+    """What may be seen: now, validation or test (before that part), an ISO time or unix seconds."""
     recent: Path | None = None
     """Tables that arrived after the training, as for train.py --add; nothing is trained."""
     debug: bool = False
@@ -66,11 +64,10 @@ class Task(RunOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardedTask(Task):
-    """Options of tasks that answer user by user.
+    """Options of tasks that answer user by user."""
 
-    --out may also be a folder (no suffix), for shards.
-    """
-
+    out: Path
+    """Result: a file .parquet or .jsonl, or without suffix a folder of parquet shards."""
     shards: int | None = None
     """Parquet files in the folder --out; by default one for each 50,000 users."""
 
@@ -120,7 +117,12 @@ class ShardedTask(Task):
 
 
 def file_or_values(values: tuple[str, ...]) -> Path | list[str]:
-    """A single value that is the name of a file as its path, the values themselves otherwise."""
+    """A single value that is the name of a file as its path, else the values, each once."""
     if len(values) == 1 and Path(values[0]).is_file():
         return Path(values[0])
-    return list(values)
+    return distinct(values)
+
+
+def distinct(values: Sequence[str]) -> list[str]:
+    """Each value once, in the order of their first places: a campaign has each rank once."""
+    return list(dict.fromkeys(values))

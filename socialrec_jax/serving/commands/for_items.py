@@ -69,7 +69,9 @@ class Demand(Task):
         """The answer as a stream of tables."""
         from socialrec_jax.serving.tasks.demand import DemandOptions, demand
 
-        recommender = self.recommender()
         options = DemandOptions(by=self.by, days=self.days)
+        # A mistake is named before the run is loaded.
+        options.check()
+        recommender = self.recommender()
         # Counts alone are read, and no model.
         return demand(recommender.engine.world, recommender.as_of, options)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socialrec_jax.serving.commands.base import ShardedTask, Task, file_or_values
+from socialrec_jax.serving.commands.base import ShardedTask, Task, distinct, file_or_values
 from socialrec_jax.serving.list_options import ListOptions
 from socialrec_jax.serving.page_options import DEFAULT_SAMPLE, check_page
 from socialrec_jax.serving.reason_options import ReasonOptions
@@ -26,9 +26,7 @@ class Recommend(ListOptions, ReasonOptions, ShardedTask):
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, as for train.py --data; a social table
-    in that folder says whom they know.
-    """
+    """Tables of users that the run does not know: events, and in a folder also whom they know."""
     allow: Path | None = None
     """File of item ids: recommend only these."""
     block: Path | None = None
@@ -83,9 +81,7 @@ class Score(Task):
     pairs: Path
     """Table with the columns user_id and item_id: .parquet, .csv, .tsv or .jsonl."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, and that the pairs name; with a social
-    table, whom they know.
-    """
+    """Tables of users that the pairs name: events, and in a folder also whom they know."""
 
     def tables(self) -> Iterator[pa.Table]:
         """The answer as a stream of tables."""
@@ -125,8 +121,8 @@ class Audience(Task):
             # An empty list means that no campaign is named in this way.
             items=file_or_values(self.items) if self.items else None,
             campaigns=self.campaigns,
-            categories=self.categories,
-            tags=self.tags,
+            categories=distinct(self.categories),
+            tags=distinct(self.tags),
             k=self.k,
             users=self.users,
             repeats=self.repeats,
@@ -144,9 +140,7 @@ class Profile(ShardedTask):
     users: Path | None = None
     """File of user ids (.txt, .csv, .parquet ...): only these, in this order."""
     histories: Path | None = None
-    """Raw event tables of users that the run does not know, as for train.py --data; a social table
-    in that folder says whom they know.
-    """
+    """Tables of users that the run does not know: events, and in a folder also whom they know."""
     top: int = 5
     """Tags, categories and friends of a user."""
 

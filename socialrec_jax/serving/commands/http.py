@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from socialrec_jax.errors import UsageError
+from socialrec_jax.errors import Unavailable, UsageError
 from socialrec_jax.serving.commands.base import RunOptions
 
 
@@ -37,8 +37,8 @@ class Http(RunOptions):
             from socialrec_jax.serving.http.app import AppSettings
             from socialrec_jax.serving.http.batcher import BatchSettings
         except ModuleNotFoundError as error:
-            raise UsageError(
-                f"serve.py http needs {error.name}: pip install 'socialrec_jax[http]'"
+            raise Unavailable(
+                f"serve.py http needs {error.name}: pip install '.[http]' in the repository"
             ) from None
         token = server.read_token(self.host, self.token_file)
         batches = BatchSettings(

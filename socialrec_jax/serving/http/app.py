@@ -91,6 +91,12 @@ class Service:
         table = await asyncio.wrap_future(self.batcher.submit(job))
         return await asyncio.to_thread(json_answer, table)
 
+    async def mistake(self, request: Any, error: Any) -> Response:
+        """The answer to a body that pydantic refuses."""
+        # Only the routes of the tasks have bodies.
+        self.metrics.count_request(request.url.path.strip("/"), 422)
+        return error_answer(422, _first_mistake(error.errors()[0]))
+
 
 def make_app(recommender: Recommender, settings: AppSettings) -> FastAPI:
     """The application of a Recommender as of now."""
@@ -112,7 +118,7 @@ def make_app(recommender: Recommender, settings: AppSettings) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(Guard, token=settings.token, most_bytes=settings.most_bytes)
-    app.add_exception_handler(RequestValidationError, _mistake)
+    app.add_exception_handler(RequestValidationError, service.mistake)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     _add_pages(app, service)
     for endpoint in ENDPOINTS:
@@ -156,16 +162,18 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         return Response(text, media_type="text/plain; version=0.0.4")
 
 
-async def _mistake(_: Any, error: Any) -> Response:
-    """The first mistake that pydantic found, with its place."""
-    first = error.errors()[0]
+def _first_mistake(first: Any) -> str:
+    """One line on the first mistake that pydantic found, with its place."""
     if first["type"] == "json_invalid":
-        return error_answer(422, f"the body is no JSON: {first['ctx']['error']}")
+        return f"the body is no JSON: {first['ctx']['error']}"
     # The first part of the place is always the body.
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     if first["type"] == "extra_forbidden":
-        return error_answer(422, f"{place}: unknown field")
-    return error_answer(422, f"{place or 'body'}: {first['msg']}")
+        return f"{place}: unknown field"
+    if place:
+        return f"{place}: {first['msg']}"
+    # FastAPI reads no JSON without this header, and curl -d sends another one.
+    return "send a JSON object, with the header Content-Type: application/json"
 
 
 async def _http_error(_: Any, error: Any) -> Response:

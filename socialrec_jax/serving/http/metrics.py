@@ -39,8 +39,12 @@ class Metrics:
         )
 
     def observe_request(self, task: str, status: int, seconds: float) -> None:
-        self._requests.labels(task, str(status)).inc()
+        self.count_request(task, status)
         self._seconds.labels(task).observe(seconds)
+
+    def count_request(self, task: str, status: int) -> None:
+        """Count a request that was answered at once: its seconds would hide those of others."""
+        self._requests.labels(task, str(status)).inc()
 
     def observe_call(self, num_requests: int) -> None:
         self._joined.observe(num_requests)

@@ -44,7 +44,7 @@ def tokens_of(text: str, source: str) -> list[Token]:
     return [*tokens, Token("end", "", len(text) + 1)]
 
 
-def mistake(source: str, token: Token, expected: str) -> UsageError:
+def mistake(source: str, token: Token, expected: str, advice: str = "") -> UsageError:
     """source: the option and its text."""
     found = "the end" if token.kind == "end" else repr(token.value)
-    return UsageError(f"{source}: {expected}, found {found} at character {token.place}")
+    return UsageError(f"{source}: {expected}, found {found} at character {token.place}{advice}")

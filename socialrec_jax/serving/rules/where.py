@@ -138,8 +138,8 @@ class _Parser:
             return name
         close = difflib.get_close_matches(name, _ATTRIBUTES, n=1)
         suggestion = f"; did you mean {close[0]}?" if close else ""
-        expected = f"expected one of {', '.join(_ATTRIBUTES)}{suggestion}"
-        raise self._mistake(token, expected)
+        expected = f"expected one of {', '.join(_ATTRIBUTES)}"
+        raise self._mistake(token, expected, suggestion)
 
     def _compared(self, attribute: str) -> _Function:
         token = self._advance()
@@ -187,8 +187,8 @@ class _Parser:
             raise self._mistake(token, f"{attribute} is compared with {example}")
         return _Value(token.value)
 
-    def _mistake(self, token: Token, expected: str) -> UsageError:
-        return mistake(self._source, token, expected)
+    def _mistake(self, token: Token, expected: str, advice: str = "") -> UsageError:
+        return mistake(self._source, token, expected, advice)
 
     @property
     def _token(self) -> Token:

@@ -21,6 +21,7 @@ from socialrec_jax.inference.load import focus_of
 from socialrec_jax.inference.pair_scores import Retrieval, score_pairs
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings, find_numbers, read_campaigns
 from socialrec_jax.serving.labels import Labels
+from socialrec_jax.serving.option_types import check_types
 from socialrec_jax.serving.queries import user_numbers
 from socialrec_jax.serving.ranked_tables import typed_table
 
@@ -46,6 +47,10 @@ class AudienceOptions:
 
     def check(self) -> None:
         """Raises UsageError for options that cannot be right, before a run is loaded."""
+        check_types(self)
+        for name, labels in (("categories", self.categories), ("tags", self.tags)):
+            if isinstance(labels, str):
+                raise UsageError(f"--{name} {labels!r} is one text: give a list of texts")
         given = [self.items is not None, self.campaigns is not None]
         given += [len(self.categories) > 0, len(self.tags) > 0]
         if sum(given) != 1:
@@ -142,7 +147,8 @@ def _probabilities(
         of_pairs = np.where(is_seen[:, None], 0, of_pairs)
 
     # An event is on one item alone. A ranker's probabilities of several items may exceed 1.
-    sums = of_pairs.reshape(num_users, num_items, -1).sum(axis=1, dtype=np.float64)
+    shape = (num_users, num_items, of_pairs.shape[1])
+    sums = of_pairs.reshape(shape).sum(axis=1, dtype=np.float64)
     return np.minimum(sums, 1)
 
 

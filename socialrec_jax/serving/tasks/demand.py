@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import numbers
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -46,6 +47,18 @@ class DemandOptions:
     by: Sequence[str] = ("item",)  # item, category, tag and user attributes; several make one key
     days: Sequence[int] = (7,)  # horizons
 
+    def check(self) -> None:
+        """Raises UsageError for options that cannot be right, before a run is loaded."""
+        for name, values in (("by", self.by), ("days", self.days)):
+            if not len(values):
+                raise UsageError(f"--{name}: give at least one")
+            repeated = [value for value in values if list(values).count(value) > 1]
+            if repeated:
+                raise UsageError(f"--{name}: {repeated[0]} is given twice")
+        for days in self.days:
+            if not isinstance(days, numbers.Integral):
+                raise UsageError(f"--days {days!r}: give whole numbers")
+
 
 def demand(world: World, as_of: AsOf, options: DemandOptions) -> Iterator[pa.Table]:
     """Expected events of each key and type over each horizon, as a stream of tables of one schema.
@@ -56,6 +69,7 @@ def demand(world: World, as_of: AsOf, options: DemandOptions) -> Iterator[pa.Tab
     method. The keys are those with events; what is expected most comes first. Raises UsageError for
     an unknown key, a horizon that is too long, or a time that differs by user.
     """
+    options.check()
     history = _History.of(world, as_of)
     events = _KeyedEvents.of(world, history, options.by)
     periods = [history.num_periods(days) for days in options.days]

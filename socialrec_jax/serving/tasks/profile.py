@@ -17,6 +17,7 @@ from socialrec_jax.errors import UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.serving.frames import Frame, Ids, arrow_strings
 from socialrec_jax.serving.labels import Labels
+from socialrec_jax.serving.option_types import check_types
 from socialrec_jax.serving.queries import UserQuery, friend_names, users_or_histories
 from socialrec_jax.serving.ranked_tables import typed_table
 from socialrec_jax.serving.top_rows import best_rows, list_column
@@ -81,6 +82,7 @@ def profile_users(
 
     A user without events has a vector of zeros, no interests and no last event.
     """
+    check_types(options)
     if options.top < 1:
         raise UsageError(f"top is {options.top}: choose at least 1")
     named = users_or_histories(engine, as_of, users, options.histories)

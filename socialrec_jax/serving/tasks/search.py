@@ -20,6 +20,7 @@ from socialrec_jax.inference.candidates import first_of_each_item
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import cosine_search
 from socialrec_jax.serving.frames import arrow_strings
+from socialrec_jax.serving.option_types import check_types
 from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
 
 # Scores of words are sparse, but a frequent word has an entry for each item.
@@ -52,6 +53,7 @@ def search(
     whose words match, by BM25, and the nearest ones by text behind them, which score cosine - 1. A
     query that matches nothing has no rows. Raises BadData for a run without product texts.
     """
+    check_types(options)
     check_k(options.k, engine.world)
     texts = read_queries(queries)
     if not any(product_texts(engine.world.items)):
@@ -64,7 +66,7 @@ def read_queries(queries: QueryTexts) -> list[str]:
     if isinstance(queries, str):
         raise UsageError(f"{queries!r} is one query: give a list of queries, or a Path to a file")
     if not isinstance(queries, Path):
-        return list(queries)
+        return _checked_texts(list(queries))
     if not queries.is_file():
         raise InputMissing(f"{queries}: no such file of queries")
     try:
@@ -73,6 +75,14 @@ def read_queries(queries: QueryTexts) -> list[str]:
     except UnicodeDecodeError:
         raise BadData(f"{queries}: is no text in UTF-8; give one query a line") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def _checked_texts(texts: list[str]) -> list[str]:
+    """The same texts. Raises UsageError for a value that is no text, such as a missing one."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"queries: {text!r} is no text")
+    return texts
 
 
 def _tables(

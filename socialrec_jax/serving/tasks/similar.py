@@ -20,6 +20,7 @@ from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.index import cosine_search
 from socialrec_jax.serving.co_occurrence import co_occurrence
 from socialrec_jax.serving.frames import Ids, arrow_strings, find_numbers
+from socialrec_jax.serving.option_types import check_types
 from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
 
 # Rows of co-occurrence that are sorted together.
@@ -47,6 +48,7 @@ def similar(
     by text for a run without texts.
     """
     world = engine.world
+    check_types(options)
     check_k(options.k, world)
     numbers = np.flatnonzero(~world.deleted_items)
     if items is not None:

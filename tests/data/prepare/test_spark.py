@@ -168,7 +168,7 @@ def test_without_pyspark_or_java_one_line_says_what_to_install(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pyspark", None)
         patch.setitem(sys.modules, "pyspark.sql", None)
-        with pytest.raises(Unavailable, match=r"pip install 'socialrec_jax\[spark\]'"):
+        with pytest.raises(Unavailable, match=r"pip install '\.\[spark\]'"):
             world_of(source, tmp_path / "world", **SPARK)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

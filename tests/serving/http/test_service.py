@@ -227,6 +227,7 @@ def test_new_users_without_events_get_what_is_popular(recommender):
             "no 'town'; known: region",
         ),
         ("recommend", b"{", 422, "the body is no JSON"),
+        ("recommend", b"[]", 422, "Content-Type: application/json"),
         ("similar", {"items": ["nothing"]}, 404, "unknown to this run, first 'nothing'"),
         ("search", {"queries": []}, 422, "queries: List should have at least 1 item"),
         ("audience", {}, 422, "give one of"),

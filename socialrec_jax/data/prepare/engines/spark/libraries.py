@@ -17,7 +17,8 @@ def library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise Unavailable(
-            f"--data.engine spark needs {module.split('.')[0]}: pip install 'socialrec_jax[spark]'"
+            f"--data.engine spark needs {module.split('.')[0]}: pip install '.[spark]' in the "
+            "repository"
         ) from error
 
 
