@@ -16,8 +16,10 @@ _SPELLINGS = (str.lower, str.upper, str.capitalize, str.title)
 _MISSING_IDS = sorted(
     {"", "NaN", "NaT", *(spell(word) for word in MISSING for spell in _SPELLINGS)}
 )
+# marks of the direction of writing
+_DIRECTIONS = (8206, 8207, *range(8234, 8239), *range(8294, 8298))
 # blanks of all widths, zero-width letters and the byte order mark, which copying from pages leaves
-_INVISIBLE = (9, 10, 13, 32, 160, 5760, 8203, 8204, 8205, 8288, 12288, 65279)
+_INVISIBLE = (9, 10, 13, 32, 160, 173, 5760, 8203, 8204, 8205, 8288, 12288, 65279, *_DIRECTIONS)
 # flags as programs and as people write them
 _TRUE = (
     *("true", "t", "yes", "y", "1", "1.0", "in stock", "instock", "available", "on", "active"),
@@ -131,7 +133,10 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
     if DATED.match(sql_type):
         infinite = f"NOT (isfinite({column}))"
     # to look at numbers as text would cost more than to read them
-    missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
+    missing = f"{column} IS NULL"
+    if STRING.match(sql_type):
+        # MySQL writes an unknown date as zeros
+        missing = f"({_is_missing(column)} OR starts_with(trim({column}), '0000-00-00'))"
     # most times are read, and need no look at words for nothing
     unreadable = f"CASE WHEN {is_read} THEN false ELSE NOT {missing} END"
     rounded = "false"

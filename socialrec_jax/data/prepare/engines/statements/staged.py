@@ -162,7 +162,8 @@ def _apply(db: Database, staged: StagedTable, decision: times.Decision, rules: R
     if decision.month_first:
         db.update(rows, {"stamp": "other"}, f"unit = {times.DAY_OR_MONTH}")
     # 0 and -1 among dates stand for an unknown time, which the events around it fill in
-    db.update(rows, {"stamp": "NULL", "unit": "NULL"}, f"unit = {times.ZERO}")
+    unknown = f"unit IN ({times.ZERO}, {times.UNKNOWN_DATE})"
+    db.update(rows, {"stamp": "NULL", "unit": "NULL"}, unknown)
     # 20201301 has the size of a date
     no_date = f"unit = {times.COMPACT} AND stamp IS NULL"
     reject(db, staged, dataclasses.replace(_ODD_TIME, condition=no_date, reason="is no date"))
