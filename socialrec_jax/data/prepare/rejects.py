@@ -19,6 +19,7 @@ from pathlib import Path
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, Part, Reject, UnparsedRecord
 from socialrec_jax.data.prepare.readers import records
+from socialrec_jax.data.prepare.same_parts import refuse_same_parts
 from socialrec_jax.errors import BadData
 
 KEYS = {"items": ("item",), "users": ("user",)}  # tables with one row for each item or user
@@ -31,8 +32,10 @@ def reject_all(
 ) -> dict[str, int]:
     """Write the bad rows of all tables to the parquet file `path`; count them by table.
 
-    BadData: the share of bad rows of a table is above config.max_bad_share.
+    BadData: the share of bad rows of a table is above config.max_bad_share, or two of its files are
+    the same.
     """
+    refuse_same_parts(staged)
     counts = {
         table: check_share(engine, table, parts, config.max_bad_share)
         for table, parts in staged.items()

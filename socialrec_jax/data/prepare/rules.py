@@ -62,8 +62,11 @@ def plain_name(column: str) -> str:
 
 
 def folded_type(name: str) -> str:
-    """Event types are the same without regard to case and surrounding blanks."""
-    return name.strip().lower()
+    """Event types are the same without regard to case, surrounding blanks and what joins words.
+
+    `Add to Cart`, `add-to-cart` and `add_to_cart` are one type.
+    """
+    return re.sub("[ -]", "_", name.strip().lower())
 
 
 def _parts(texts: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ ITEM_IDS = (
     *("itemid", "iid", "productid", "goodsid", "movieid", "artistid", "bookmarkid", "bookid"),
     *("businessid", "articleid", "videoid", "venueid", "poiid", "locationid", "gameid"),
     *("songid", "trackid", "newsid", "skuid", "animeid", "recipeid", "beerid", "stockcode"),
-    *("listingid", "offerid", "courseid", "podcastid", "appid", "photoid"),
+    *("listingid", "offerid", "courseid", "podcastid"),
 )
 ITEM_CODES = ("parentasin", "asin", "sku", "isbn", "productsku", "productcode", "itemcode")
 ITEM_WORDS = ("product", "goods", "movie", "artist", "book", "article", "video", "game")
@@ -65,7 +65,7 @@ EDGES = (
 VALUE = ("value", "rating", "score", "overall", "stars", "weight", "bookrating", "watchratio")
 TYPE = (
     *("eventtype", "actiontype", "interactiontype", "behaviortype", "behaviourtype", "eventname"),
-    *("event", "action", "interaction", "behavior", "behaviour", "type"),
+    *("event", "action", "interaction", "behavior", "behaviour", "type", "verb", "activitytype"),
 )
 TITLE = (
     *("title", "name", "itemname", "productname", "movietitle", "itemtitle", "producttitle"),

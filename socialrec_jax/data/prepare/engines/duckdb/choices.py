@@ -7,15 +7,17 @@ import logging
 import duckdb
 
 from socialrec_jax.data.prepare import samples, schema
+from socialrec_jax.data.prepare.engines.duckdb.id_choice import choose_ids
 from socialrec_jax.data.prepare.engines.duckdb.notations import note_notations
 from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice, SampledFile, Types
+from socialrec_jax.data.prepare.engines.duckdb.refusals import warn_of_unread_refusals
 from socialrec_jax.data.prepare.engines.duckdb.time_choice import choose_time, warn_of_coarse_times
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
-_NO_NUMBER = "%s: column %s is not used as %s, for %r is no number"
+_NO_NUMBER = "%s: column %s is not used as %s, for %r is no %s"
 _OBJECTS = ("OBJECT", "STRUCT", "MAP")
 _OBJECTS_AS_TEXT = "%s: column %s holds objects, whose names and values are read as one text"
 _LISTS = "%s: column %s holds lists such as %r, each of which is read as one id: write one a row"
@@ -30,6 +32,8 @@ def choose(
     needs_times = table != "events" or rules.order == "time"
     # a copy, for a joined time may be added, and a layout is shared by its files
     choice = Choice(columns, dict(source.derived), needs_times)
+    if table == "events":
+        choose_ids(file, choice, rules)
     # with --data.order the rows say what came first, so a time column is not even checked
     if not needs_times:
         columns.pop("timestamp", None)
@@ -39,6 +43,7 @@ def choose(
     _drop_words(file, table, choice)
     _warn_of_lists(file, choice)
     _warn_of_objects(file, table, choice)
+    warn_of_unread_refusals(file, table, choice, rules)
     note_notations(file, table, choice)
     return choice
 
@@ -63,12 +68,12 @@ def _warn_of_objects(file: SampledFile, table: str, choice: Choice) -> None:
 
 
 def _drop_words(file: SampledFile, table: str, choice: Choice) -> None:
-    """An optional number whose column holds words is not that column."""
+    """An optional number whose column holds words, or a label of fractions, is not that column."""
     textual = {
         field: column
         for field in TABLES[table]
         if (column := choice.columns.get(field.name)) and file.is_text(column)
-        if field.kind == "number" and not field.required
+        if field.kind in ("number", "label") and not field.required
     }
     sampled = file.sample(list(textual.values()))
     for field, column in textual.items():
@@ -76,4 +81,5 @@ def _drop_words(file: SampledFile, table: str, choice: Choice) -> None:
         # a rating "like" must not make every row bad: the column is optional
         if odd is not None:
             del choice.columns[field.name]
-            log.warning(_NO_NUMBER, file.source.path, column, field.name, odd[:60])
+            needed = "name of a type" if field.kind == "label" else field.kind
+            log.warning(_NO_NUMBER, file.source.path, column, field.name, odd[:60], needed)

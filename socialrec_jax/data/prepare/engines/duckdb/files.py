@@ -23,6 +23,7 @@ from socialrec_jax.data.prepare.readers import (
 from socialrec_jax.data.prepare.rules import plain_name
 from socialrec_jax.errors import BadData
 
+MAX_DIGITS = 38  # of a decimal
 # a column that holds the raw line where it is no JSON object, '' where it is blank
 BROKEN = INTERNAL + "broken line"
 _IS_OBJECT = "json_valid(line) AND json_type(line) = 'OBJECT'"
@@ -39,11 +40,34 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
             query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"
             types = {column: kind for column, kind, *_ in con.execute(query).fetchall()}
             check_names(source, list(types))
+            _check_parquet(con, source)
         elif source.kind == "json":
             types = _json_columns(con, source)
         else:
             types = dict.fromkeys(header_of(source), "VARCHAR")
     return {**types, **dict.fromkeys(_partition_columns(source, types), "VARCHAR")}
+
+
+def _check_parquet(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """BadData: two columns have one name, or hold numbers that DuckDB reads as others."""
+    fields = con.execute(
+        f"SELECT name, num_children, precision FROM parquet_schema({_path(source)})"
+    ).fetchall()
+    names, place = [], 1
+    # the first is the table; parts of a column follow the column
+    while place < len(fields):
+        names.append(fields[place][0])
+        open_fields = 1
+        while open_fields:
+            open_fields += (fields[place][1] or 0) - 1
+            place += 1
+    check_names(source, names)
+    wide = [name for name, _, digits in fields if (digits or 0) > MAX_DIGITS]
+    if wide:
+        raise BadData(
+            f"{source.path}: column {wide[0]} holds decimals of more than {MAX_DIGITS} digits: "
+            "write whole numbers or text"
+        )
 
 
 def _partition_columns(source: Source, types: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,8 @@ from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 _SEPARATED = "%s: column %s is read as lists of parts between %r"
+_THOUSANDS = "%s: column %s: commas are read as thousands, as in 1,000"
+_YEARS_FIRST = "%s: column %s: dates such as %r are read as year, month and day"
 _COMMA_NUMBER = re.compile(r"[0-9]{5,},[0-9]+")
 
 
@@ -30,6 +32,11 @@ def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
             _note_separator(file, column, values, choice)
         elif _has_decimal_commas(file, field.kind, column, values):
             choice.decimal_commas.add(column)
+        elif field.kind == "number" and any("," in value for value in values):
+            _note_thousands(file, column, choice)
+        elif field.kind == "time" and samples.begin_with_year(values):
+            choice.years_first.add(column)
+            log.warning(_YEARS_FIRST, file.source.path, column, values[0])
 
 
 def _has_decimal_commas(file: SampledFile, kind: str, column: str, values: list[str]) -> bool:
@@ -53,6 +60,17 @@ def _writes_decimal_commas(file: SampledFile, column: str) -> bool:
     )
     # the whole column, not a sample: one value decides how all others are read
     return bool(file.select(f"{comma} AND NOT {point}")[0][0])
+
+
+def _note_thousands(file: SampledFile, column: str, choice: Choice) -> None:
+    """Note a column whose commas all stand before three digits, as in 1,000 and 1,299.50."""
+    value = f"trim({name(column)})"
+    grouped = f"regexp_matches({value}, '^[+-]?[1-9][0-9]{{0,2}}(,[0-9]{{3}})+([.][0-9]*)?$')"
+    # 0,125 and 4,5 have a decimal comma
+    others = f"count(*) FILTER (contains({value}, ',') AND NOT {grouped})"
+    if file.select(f"{others} = 0")[0][0]:
+        choice.thousands_commas.add(column)
+        log.warning(_THOUSANDS, file.source.path, column)
 
 
 def _note_separator(file: SampledFile, column: str, values: list[str], choice: Choice) -> None:

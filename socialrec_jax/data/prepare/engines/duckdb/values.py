@@ -23,19 +23,21 @@ _INVISIBLE = (9, 10, 13, 32, 160, 173, 5760, 8203, 8204, 8205, 8288, 12288, 6527
 # flags as programs and as people write them
 _TRUE = (
     *("true", "t", "yes", "y", "1", "1.0", "in stock", "instock", "available", "on", "active"),
-    *("ja", "oui", "si", "sí", "sim", "https://schema.org/instock"),
+    *("ja", "oui", "si", "sí", "sim", "in-stock", "enabled", "low stock", "limited"),
+    *("preorder", "pre-order", "presale", "backorder", "back-order", "onbackorder"),
+    *("limitedavailability", "instoreonly", "onlineonly", "madetoorder", "reserved"),
 )
 _FALSE = (
     *("false", "f", "no", "n", "0", "0.0", "out of stock", "outofstock", "sold out", "off"),
     *("unavailable", "not available", "inactive", "discontinued", "nein", "non", "não"),
-    *("https://schema.org/outofstock", "https://schema.org/soldout", "soldout"),
-    "https://schema.org/discontinued",
+    *("soldout", "sold-out", "out-of-stock", "disabled"),
 )
 _EXACT_BELOW = {"FLOAT": 2**24, "DOUBLE": 2**53}  # whole numbers of floats
 # spreadsheets show six digits of ten; programs write as many as the number has
 _ROUNDED_TIME = "^[0-9]([.][0-9]{0,5})?[eE][+][0-9]+$"
 # A longer id is a broken line. One of a megabyte would make every table of ids as wide.
 MAX_ID_BYTES = 1024
+_JAVA_FLOAT = "^-?[1-9][.][0-9]+E([7-9]|1[0-5])$"
 _PROTECTED = """^(?:="([^"]*)"|'([0-9]+))$"""
 
 
@@ -67,7 +69,9 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
 
 
 def _flag_sql(column: str) -> str:
-    lower = f"lower(trim({column}::VARCHAR))"
+    # in_stock, and the addresses that schema.org gives its words
+    spaced = f"replace(trim({column}::VARCHAR), '_', ' ')"
+    lower = f"lower(regexp_replace({spaced}, '^https?://schema[.]org/', ''))"
     is_true, is_false = is_one_of(lower, _TRUE), is_one_of(lower, _FALSE)
     # how many pieces lie in stock
     number = f"try_cast({lower} AS DOUBLE)"
@@ -92,11 +96,16 @@ def id_sql(column: str, sql_type: str) -> str:
     invisible = text("".join(map(chr, _INVISIBLE)))
     # few ids need to be looked at letter by letter
     is_odd = f"{plain} < '!' OR strlen({plain}) <> length({plain}) OR {ends}"
-    whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+[.]0+$')"
+    whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+([.]0+|,00?)$')"
+    # 12345678 as Java writes a float of it
+    is_java = f"contains({plain}, '.') AND regexp_matches({plain}, {text(_JAVA_FLOAT)})"
+    java = f"try_cast({plain} AS DOUBLE)"
+    is_whole = f"CASE WHEN {is_java} THEN {java} = floor({java}) ELSE false END"
     # spreadsheets keep leading zeros by ="007" or '007
     is_formula = f"""(starts_with({plain}, '="') OR starts_with({plain}, chr(39)))"""
     protected = f"""regexp_replace({plain}, {text(_PROTECTED)}, '\\1\\2')"""
-    return f"""CASE WHEN {whole} THEN split_part(trim({plain}), '.', 1)
+    return f"""CASE WHEN {whole} THEN split_part(replace(trim({plain}), ',', '.'), '.', 1)
+        WHEN {is_whole} THEN {java}::HUGEINT::VARCHAR
         WHEN {is_formula} THEN {protected}
         WHEN {is_odd} THEN trim(nfc_normalize({plain}), {invisible}) ELSE {plain} END"""
 
@@ -213,6 +222,10 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
         pattern = "^[0-9.,]+[eE][+][0-9]+$"
         is_rounded = f"contains({value}, '+') AND regexp_matches({value}, '{pattern}')"
         conditions.append((is_rounded, "was rounded by a spreadsheet"))
+        # of 16 digits and more, a float of Java holds some
+        inexact = "^[1-9][.][0-9]+E(1[6-9]|[2-9][0-9])$"
+        is_inexact = f"contains({value}, '.') AND regexp_matches({value}, '{inexact}')"
+        conditions.append((is_inexact, "is more than a DOUBLE holds exactly"))
         too_long = f"strlen({value}) > {MAX_ID_BYTES}"
         conditions.append((too_long, f"is longer than {MAX_ID_BYTES} bytes"))
     return conditions
