@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -257,13 +257,18 @@ def join_shares(engine: Engine, tables: Tables, columns: RawColumns) -> dict[str
         seen[table] = is_seen[engine.described(table)] if table in tables else linked[:0]
     shares = {table: float(column.mean()) for table, column in seen.items() if len(column)}
     for table, share in shares.items():
-        _warn_of_few(table, share)
+        _warn_of_few(table, share, engine.columns_unused(table))
     return shares
 
 
-def _warn_of_few(table: str, share: float) -> None:
-    if share < JOIN_SHARE:
-        log.warning(
-            "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike?",
-            *(table, 100 * share),
-        )
+def _warn_of_few(table: str, share: float, unused: Sequence[str]) -> None:
+    if share >= JOIN_SHARE:
+        return
+    # a catalogue may have a number and a code of each item, of which events name one
+    key = TABLES[table][0]
+    others = [column for column in unused if plain_name(column) in key.synonyms]
+    advice = "".join(f", or --data.map {table}.{key.name}={column}" for column in others)
+    log.warning(
+        "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike%s?",
+        *(table, 100 * share, advice),
+    )

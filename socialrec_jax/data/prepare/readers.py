@@ -19,6 +19,7 @@ from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
 from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion
+from socialrec_jax.data.prepare.part_names import in_natural_order
 from socialrec_jax.data.prepare.sniffing import TextOptions, form_of
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
@@ -192,21 +193,13 @@ def _partitions(path: Path) -> dict[str, str | None]:
 
 
 def _part_files(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*"), key=_in_order) if file.is_file()]
+    files = [file for file in sorted(folder.rglob("*"), key=in_natural_order) if file.is_file()]
     parts = [file for file in files if not _is_hidden(file.relative_to(folder))]
     # a README beside part files is usual, any other file is refused by its suffix
     notes = [file for file in parts if file.suffix.lower() == ".md" or file.stem in _NOTES]
     if notes:
         log.warning("%s: not read: %s", folder, ", ".join(file.name for file in notes))
     return [file for file in parts if file not in notes]
-
-
-def _in_order(path: Path) -> list[list[tuple[int, str]]]:
-    """A key that sorts part-2 before part-10."""
-    return [
-        [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)]
-        for name in path.parts
-    ]
 
 
 def _is_hidden(path: Path) -> bool:

@@ -9,8 +9,8 @@ import duckdb
 from socialrec_jax.data.prepare import samples, schema
 from socialrec_jax.data.prepare.engines.duckdb.id_choice import choose_ids
 from socialrec_jax.data.prepare.engines.duckdb.notations import note_notations
-from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice, SampledFile, Types
 from socialrec_jax.data.prepare.engines.duckdb.refusals import warn_of_unread_refusals
+from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice, SampledFile, Types
 from socialrec_jax.data.prepare.engines.duckdb.time_choice import choose_time, warn_of_coarse_times
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
@@ -27,6 +27,7 @@ def choose(
     con: duckdb.DuckDBPyConnection, source: Source, table: str, types: Types, rules: Rules
 ) -> Choice:
     """The columns of a file that are its table's fields."""
+    rules = rules.of_table(table)
     file = SampledFile(con, source, types)
     columns = schema.match(TABLES[table], types, rules)
     needs_times = table != "events" or rules.order == "time"

@@ -10,7 +10,7 @@ from socialrec_jax.data.prepare.engines.duckdb.derived_fields import derived_sql
 from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice
 from socialrec_jax.data.prepare.engines.duckdb.sql import is_one_of, name, text
 from socialrec_jax.data.prepare.engines.duckdb.types import fits
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.readers import Source, looks_like_data, no_header_advice
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES, Field, suggest
@@ -19,7 +19,18 @@ from socialrec_jax.errors import BadData
 _TOTALS = ("total", "totals", "grand total", "subtotal", "sum", "summe", "gesamt", "gesamtergebnis")
 _TYPE_WORDS = (
     *("string", "str", "varchar", "text", "char", "object", "token", "token_seq", "category"),
-    *("int", "integer", "bigint", "int32", "int64", "long", "float", "float32", "float64", "double"),
+    *(
+        "int",
+        "integer",
+        "bigint",
+        "int32",
+        "int64",
+        "long",
+        "float",
+        "float32",
+        "float64",
+        "double",
+    ),
     *("number", "numeric", "decimal", "bool", "boolean", "date", "datetime", "timestamp"),
 )
 

@@ -42,7 +42,9 @@ def warn_of_unread_refusals(file: SampledFile, table: str, choice: Choice, rules
         return
     used = choice.columns_used
     free = [column for column in file.types if column not in used]
-    named = [column for column in free if _is_named(column) and plain_name(column) not in rules.ignored]
+    named = [
+        column for column in free if _is_named(column) and plain_name(column) not in rules.ignored
+    ]
     for column, values in file.sample(named).items():
         example = _refusal(plain_name(column), samples.given_values(values))
         if example is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.engines.duckdb.numbers import number_sql
 from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, is_one_of, name, sql_list, text
 from socialrec_jax.data.prepare.engines.duckdb.texts import text_sql
 from socialrec_jax.data.prepare.engines.duckdb.types import DATED, FLOATING, STRING, WHOLE
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.schema import MISSING, Kind
 
 # as they are spelled: folding a million ids would cost more than looking them up
@@ -39,16 +39,6 @@ _ROUNDED_TIME = "^[0-9]([.][0-9]{0,5})?[eE][+][0-9]+$"
 MAX_ID_BYTES = 1024
 _JAVA_FLOAT = "^-?[1-9][.][0-9]+E([7-9]|1[0-5])$"
 _PROTECTED = """^(?:="([^"]*)"|'([0-9]+))$"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """A row that meets `condition` is bad: `reason` says what is wrong with its column."""
-
-    column: str
-    value: str  # SQL of the raw value
-    condition: str  # SQL
-    reason: str
 
 
 def value_sql(kind: Kind, column: str, sql_type: str) -> str:

@@ -10,8 +10,8 @@ from socialrec_jax.data.prepare import times
 from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
 from socialrec_jax.data.prepare.engines.duckdb.sql import name
 from socialrec_jax.data.prepare.engines.duckdb.types import STAGED_TYPES
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import Part
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.engines.statements.database import Database
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
