@@ -54,7 +54,7 @@ class Rules:
         )
 
     def of_table(self, table: str) -> Rules:
-        """The same with the columns of one table; what names the table goes before what does not."""
+        """The same for one table: columns that were named for it go before those for all."""
         general = {field: column for field, column in self.columns.items() if "." not in field}
         of_table = {
             field.removeprefix(f"{table}."): column
@@ -91,8 +91,8 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
         table, _, name = field.rpartition(".")
         if name not in FIELDS or not column or table not in ("", *TABLE_NAMES):
             raise UsageError(
-                f"--data.map {option}: write FIELD=COLUMN, or TABLE.FIELD=COLUMN for one table, with "
-                f"one of {', '.join(FIELDS)}"
+                f"--data.map {option}: write FIELD=COLUMN, or TABLE.FIELD=COLUMN for one table, "
+                f"with one of {', '.join(FIELDS)}"
             )
         columns[field] = plain_name(column)
     # two tables may call different things by one name
