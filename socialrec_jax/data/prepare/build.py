@@ -21,7 +21,7 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.engine import Engine
 from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.formats import Tables
-from socialrec_jax.data.prepare.rejects import reject_all
+from socialrec_jax.data.prepare.rejects import check_parts, reject_all
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import MAX_EVENT_TYPES, TABLES
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, Items
@@ -66,6 +66,8 @@ def read_columns(
         [partial(engine.stage, table, tables.get(table, [])) for table in TABLES]
     )
     staged = dict(zip(TABLES, parts, strict=True))
+    for table, of_table in staged.items():
+        check_parts(table, of_table)
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
     filtered = filter_events(engine, config, k_core=k_core)
     columns = number_columns(engine, tables, config, rejected)

@@ -20,6 +20,7 @@ from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, Part, Reject, UnparsedRecord
 from socialrec_jax.data.prepare.readers import records
 from socialrec_jax.data.prepare.same_parts import refuse_same_parts
+from socialrec_jax.data.prepare.stray_quotes import refuse_stray_quotes
 from socialrec_jax.errors import BadData
 
 KEYS = {"items": ("item",), "users": ("user",)}  # tables with one row for each item or user
@@ -32,10 +33,8 @@ def reject_all(
 ) -> dict[str, int]:
     """Write the bad rows of all tables to the parquet file `path`; count them by table.
 
-    BadData: the share of bad rows of a table is above config.max_bad_share, or two of its files are
-    the same.
+    BadData: the share of bad rows of a table is above config.max_bad_share.
     """
-    refuse_same_parts(staged)
     counts = {
         table: check_share(engine, table, parts, config.max_bad_share)
         for table, parts in staged.items()
@@ -56,6 +55,13 @@ def reject_all(
     )
     engine.write_rejects(rejects, path)
     return counts
+
+
+def check_parts(table: str, parts: Sequence[Part]) -> None:
+    """BadData: two files of events are the same, or quotes join rows of a file."""
+    if table == "events":
+        refuse_same_parts(parts)
+    refuse_stray_quotes(parts)
 
 
 def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.engines.engine import Part
 from socialrec_jax.data.prepare.text_files import open_bytes
@@ -12,13 +12,13 @@ from socialrec_jax.errors import BadData
 _CHUNK = 1 << 20  # bytes compared at a time
 
 
-def refuse_same_parts(staged: Mapping[str, Sequence[Part]]) -> None:
+def refuse_same_parts(parts: Sequence[Part]) -> None:
     """BadData: two files of events have the same bytes, so their events would count twice.
 
     Files without rows may be alike: some programs write many of them.
     """
     by_rows: dict[int, list[Part]] = {}
-    for part in staged["events"]:
+    for part in parts:
         rows = part.end_row - part.first_row
         for other in by_rows.setdefault(rows, []) if rows else []:
             if _is_same(part, other):

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from socialrec_jax.data.prepare.histories import read_raw_histories
+from socialrec_jax.data.prepare.histories import read_ids, read_raw_histories
 from socialrec_jax.data.prepare.part_names import in_natural_order
 from socialrec_jax.data.prepare.samples import begin_with_year
 from socialrec_jax.errors import BadData, UsageError
@@ -300,3 +300,21 @@ def test_parquet_that_would_be_read_wrongly_is_refused(tmp_path):
     pq.write_table(pa.table(columns, names=["user", "user", "item", "timestamp"]), sink)
     with pytest.raises(BadData, match="repeated names"):
         prepared(tmp_path / "two", {"events.parquet": sink.getvalue().to_pybytes()})
+
+
+def test_quotes_that_join_rows_are_refused(tmp_path):
+    names = ["T0", '"T1', "T2", 'T3"', "T4"]
+    rows = [(f"i{place}", name) for place, name in enumerate(names)]
+    with pytest.raises(BadData, match="quotes join lines"):
+        prepared(tmp_path, {"events.csv": EVENTS, "items.csv": csv(("item", "title"), *rows)})
+    text = '"a, b\nc, d"'
+    world = prepared(
+        tmp_path / "break", {"events.csv": EVENTS, "items.csv": f"item,title\ni0,{text}\n"}
+    )
+    assert titles(world)["i0"] == text.strip('"')
+
+
+def test_ids_in_lines_are_read_as_in_tables(tmp_path):
+    path = tmp_path / "IDS.TXT"
+    path.write_bytes('\ufeffuser_id\r\n7.0\r\n"a"\r\nb\u200b\r\n\r\n'.encode("utf-16-le"))
+    assert read_ids(path, "user") == ["7", "a", "b"]
