@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
-from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion
+from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion, Unnested
 from socialrec_jax.data.prepare.part_names import in_natural_order
 from socialrec_jax.data.prepare.sniffing import TextOptions, form_of
 from socialrec_jax.data.prepare.text_files import (
@@ -75,8 +75,7 @@ class Source:
     """How one line becomes several rows; None: a line is a row."""
     all_columns: bool = False
     """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
-    unnested: tuple[str, str] | None = None
-    """A column of lists in parquet whose parts are rows, and the field that a part is."""
+    unnested: Unnested | None = None
     expanded: Path | None = None  # the copy whose lines the expansion took; None: the file itself
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""

@@ -318,3 +318,11 @@ def test_ids_in_lines_are_read_as_in_tables(tmp_path):
     path = tmp_path / "IDS.TXT"
     path.write_bytes('\ufeffuser_id\r\n7.0\r\n"a"\r\nb\u200b\r\n\r\n'.encode("utf-16-le"))
     assert read_ids(path, "user") == ["7", "a", "b"]
+
+
+def test_objects_in_lists_of_parquet_are_rows(tmp_path):
+    parts = [[{"item_id": "i0", "value": 2.0}, {"item_id": "i1", "value": 3.0}], []]
+    events = parquet(user=["u", "v"], ts=[BEGIN, BEGIN], value=[9.0, 9.0], items=parts)
+    world = prepared(tmp_path, {"events.parquet": events})
+    assert items_in_order(world) == ["i0", "i1"]
+    assert world.events.values.tolist() == [2, 3]

@@ -100,9 +100,16 @@ def _read_parquet(source: Source) -> str:
     rows = f"read_parquet({_path(source)}, hive_partitioning=false)"
     if source.unnested is None:
         return rows
-    column, field = source.unnested
-    unnested = f"unnest({name(column)}) AS {name(field)}"
-    return f"(SELECT * EXCLUDE ({name(column)}), {unnested} FROM {rows})"
+    column, field = name(source.unnested.column), source.unnested.field
+    parts = f"unnest({column}, max_depth := 2)" if field is None else f"unnest({column}) AS {field}"
+    replaced = ", ".join([column, *map(name, source.unnested.replaced)])
+    return f"(SELECT * EXCLUDE ({replaced}), {parts} FROM {rows})"
+
+
+def members_of(con: duckdb.DuckDBPyConnection, source: Source, column: str) -> list[str]:
+    """The names of the members of objects in a column of lists."""
+    parts = f"SELECT unnest({name(column)}, max_depth := 2) FROM {_read_parquet(source)}"
+    return [member for member, *_ in con.execute(f"DESCRIBE {parts}").fetchall()]
 
 
 def _constant(value: str | None) -> str:
