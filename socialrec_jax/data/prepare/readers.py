@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
 
 
 log = logging.getLogger(__name__)
-_PACKED = (".gz", ".zst", ".zip")
+PACKED = (".gz", ".zst", ".zip")
 _NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
 # a number, or a date with its time
 _DATA = re.compile(r"-?[0-9]+([.][0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
@@ -123,7 +123,7 @@ def kind_suffix(path: Path) -> str:
     # events.zip: only its member tells the kind, unlike events.csv.zip
     if suffix == ".zip" and path.is_file() and not Path(path.stem).suffix:
         return Path(only_member(path)).suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in _PACKED else suffix
+    return Path(path.stem).suffix.lower() if suffix in PACKED else suffix
 
 
 def sources_under(path: Path, options: TextOptions | None = None) -> list[Source]:
@@ -160,7 +160,7 @@ def glob(folder: Path, pattern: str) -> list[Path]:
 def _unpacked(name: str) -> str:
     """The name in lower case, without the suffix of an archive."""
     lower = name.lower()
-    return lower.removesuffix(Path(lower).suffix) if Path(lower).suffix in _PACKED else lower
+    return lower.removesuffix(Path(lower).suffix) if Path(lower).suffix in PACKED else lower
 
 
 def refuse_twice(files: Sequence[Path]) -> None:
@@ -177,7 +177,7 @@ def refuse_twice(files: Sequence[Path]) -> None:
 
 def _without_suffixes(name: str) -> str:
     path = Path(name)
-    if path.suffix.lower() in _PACKED:
+    if path.suffix.lower() in PACKED:
         path = Path(path.stem)
     return path.stem if path.suffix.lower() in KINDS else path.name
 

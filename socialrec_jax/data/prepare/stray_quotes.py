@@ -10,11 +10,12 @@ import contextlib
 from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.engines.engine import Part
-from socialrec_jax.data.prepare.readers import Source, header_of, lines
+from socialrec_jax.data.prepare.readers import PACKED, Source, header_of, lines
 from socialrec_jax.data.prepare.text_files import open_bytes
 from socialrec_jax.errors import BadData
 
 _CHUNK = 1 << 20  # bytes
+_LARGE = 1 << 25  # bytes of an archive
 
 
 def refuse_stray_quotes(parts: Sequence[Part]) -> None:
@@ -29,7 +30,9 @@ def refuse_stray_quotes(parts: Sequence[Part]) -> None:
 
 def _may_join(source: Source) -> bool:
     is_text = source.kind == "text" and bool(source.quote) and len(source.delimiter) == 1
-    return is_text and not source.expansion
+    # a large archive takes longer to unpack than its rows take to read
+    is_large = source.content.suffix.lower() in PACKED and source.content.stat().st_size > _LARGE
+    return is_text and not source.expansion and not is_large
 
 
 def _is_joined(part: Part) -> bool:

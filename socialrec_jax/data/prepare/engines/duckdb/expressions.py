@@ -202,7 +202,7 @@ def _totals(table: str, found: Mapping[str, Value]) -> list[Check]:
     # blank times are few, and looked at first
     is_blank = f"{time.sql} IS NULL"
     if time.sql_type == "VARCHAR":
-        is_blank = f"({is_blank} OR trim({time.sql}) = '')"
+        is_blank = f"({is_blank} OR {time.sql} = '')"
     is_total = is_one_of(f"lower(trim({user.sql}, ' :'))", _TOTALS)
     condition = f"CASE WHEN {is_blank} THEN {is_total} ELSE false END"
     return [Check("user", user.sql, condition, "is a row of totals")]
