@@ -92,10 +92,13 @@ def _amazon(folder: Path, options: TextOptions | None) -> Tables:
         elif has_item and "title" in keys:
             tables.setdefault("items", []).append(source)
     for sources in tables.values():
-        paths = [source.path for source in sources]
-        refuse_twice(paths)
-        _refuse_subsets(paths)
+        _refuse_same_rows([source.path for source in sources])
     return tables
+
+
+def _refuse_same_rows(paths: Sequence[Path]) -> None:
+    refuse_twice(paths)
+    _refuse_subsets(paths)
 
 
 def _refuse_subsets(paths: Sequence[Path]) -> None:

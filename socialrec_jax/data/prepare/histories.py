@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -137,18 +137,16 @@ def _text_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     """The lines of a file as ids, without a name of the column above them."""
     if not path.stat().st_size:
         return []
-    # a letter that no id holds, so that a line is one cell
-    source = Source(
-        path,
-        "text",
-        delimiter="\x01",
-        encoding=encoding_of(path, None),
-        names=("id",),
-        has_header=False,
-    )
-    ids = [name for name in _read_columns(source)["id"] if name]
+    ids = [name for name in _read_columns(_one_column(path))["id"] if name]
     has_name = bool(ids) and plain_name(ids[0]) in (*_SYNONYMS[kind], "id")
     return ids[1:] if has_name else ids
+
+
+def _one_column(path: Path) -> Source:
+    """A text file whose lines are cells: no id holds what stands between them."""
+    encoding = encoding_of(path, None)
+    options: dict[str, Any] = {"names": ("id",), "has_header": False, "encoding": encoding}
+    return Source(path, "text", delimiter="\x01", **options)
 
 
 def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:

@@ -95,11 +95,15 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
                 f"with one of {', '.join(FIELDS)}"
             )
         columns[field] = plain_name(column)
+    _refuse_two_fields(columns, options)
+    return columns
+
+
+def _refuse_two_fields(columns: Mapping[str, str], options: Sequence[str]) -> None:
     # two tables may call different things by one name
     scopes = [(field.rpartition(".")[0], column) for field, column in columns.items()]
     if len(set(scopes)) < len(scopes):
         raise UsageError(f"--data.map {' '.join(options)}: one column cannot be two fields")
-    return columns
 
 
 def _names(options: Sequence[str]) -> dict[str, tuple[str, ...]]:

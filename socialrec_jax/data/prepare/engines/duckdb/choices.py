@@ -18,6 +18,7 @@ from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 _NO_NUMBER = "%s: column %s is not used as %s, for %r is no %s"
+_NEEDED = {"number": "number", "label": "name of a type"}
 _OBJECTS = ("OBJECT", "STRUCT", "MAP")
 _OBJECTS_AS_TEXT = "%s: column %s holds objects, whose names and values are read as one text"
 _LISTS = "%s: column %s holds lists such as %r, each of which is read as one id: write one a row"
@@ -70,17 +71,22 @@ def _warn_of_objects(file: SampledFile, table: str, choice: Choice) -> None:
 
 def _drop_words(file: SampledFile, table: str, choice: Choice) -> None:
     """An optional number whose column holds words, or a label of fractions, is not that column."""
-    textual = {
-        field: column
-        for field in TABLES[table]
-        if (column := choice.columns.get(field.name)) and file.is_text(column)
-        if field.kind in ("number", "label") and not field.required
-    }
-    sampled = file.sample(list(textual.values()))
-    for field, column in textual.items():
+    optional = _optional_columns(file, table, choice)
+    sampled = file.sample(list(optional.values()))
+    for field, column in optional.items():
         odd = samples.first_that_does_not_fit(field.kind, sampled[column])
         # a rating "like" must not make every row bad: the column is optional
         if odd is not None:
             del choice.columns[field.name]
-            needed = "name of a type" if field.kind == "label" else field.kind
-            log.warning(_NO_NUMBER, file.source.path, column, field.name, odd[:60], needed)
+            shown = column, field.name, odd[:60], _NEEDED[field.kind]
+            log.warning(_NO_NUMBER, file.source.path, *shown)
+
+
+def _optional_columns(file: SampledFile, table: str, choice: Choice) -> dict[schema.Field, str]:
+    """The columns of labels, and those of numbers that are text."""
+    return {
+        field: column
+        for field in TABLES[table]
+        if (column := choice.columns.get(field.name)) and not field.required
+        if field.kind == "label" or (field.kind == "number" and file.is_text(column))
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -51,23 +51,27 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
 def _check_parquet(con: duckdb.DuckDBPyConnection, source: Source) -> None:
     """BadData: two columns have one name, or hold numbers that DuckDB reads as others."""
     fields = con.execute(
-        f"SELECT name, num_children, precision FROM parquet_schema({_path(source)})"
+        f"SELECT name, coalesce(num_children, 0), precision FROM parquet_schema({_path(source)})"
     ).fetchall()
-    names, place = [], 1
-    # the first is the table; parts of a column follow the column
-    while place < len(fields):
-        names.append(fields[place][0])
-        open_fields = 1
-        while open_fields:
-            open_fields += (fields[place][1] or 0) - 1
-            place += 1
-    check_names(source, names)
-    wide = [name for name, _, digits in fields if (digits or 0) > MAX_DIGITS]
+    check_names(source, _columns_of_schema([(column, children) for column, children, _ in fields]))
+    wide = [column for column, _, digits in fields if (digits or 0) > MAX_DIGITS]
     if wide:
         raise BadData(
             f"{source.path}: column {wide[0]} holds decimals of more than {MAX_DIGITS} digits: "
             "write whole numbers or text"
         )
+
+
+def _columns_of_schema(fields: Sequence[tuple[str, int]]) -> list[str]:
+    """The columns among (name, number of parts), in which parts follow what they belong to."""
+    columns, open_parts = [], 0
+    # the first is the table itself
+    for column, children in fields[1:]:
+        if not open_parts:
+            columns.append(column)
+            open_parts = 1
+        open_parts += children - 1
+    return columns
 
 
 def _partition_columns(source: Source, types: Mapping[str, str]) -> list[str]:

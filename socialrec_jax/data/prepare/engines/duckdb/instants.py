@@ -100,25 +100,33 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
 
 def _text_layers(column: str) -> tuple[str, ...]:
     """Each way to read a text is tried only where the ones before it failed."""
-    # a cast to whole numbers would round
-    whole = f"CASE WHEN NOT contains({column}, '.') THEN try_cast({column} AS BIGINT) END"
     # with a time zone, so that an offset counts; without one the session says UTC
     iso = f"CASE WHEN {NUMBER} IS NULL AND {_has_year(column)} THEN {_cast(column)} END"
     is_open = f"{NUMBER} IS NULL AND {ISO} IS NULL"
     written = f"CASE WHEN {is_open} THEN {rewritten(f'trim({column})')} END"
     micros = f"epoch_us(coalesce({ISO}, {_dated(WRITTEN)}))"
+    return (
+        f"{_whole(column)} AS {INTEGER}, {_finite(column)} AS {NUMBER}",
+        f"{iso} AS {ISO}",
+        f"{written} AS {WRITTEN}",
+        f"{micros} AS {MICROS}",
+        _slashed_layer(),
+    )
+
+
+def _whole(column: str) -> str:
+    # a cast to whole numbers would round
+    return f"CASE WHEN NOT contains({column}, '.') THEN try_cast({column} AS BIGINT) END"
+
+
+def _slashed_layer() -> str:
+    """Dates with the day or the month first, where nothing else could be read."""
     unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
     # 31-01-2020 and 31/01/2020, 10:00 need no formats of their own
     slashed = f"replace(replace(trim({WRITTEN}), '-', '/'), ',', '')"
     day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
     month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"
-    return (
-        f"{whole} AS {INTEGER}, {_finite(column)} AS {NUMBER}",
-        f"{iso} AS {ISO}",
-        f"{written} AS {WRITTEN}",
-        f"{micros} AS {MICROS}",
-        f"{day_first} AS {DAY_FIRST}, {month_first} AS {MONTH_FIRST}",
-    )
+    return f"{day_first} AS {DAY_FIRST}, {month_first} AS {MONTH_FIRST}"
 
 
 def _cast(value: str) -> str:

@@ -30,13 +30,21 @@ def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
         values = samples.given_values(sampled[column])
         if field.kind == "list":
             _note_separator(file, column, values, choice)
-        elif _has_decimal_commas(file, field.kind, column, values):
-            choice.decimal_commas.add(column)
-        elif field.kind == "number" and any("," in value for value in values):
-            _note_thousands(file, column, choice)
-        elif field.kind == "time" and samples.begin_with_year(values):
-            choice.years_first.add(column)
-            log.warning(_YEARS_FIRST, file.source.path, column, values[0])
+        else:
+            _note_signs(file, field.kind, column, values, choice)
+
+
+def _note_signs(
+    file: SampledFile, kind: str, column: str, values: list[str], choice: Choice
+) -> None:
+    """Note what commas mean in numbers, and which part of a short date is the year."""
+    if _has_decimal_commas(file, kind, column, values):
+        choice.decimal_commas.add(column)
+    elif kind == "number" and any("," in value for value in values):
+        _note_thousands(file, column, choice)
+    elif kind == "time" and samples.begin_with_year(values):
+        choice.years_first.add(column)
+        log.warning(_YEARS_FIRST, file.source.path, column, values[0])
 
 
 def _has_decimal_commas(file: SampledFile, kind: str, column: str, values: list[str]) -> bool:

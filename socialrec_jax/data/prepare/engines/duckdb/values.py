@@ -132,10 +132,7 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
     if DATED.match(sql_type):
         infinite = f"NOT (isfinite({column}))"
     # to look at numbers as text would cost more than to read them
-    missing = f"{column} IS NULL"
-    if STRING.match(sql_type):
-        # MySQL writes an unknown date as zeros
-        missing = f"({_is_missing(column)} OR starts_with(trim({column}), '0000-00-00'))"
+    missing = _is_unknown_time(column) if STRING.match(sql_type) else f"{column} IS NULL"
     # most times are read, and need no look at words for nothing
     unreadable = f"CASE WHEN {is_read} THEN false ELSE NOT {missing} END"
     rounded = "false"
@@ -147,6 +144,11 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
         Check(field, column, rounded, "was rounded by a spreadsheet"),
         Check(field, column, unreadable, "is neither unix time nor ISO 8601"),
     ]
+
+
+def _is_unknown_time(column: str) -> str:
+    # MySQL writes an unknown date as zeros
+    return f"({_is_missing(column)} OR starts_with(trim({column}), '0000-00-00'))"
 
 
 def _value_conditions(kind: Kind, column: str, value: str) -> list[tuple[str, str]]:
@@ -208,17 +210,24 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
         # both would cut the id in files of one id a line, and in C strings
         conditions.append((f"contains({value}, chr(10))", "holds a line break"))
         conditions.append((f"contains({value}, chr(0))", "holds a NUL byte"))
-        # 1.23457E+12 stands for many ids
-        pattern = "^[0-9.,]+[eE][+][0-9]+$"
-        is_rounded = f"contains({value}, '+') AND regexp_matches({value}, '{pattern}')"
-        conditions.append((is_rounded, "was rounded by a spreadsheet"))
-        # of 16 digits and more, a float of Java holds some
-        inexact = "^[1-9][.][0-9]+E(1[6-9]|[2-9][0-9])$"
-        is_inexact = f"contains({value}, '.') AND regexp_matches({value}, '{inexact}')"
-        conditions.append((is_inexact, "is more than a DOUBLE holds exactly"))
+        conditions += _rounded_conditions(value)
         too_long = f"strlen({value}) > {MAX_ID_BYTES}"
         conditions.append((too_long, f"is longer than {MAX_ID_BYTES} bytes"))
     return conditions
+
+
+def _rounded_conditions(value: str) -> list[tuple[str, str]]:
+    """When an id is a float that stands for several."""
+    # 1.23457E+12 of a spreadsheet
+    pattern = "^[0-9.,]+[eE][+][0-9]+$"
+    is_rounded = f"contains({value}, '+') AND regexp_matches({value}, '{pattern}')"
+    # of 16 digits and more, a float of Java holds some
+    inexact = "^[1-9][.][0-9]+E(1[6-9]|[2-9][0-9])$"
+    is_inexact = f"contains({value}, '.') AND regexp_matches({value}, '{inexact}')"
+    return [
+        (is_rounded, "was rounded by a spreadsheet"),
+        (is_inexact, "is more than a DOUBLE holds exactly"),
+    ]
 
 
 MISSING_SQL = sql_list(MISSING)
