@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from socialrec_jax.data.prepare.histories import read_ids, read_raw_histories
-from socialrec_jax.data.prepare.part_names import in_natural_order
 from socialrec_jax.data.prepare.samples import begin_with_year
 from socialrec_jax.errors import BadData, UsageError
 from tests.data.prepare.odd_shops import (
@@ -17,6 +15,7 @@ from tests.data.prepare.odd_shops import (
     events_csv,
     items_in_order,
     lines,
+    parquet,
     prepared,
     times,
     titles,
@@ -25,12 +24,6 @@ from tests.data.prepare.odd_shops import (
 
 HEADER = ("user", "item", "timestamp")
 IN_ORDER = ["i0", "i1", "i2", "i3"]
-
-
-def parquet(**columns) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
-    return sink.getvalue().to_pybytes()
 
 
 # ---- Times
@@ -174,6 +167,12 @@ def test_a_mapping_names_a_table_and_a_field(tmp_path, option):
         prepared(tmp_path, {"events.csv": EVENTS}, map=(option,))
 
 
+def test_ids_in_lines_are_read_as_in_tables(tmp_path):
+    path = tmp_path / "IDS.TXT"
+    path.write_bytes('\ufeffuser_id\r\n7.0\r\n"a"\r\nb\u200b\r\n\r\n'.encode("utf-16-le"))
+    assert read_ids(path, "user") == ["7", "a", "b"]
+
+
 # ---- Values
 
 
@@ -239,90 +238,3 @@ def test_whole_numbers_that_are_ids_are_no_vector(tmp_path, caplog):
     world = prepared(tmp_path, {"events.csv": EVENTS, "items.jsonl": items})
     assert world.items.vectors.shape[1] == 0
     assert "related_ids" in caplog.text
-
-
-# ---- Files and rows
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"events/part.csv": EVENTS, "events/part (1).csv": EVENTS},
-        {"events/a.csv": EVENTS, "events/backup/a.csv": EVENTS},
-        {
-            "Books.json": lines({"user_id": "u", "asin": "B1", "timestamp": BEGIN}),
-            "Books_5.json": lines({"user_id": "u", "asin": "B1", "timestamp": BEGIN}),
-        },
-        {
-            f"goodreads_{part}_poetry.json": lines({"user_id": "u", "book_id": 1, "ts": BEGIN})
-            for part in ("reviews", "interactions")
-        },
-    ],
-)
-def test_events_that_would_count_twice_are_refused(tmp_path, files):
-    with pytest.raises(BadData, match="the same rows"):
-        prepared(tmp_path, files)
-
-
-def test_part_files_without_rows_may_be_alike(tmp_path):
-    empty = {f"events/{name}.csv": csv(HEADER) for name in "bc"}
-    world = prepared(tmp_path, {"events/a.csv": EVENTS, **empty})
-    assert len(world.events.items) == 4
-
-
-def test_part_2_is_read_before_part_10(tmp_path):
-    names = ["part-2.csv", "part-10.csv", "part.csv", "a/1", "a/b"]
-    assert sorted(map(tmp_path.joinpath, names), key=in_natural_order) == [
-        tmp_path / name for name in ("a/1", "a/b", "part-2.csv", "part-10.csv", "part.csv")
-    ]
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"events.csv": EVENTS + "Total,4,\n"},
-        {"events.csv": EVENTS, "items.csv": "item,title,price\nstring,string,float\ni0,T,5\n"},
-    ],
-)
-def test_rows_that_describe_the_table_are_bad(tmp_path, files):
-    world = prepared(tmp_path, files, max_bad_share=0.5)
-    assert (users(world), sorted(world.items.ids)) == (["u"], IN_ORDER)
-
-
-def test_parquet_that_would_be_read_wrongly_is_refused(tmp_path):
-    wide = pa.array([7, 8], pa.decimal256(50, 0))
-    events = parquet(user=wide, item=["i", "j"], timestamp=[BEGIN] * 2)
-    with pytest.raises(BadData, match="more than 38 digits"):
-        prepared(tmp_path, {"events.parquet": events})
-
-    sink = pa.BufferOutputStream()
-    columns = [pa.array(["u"]), pa.array(["v"]), pa.array(["i"]), pa.array([BEGIN])]
-    pq.write_table(pa.table(columns, names=["user", "user", "item", "timestamp"]), sink)
-    with pytest.raises(BadData, match="repeated names"):
-        prepared(tmp_path / "two", {"events.parquet": sink.getvalue().to_pybytes()})
-
-
-def test_quotes_that_join_rows_are_refused(tmp_path):
-    names = ["T0", '"T1', "T2", 'T3"', "T4"]
-    rows = [(f"i{place}", name) for place, name in enumerate(names)]
-    with pytest.raises(BadData, match="quotes join lines"):
-        prepared(tmp_path, {"events.csv": EVENTS, "items.csv": csv(("item", "title"), *rows)})
-    text = '"a, b\nc, d"'
-    world = prepared(
-        tmp_path / "break", {"events.csv": EVENTS, "items.csv": f"item,title\ni0,{text}\n"}
-    )
-    assert titles(world)["i0"] == text.strip('"')
-
-
-def test_ids_in_lines_are_read_as_in_tables(tmp_path):
-    path = tmp_path / "IDS.TXT"
-    path.write_bytes('\ufeffuser_id\r\n7.0\r\n"a"\r\nb\u200b\r\n\r\n'.encode("utf-16-le"))
-    assert read_ids(path, "user") == ["7", "a", "b"]
-
-
-def test_objects_in_lists_of_parquet_are_rows(tmp_path):
-    parts = [[{"item_id": "i0", "value": 2.0}, {"item_id": "i1", "value": 3.0}], []]
-    events = parquet(user=["u", "v"], ts=[BEGIN, BEGIN], value=[9.0, 9.0], items=parts)
-    world = prepared(tmp_path, {"events.parquet": events})
-    assert items_in_order(world) == ["i0", "i1"]
-    assert world.events.values.tolist() == [2, 3]
