@@ -36,13 +36,15 @@ def _may_join(source: Source) -> bool:
 
 
 def _is_joined(part: Part) -> bool:
-    records = part.end_row - part.first_row + len(part.unparsed) + part.source.has_header
-    surplus = _count_lines(part.source) - records - part.source.skip
-    if surplus <= 0:
+    source = part.source
+    records = part.end_row - part.first_row + len(part.unparsed) + source.has_header
+    # most files have as many lines as rows, which is quickly counted
+    if _count_lines(source) - source.skip <= records:
         return False
-    cells = len(header_of(part.source))
+    cells = len(header_of(source))
+    surplus = _lines_with(source, cells) - records
     # one line break in a table of two columns may stand before a comma of the text
-    return (surplus + 1) * (cells - 1) > 2 and _all_lines_have(part.source, cells)
+    return surplus > 0 and (surplus + 1) * (cells - 1) > 2
 
 
 def _count_lines(source: Source) -> int:
@@ -55,7 +57,12 @@ def _count_lines(source: Source) -> int:
     return count + (last != b"\n")
 
 
-def _all_lines_have(source: Source, cells: int) -> bool:
-    """Whether each line that is not blank has so many cells, quotes aside."""
+def _lines_with(source: Source, cells: int) -> int:
+    """How many lines are not blank; 0 unless each of them has so many cells, quotes aside."""
+    count = 0
     with contextlib.closing(lines(source)) as all_lines:
-        return all(line.count(source.delimiter) == cells - 1 for line in all_lines if line.strip())
+        for line in filter(str.strip, all_lines):
+            if line.count(source.delimiter) != cells - 1:
+                return 0
+            count += 1
+    return count

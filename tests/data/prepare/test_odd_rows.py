@@ -87,9 +87,10 @@ def test_quotes_that_join_rows_are_refused(tmp_path):
     rows = [(f"i{place}", name) for place, name in enumerate(names)]
     with pytest.raises(BadData, match="quotes join lines"):
         prepared(tmp_path, {"events.csv": EVENTS, "items.csv": csv(("item", "title"), *rows)})
+    # a line break in a text, and blank lines
     text = '"a, b\nc, d"'
     world = prepared(
-        tmp_path / "break", {"events.csv": EVENTS, "items.csv": f"item,title\ni0,{text}\n"}
+        tmp_path / "break", {"events.csv": EVENTS, "items.csv": f"item,title\n\ni0,{text}\n\n"}
     )
     assert titles(world)["i0"] == text.strip('"')
 

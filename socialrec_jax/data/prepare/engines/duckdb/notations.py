@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 _SEPARATED = "%s: column %s is read as lists of parts between %r"
 _THOUSANDS = "%s: column %s: commas are read as thousands, as in 1,000"
 _YEARS_FIRST = "%s: column %s: dates such as %r are read as year, month and day"
+_POINTS = re.compile(r"[+-]?[0-9]{1,3}([.][0-9]{3}){2,}(,[0-9]*)?")
 _COMMA_NUMBER = re.compile(r"[0-9]{5,},[0-9]+")
 
 
@@ -50,6 +51,9 @@ def _note_signs(
 def _has_decimal_commas(file: SampledFile, kind: str, column: str, values: list[str]) -> bool:
     if kind == "time":
         return bool(values) and all(_COMMA_NUMBER.fullmatch(value) for value in values)
+    # 1.299.000 has thousands behind points, whatever the others have
+    if kind == "number" and any(map(_POINTS.fullmatch, values)):
+        return True
     # ratings without any comma are not read a second time
     if kind == "price" or (kind == "number" and any("," in value for value in values)):
         return _writes_decimal_commas(file, column)
