@@ -39,7 +39,7 @@ class DataConfig:
     test_share: Annotated[
         float, Range(0.01, 0.4, "Share of events in the test window of a time split")
     ] = 0.1
-    map: Annotated[tuple[str, ...], Doc("FIELD=COLUMN, such as user=buyer_id,timestamp=ts")] = ()
+    map: Annotated[tuple[str, ...], Doc("[TABLE.]FIELD=COLUMN: user=buyer,items.item=sku")] = ()
     ignore: Annotated[tuple[str, ...], Doc("Columns to pass over, such as updated_at.")] = ()
     types: Annotated[tuple[str, ...], Doc("Types that are one: view=click,pv buy=order.")] = ()
     names: Annotated[tuple[str, ...], Doc("Without a header: events=user,item,timestamp.")] = ()

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from socialrec_jax.data.columns import Strings
 from socialrec_jax.data.prepare.engines.engine import Engine
 from socialrec_jax.data.prepare.filters import Filters
 from socialrec_jax.data.prepare.formats import Tables
-from socialrec_jax.data.prepare.rejects import reject_all
+from socialrec_jax.data.prepare.rejects import check_parts, reject_all
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 from socialrec_jax.data.prepare.schema import MAX_EVENT_TYPES, TABLES
 from socialrec_jax.data.world import TEST, TRAIN, VALIDATION, Events, Friends, Items
@@ -66,6 +66,8 @@ def read_columns(
         [partial(engine.stage, table, tables.get(table, [])) for table in TABLES]
     )
     staged = dict(zip(TABLES, parts, strict=True))
+    for table, of_table in staged.items():
+        check_parts(table, of_table)
     rejected = reject_all(engine, staged, config, folder / "rejected.parquet")
     filtered = filter_events(engine, config, k_core=k_core)
     columns = number_columns(engine, tables, config, rejected)
@@ -257,13 +259,18 @@ def join_shares(engine: Engine, tables: Tables, columns: RawColumns) -> dict[str
         seen[table] = is_seen[engine.described(table)] if table in tables else linked[:0]
     shares = {table: float(column.mean()) for table, column in seen.items() if len(column)}
     for table, share in shares.items():
-        _warn_of_few(table, share)
+        _warn_of_few(table, share, engine.columns_unused(table))
     return shares
 
 
-def _warn_of_few(table: str, share: float) -> None:
-    if share < JOIN_SHARE:
-        log.warning(
-            "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike?",
-            *(table, 100 * share),
-        )
+def _warn_of_few(table: str, share: float, unused: Sequence[str]) -> None:
+    if share >= JOIN_SHARE:
+        return
+    # a catalogue may have a number and a code of each item, of which events name one
+    key = TABLES[table][0]
+    others = [column for column in unused if plain_name(column) in key.synonyms]
+    advice = "".join(f", or --data.map {table}.{key.name}={column}" for column in others)
+    log.warning(
+        "%s: only %.1f%% of the ids occur in events; are they the same ids, written alike%s?",
+        *(table, 100 * share, advice),
+    )

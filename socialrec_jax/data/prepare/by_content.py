@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from socialrec_jax.data.prepare.expansions import SEQUENCES
@@ -41,6 +41,8 @@ from socialrec_jax.errors import BadData
 
 FIRST_LINES = 20  # of a file, which say what it is
 _RATING = re.compile(r"([A-Z0-9]{9,}),([A-Z0-9]{9,}),[0-5](?:[.][0-9])?,[0-9]{9,10}")
+# of a core of users and items with 5 events and more, and of Goodreads
+_SUBSET = re.compile("_(5|10)$|_(reviews|interactions|reviews_dedup|interactions_dedup)(?=_|$)")
 ITEM_LETTERS = 10  # of Amazon's codes of items
 AMAZON_RATINGS = "Amazon ratings"
 AMAZON, ANY_NAME = "Amazon reviews", "tables known by their columns"
@@ -90,8 +92,28 @@ def _amazon(folder: Path, options: TextOptions | None) -> Tables:
         elif has_item and "title" in keys:
             tables.setdefault("items", []).append(source)
     for sources in tables.values():
-        refuse_twice([source.path for source in sources])
+        _refuse_same_rows([source.path for source in sources])
     return tables
+
+
+def _refuse_same_rows(paths: Sequence[Path]) -> None:
+    refuse_twice(paths)
+    _refuse_subsets(paths)
+
+
+def _refuse_subsets(paths: Sequence[Path]) -> None:
+    """BadData: Books_5.json beside Books.json, whose rows it repeats, or reviews beside the
+    interactions that they are a part of.
+    """
+    whole: dict[str, Path] = {}
+    for path in paths:
+        name = _SUBSET.sub("", path.name.split(".")[0])
+        if name in whole:
+            raise BadData(
+                f"{whole[name]} and {path.name} most likely hold the same rows, one of them a part "
+                "of the other's; keep one of them"
+            )
+        whole[name] = path
 
 
 def _first_keys(source: Source) -> set[str]:

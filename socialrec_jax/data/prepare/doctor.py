@@ -33,7 +33,13 @@ from socialrec_jax.data.prepare.formats import OWN_NAMES, Found, Tables, find
 from socialrec_jax.data.prepare.locations import refuse_address
 from socialrec_jax.data.prepare.problems import Problem, Problems
 from socialrec_jax.data.prepare.readers import Source
-from socialrec_jax.data.prepare.rejects import check_share, described, find_rejects, reject_all
+from socialrec_jax.data.prepare.rejects import (
+    check_parts,
+    check_share,
+    described,
+    find_rejects,
+    reject_all,
+)
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES
 from socialrec_jax.data.prepare.sniffing import TextOptions
@@ -196,6 +202,7 @@ def _count_rejects(step: _Step, staged: Mapping[str, Sequence[Part]]) -> dict[st
     """The bad rows of each table. Too many of them are a problem, but the others are read."""
     for table, parts in staged.items():
         with step.problems.step(table):
+            check_parts(table, parts)
             check_share(step.engine, table, parts, step.config.max_bad_share)
     patient = dataclasses.replace(step.config, max_bad_share=1.0)
     return reject_all(step.engine, staged, patient, step.scratch / "rejected.parquet")

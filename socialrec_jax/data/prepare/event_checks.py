@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 TIED_SHARE = 0.5  # of consecutive events at one time, from which on their order is unknown
 # one id with so much is most likely what a shop writes for guests
 ONE_USER_SHARE, MANY_USERS = 0.1, 50
+_GUESTS = ("guest", "anonymous", "unknown", "anon", "visitor", "not logged in", "nobody", "gast")
+_NOBODY = ("0", "-1")
+MANY_TIMES = 10  # the events of a usual user
 FIRST_SHOPS = 1995  # no public log of a shop is older
 _OPPOSITE = re.compile(
     r"refund|return|cancel|remove|dislike|unlike|unfollow|unsubscribe|block|downvote"
@@ -31,6 +34,7 @@ def warn_of_odd_events(
         return
     _warn_of_repeats(events)
     _warn_of_one_user(events, user_ids)
+    _warn_of_guests(events, user_ids)
     _warn_of_negative_values(events)
     _warn_of_opposite_types(event_types)
     # places of rows are no times
@@ -91,6 +95,22 @@ def _warn_of_one_user(events: Events, user_ids: Strings) -> None:
             "known, leave these rows out",
             *(user_ids[largest], 100 * share),
         )
+
+
+def _warn_of_guests(events: Events, user_ids: Strings) -> None:
+    """Ids that stand for everybody who is not known: a word, or a 0 with many events."""
+    counts = np.diff(events.offsets)
+    guests = [spell(word) for word in _GUESTS for spell in (str.lower, str.capitalize, str.upper)]
+    names = guests + list(_NOBODY)
+    # in some data sets 0 is a user like others
+    many = MANY_TIMES * np.median(counts[counts > 0])
+    for name, user in zip(names, user_ids.lookup(names), strict=True):
+        if user >= 0 and counts[user] > (many if name in _NOBODY else 0):
+            log.warning(
+                "events: user %s has %d events: if that stands for visitors who are not known, "
+                "leave these rows out",
+                *(name, counts[user]),
+            )
 
 
 def _warn_of_negative_values(events: Events) -> None:

@@ -35,6 +35,19 @@ class Expansion:
                     yield number, row
 
 
+@dataclasses.dataclass(frozen=True)
+class Unnested:
+    """A column of lists in parquet whose parts are rows.
+
+    field: that a part is; None: parts are objects, whose members are columns. replaced: columns
+    of the file that have the name of such a member.
+    """
+
+    column: str
+    field: str | None
+    replaced: tuple[str, ...] = ()
+
+
 def _between_blanks(line: str) -> list[Row]:
     cells = tuple(line.split())
     return [cells] if cells else []

@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import tempfile
-import unicodedata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,14 +23,16 @@ from socialrec_jax.data.prepare.build import check_has_times, checked_types
 from socialrec_jax.data.prepare.engines.engine import Engine
 from socialrec_jax.data.prepare.engines.selection import open_engine
 from socialrec_jax.data.prepare.formats import find_tables
-from socialrec_jax.data.prepare.readers import Source, lines, readable, sources_under
-from socialrec_jax.data.prepare.rejects import check_share
-from socialrec_jax.data.prepare.rules import Rules, folded_type
+from socialrec_jax.data.prepare.readers import Source, kind_suffix, sources_under
+from socialrec_jax.data.prepare.rejects import check_parts, check_share
+from socialrec_jax.data.prepare.rules import Rules, folded_type, plain_name
 from socialrec_jax.data.prepare.sniffing import TextOptions
+from socialrec_jax.data.prepare.text_files import encoding_of
 from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
 log = logging.getLogger(__name__)
+_SYNONYMS = {"user": schema.USER, "item": schema.ITEM}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,7 @@ def read_raw_histories(path: Path, world: World, social: Path | None = None) -> 
     ):
         for table, of_table in sources.items():
             parts = engine.stage(table, of_table)
+            check_parts(table, parts)
             check_share(engine, table, parts, config.max_bad_share)
         check_has_times(*engine.fill_times())
         return _read(engine, world, config.social_direction)
@@ -125,23 +127,31 @@ def read_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     """
     if not path.is_file():
         raise InputMissing(f"{path}: no such file of {kind} ids")
-    ids = _text_ids(path) if path.suffix == ".txt" else _column_ids(path, kind)
+    ids = _text_ids(path, kind) if kind_suffix(path) == ".txt" else _column_ids(path, kind)
     if not ids:
         raise BadData(f"{path}: holds no {kind} ids")
     return ids
 
 
-def _text_ids(path: Path) -> list[str]:
-    with readable(path):
-        all_lines = lines(Source(path, "text"))
-        stripped = [unicodedata.normalize("NFC", line.strip()) for line in all_lines]
-    return [line for line in stripped if line]
+def _text_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
+    """The lines of a file as ids, without a name of the column above them."""
+    if not path.stat().st_size:
+        return []
+    ids = [name for name in _read_columns(_one_column(path))["id"] if name]
+    has_name = bool(ids) and plain_name(ids[0]) in (*_SYNONYMS[kind], "id")
+    return ids[1:] if has_name else ids
+
+
+def _one_column(path: Path) -> Source:
+    """A text file whose lines are cells: no id holds what stands between them."""
+    encoding = encoding_of(path, None)
+    options: dict[str, Any] = {"names": ("id",), "has_header": False, "encoding": encoding}
+    return Source(path, "text", delimiter="\x01", **options)
 
 
 def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     columns = read_texts(path)
-    synonyms = schema.USER if kind == "user" else schema.ITEM
-    matched = schema.match([schema.Field("id", "id", (*synonyms, "id"))], columns)
+    matched = schema.match([schema.Field("id", "id", (*_SYNONYMS[kind], "id"))], columns)
     if not matched:
         raise BadData(f"{path}: no {kind} column; found: {', '.join(columns)}")
     return [name for name in columns[matched["id"]] if name]
@@ -153,5 +163,10 @@ def read_texts(path: Path) -> dict[str, list[str]]:
     InputMissing: no such file. BadData: it cannot be read.
     """
     (source,) = sources_under(path)
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), [path]) as engine:
+    return _read_columns(source)
+
+
+def _read_columns(source: Source) -> dict[str, list[str]]:
+    files = [source.path]
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:
         return engine.read_columns(source)

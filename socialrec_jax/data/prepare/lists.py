@@ -48,7 +48,7 @@ def column_of_lists(
     """The column whose parts are rows. lists: the columns whose values are lists."""
     if table not in FIELDS:
         return None
-    chosen = match(TABLES[table], columns, rules).get(FIELDS[table])
+    chosen = match(TABLES[table], columns, rules.of_table(table)).get(FIELDS[table])
     if chosen is not None:
         return chosen if chosen in lists else None
     named = {plain_name(column): column for column in lists}

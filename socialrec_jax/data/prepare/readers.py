@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from socialrec_jax.data.prepare.derived import Derived
-from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion
+from socialrec_jax.data.prepare.expansions import BLANKS_AND_HEADER, Expansion, Unnested
+from socialrec_jax.data.prepare.part_names import in_natural_order
 from socialrec_jax.data.prepare.sniffing import TextOptions, form_of
 from socialrec_jax.data.prepare.text_files import (
     encoding_of,
@@ -44,7 +45,7 @@ KINDS: dict[str, Kind] = {
 
 
 log = logging.getLogger(__name__)
-_PACKED = (".gz", ".zst", ".zip")
+PACKED = (".gz", ".zst", ".zip")
 _NOTES = ("README", "LICENSE", "LICENCE")  # lie beside part files, and are none
 # a number, or a date with its time
 _DATA = re.compile(r"-?[0-9]+([.][0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
@@ -74,8 +75,7 @@ class Source:
     """How one line becomes several rows; None: a line is a row."""
     all_columns: bool = False
     """Read columns that are not used, too: DuckDB fails on bytes that are no text otherwise."""
-    unnested: tuple[str, str] | None = None
-    """A column of lists in parquet whose parts are rows, and the field that a part is."""
+    unnested: Unnested | None = None
     expanded: Path | None = None  # the copy whose lines the expansion took; None: the file itself
     copy: Path | None = None
     """The same lines in a form that every engine reads; None: the file itself has it."""
@@ -123,7 +123,7 @@ def kind_suffix(path: Path) -> str:
     # events.zip: only its member tells the kind, unlike events.csv.zip
     if suffix == ".zip" and path.is_file() and not Path(path.stem).suffix:
         return Path(only_member(path)).suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in _PACKED else suffix
+    return Path(path.stem).suffix.lower() if suffix in PACKED else suffix
 
 
 def sources_under(path: Path, options: TextOptions | None = None) -> list[Source]:
@@ -160,7 +160,7 @@ def glob(folder: Path, pattern: str) -> list[Path]:
 def _unpacked(name: str) -> str:
     """The name in lower case, without the suffix of an archive."""
     lower = name.lower()
-    return lower.removesuffix(Path(lower).suffix) if Path(lower).suffix in _PACKED else lower
+    return lower.removesuffix(Path(lower).suffix) if Path(lower).suffix in PACKED else lower
 
 
 def refuse_twice(files: Sequence[Path]) -> None:
@@ -177,7 +177,7 @@ def refuse_twice(files: Sequence[Path]) -> None:
 
 def _without_suffixes(name: str) -> str:
     path = Path(name)
-    if path.suffix.lower() in _PACKED:
+    if path.suffix.lower() in PACKED:
         path = Path(path.stem)
     return path.stem if path.suffix.lower() in KINDS else path.name
 
@@ -192,7 +192,7 @@ def _partitions(path: Path) -> dict[str, str | None]:
 
 
 def _part_files(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    files = [file for file in sorted(folder.rglob("*"), key=in_natural_order) if file.is_file()]
     parts = [file for file in files if not _is_hidden(file.relative_to(folder))]
     # a README beside part files is usual, any other file is refused by its suffix
     notes = [file for file in parts if file.suffix.lower() == ".md" or file.stem in _NOTES]

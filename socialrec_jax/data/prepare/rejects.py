@@ -19,6 +19,8 @@ from pathlib import Path
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, Part, Reject, UnparsedRecord
 from socialrec_jax.data.prepare.readers import records
+from socialrec_jax.data.prepare.same_parts import refuse_same_parts
+from socialrec_jax.data.prepare.stray_quotes import refuse_stray_quotes
 from socialrec_jax.errors import BadData
 
 KEYS = {"items": ("item",), "users": ("user",)}  # tables with one row for each item or user
@@ -53,6 +55,13 @@ def reject_all(
     )
     engine.write_rejects(rejects, path)
     return counts
+
+
+def check_parts(table: str, parts: Sequence[Part]) -> None:
+    """BadData: two files of events are the same, or quotes join rows of a file."""
+    if table == "events":
+        refuse_same_parts(parts)
+    refuse_stray_quotes(parts)
 
 
 def check_share(engine: Engine, table: str, parts: Sequence[Part], max_bad_share: float) -> int:

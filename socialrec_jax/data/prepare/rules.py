@@ -23,7 +23,7 @@ class Rules:
     """Settings of `config.DataConfig` that decide how files are read."""
 
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Field -> the plain name of its column."""
+    """Field, or table and field as `items.item` -> the plain name of its column."""
     ignored: frozenset[str] = frozenset()  # plain names of columns
     types: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Folded event type -> the type that it is."""
@@ -53,6 +53,16 @@ class Rules:
             last_year=last_year,
         )
 
+    def of_table(self, table: str) -> Rules:
+        """The same for one table: columns that were named for it go before those for all."""
+        general = {field: column for field, column in self.columns.items() if "." not in field}
+        of_table = {
+            field.removeprefix(f"{table}."): column
+            for field, column in self.columns.items()
+            if field.startswith(f"{table}.")
+        }
+        return dataclasses.replace(self, columns=general | of_table)
+
 
 def plain_name(column: str) -> str:
     """A column's name without case, blanks and punctuation."""
@@ -62,8 +72,11 @@ def plain_name(column: str) -> str:
 
 
 def folded_type(name: str) -> str:
-    """Event types are the same without regard to case and surrounding blanks."""
-    return name.strip().lower()
+    """Event types are the same without regard to case, surrounding blanks and what joins words.
+
+    `Add to Cart`, `add-to-cart` and `add_to_cart` are one type.
+    """
+    return re.sub("[ -]", "_", name.strip().lower())
 
 
 def _parts(texts: Sequence[str]) -> list[str]:
@@ -75,14 +88,22 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
     columns = {}
     for option in _parts(options):
         field, _, column = option.partition("=")
-        if field not in FIELDS or not column:
+        table, _, name = field.rpartition(".")
+        if name not in FIELDS or not column or table not in ("", *TABLE_NAMES):
             raise UsageError(
-                f"--data.map {option}: write FIELD=COLUMN, with one of {', '.join(FIELDS)}"
+                f"--data.map {option}: write FIELD=COLUMN, or TABLE.FIELD=COLUMN for one table, "
+                f"with one of {', '.join(FIELDS)}"
             )
         columns[field] = plain_name(column)
-    if len(set(columns.values())) < len(columns):
-        raise UsageError(f"--data.map {' '.join(options)}: one column cannot be two fields")
+    _refuse_two_fields(columns, options)
     return columns
+
+
+def _refuse_two_fields(columns: Mapping[str, str], options: Sequence[str]) -> None:
+    # two tables may call different things by one name
+    scopes = [(field.rpartition(".")[0], column) for field, column in columns.items()]
+    if len(set(scopes)) < len(scopes):
+        raise UsageError(f"--data.map {' '.join(options)}: one column cannot be two fields")
 
 
 def _names(options: Sequence[str]) -> dict[str, tuple[str, ...]]:

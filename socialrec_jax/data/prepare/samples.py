@@ -8,7 +8,12 @@ from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.schema import MISSING, Kind
 
-_NUMBER = re.compile(r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$")
+_NUMBER = re.compile(
+    r"^[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}(,\d{3})+([.]\d*)?|\d{1,3}([.]\d{3})+(,\d*)?)"
+    r"([eE][+-]?\d+)?$"
+)
+_FRACTION = re.compile(r"^[+-]?\d*[.,]\d*[1-9]\d*$")
+_TWO_DIGITS = re.compile(r"^(\d\d)[-/.](\d\d)[-/.](\d\d)(?!\d)")
 _LIST = re.compile(r"^\[.*\]$|^\w+([;|,]\s?\w+)+$")
 _DATE = re.compile(
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.]\d{4}$|^(19|20)\d{6}$"
@@ -25,11 +30,16 @@ def given_values(values: Sequence[str | None]) -> list[str]:
 
 
 def first_that_does_not_fit(kind: Kind, values: Sequence[str | None]) -> str | None:
-    """None where most of the given values are numbers, as an optional field needs them."""
+    """None where most of the given values are what an optional field needs.
+
+    Those of a number are numbers, those of a label are no fractions.
+    """
     given = given_values(values)
-    if kind != "number":
-        return None
-    odd = [value for value in given if not _NUMBER.match(value)]
+    if kind == "number":
+        odd = [value for value in given if not _NUMBER.match(value)]
+    else:
+        # 0.5 is a measure, no name of a type
+        odd = [value for value in given if kind == "label" and _FRACTION.match(value)]
     # a single word may be a mistake in a sparse column
     return odd[0] if len(odd) > 1 and 2 * len(odd) > len(given) else None
 
@@ -101,3 +111,18 @@ def _shares_parts(distinct: set[str], separator: str) -> bool:
     parts = [{part.strip() for part in value.split(separator)} for value in distinct]
     counts = Counter(part for of_value in parts for part in of_value)
     return any(counts[part] > 1 for of_value in parts if len(of_value) > 1 for part in of_value)
+
+
+def begin_with_year(values: Sequence[str | None]) -> bool:
+    """Whether dates such as 20-01-13 name the year first.
+
+    Then the first part hardly changes while the last one does. A date that repeats a day of each
+    month or year looks alike, so the first part must be a year of 2010 at least.
+    """
+    given = given_values(values)
+    dates = [match for value in given if (match := _TWO_DIGITS.match(value))]
+    if not dates or len(dates) < len(given):
+        return False
+    years, days = ({int(match[part]) for match in dates} for part in (1, 3))
+    is_possible = min(years) >= 10 and max(days) <= 31
+    return is_possible and len(days) > 2 and len(days) > 2 * len(years)

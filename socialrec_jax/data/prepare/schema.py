@@ -20,23 +20,28 @@ USER_IDS = (
 )
 USER_WORDS = (
     *("user", "username", "reviewer", "customer", "visitor", "member", "account", "buyer"),
-    *("shopper", "client", "sessionid", "session"),
+    *("shopper", "client", "userpseudoid", "anonymousid", "domainuserid", "fullvisitorid"),
+    *("email", "useremail", "customeremail", "sessionid", "session"),
 )
 USER = (*USER_IDS, *USER_WORDS)
 ITEM_IDS = (
     *("itemid", "iid", "productid", "goodsid", "movieid", "artistid", "bookmarkid", "bookid"),
     *("businessid", "articleid", "videoid", "venueid", "poiid", "locationid", "gameid"),
     *("songid", "trackid", "newsid", "skuid", "animeid", "recipeid", "beerid", "stockcode"),
+    *("listingid", "offerid", "courseid", "podcastid"),
 )
-ITEM_CODES = ("parentasin", "asin", "sku", "isbn")
+ITEM_CODES = ("parentasin", "asin", "sku", "isbn", "productsku", "productcode", "itemcode")
 ITEM_WORDS = ("product", "goods", "movie", "artist", "book", "article", "video", "game")
 ITEM = (*ITEM_IDS, "item", *ITEM_CODES, *ITEM_WORDS, "aid")
 TIME = (
     *("timestamp", "ts", "tsms", "unixtimestamp", "unixreviewtime", "unixtime", "eventtimestamp"),
     *("timestampms", "timems", "time", "datetime", "eventtime", "createdat", "date", "eventdate"),
     *("utctime", "utctimestamp", "eventdatetime", "clicktime", "ordertime", "purchasetime"),
+    *("datecreatedgmt", "datecreated", "createdon", "createddate", "creationdate", "creationtime"),
+    *("transactiondate", "transactiontime", "transactiondt", "collectortstamp"),
     *("reviewtime", "reviewdate", "checkintime", "localtime", "orderdate", "tdat"),
     *("invoicedate", "dateadded", "addedat", "submitted", "purchasedate"),
+    *("dt", "ds", "timeofday"),
 )
 SRC = ("src", "source", "sourceid", "from", "follower", "followerid", "trustor", "user1", *USER)
 DST = (
@@ -60,7 +65,7 @@ EDGES = (
 VALUE = ("value", "rating", "score", "overall", "stars", "weight", "bookrating", "watchratio")
 TYPE = (
     *("eventtype", "actiontype", "interactiontype", "behaviortype", "behaviourtype", "eventname"),
-    *("event", "action", "interaction", "behavior", "behaviour", "type"),
+    *("event", "action", "interaction", "behavior", "behaviour", "type", "verb", "activitytype"),
 )
 TITLE = (
     *("title", "name", "itemname", "productname", "movietitle", "itemtitle", "producttitle"),
@@ -72,12 +77,18 @@ CATEGORY = (
     *("category", "categoryname", "maincategory", "class", "categoryid", "producttypename"),
     "firstlevelcategoryname",
 )
+AVAILABLE = (
+    *("available", "isavailable", "instock", "isinstock", "availability", "stockstatus"),
+    *("stock", "stockquantity", "stockqty", "inventoryquantity", "isactive", "active"),
+    *("enabled", "isenabled"),
+)
 MAX_EVENT_TYPES = 256  # they are stored as uint8
 DEFAULT_TYPE = "event"
 # what programs write where they have no value, in lower case
 MISSING = (
     *("null", "na", "n/a", "nan", "nat", "<na>", "none", "nil", "\\n", "undefined", "missing"),
-    *("(null)", "[null]", "(none)", "(blank)", "(not set)", "-", "--", "?"),
+    *("(null)", "[null]", "(none)", "(blank)", "(not set)", "-", "--", "?", "."),
+    "00000000-0000-0000-0000-000000000000",
     *("#n/a", "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!"),
 )
 
@@ -105,8 +116,8 @@ TABLES: dict[str, tuple[Field, ...]] = {
     "social": (
         Field("src", "id", SRC, required=True),
         Field("dst", "id", DST, required=True),
-        Field("weight", "number", ("weight", "strength", "value")),
-        Field("timestamp", "time", TIME),
+        Field("weight", "number", ("weight", "strength", "value", "sign", "trust")),
+        Field("timestamp", "time", (*TIME, "since")),
     ),
     "items": (
         Field("item", "id", (*ITEM_IDS, "item", *ITEM_CODES, "id", *ITEM_WORDS), required=True),
@@ -115,7 +126,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("tags", "list", ("tags", "tag", "genres", "genre", "categories", "topictag")),
         Field("category", "text", CATEGORY),
         Field("price", "price", ("price",)),
-        Field("available", "flag", ("available", "isavailable", "instock")),
+        Field("available", "flag", AVAILABLE),
     ),
     "users": (Field("user", "id", (*USER_IDS, "user", "id", *USER_WORDS), required=True),),
 }

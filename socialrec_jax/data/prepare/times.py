@@ -36,6 +36,7 @@ TICKS = 6  # of 100 nanoseconds since the year 1, as .NET counts them
 TICKS_EPOCH = 621_355_968 * 10**9  # ticks of 1970
 DAY_FIRST, MONTH_FIRST, DAY_OR_MONTH = 20, 21, 22  # 31/12/2020, 12/31/2020, 01/02/2020
 OUTSIDE, ZERO, OUTSIDE_DATE = 90, 91, 92  # a number or a date beyond the years; 0 or -1
+UNKNOWN_DATE = 93  # the first moment of 1970 or of the year 1, which programs write for none
 SLASHED = (DAY_FIRST, MONTH_FIRST, DAY_OR_MONTH)
 # dates as one number: how many digits, and strptime's name of them
 COMPACT_FORMATS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -116,7 +117,8 @@ def decide(
     BadData: the times are dates that no shop has, or dates whose day and month are not clear.
     """
     outside = sum(counts.get(code, 0) for code in (OUTSIDE, ZERO, OUTSIDE_DATE))
-    inside = {code: n for code, n in counts.items() if code not in (OUTSIDE, ZERO, OUTSIDE_DATE)}
+    not_dated = (OUTSIDE, ZERO, OUTSIDE_DATE, UNKNOWN_DATE)
+    inside = {code: n for code, n in counts.items() if code not in not_dated}
     if own_clock:
         return Decision(notation=OUTSIDE, own_clock=True)
     if outside > sum(inside.values()):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from socialrec_jax.config import DataConfig
 from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.world import World
@@ -58,6 +61,13 @@ def titles(world: World) -> dict[str, str]:
 
 def lines(*records: dict) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def parquet(**columns) -> bytes:
+    """A parquet file of some columns."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue().to_pybytes()
 
 
 EVENTS = csv(

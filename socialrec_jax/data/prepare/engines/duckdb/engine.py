@@ -25,7 +25,7 @@ from socialrec_jax.data.prepare.engines.duckdb.values import id_sql
 from socialrec_jax.data.prepare.engines.engine import Part, Reject
 from socialrec_jax.data.prepare.engines.statements.engine import DatabaseEngine
 from socialrec_jax.data.prepare.engines.statements.staged import StagedTable, staged_columns
-from socialrec_jax.data.prepare.expansions import BLANKS, BLANKS_AND_HEADER
+from socialrec_jax.data.prepare.expansions import BLANKS, BLANKS_AND_HEADER, Unnested
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
 
@@ -159,15 +159,25 @@ class DuckDBEngine(DatabaseEngine):
             source = self._copied(source)
         if source.kind != "parquet":
             return lists.with_lists(source, table, self.rules)
-        if table not in lists.FIELDS:
-            return source
+        return self._unnested_parquet(table, source) if table in lists.FIELDS else source
+
+    def _unnested_parquet(self, table: str, source: Source) -> Source:
         types = files.columns_of(self.con, source)
         nested = [column for column, kind in types.items() if kind.endswith("[]")]
         column = lists.column_of_lists(table, list(types), nested, self.rules)
         if column is None:
             return source
         lists.note(source, column)
-        return dataclasses.replace(source, unnested=(column, lists.FIELDS[table]))
+        unnested = Unnested(column, lists.FIELDS[table])
+        if types[column].startswith("STRUCT"):
+            unnested = self._members(source, column, list(types))
+        return dataclasses.replace(source, unnested=unnested)
+
+    def _members(self, source: Source, column: str, columns: Sequence[str]) -> Unnested:
+        """A list of objects, whose members go before the file's own columns."""
+        members = {member.lower() for member in files.members_of(self.con, source, column)}
+        own = [other for other in columns if other != column and other not in source.partitions]
+        return Unnested(column, None, tuple(other for other in own if other.lower() in members))
 
     def _named(self, table: str, source: Source) -> Source:
         """The source with the names that the user gives to files without a header."""

@@ -8,13 +8,31 @@ from collections.abc import Mapping, Sequence
 from socialrec_jax.data.prepare.engines.duckdb import instants, values
 from socialrec_jax.data.prepare.engines.duckdb.derived_fields import derived_sql
 from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice
-from socialrec_jax.data.prepare.engines.duckdb.sql import name, text
+from socialrec_jax.data.prepare.engines.duckdb.sql import is_one_of, name, text
 from socialrec_jax.data.prepare.engines.duckdb.types import fits
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.readers import Source, looks_like_data, no_header_advice
 from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES, Field, suggest
 from socialrec_jax.errors import BadData
+
+_TOTALS = ("total", "totals", "grand total", "subtotal", "sum", "summe", "gesamt", "gesamtergebnis")
+_TYPE_WORDS = (
+    *("string", "str", "varchar", "text", "char", "object", "token", "token_seq", "category"),
+    *(
+        "int",
+        "integer",
+        "bigint",
+        "int32",
+        "int64",
+        "long",
+        "float",
+        "float32",
+        "float64",
+        "double",
+    ),
+    *("number", "numeric", "decimal", "bool", "boolean", "date", "datetime", "timestamp"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +88,10 @@ def _raw_sql(column: str, choice: Choice) -> str:
     if column in choice.decimal_commas:
         # 1.299,50 becomes 1299.50
         return f"replace(replace({name(column)}, '.', ''), ',', '.')"
+    if column in choice.thousands_commas:
+        return f"replace({name(column)}, ',', '')"
+    if column in choice.years_first:
+        return f"'20' || trim({name(column)})"
     if column in choice.separators:
         return f"regexp_replace({name(column)}, ' *[{choice.separators[column]}] *', '|', 'g')"
     return name(column)
@@ -117,6 +139,7 @@ def expressions_of(table: str, found: Mapping[str, Value], rules: Rules) -> Expr
     expressions = Expressions()
     # first, because its reason says more than that of a single column
     expressions.checks += [*_repeated_header(found), *_negative_weight(table, found)]
+    expressions.checks += [*_types_of_columns(table, found), *_totals(table, found)]
     for field in TABLES[table]:
         value = found.get(field.name)
         if field.kind == "time":
@@ -156,6 +179,33 @@ def _repeated_header(found: Mapping[str, Value]) -> list[Check]:
     conditions = [f"{value.sql} = {text(value.shown)}" for value in named.values()]
     field, value = next(iter(named.items()))
     return [Check(field, value.sql, " AND ".join(conditions), "repeats the header")]
+
+
+def _types_of_columns(table: str, found: Mapping[str, Value]) -> list[Check]:
+    """When a row says what its columns hold, as a second line of a header does.
+
+    Rows of events have a time, which a word is not.
+    """
+    named = [value for value in found.values() if value.sql_type == "VARCHAR"]
+    if table == "events" or len(named) < 2:
+        return []
+    conditions = [is_one_of(f"lower(trim({value.sql}))", _TYPE_WORDS) for value in named]
+    field, value = next(iter(found.items()))
+    return [Check(field, value.sql, " AND ".join(conditions), "holds types of columns")]
+
+
+def _totals(table: str, found: Mapping[str, Value]) -> list[Check]:
+    """When a row of events without a time is the sum below a report."""
+    user, time = found.get("user"), found.get("timestamp")
+    if table != "events" or user is None or time is None or user.sql_type != "VARCHAR":
+        return []
+    # blank times are few, and looked at first
+    is_blank = f"{time.sql} IS NULL"
+    if time.sql_type == "VARCHAR":
+        is_blank = f"({is_blank} OR {time.sql} = '')"
+    is_total = is_one_of(f"lower(trim({user.sql}, ' :'))", _TOTALS)
+    condition = f"CASE WHEN {is_blank} THEN {is_total} ELSE false END"
+    return [Check("user", user.sql, condition, "is a row of totals")]
 
 
 def _negative_weight(table: str, found: Mapping[str, Value]) -> list[Check]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -23,6 +23,7 @@ from socialrec_jax.data.prepare.readers import (
 from socialrec_jax.data.prepare.rules import plain_name
 from socialrec_jax.errors import BadData
 
+MAX_DIGITS = 38  # of a decimal
 # a column that holds the raw line where it is no JSON object, '' where it is blank
 BROKEN = INTERNAL + "broken line"
 _IS_OBJECT = "json_valid(line) AND json_type(line) = 'OBJECT'"
@@ -39,11 +40,38 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]
             query = f"DESCRIBE SELECT * FROM {_read_parquet(source)}"
             types = {column: kind for column, kind, *_ in con.execute(query).fetchall()}
             check_names(source, list(types))
+            _check_parquet(con, source)
         elif source.kind == "json":
             types = _json_columns(con, source)
         else:
             types = dict.fromkeys(header_of(source), "VARCHAR")
     return {**types, **dict.fromkeys(_partition_columns(source, types), "VARCHAR")}
+
+
+def _check_parquet(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """BadData: two columns have one name, or hold numbers that DuckDB reads as others."""
+    fields = con.execute(
+        f"SELECT name, coalesce(num_children, 0), precision FROM parquet_schema({_path(source)})"
+    ).fetchall()
+    check_names(source, _columns_of_schema([(column, children) for column, children, _ in fields]))
+    wide = [column for column, _, digits in fields if (digits or 0) > MAX_DIGITS]
+    if wide:
+        raise BadData(
+            f"{source.path}: column {wide[0]} holds decimals of more than {MAX_DIGITS} digits: "
+            "write whole numbers or text"
+        )
+
+
+def _columns_of_schema(fields: Sequence[tuple[str, int]]) -> list[str]:
+    """The columns among (name, number of parts), in which parts follow what they belong to."""
+    columns, open_parts = [], 0
+    # the first is the table itself
+    for column, children in fields[1:]:
+        if not open_parts:
+            columns.append(column)
+            open_parts = 1
+        open_parts += children - 1
+    return columns
 
 
 def _partition_columns(source: Source, types: Mapping[str, str]) -> list[str]:
@@ -76,9 +104,16 @@ def _read_parquet(source: Source) -> str:
     rows = f"read_parquet({_path(source)}, hive_partitioning=false)"
     if source.unnested is None:
         return rows
-    column, field = source.unnested
-    unnested = f"unnest({name(column)}) AS {name(field)}"
-    return f"(SELECT * EXCLUDE ({name(column)}), {unnested} FROM {rows})"
+    column, field = name(source.unnested.column), source.unnested.field
+    parts = f"unnest({column}, max_depth := 2)" if field is None else f"unnest({column}) AS {field}"
+    replaced = ", ".join([column, *map(name, source.unnested.replaced)])
+    return f"(SELECT * EXCLUDE ({replaced}), {parts} FROM {rows})"
+
+
+def members_of(con: duckdb.DuckDBPyConnection, source: Source, column: str) -> list[str]:
+    """The names of the members of objects in a column of lists."""
+    parts = f"SELECT unnest({name(column)}, max_depth := 2) FROM {_read_parquet(source)}"
+    return [member for member, *_ in con.execute(f"DESCRIBE {parts}").fetchall()]
 
 
 def _constant(value: str | None) -> str:

@@ -12,18 +12,23 @@ import dataclasses
 from socialrec_jax.data.prepare import times
 from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, text
 from socialrec_jax.data.prepare.engines.duckdb.types import DATED, NUMERIC, WHOLE
+from socialrec_jax.data.prepare.engines.duckdb.written_dates import rewritten
 from socialrec_jax.data.prepare.rules import Rules
 
 _NO_PART_OF_A_DATE = (
     r"(?i)^(mon|tue|wed|thu|fri|sat|sun)[a-z]*[., ]+|[\[\]]| GMT$| UTC$| ?[(].*[)]$"
 )
 _LARGEST = 9_200_000_000  # seconds whose nanoseconds fit into 64 bits
+_YEAR_ONE = -62_135_596_800 * 10**6  # microseconds of 0001-01-01
 
 
 # columns that are computed once, and that no column of a file can be called
-NUMBER, INTEGER, UNIT, MICROS, DAY_FIRST, MONTH_FIRST = (
+NUMBER, INTEGER, UNIT, ISO, WRITTEN, MICROS, DAY_FIRST, MONTH_FIRST = (
     name(INTERNAL + part)
-    for part in ("number", "integer", "unit", "micros", "day first", "month first")
+    for part in (
+        *("number", "integer", "unit", "ISO 8601", "written", "micros"),
+        *("day first", "month first"),
+    )
 )
 
 
@@ -48,7 +53,9 @@ def time_columns(column: str, sql_type: str, rules: Rules) -> TimeColumns:
         return ABSENT
     if DATED.match(sql_type):
         micros = f"epoch_us({column})"
-        return TimeColumns(_of_micros(micros), _outside_unit(micros, rules), "NULL", "true")
+        is_nano = sql_type == "TIMESTAMP_NS"
+        stamp = f"epoch_ns({column})" if is_nano else _of_micros(micros)
+        return TimeColumns(stamp, _outside_unit(micros, rules), "NULL", "true")
     if NUMERIC.match(sql_type):
         return _numeric(column, sql_type, rules)
     return _textual(column, rules)
@@ -82,7 +89,7 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
     number_stamp = _number_stamp(column, is_whole=False)
     return TimeColumns(
         stamp=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {number_stamp}
-            ELSE {_of_micros(f"coalesce({MICROS}, {either})")} END""",
+            ELSE {_of_micros(f"coalesce({MICROS}, {either})")} + {_nanoseconds(column)} END""",
         unit=UNIT,
         other=f"""CASE WHEN {NUMBER} IS NOT NULL THEN {_other_seconds(is_whole=False)}
             WHEN {MICROS} IS NULL THEN {_of_micros(MONTH_FIRST)} END""",
@@ -93,30 +100,48 @@ def _textual(column: str, rules: Rules) -> TimeColumns:
 
 def _text_layers(column: str) -> tuple[str, ...]:
     """Each way to read a text is tried only where the ones before it failed."""
-    # a cast to whole numbers would round
-    whole = f"CASE WHEN NOT contains({column}, '.') THEN try_cast({column} AS BIGINT) END"
-    iso = f"CASE WHEN {NUMBER} IS NULL THEN epoch_us({_dated(column)}) END"
-    unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
-    # 31-01-2020 and 31/01/2020, 10:00 need no formats of their own
-    slashed = f"replace(replace(trim({column}), '-', '/'), ',', '')"
-    day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
-    month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"
+    # with a time zone, so that an offset counts; without one the session says UTC
+    iso = f"CASE WHEN {NUMBER} IS NULL AND {_has_year(column)} THEN {_cast(column)} END"
+    is_open = f"{NUMBER} IS NULL AND {ISO} IS NULL"
+    written = f"CASE WHEN {is_open} THEN {rewritten(f'trim({column})')} END"
+    micros = f"epoch_us(coalesce({ISO}, {_dated(WRITTEN)}))"
     return (
-        f"{whole} AS {INTEGER}, {_finite(column)} AS {NUMBER}",
-        f"{iso} AS {MICROS}",
-        f"{day_first} AS {DAY_FIRST}, {month_first} AS {MONTH_FIRST}",
+        f"{_whole(column)} AS {INTEGER}, {_finite(column)} AS {NUMBER}",
+        f"{iso} AS {ISO}",
+        f"{written} AS {WRITTEN}",
+        f"{micros} AS {MICROS}",
+        _slashed_layer(),
     )
 
 
-def _dated(column: str) -> str:
-    """A text that names its year, month and day, as ISO 8601 or in another way."""
-    trimmed = f"trim({column})"
-    # with a time zone, so that an offset counts; without one the session says UTC
-    cast = f"try_cast({trimmed} AS TIMESTAMPTZ)"
-    written = f"try_strptime({_plain_date(trimmed)}, {_list(times.TEXT_FORMATS)})"
-    # 01/02/20 is no day of the first year
-    has_year = f"NOT regexp_matches({trimmed}, '^([0-9]{{1,3}}[-/])[0-9]')"
-    return f"CASE WHEN {has_year} THEN coalesce({cast}, {written}) END"
+def _whole(column: str) -> str:
+    # a cast to whole numbers would round
+    return f"CASE WHEN NOT contains({column}, '.') THEN try_cast({column} AS BIGINT) END"
+
+
+def _slashed_layer() -> str:
+    """Dates with the day or the month first, where nothing else could be read."""
+    unread = f"CASE WHEN {NUMBER} IS NULL AND {MICROS} IS NULL THEN epoch_us(try_strptime("
+    # 31-01-2020 and 31/01/2020, 10:00 need no formats of their own
+    slashed = f"replace(replace(trim({WRITTEN}), '-', '/'), ',', '')"
+    day_first = f"{unread}{slashed}, {_list(times.DAY_FIRST_FORMATS)})) END"
+    month_first = f"{unread}{slashed}, {_list(times.MONTH_FIRST_FORMATS)})) END"
+    return f"{day_first} AS {DAY_FIRST}, {month_first} AS {MONTH_FIRST}"
+
+
+def _cast(value: str) -> str:
+    return f"try_cast(trim({value}) AS TIMESTAMPTZ)"
+
+
+def _has_year(value: str) -> str:
+    """SQL of whether a text may name its year first: 01/02/20 is no day of the first year."""
+    return f"NOT regexp_matches(trim({value}), '^([0-9]{{1,3}}[-/])[0-9]')"
+
+
+def _dated(value: str) -> str:
+    """A text that names its year, month and day, once it is rewritten."""
+    formatted = f"try_strptime({_plain_date(value)}, {_list(times.TEXT_FORMATS)})"
+    return f"CASE WHEN {_has_year(value)} THEN coalesce({_cast(value)}, {formatted}) END"
 
 
 def _plain_date(trimmed: str) -> str:
@@ -124,6 +149,12 @@ def _plain_date(trimmed: str) -> str:
     without = f"regexp_replace({trimmed}, {text(_NO_PART_OF_A_DATE)}, '', 'g')"
     offset = f"regexp_replace({without}, ' GMT([+-])', ' \\1')"
     return f"regexp_replace({offset}, '[, ]+', ' ', 'g')"
+
+
+def _nanoseconds(column: str) -> str:
+    """What the seventh to ninth digit of a second in a text add to its microseconds."""
+    digits = f"regexp_extract({column}, '[.,][0-9]{{6}}([0-9]{{1,3}})', 1)"
+    return f"CASE WHEN strlen({column}) > 26 THEN rpad({digits}, 3, '0')::BIGINT ELSE 0 END"
 
 
 def seconds(stamp: str) -> str:
@@ -160,7 +191,8 @@ def _number_stamp(column: str, *, is_whole: bool) -> str:
 
 def _plain_seconds(*, is_whole: bool) -> str:
     scaled = _scaled(times.NANO, is_whole=is_whole)
-    return f"CASE WHEN abs({NUMBER}) < {_LARGEST} THEN {scaled} END"
+    # abs() of the smallest integer of a type would overflow
+    return f"CASE WHEN {NUMBER} > -{_LARGEST} AND {NUMBER} < {_LARGEST} THEN {scaled} END"
 
 
 def _other_seconds(*, is_whole: bool) -> str:
@@ -189,7 +221,9 @@ def _of_micros(micros: str) -> str:
 def _outside_unit(micros: str, rules: Rules) -> str:
     """NULL for a date within the years."""
     first, end = (bound * 10**6 for bound in times.bounds(rules))
-    return f"CASE WHEN {micros} < {first} OR {micros} >= {end} THEN {times.OUTSIDE_DATE} END"
+    is_unknown = f"{micros} IN (0, {_YEAR_ONE})"
+    return f"""CASE WHEN {is_unknown} THEN {times.UNKNOWN_DATE}
+        WHEN {micros} < {first} OR {micros} >= {end} THEN {times.OUTSIDE_DATE} END"""
 
 
 def _list(formats: tuple[str, ...]) -> str:

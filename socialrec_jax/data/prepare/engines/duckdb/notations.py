@@ -12,6 +12,9 @@ from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 _SEPARATED = "%s: column %s is read as lists of parts between %r"
+_THOUSANDS = "%s: column %s: commas are read as thousands, as in 1,000"
+_YEARS_FIRST = "%s: column %s: dates such as %r are read as year, month and day"
+_POINTS = re.compile(r"[+-]?[0-9]{1,3}([.][0-9]{3}){2,}(,[0-9]*)?")
 _COMMA_NUMBER = re.compile(r"[0-9]{5,},[0-9]+")
 
 
@@ -28,13 +31,29 @@ def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
         values = samples.given_values(sampled[column])
         if field.kind == "list":
             _note_separator(file, column, values, choice)
-        elif _has_decimal_commas(file, field.kind, column, values):
-            choice.decimal_commas.add(column)
+        else:
+            _note_signs(file, field.kind, column, values, choice)
+
+
+def _note_signs(
+    file: SampledFile, kind: str, column: str, values: list[str], choice: Choice
+) -> None:
+    """Note what commas mean in numbers, and which part of a short date is the year."""
+    if _has_decimal_commas(file, kind, column, values):
+        choice.decimal_commas.add(column)
+    elif kind == "number" and any("," in value for value in values):
+        _note_thousands(file, column, choice)
+    elif kind == "time" and samples.begin_with_year(values):
+        choice.years_first.add(column)
+        log.warning(_YEARS_FIRST, file.source.path, column, values[0])
 
 
 def _has_decimal_commas(file: SampledFile, kind: str, column: str, values: list[str]) -> bool:
     if kind == "time":
         return bool(values) and all(_COMMA_NUMBER.fullmatch(value) for value in values)
+    # 1.299.000 has thousands behind points, whatever the others have
+    if kind == "number" and any(map(_POINTS.fullmatch, values)):
+        return True
     # ratings without any comma are not read a second time
     if kind == "price" or (kind == "number" and any("," in value for value in values)):
         return _writes_decimal_commas(file, column)
@@ -53,6 +72,17 @@ def _writes_decimal_commas(file: SampledFile, column: str) -> bool:
     )
     # the whole column, not a sample: one value decides how all others are read
     return bool(file.select(f"{comma} AND NOT {point}")[0][0])
+
+
+def _note_thousands(file: SampledFile, column: str, choice: Choice) -> None:
+    """Note a column whose commas all stand before three digits, as in 1,000 and 1,299.50."""
+    value = f"trim({name(column)})"
+    grouped = f"regexp_matches({value}, '^[+-]?[1-9][0-9]{{0,2}}(,[0-9]{{3}})+([.][0-9]*)?$')"
+    # 0,125 and 4,5 have a decimal comma
+    others = f"count(*) FILTER (contains({value}, ',') AND NOT {grouped})"
+    if file.select(f"{others} = 0")[0][0]:
+        choice.thousands_commas.add(column)
+        log.warning(_THOUSANDS, file.source.path, column)
 
 
 def _note_separator(file: SampledFile, column: str, values: list[str], choice: Choice) -> None:

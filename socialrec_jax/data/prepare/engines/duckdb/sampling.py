@@ -27,6 +27,10 @@ class Choice:
     needs_times: bool = True
     decimal_commas: set[str] = dataclasses.field(default_factory=set)
     """Columns of numbers such as 1.299,00."""
+    thousands_commas: set[str] = dataclasses.field(default_factory=set)
+    """Columns of numbers such as 1,299.00."""
+    years_first: set[str] = dataclasses.field(default_factory=set)
+    """Columns of dates such as 20-01-13, whose year is the first part."""
     separators: dict[str, str] = dataclasses.field(default_factory=dict)
     """Column of lists -> what stands between their parts, where that is no `|`."""
 

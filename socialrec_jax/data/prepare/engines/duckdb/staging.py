@@ -26,9 +26,9 @@ from socialrec_jax.data.prepare.engines.duckdb.expressions import (
 from socialrec_jax.data.prepare.engines.duckdb.files import BROKEN, columns_of, relation
 from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, name, readable_file
 from socialrec_jax.data.prepare.engines.duckdb.unparsed import unparsed_records
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.duckdb.vectors import extra_columns
 from socialrec_jax.data.prepare.engines.engine import UnparsedRecord
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.engines.statements.staged import (
     BLANK_LINE,
     StagedTable,

@@ -11,7 +11,12 @@ from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice, SampledFi
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 
 log = logging.getLogger(__name__)
-_CLOCK = ("hour", "minute", "second")
+# names of the parts of a time of the day
+_CLOCK = (
+    ("hour", "hourofday", "orderhourofday", "hr"),
+    ("minute", "min"),
+    ("second", "sec"),
+)
 _OTHER_TIMES = (
     "%s: the time is column %s, but %s may be it as well: --data.map timestamp=%s takes that"
 )
@@ -43,9 +48,9 @@ def choose_time(file: SampledFile, choice: Choice, rules: Rules) -> None:
 
 
 def _clock_columns(types: Types) -> tuple[str, ...]:
-    """The columns `hour`, `minute` and `second`, as far as they go."""
+    """The columns of the hour, the minute and the second, as far as they go."""
     plain = {plain_name(column): column for column in types}
-    names = [plain.get(part) for part in _CLOCK]
+    names = [next((plain[name] for name in part if name in plain), None) for part in _CLOCK]
     present = names.index(None) if None in names else len(names)
     return tuple(column for column in names[:present] if column)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from socialrec_jax.data.prepare.engines.duckdb.numbers import number_sql
 from socialrec_jax.data.prepare.engines.duckdb.sql import INTERNAL, is_one_of, name, sql_list, text
 from socialrec_jax.data.prepare.engines.duckdb.texts import text_sql
 from socialrec_jax.data.prepare.engines.duckdb.types import DATED, FLOATING, STRING, WHOLE
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.schema import MISSING, Kind
 
 # as they are spelled: folding a million ids would cost more than looking them up
@@ -16,35 +16,29 @@ _SPELLINGS = (str.lower, str.upper, str.capitalize, str.title)
 _MISSING_IDS = sorted(
     {"", "NaN", "NaT", *(spell(word) for word in MISSING for spell in _SPELLINGS)}
 )
+# marks of the direction of writing
+_DIRECTIONS = (8206, 8207, *range(8234, 8239), *range(8294, 8298))
 # blanks of all widths, zero-width letters and the byte order mark, which copying from pages leaves
-_INVISIBLE = (9, 10, 13, 32, 160, 5760, 8203, 8204, 8205, 8288, 12288, 65279)
+_INVISIBLE = (9, 10, 13, 32, 160, 173, 5760, 8203, 8204, 8205, 8288, 12288, 65279, *_DIRECTIONS)
 # flags as programs and as people write them
 _TRUE = (
     *("true", "t", "yes", "y", "1", "1.0", "in stock", "instock", "available", "on", "active"),
-    *("ja", "oui", "si", "sí", "sim", "https://schema.org/instock"),
+    *("ja", "oui", "si", "sí", "sim", "in-stock", "enabled", "low stock", "limited"),
+    *("preorder", "pre-order", "presale", "backorder", "back-order", "onbackorder"),
+    *("limitedavailability", "instoreonly", "onlineonly", "madetoorder", "reserved"),
 )
 _FALSE = (
     *("false", "f", "no", "n", "0", "0.0", "out of stock", "outofstock", "sold out", "off"),
     *("unavailable", "not available", "inactive", "discontinued", "nein", "non", "não"),
-    *("https://schema.org/outofstock", "https://schema.org/soldout", "soldout"),
-    "https://schema.org/discontinued",
+    *("soldout", "sold-out", "out-of-stock", "disabled"),
 )
 _EXACT_BELOW = {"FLOAT": 2**24, "DOUBLE": 2**53}  # whole numbers of floats
 # spreadsheets show six digits of ten; programs write as many as the number has
 _ROUNDED_TIME = "^[0-9]([.][0-9]{0,5})?[eE][+][0-9]+$"
 # A longer id is a broken line. One of a megabyte would make every table of ids as wide.
 MAX_ID_BYTES = 1024
+_JAVA_FLOAT = "^-?[1-9][.][0-9]+E([7-9]|1[0-5])$"
 _PROTECTED = """^(?:="([^"]*)"|'([0-9]+))$"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """A row that meets `condition` is bad: `reason` says what is wrong with its column."""
-
-    column: str
-    value: str  # SQL of the raw value
-    condition: str  # SQL
-    reason: str
 
 
 def value_sql(kind: Kind, column: str, sql_type: str) -> str:
@@ -65,7 +59,9 @@ def value_sql(kind: Kind, column: str, sql_type: str) -> str:
 
 
 def _flag_sql(column: str) -> str:
-    lower = f"lower(trim({column}::VARCHAR))"
+    # in_stock, and the addresses that schema.org gives its words
+    spaced = f"replace(trim({column}::VARCHAR), '_', ' ')"
+    lower = f"lower(regexp_replace({spaced}, '^https?://schema[.]org/', ''))"
     is_true, is_false = is_one_of(lower, _TRUE), is_one_of(lower, _FALSE)
     # how many pieces lie in stock
     number = f"try_cast({lower} AS DOUBLE)"
@@ -90,11 +86,16 @@ def id_sql(column: str, sql_type: str) -> str:
     invisible = text("".join(map(chr, _INVISIBLE)))
     # few ids need to be looked at letter by letter
     is_odd = f"{plain} < '!' OR strlen({plain}) <> length({plain}) OR {ends}"
-    whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+[.]0+$')"
+    whole = f"suffix({plain}, '0') AND regexp_matches({plain}, '^ *-?[0-9]+([.]0+|,00?)$')"
+    # 12345678 as Java writes a float of it
+    is_java = f"contains({plain}, '.') AND regexp_matches({plain}, {text(_JAVA_FLOAT)})"
+    java = f"try_cast({plain} AS DOUBLE)"
+    is_whole = f"CASE WHEN {is_java} THEN {java} = floor({java}) ELSE false END"
     # spreadsheets keep leading zeros by ="007" or '007
     is_formula = f"""(starts_with({plain}, '="') OR starts_with({plain}, chr(39)))"""
     protected = f"""regexp_replace({plain}, {text(_PROTECTED)}, '\\1\\2')"""
-    return f"""CASE WHEN {whole} THEN split_part(trim({plain}), '.', 1)
+    return f"""CASE WHEN {whole} THEN split_part(replace(trim({plain}), ',', '.'), '.', 1)
+        WHEN {is_whole} THEN {java}::HUGEINT::VARCHAR
         WHEN {is_formula} THEN {protected}
         WHEN {is_odd} THEN trim(nfc_normalize({plain}), {invisible}) ELSE {plain} END"""
 
@@ -131,7 +132,7 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
     if DATED.match(sql_type):
         infinite = f"NOT (isfinite({column}))"
     # to look at numbers as text would cost more than to read them
-    missing = _is_missing(column) if STRING.match(sql_type) else f"{column} IS NULL"
+    missing = _is_unknown_time(column) if STRING.match(sql_type) else f"{column} IS NULL"
     # most times are read, and need no look at words for nothing
     unreadable = f"CASE WHEN {is_read} THEN false ELSE NOT {missing} END"
     rounded = "false"
@@ -143,6 +144,11 @@ def time_checks(field: str, column: str, sql_type: str, is_read: str) -> list[Ch
         Check(field, column, rounded, "was rounded by a spreadsheet"),
         Check(field, column, unreadable, "is neither unix time nor ISO 8601"),
     ]
+
+
+def _is_unknown_time(column: str) -> str:
+    # MySQL writes an unknown date as zeros
+    return f"({_is_missing(column)} OR starts_with(trim({column}), '0000-00-00'))"
 
 
 def _value_conditions(kind: Kind, column: str, value: str) -> list[tuple[str, str]]:
@@ -204,13 +210,24 @@ def _id_conditions(value: str, sql_type: str) -> list[tuple[str, str]]:
         # both would cut the id in files of one id a line, and in C strings
         conditions.append((f"contains({value}, chr(10))", "holds a line break"))
         conditions.append((f"contains({value}, chr(0))", "holds a NUL byte"))
-        # 1.23457E+12 stands for many ids
-        pattern = "^[0-9.,]+[eE][+][0-9]+$"
-        is_rounded = f"contains({value}, '+') AND regexp_matches({value}, '{pattern}')"
-        conditions.append((is_rounded, "was rounded by a spreadsheet"))
+        conditions += _rounded_conditions(value)
         too_long = f"strlen({value}) > {MAX_ID_BYTES}"
         conditions.append((too_long, f"is longer than {MAX_ID_BYTES} bytes"))
     return conditions
+
+
+def _rounded_conditions(value: str) -> list[tuple[str, str]]:
+    """When an id is a float that stands for several."""
+    # 1.23457E+12 of a spreadsheet
+    pattern = "^[0-9.,]+[eE][+][0-9]+$"
+    is_rounded = f"contains({value}, '+') AND regexp_matches({value}, '{pattern}')"
+    # of 16 digits and more, a float of Java holds some
+    inexact = "^[1-9][.][0-9]+E(1[6-9]|[2-9][0-9])$"
+    is_inexact = f"contains({value}, '.') AND regexp_matches({value}, '{inexact}')"
+    return [
+        (is_rounded, "was rounded by a spreadsheet"),
+        (is_inexact, "is more than a DOUBLE holds exactly"),
+    ]
 
 
 MISSING_SQL = sql_list(MISSING)

@@ -18,12 +18,14 @@ from socialrec_jax.data.prepare.engines.duckdb.sql import name, readable_file
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules, plain_name
 
-_NESTED = ("ARRAY", "MIXED", "OBJECT")
+_NESTED = ("ARRAY", "MIXED", "OBJECT", "STRUCT", "MAP")
 log = logging.getLogger(__name__)
 SHARE = 0.9  # of the given values must be vectors of one length
 # a column of such a name is meant as a vector, so its mistakes are bad rows
 SHARE_WHERE_NAMED = 0.5
 _NAMED = re.compile(r"(vector|embedding|emb|vec)s?$")
+# whole numbers under such a name are ids of other items
+_IDS = re.compile(r"(ids|items|products|asins|bought|viewed|related|similar)$")
 _FRIENDS = re.compile("(friend|follow|contact|trust).*")
 
 
@@ -82,7 +84,7 @@ def _name_unused(
         column
         for column in unused
         if types[column].endswith("]")
-        or types[column] in _NESTED
+        or types[column].startswith(_NESTED)
         # numbers that are separated by blanks are text, which the user may not expect
         or _NAMED.search(plain_name(column))
     ]
@@ -94,6 +96,8 @@ def _is_vector(
     con: duckdb.DuckDBPyConnection, source: Source, types: Mapping[str, str], column: str
 ) -> bool:
     sql_type, quoted = types[column], name(column)
+    if _IDS.search(plain_name(column)):
+        return False
     is_typed = bool(sql_types.NUMERIC.match(sql_type.split("[")[0])) and sql_type.endswith("]")
     if not is_typed and sql_type not in ("VARCHAR", "ARRAY"):
         return False

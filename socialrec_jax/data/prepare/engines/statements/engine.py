@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from socialrec_jax.data.columns import Strings
-from socialrec_jax.data.prepare.engines.duckdb.event_files import warn_of_newest_first
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import BadRow, Engine, IdOrder, Part
 from socialrec_jax.data.prepare.engines.statements import filtering, tables
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.engines.statements.database import Database
+from socialrec_jax.data.prepare.engines.statements.row_order import warn_of_newest_first
 from socialrec_jax.data.prepare.engines.statements.staged import (
     BLANK_LINE,
     StagedTable,

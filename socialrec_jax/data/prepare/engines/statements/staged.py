@@ -10,8 +10,8 @@ from socialrec_jax.data.prepare import times
 from socialrec_jax.data.prepare.engines.duckdb.instants import seconds
 from socialrec_jax.data.prepare.engines.duckdb.sql import name
 from socialrec_jax.data.prepare.engines.duckdb.types import STAGED_TYPES
-from socialrec_jax.data.prepare.engines.duckdb.values import Check
 from socialrec_jax.data.prepare.engines.engine import Part
+from socialrec_jax.data.prepare.engines.statements.checks import Check
 from socialrec_jax.data.prepare.engines.statements.database import Database
 from socialrec_jax.data.prepare.readers import Source
 from socialrec_jax.data.prepare.rules import Rules
@@ -162,7 +162,8 @@ def _apply(db: Database, staged: StagedTable, decision: times.Decision, rules: R
     if decision.month_first:
         db.update(rows, {"stamp": "other"}, f"unit = {times.DAY_OR_MONTH}")
     # 0 and -1 among dates stand for an unknown time, which the events around it fill in
-    db.update(rows, {"stamp": "NULL", "unit": "NULL"}, f"unit = {times.ZERO}")
+    unknown = f"unit IN ({times.ZERO}, {times.UNKNOWN_DATE})"
+    db.update(rows, {"stamp": "NULL", "unit": "NULL"}, unknown)
     # 20201301 has the size of a date
     no_date = f"unit = {times.COMPACT} AND stamp IS NULL"
     reject(db, staged, dataclasses.replace(_ODD_TIME, condition=no_date, reason="is no date"))

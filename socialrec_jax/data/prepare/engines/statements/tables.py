@@ -105,7 +105,8 @@ def _number_in_order(db: Database, view: str, query: str) -> Strings:
 def number_event_types(db: Database, types: Mapping[str, str]) -> list[str]:
     """Table `event_types` (raw, name, number), most frequent first; returns the names.
 
-    Types that differ in case or surrounding blanks are one, by its most frequent spelling.
+    Types that differ in case, surrounding blanks or what joins words are one, by its most frequent
+    spelling.
     types: folded type -> its name, where the user says that several are one.
     """
     # names break ties of counts, so that numbers do not depend on the order of rows
@@ -114,19 +115,25 @@ def number_event_types(db: Database, types: Mapping[str, str]) -> list[str]:
         f"""
         WITH spelled AS (
             SELECT coalesce(event_type, '') AS raw, count(*) AS count FROM events GROUP BY 1),
-        named AS (SELECT raw, count, {_type_name(types)} AS name FROM spelled),
+        renamed AS (SELECT raw, count, {_type_name(types)} AS name FROM spelled),
+        named AS (SELECT raw, count, name, {_folded("name")} AS folded FROM renamed),
         ranked AS (
-            SELECT lower(name) AS folded, name, sum(count) OVER (PARTITION BY lower(name)) AS count,
-                row_number() OVER (PARTITION BY lower(name) ORDER BY count DESC, name) AS place
+            SELECT folded, name, sum(count) OVER (PARTITION BY folded) AS count,
+                row_number() OVER (PARTITION BY folded ORDER BY count DESC, name) AS place
             FROM named),
         numbered AS (
             SELECT folded, name, row_number() OVER (ORDER BY count DESC, name) - 1 AS number
             FROM ranked WHERE place = 1)
-        SELECT raw, numbered.name, number FROM named JOIN numbered ON lower(named.name) = folded
+        SELECT raw, numbered.name, number FROM named JOIN numbered USING (folded)
         """,
     )
     names = db.rows("SELECT DISTINCT name, number FROM event_types ORDER BY number")
     return [name for name, _ in names]
+
+
+def _folded(name: str) -> str:
+    """`rules.folded_type` as SQL."""
+    return f"translate(lower({name}), ' -', '__')"
 
 
 def _type_name(types: Mapping[str, str]) -> str:
@@ -137,7 +144,7 @@ def _type_name(types: Mapping[str, str]) -> str:
         THEN split_part(trim(raw), '.', 1) ELSE trim(raw) END"""
     given = f"CASE WHEN {folded} NOT IN {MISSING_SQL} THEN nullif({plain}, '') END"
     renamed = "".join(f" WHEN {text(other)} THEN {text(name)}" for other, name in types.items())
-    renamed = f"CASE {folded} {renamed} END" if renamed else "NULL"
+    renamed = f"CASE {_folded('trim(raw)')} {renamed} END" if renamed else "NULL"
     return f"coalesce({renamed}, {given}, '{DEFAULT_TYPE}')"
 
 
