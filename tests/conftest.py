@@ -69,8 +69,12 @@ def pytest_configure(config):
     """Import the large packages before test processes do, all of which would compile them to
     bytecode at the same time.
     """
-    if config.getoption("numprocesses", None):
+    is_first = bool(config.getoption("numprocesses", None))
+    if is_first or hasattr(config, "workerinput"):
         importlib.import_module("tests.preloaded")
+    # Few test processes need it.
+    if is_first:
+        importlib.import_module("torch")
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

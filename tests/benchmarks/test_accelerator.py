@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,6 +77,9 @@ def test_a_small_workload_is_its_own_reference():
 
 def test_a_large_case_is_compared_at_the_reduced_shape(monkeypatch):
     """Its own loss has no reference; that of the reduced one must be right."""
+    large = SEQUENCES["beauty-packed"]
+    narrow = dataclasses.replace(large, users=500, items=1000, width=16, heads=1)
+    monkeypatch.setitem(SEQUENCES, "beauty-packed", narrow)
     work = transformer.behavior("beauty-packed")
     carry = work.call(work.carry)
     assert "at 4 x 64, 1 layer" in (work.check(carry) or "")

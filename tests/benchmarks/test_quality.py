@@ -11,7 +11,7 @@ from benchmarks.output.studies import quality_table
 from benchmarks.suites import quality
 from socialrec_jax.config import Config, ModelConfig, TextConfig, TrainConfig
 from socialrec_jax.evaluation import baselines
-from socialrec_jax.training import ranker
+from tests.pipeline.short_run import shorten_training
 
 USERS = 60
 
@@ -36,7 +36,7 @@ def test_a_summary_is_mean_deviation_and_values_over_the_seeds():
 def test_a_suite_trains_every_arm_once(tmp_path, world, monkeypatch):
     monkeypatch.setattr(baselines, "_ITEM_KNN_CHOICES", {})
     monkeypatch.setattr(baselines, "_USER_KNN_CHOICES", {})
-    monkeypatch.setattr(ranker, "steps_for", lambda _: 16)
+    shorten_training(monkeypatch)
     counts = {
         "counts": {"users": USERS, "items": 40, "events": len(world.events.items)},
         "time_max": 2_000_000,

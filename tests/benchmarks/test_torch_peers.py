@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("torch")
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "peers"
 SCRIPTS = sorted(
     file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "common")
@@ -65,7 +65,7 @@ def test_a_script_finds_its_imports_and_options(name, monkeypatch, capsys):
     assert "--device {cpu,cuda}" in capsys.readouterr().out
 
 
-def test_the_search_finds_the_best_items(script, monkeypatch):
+def test_the_search_finds_the_best_items(script, torch):
     search = script("torch_search").search
     rng = np.random.default_rng(0)
     catalogue, users = (torch.from_numpy(rng.normal(size=(n, 8))) for n in (200, 30))
@@ -98,7 +98,9 @@ def test_the_language_model_learns(script, options, tmp_path, monkeypatch, capsy
 
 # torch.compile uses torch.jit itself.
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_the_compiled_twin_learns_what_the_eager_one_does(script, tmp_path, monkeypatch, capsys):
+def test_the_compiled_twin_learns_what_the_eager_one_does(
+    script, torch, tmp_path, monkeypatch, capsys
+):
     # Traced and differentiated as for a GPU. The C++ of a CPU takes minutes to compile.
     traced = functools.partial(torch.compile, backend="aot_eager")
     monkeypatch.setattr(torch, "compile", traced)

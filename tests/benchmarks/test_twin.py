@@ -19,12 +19,11 @@ from socialrec_jax.config import ModelConfig
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.training import losses
 
-torch = pytest.importorskip("torch")
 U, T, V, D, H = 3, 12, 30, 32, 2
 
 
 @pytest.fixture(scope="module")
-def twin():
+def twin(torch):
     """The script's module: it imports the other scripts by the path, as scripts do."""
     folder = Path(__file__).parents[2] / "benchmarks" / "peers"
     sys.path.insert(0, str(folder))
@@ -53,7 +52,7 @@ def _batch() -> Batch:
 def _copy(parameter, value) -> None:
     """A value of Flax, kernels as [in, out], into a parameter of torch, kernels as [out, in]."""
     value = np.asarray(value)
-    parameter.data = torch.from_numpy(np.array(value.T if value.ndim == 2 else value))
+    parameter.data = parameter.new_tensor(np.array(value.T if value.ndim == 2 else value))
 
 
 def _copy_block(params: dict, block) -> None:
@@ -71,15 +70,16 @@ def _copy_block(params: dict, block) -> None:
     _copy(block.out.weight, attention["out"]["kernel"])
     for name in ("query", "key"):
         for part in ("scale", "offset"):
-            value = np.array(attention[name][part][:, None])
-            getattr(block, f"{name}_{part}").data = torch.from_numpy(value)
+            parameter = getattr(block, f"{name}_{part}")
+            parameter.data = parameter.new_tensor(np.array(attention[name][part][:, None]))
     _copy(block.widen.weight, widen)
     _copy(block.narrow.weight, feed_forward["out"]["kernel"])
 
 
 def _copy_model(params: dict, model) -> None:
     behavior = params["behavior"]
-    model.items.weight.data = torch.from_numpy(np.array(params["items"]["ids"]))
+    weight = model.items.weight
+    weight.data = weight.new_tensor(np.array(params["items"]["ids"]))
     for layer, block in enumerate(model.blocks):
         _copy_block(behavior["blocks"][f"block_{layer}"], block)
     _copy(model.norm.scale, behavior["RMSNorm_0"]["scale"])
@@ -87,7 +87,7 @@ def _copy_model(params: dict, model) -> None:
     _copy(model.state.bias, behavior["state"]["bias"])
 
 
-def test_the_twin_has_the_same_states(twin):
+def test_the_twin_has_the_same_states(twin, torch):
     batch = _batch()
     config = ModelConfig(width=D, num_heads=H, history_length=T, dropout=0.0)
     flax_model = RecommenderModel(config, V, 1)
@@ -105,7 +105,7 @@ def test_the_twin_has_the_same_states(twin):
     np.testing.assert_allclose(states.numpy(), expected, atol=2e-5)
 
 
-def test_the_twin_has_the_same_loss(twin):
+def test_the_twin_has_the_same_loss(twin, torch):
     rng = np.random.default_rng(2)
     states, table = (rng.normal(size=(n, D)).astype(np.float32) for n in (20, V))
     states, unit = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (states, table))

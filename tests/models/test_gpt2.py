@@ -7,7 +7,6 @@ import functools
 import jax
 import numpy as np
 import pytest
-import torch
 import transformers
 from safetensors.numpy import save_file
 
@@ -55,6 +54,8 @@ def logits(sizes: GPT2Sizes, params: dict) -> jax.Array:
 
 
 def torch_logits(model) -> np.ndarray:
+    import torch  # late, as all processes import this file
+
     with torch.no_grad():
         return model.eval()(torch.tensor(TOKENS, dtype=torch.long)).logits.numpy()
 
@@ -69,6 +70,8 @@ def test_transformers_opens_a_saved_folder(folder, params, tokenizer):
 
 @pytest.mark.parametrize("inner", [None, 48])
 def test_a_folder_of_transformers_opens_here(tmp_path, tokenizer, inner):
+    import torch
+
     torch.manual_seed(0)
     config = transformers.GPT2Config(
         vocab_size=300,

@@ -36,7 +36,7 @@ from tests.data.prepare.growing_shops import (
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 @given(
     generations=st.lists(parts, min_size=2, max_size=4),
     deleted=st.lists(deletions, min_size=4, max_size=4),

@@ -17,7 +17,7 @@ HUNDRED_MB = 100 << 20
 
 
 def test_mutated_bytes_are_refused_or_prepared(tmp_path):
-    outcome = try_mutations(tmp_path, 100, seed=0)
+    outcome = try_mutations(tmp_path, 60, seed=0)  # `make torture` tries 2,000
     assert not outcome.problems, str(outcome)
     assert outcome.endings["World"] > 10
     assert outcome.endings["refused"] > 10
