@@ -78,7 +78,7 @@ def run_training(arguments: list[str]) -> None:
 
     # ---- JAX: imported after its settings, so that --help is fast
     cli.prepare_jax(options.run)
-    from socialrec_jax.runtime import processes
+    from socialrec_jax.runtime import launch, processes
     from socialrec_jax.runtime.run import RunDirectory
     from socialrec_jax.runtime.timeline import timeline
 
@@ -90,7 +90,7 @@ def run_training(arguments: list[str]) -> None:
         return
 
     # ---- Processes: one, or those that the launcher started; process 0 writes for all
-    processes.initialize()
+    launch.initialize()
 
     # ---- One writer: a new training, or another generation of a trained run
     run = RunDirectory(options.run)

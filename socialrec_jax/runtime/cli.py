@@ -15,6 +15,7 @@ from signal import Signals
 from typing import Any, NoReturn
 
 from socialrec_jax import errors
+from socialrec_jax.runtime import peers
 from socialrec_jax.runtime.compilation_cache import use_cache
 from socialrec_jax.runtime.signals import EXIT_CODES, LINES, SignalExit
 
@@ -106,11 +107,7 @@ def _exit(code: int, line: str) -> NoReturn:
     if line:
         # Ends by a signal (128 and more) are no errors.
         print(f"error: {line}" if code < 128 else line, file=sys.stderr, flush=True)
-    # A program that has not come to import it has joined no job.
-    if "socialrec_jax.runtime.processes" in sys.modules:
-        from socialrec_jax.runtime import processes
-
-        processes.leave(line, code)
+    peers.leave(line, code)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""The other processes of a job: what each says when it ends early or gets a signal.
+"""The processes of a job: what each says to the others when it ends early or gets a signal.
 
 A process that ends before the others leaves a line in the key-value store of JAX's coordination
 service. A thread of each process reads the store once a second. It ends its process when another
@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import dataclasses
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ import time
 from typing import Any
 
 from socialrec_jax.errors import PEER_GONE, PeerStopped
+from socialrec_jax.runtime import signals
 
 _LEFT = "socialrec_jax/left/"
 _SIGNALS = "socialrec_jax/signals/"
@@ -26,11 +28,10 @@ _EVERY_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 
 
-class Peers:
+class _Peers:
     """This process among those of its job; client: of JAX's coordination service."""
 
     def __init__(self, client: Any, number: int, count: int):
-        self.signal = 0  # that another process has received
         self._client, self._number, self._count = client, number, count
         self._is_ending = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
@@ -40,10 +41,6 @@ class Peers:
         self._thread.start()
         # Called before JAX's own, after which there is no store.
         atexit.register(self._stop)
-
-    def send_signal(self, number: int) -> None:
-        """Let the others know of a signal; they see it within a second or two."""
-        self._client.key_value_set(f"{_SIGNALS}{self._number}", str(number), allow_overwrite=True)
 
     def leave(self, reason: str) -> None:
         """Say why this process ends, and wait on process 0 until the others have read it."""
@@ -73,10 +70,18 @@ class Peers:
         # An error of the store: process 0 is gone, and JAX aborts this process.
         with contextlib.suppress(RuntimeError):
             while not self._is_ending.wait(_EVERY_SECONDS):
-                for _, number in self._client.key_value_dir_get(_SIGNALS):
-                    self.signal = int(number)
+                self._share_signals()
                 if left := self._left():
                     self._end_after(left)
+
+    def _share_signals(self) -> None:
+        """Send to process 0 what a training of another process has received: it stops all."""
+        received = signals.received()
+        if self._number and received:
+            self._client.key_value_set(f"{_SIGNALS}{self._number}", str(received), True)
+        elif not self._number and not received:
+            for _, number in self._client.key_value_dir_get(_SIGNALS):
+                os.kill(os.getpid(), int(number))
 
     def _end_after(self, left: dict[int, str]) -> None:
         """End this process, unless it ends by itself in a moment."""
@@ -90,13 +95,47 @@ class Peers:
         os._exit(PeerStopped.code)
 
 
-def handle_abort() -> None:
-    """JAX aborts where another process is gone, and has no working option for anything else."""
-    ctypes.CDLL(None).signal(signal.SIGABRT, _end_aborted)
-
-
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _end_aborted(_number: int) -> None:
     """End this process, whose main thread may wait in a collective for ever."""
     os.write(2, f"error: aborted by JAX, most likely because {PEER_GONE}\n".encode())
     os._exit(PeerStopped.code)
+
+
+@dataclasses.dataclass
+class _Job:
+    is_joined: bool = False
+    peers: _Peers | None = None  # none before all have come
+
+
+_job = _Job()
+
+
+def expect() -> None:
+    """This process joins a job of several."""
+    _job.is_joined = True
+    # JAX aborts where another process is gone, and has no working option for anything else.
+    ctypes.CDLL(None).signal(signal.SIGABRT, _end_aborted)
+
+
+def watch(client: Any, number: int, count: int) -> None:
+    """All processes have come: watch them until this one ends.
+
+    client: of JAX's coordination service. number: of this process, of count.
+    """
+    _job.peers = _Peers(client, number, count)
+    _job.peers.start()
+
+
+def leave(reason: str, code: int) -> None:
+    """End this process after an error, and say why to the others of its job, which then end, too.
+
+    Returns where it is alone. Python's own end would wait for the others.
+    """
+    if not _job.is_joined:
+        return
+    if _job.peers:
+        _job.peers.leave(reason)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -82,6 +82,11 @@ class SignalWatch:
             signal.signal(other, signal.SIG_DFL)
 
 
+def received() -> int:
+    """The signal that the innermost watch has received, or 0."""
+    return _entered[-1].received if _entered else 0
+
+
 class SignalReceived(KeyboardInterrupt):
     """A signal ended what the main thread did."""
 

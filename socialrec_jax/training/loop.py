@@ -163,7 +163,7 @@ class _Loop:
                 validating = self._is_due(step, every)
                 if validating:
                     self._validate(step, state, progress_bar)
-                received = processes.signal_of_any(signals.received)
+                received = _signal_of_main(signals)
                 if validating or received:
                     self._save(step, state)
                 if received:
@@ -267,3 +267,8 @@ def calls(
         split = [parallel.split_over_devices(batches.at(step, *process)) for step in steps]
         # Devices first, then steps: each device scans over its own K.
         yield jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *split)
+
+
+def _signal_of_main(signals: SignalWatch) -> int:
+    """The signal that process 0 has received, on all processes: they stop together."""
+    return processes.broadcast_from_main(lambda: signals.received)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import signal
 
+import jax
 import pytest
 
 from socialrec_jax.errors import TERMINATED, PeerStopped, UsageError
-from socialrec_jax.runtime import processes
+from socialrec_jax.runtime import launch, peers, processes
+from socialrec_jax.runtime.signals import SignalWatch
 from tests import workers
 
-# Both agree on a signal that process 1 alone has received. Then process 1 waits for process 0.
 WAITING = """
-import signal, time
-from socialrec_jax.runtime import cli, peers, processes
+import time
+from socialrec_jax.runtime import cli, launch, peers, processes
 
-peers._GRACE_SECONDS = 0.1
+peers._GRACE_SECONDS = peers._EVERY_SECONDS = 0.1
 
 def program(_):
-    processes.initialize()
-    received = 0 if processes.is_main() else int(signal.SIGTERM)
-    while not (agreed := processes.signal_of_any(received)):
-        time.sleep(0.05)
-    print(agreed, flush=True)
+    launch.initialize()
+    print("joined", flush=True)
     processes.broadcast_from_main(lambda: time.sleep(100))
 
 cli.main(program, [])
@@ -31,22 +29,24 @@ cli.main(program, [])
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    for name in (*processes._LAUNCH, "SLURM_STEP_NODELIST", "SLURM_NTASKS", "TPU_WORKER_HOSTNAMES"):
+    for name in (*launch._VARIABLES, "SLURM_STEP_NODELIST", "SLURM_NTASKS", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def initialised(monkeypatch):
-    """The arguments of each call of JAX's initialize."""
+    """The arguments of each call of JAX's initialize; this process joins no job."""
     calls = []
     monkeypatch.setattr(
-        processes.jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments)
+        jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments)
     )
+    monkeypatch.setattr(peers, "expect", lambda: None)
+    monkeypatch.setattr(peers, "watch", lambda *_: None)
     return calls
 
 
 def test_a_plain_launch_is_one_process_and_prints_nothing(initialised, capfd):
-    processes.initialize()
+    launch.initialize()
     assert initialised == []
     assert processes.is_main()
     assert capfd.readouterr() == ("", "")
@@ -70,7 +70,7 @@ def test_a_plain_launch_is_one_process_and_prints_nothing(initialised, capfd):
 def test_launchers_are_detected(initialised, monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    processes.initialize()
+    launch.initialize()
     assert initialised == expected
 
 
@@ -92,7 +92,7 @@ def test_incomplete_variables_are_a_mistake(initialised, monkeypatch, variables,
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=message):
-        processes.initialize()
+        launch.initialize()
     assert initialised == []
 
 
@@ -101,11 +101,9 @@ def test_a_single_process_gets_its_own_result():
     assert processes.broadcast_from_main(lambda: result) is result
 
 
-def test_a_signal_of_one_process_ends_both():
+def test_a_process_that_ends_while_it_waits_says_why_to_the_other():
     started = workers.start_together("-c", WAITING, processes=2)
-    agreed = [int(process.output.readline()) for process in started]
-    assert agreed == [signal.SIGTERM] * 2
-
+    assert [process.output.readline() for process in started] == ["joined\n"] * 2
     started[1].send_signal(signal.SIGTERM)
     waiting, working = (process.wait(timeout=60) for process in reversed(started))
     assert waiting.code == TERMINATED
@@ -113,3 +111,27 @@ def test_a_signal_of_one_process_ends_both():
     assert working.code == PeerStopped.code
     assert working.errors.startswith("error: process 1 of this job has ended: terminated")
     assert [ended.errors.count("\n") for ended in (waiting, working)] == [1, 1]
+
+
+class Store:
+    """The key-value store that processes share."""
+
+    def __init__(self):
+        self.values = {}
+
+    def key_value_set(self, key, value, allow_overwrite):
+        assert allow_overwrite
+        self.values[key] = value
+
+    def key_value_dir_get(self, prefix):
+        return [item for item in self.values.items() if item[0].startswith(prefix)]
+
+
+def test_a_signal_of_any_process_stops_the_training_of_process_0():
+    store = Store()
+    with SignalWatch():
+        signal.raise_signal(signal.SIGTERM)
+        peers._Peers(store, number=1, count=2)._share_signals()
+    with SignalWatch() as signals:
+        peers._Peers(store, number=0, count=2)._share_signals()
+        assert signals.received == signal.SIGTERM

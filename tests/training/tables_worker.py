@@ -47,11 +47,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     options = workers.options(parser)
 
-    from socialrec_jax.runtime import parallel, processes
+    from socialrec_jax.runtime import launch, parallel, processes
     from socialrec_jax.runtime.checkpoint import Checkpoints
     from socialrec_jax.training import row_adagrad
 
-    processes.initialize()
+    launch.initialize()
     name = f"{parallel.process()[1]}x{options.devices}"
 
     def fresh():

@@ -28,9 +28,9 @@ def main() -> None:
     )
     options = workers.options(parser)
 
-    from socialrec_jax.runtime import processes
+    from socialrec_jax.runtime import launch, processes
 
-    processes.initialize()
+    launch.initialize()
     state, losses = train(options)
     served = state.served
     if processes.is_main():

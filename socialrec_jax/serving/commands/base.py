@@ -95,14 +95,14 @@ class ShardedTask(Task):
     # A folder is resumed: what decides its rows is written beside it.
     def _write_folder(self) -> None:
         """Write the shards of this process; those of the launcher's job share the work."""
-        from socialrec_jax.runtime import processes
+        from socialrec_jax.runtime import launch, processes
         from socialrec_jax.runtime.run import RunDirectory
         from socialrec_jax.serving.command import command_of
         from socialrec_jax.serving.shards import check_folder, write_shards
 
         check_folder(self.out, self.shards)
         RunDirectory(self.run).config()  # a mistake is named before a folder is made
-        processes.initialize()
+        launch.initialize()
         command = command_of(type(self).__name__.lower(), self.run, self._deciding())
         write_shards(self.out, command, self.shards, self.answer)
         # Other processes of the job have done their part.
