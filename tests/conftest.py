@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -72,8 +72,8 @@ def pytest_configure(config):
     is_first = bool(config.getoption("numprocesses", None))
     if is_first or hasattr(config, "workerinput"):
         importlib.import_module("tests.preloaded")
-    # Few test processes need it.
-    if is_first:
+    # Test processes import it only where a test needs it.
+    if is_first and importlib.util.find_spec("torch"):
         importlib.import_module("torch")
 
 

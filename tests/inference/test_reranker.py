@@ -237,7 +237,8 @@ def test_results_of_the_search_are_joined_and_cut_to_one_size(sizes):
         np.testing.assert_array_equal(np.concatenate(column), expected)
 
 
-def test_long_lists_come_in_smaller_chunks():
+def test_long_lists_come_in_smaller_chunks(monkeypatch):
+    monkeypatch.setattr(candidates_module, "_QUERIES_AT_ONCE", 512)
     assert candidates_module.chunk_size(220) == 512
     assert candidates_module.chunk_size(1 << 18) == 4
     assert candidates_module.chunk_size(1 << 30) == 1

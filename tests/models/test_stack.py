@@ -18,7 +18,7 @@ from socialrec_jax.models.layers import Blocks, GatedBlock
 from socialrec_jax.models.rotations import rotations
 from tests.parameters import perturbed
 
-B, T, D, H, LAYERS = 2, 9, 16, 2, 3
+B, T, D, H, LAYERS = 3, 9, 16, 2, 2
 _rng = np.random.default_rng(0)
 SEGMENTS = np.sort(_rng.integers(0, 3, (B, T)), axis=1).astype(np.int32)
 TIMES = np.sort(_rng.integers(0, 10**6, (B, T)), axis=1).astype(np.int32)

@@ -4,8 +4,8 @@ and whose pages have no figures.
 python -m tests.pipeline.short_run OPTIONS OF train.py
 
 Both make at least some hundred steps however small a shop is. Programs of tests are not optimised,
-so this would take most of the time of a run. Calls are filled up to some hundred rows. A page's
-figures take a second, and are tested in tests/reports.
+so this would take most of the time of a run. A page's figures take a second, and are tested in
+tests/reports.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sys
 
 import pytest
 
-from socialrec_jax.evaluation import out_of_fold
-from socialrec_jax.inference import candidates, encoder, engine, text_encoder
+from socialrec_jax.inference import candidates
 from socialrec_jax.pipeline import ranker as ranker_stage
 from socialrec_jax.pipeline import text as text_stage
 from socialrec_jax.reports import figures
 from socialrec_jax.training import ranker as ranker_training
+from tests.short_calls import shorten_calls
 
 TINY = (
     *("--preset", "tiny", "--model.width", 16, "--model.num-layers", 1),
@@ -30,16 +30,6 @@ NEWCOMER = "newcomer-1"  # a user whose first events are those that an append br
 FEW_PASSES = ("--update.epochs", 1, "--update.max-rate", 1000, "--update.no-ranker")
 
 
-# Calls are filled up to these sizes, which are many times a tiny shop.
-_PADDED = (
-    (out_of_fold, "_QUERIES_AT_ONCE", 64),
-    (candidates, "_QUERIES_AT_ONCE", 64),
-    (encoder, "_TOKENS_AT_ONCE_ON_CPU", 512),
-    (encoder, "_TREES_AT_ONCE", 64),
-    (engine, "_PAIRS_AT_ONCE", 512),
-    (engine, "_STATES_AT_ONCE", 64),
-    (text_encoder, "_TOKENS_AT_ONCE", 1024),
-)
 # The first has the whole catalogue of a tiny shop already.
 _SHORT_LISTS = candidates.PER_LIST | {"bought together": 12, "friends": 8, "trending": 4}
 
@@ -52,8 +42,7 @@ def shorten_training(patch: pytest.MonkeyPatch, num_steps: int = 16) -> None:
     patch.setattr(ranker_stage, "_EVALUATIONS", 1)
     patch.setattr(figures, "_svg_text", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
     patch.setattr(candidates, "PER_LIST", _SHORT_LISTS)
-    for module, size, small in _PADDED:
-        patch.setattr(module, size, small)
+    shorten_calls(patch)
 
 
 def main(num_steps: int = 16) -> None:

@@ -18,6 +18,7 @@ from socialrec_jax.pipeline.text import item_features
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training import loop
 from socialrec_jax.training.auto_config import auto_text_config
+from tests.short_calls import shorten_calls
 from tests.worlds import random_world
 
 CONFIG = Config(
@@ -32,6 +33,7 @@ CONFIG = Config(
 def small_steps():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "_TOKENS_PER_STEP", 128)
+        shorten_calls(patch)
         yield
 
 

@@ -24,8 +24,13 @@ SIZES = (1, 7, 300)
 
 @pytest.fixture(scope="module")
 def recommender(tmp_path_factory) -> Recommender:
-    """With a ranker."""
-    return Recommender(ranked_engine(tmp_path_factory.mktemp("world")), NOW)
+    """With a ranker. The programs that draw its parameters answer nothing and are not optimised."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    engine = ranked_engine(tmp_path_factory.mktemp("world"))
+    jax.config.update("jax_disable_most_optimizations", False)
+    # Those that answer too were compiled.
+    jax.clear_caches()
+    return Recommender(engine, NOW)
 
 
 def selections(num_users: int) -> list[np.ndarray]:
