@@ -25,11 +25,16 @@ from socialrec_jax.errors import DamagedFile
 
 
 def settings(
-    config: DataConfig, split: Split, lineage: Sequence[str] = (), deletions: str | None = None
+    config: DataConfig,
+    split: Split,
+    lineage: Sequence[str] = (),
+    deletions: str | None = None,
+    room: bool = False,
 ) -> dict:
     """All that decides what a World becomes, apart from its sources.
 
-    lineage: hashes of its ancestors, oldest first. deletions: a hash of what was deleted.
+    lineage: hashes of its ancestors, oldest first. deletions: a hash of what was deleted. room: see
+    World.has_room.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -38,6 +43,8 @@ def settings(
         "parent": lineage[-1] if lineage else None,
         "lineage": list(lineage),
         "deletions": deletions,
+        # Only generations have it: the hash of a first World is that of older programs.
+        **({"room": room} if lineage else {}),
     }
 
 

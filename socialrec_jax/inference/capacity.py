@@ -3,7 +3,8 @@
 A compiled program belongs to the shapes of its arguments, and each append has some new items and
 users. So tables of a grown World get more rows than there are items and users, and the programs of
 one append serve the next ones too. Rows without an item or user are zeros, are read by nobody, and
-a model that is opened has none. A World that was never appended to has no such rows.
+a model that is opened has none. A World that was never appended to has no such rows, nor has one
+whose model was trained from nothing: sums over padded rows differ in their last bits.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def capacity(num_rows: int) -> int:
 
 
 def padded_model(model: RecommenderModel, world: World) -> RecommenderModel:
-    """The model with padded tables, if the World has grown."""
-    if not world.manifest.get("lineage"):
+    """The model with padded tables, if the World has room."""
+    if not world.has_room:
         return model
     # Zero users means a model without friends.
     num_users = capacity(model.num_users) if model.num_users else 0

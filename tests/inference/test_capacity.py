@@ -31,7 +31,7 @@ def test_few_sizes_cover_a_growing_table():
 
 
 def test_room_is_added_and_taken_away(engine):
-    grown = engine.world.with_manifest({**engine.world.manifest, "lineage": ["before"]})
+    grown = engine.world.with_manifest({**engine.world.manifest, "room": True})
     assert padded_model(engine.model, engine.world) is engine.model
     model = padded_model(engine.model, grown)
     assert model.num_items == capacity(engine.world.num_items)
@@ -44,9 +44,9 @@ def test_room_is_added_and_taken_away(engine):
 
 
 def test_a_padded_engine_has_the_same_states_and_items(engine):
-    lineage = {**engine.world.manifest, "lineage": ["before"]}
+    manifest = {**engine.world.manifest, "room": True}
     padded = type(engine).create(
-        engine.world.with_manifest(lineage),
+        engine.world.with_manifest(manifest),
         engine.config,
         engine.model,
         engine.variables["params"],

@@ -89,6 +89,8 @@ def test_from_nothing_equals_a_run_that_never_saw_them(run, small_run, tmp_path,
     world = World.open(run.world)
     made = world_with_tombstones(tables, world, never.world)
     assert columns_of(made) == columns_of(world)
+    # Sums over padded rows differ in their last bits, at some sizes.
+    assert not world.has_room
     never.write_config(run.config())
     done("train.py", "--run", never.path)
     for refitted in (False, True):

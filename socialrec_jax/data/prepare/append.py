@@ -49,6 +49,7 @@ def append(
     deleted_users: Sequence[str] = (),
     deleted_items: Sequence[str] = (),
     drop_known: bool = False,
+    room: bool = True,
 ) -> World:
     """The World with the tables in folder `source` added, written to `out`, another folder.
 
@@ -56,7 +57,8 @@ def append(
     same files as for `prepare`, of which every table may be missing; None: only delete. Deletions
     come first: an id that is deleted and occurs in `source` is a newcomer. drop_known: events of
     `source` that `world` has already (same user, item, second and type) are left out, and counted
-    as `known_events`. Errors as in `prepare`.
+    as `known_events`. room: models of it leave room for the next append, see World.has_room. Errors
+    as in `prepare`.
     """
     # opened columns are mapped, so nothing is read before it is merged
     known = World.open(world) if isinstance(world, Path) else world
@@ -67,7 +69,7 @@ def append(
     users = _rows_of(known, known.user_ids, deleted_users)
     items = _rows_of(known, known.items.ids, deleted_items)
     deleted = Deletions(users, items)
-    return _write(known, source or out, tables, deleted, out, drop_known=drop_known)
+    return _write(known, source or out, tables, deleted, out, drop_known=drop_known, room=room)
 
 
 def _tables_to_add(known: World, source: Path) -> Tables:
@@ -92,12 +94,19 @@ class Deletions:
 
 
 def _write(
-    known: World, root: Path, tables: Tables, deleted: Deletions, out: Path, *, drop_known: bool
+    known: World,
+    root: Path,
+    tables: Tables,
+    deleted: Deletions,
+    out: Path,
+    *,
+    drop_known: bool,
+    room: bool,
 ) -> World:
     config = DataConfig(**known.manifest["data"])
     # a World is named by its hash, so a checkpoint can find the one that it was trained on
     lineage = [*known.manifest["lineage"], known.manifest["hash"]]
-    settings = manifests.settings(config, known.manifest["split"], lineage, deleted.digest)
+    settings = manifests.settings(config, known.manifest["split"], lineage, deleted.digest, room)
     files = files_of(tables)
     with ThreadPoolExecutor(1) as pool:  # hashes are taken while the engine reads
         described = pool.submit(lambda: [manifests.describe(file, root) for file in files])
