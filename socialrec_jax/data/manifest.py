@@ -34,7 +34,7 @@ def settings(
     """All that decides what a World becomes, apart from its sources.
 
     lineage: hashes of its ancestors, oldest first. deletions: a hash of what was deleted. room: see
-    World.has_room.
+    `append`.
     """
     return {
         "schema_version": SCHEMA_VERSION,

@@ -164,14 +164,6 @@ class World:
         known = [self.manifest["hash"], *self.manifest.get("lineage", [])]
         return world_hash in known
 
-    @property
-    def has_room(self) -> bool:
-        """Whether tables of its models have rows for items and users to come.
-
-        Generations of older programs do not say so, and have.
-        """
-        return bool(self.manifest.get("room", self.manifest.get("lineage")))
-
     @functools.cached_property
     def first_time(self) -> int:
         """Unix seconds of the oldest event; model times count from here."""

@@ -25,9 +25,16 @@ def capacity(num_rows: int) -> int:
     return -(-num_rows // step) * step
 
 
+def has_room(world: World) -> bool:
+    """Whether tables of its models are padded. Generations of older programs do not say it, and
+    are.
+    """
+    return bool(world.manifest.get("room", world.manifest.get("lineage")))
+
+
 def padded_model(model: RecommenderModel, world: World) -> RecommenderModel:
     """The model with padded tables, if the World has room."""
-    if not world.has_room:
+    if not has_room(world):
         return model
     # Zero users means a model without friends.
     num_users = capacity(model.num_users) if model.num_users else 0

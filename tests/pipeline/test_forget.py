@@ -17,6 +17,7 @@ import pytest
 from socialrec_jax.config import Config
 from socialrec_jax.data import impressions
 from socialrec_jax.data.world import World
+from socialrec_jax.inference.capacity import has_room
 from socialrec_jax.inference.load import Loaded, load_run
 from socialrec_jax.pipeline import erasure
 from socialrec_jax.pipeline import forget as forget_stage
@@ -90,7 +91,7 @@ def test_from_nothing_equals_a_run_that_never_saw_them(run, small_run, tmp_path,
     made = world_with_tombstones(tables, world, never.world)
     assert columns_of(made) == columns_of(world)
     # Sums over padded rows differ in their last bits, at some sizes.
-    assert not world.has_room
+    assert not has_room(world)
     never.write_config(run.config())
     done("train.py", "--run", never.path)
     for refitted in (False, True):

@@ -57,8 +57,8 @@ def append(
     same files as for `prepare`, of which every table may be missing; None: only delete. Deletions
     come first: an id that is deleted and occurs in `source` is a newcomer. drop_known: events of
     `source` that `world` has already (same user, item, second and type) are left out, and counted
-    as `known_events`. room: models of it leave room for the next append, see World.has_room. Errors
-    as in `prepare`.
+    as `known_events`. room: tables of its models leave room for the next append
+    (`inference/capacity.py`). Errors as in `prepare`.
     """
     # opened columns are mapped, so nothing is read before it is merged
     known = World.open(world) if isinstance(world, Path) else world
