@@ -155,9 +155,14 @@ def _make_world(generations: Generations, base: int | None, ids: ForgetList, con
     known = World.open(before.world)
     number = generations.open_next(_key(known, base, ids, config))
     after = generations.directory(number)
-    deleted = {"deleted_users": ids.users, "deleted_items": ids.items}
     # Trained from nothing, it is no other World than one that never held them.
-    world = append(known, None, after.world, **deleted, room=base is not None)
+    room = base is not None
+    world = append(
+        *(known, None, after.world),
+        deleted_users=ids.users,
+        deleted_items=ids.items,
+        room=room,
+    )
     keep_impressions(after, None, world, Impressions.load(before.path))
     if base is not None:
         write_texts(generations.directory(base), after, world)
