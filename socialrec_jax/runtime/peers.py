@@ -47,9 +47,13 @@ class _Peers:
         self._is_ending.set()
         # Without its store, a process can say nothing.
         with contextlib.suppress(RuntimeError):
-            self._client.key_value_set(f"{_LEFT}{self._number}", reason, allow_overwrite=True)
+            self._say(_LEFT, reason)
             if self._number == 0:
                 self._wait_for_others()
+
+    def _say(self, prefix: str, text: str) -> None:
+        """Put a text under the number of this process."""
+        self._client.key_value_set(f"{prefix}{self._number}", text, allow_overwrite=True)
 
     def _stop(self) -> None:
         self._is_ending.set()
@@ -78,7 +82,7 @@ class _Peers:
         """Send to process 0 what a training of another process has received: it stops all."""
         received = signals.received()
         if self._number and received:
-            self._client.key_value_set(f"{_SIGNALS}{self._number}", str(received), True)
+            self._say(_SIGNALS, str(received))
         elif not self._number and not received:
             for _, number in self._client.key_value_dir_get(_SIGNALS):
                 os.kill(os.getpid(), int(number))
@@ -89,10 +93,8 @@ class _Peers:
             return
         number, reason = min(left.items())
         line = f"process {number} of this job has ended: {reason}"
-        self.leave(line)
-        sys.stdout.flush()
         os.write(2, f"error: {line}\n".encode())
-        os._exit(PeerStopped.code)
+        leave(line, PeerStopped.code)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)

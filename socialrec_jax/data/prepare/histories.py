@@ -32,7 +32,6 @@ from socialrec_jax.data.world import Events, World
 from socialrec_jax.errors import BadData, InputMissing
 
 log = logging.getLogger(__name__)
-_SYNONYMS = {"user": schema.USER, "item": schema.ITEM}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _text_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     if not path.stat().st_size:
         return []
     ids = [name for name in _read_columns(_one_column(path))["id"] if name]
-    has_name = bool(ids) and plain_name(ids[0]) in (*_SYNONYMS[kind], "id")
+    has_name = bool(ids) and plain_name(ids[0]) in (*schema.IDS[kind], "id")
     return ids[1:] if has_name else ids
 
 
@@ -151,7 +150,7 @@ def _one_column(path: Path) -> Source:
 
 def _column_ids(path: Path, kind: Literal["user", "item"]) -> list[str]:
     columns = read_texts(path)
-    matched = schema.match([schema.Field("id", "id", (*_SYNONYMS[kind], "id"))], columns)
+    matched = schema.match([schema.Field("id", "id", (*schema.IDS[kind], "id"))], columns)
     if not matched:
         raise BadData(f"{path}: no {kind} column; found: {', '.join(columns)}")
     return [name for name in columns[matched["id"]] if name]

@@ -33,6 +33,7 @@ ITEM_IDS = (
 ITEM_CODES = ("parentasin", "asin", "sku", "isbn", "productsku", "productcode", "itemcode")
 ITEM_WORDS = ("product", "goods", "movie", "artist", "book", "article", "video", "game")
 ITEM = (*ITEM_IDS, "item", *ITEM_CODES, *ITEM_WORDS, "aid")
+IDS = {"user": USER, "item": ITEM}
 TIME = (
     *("timestamp", "ts", "tsms", "unixtimestamp", "unixreviewtime", "unixtime", "eventtimestamp"),
     *("timestampms", "timems", "time", "datetime", "eventtime", "createdat", "date", "eventdate"),

@@ -13,6 +13,8 @@ from socialrec_jax.data.prepare.prepare import prepare
 from socialrec_jax.data.world import World
 
 BEGIN = 1577872800  # 2020-01-01T10:00:00Z
+HEADER = ("user", "item", "timestamp")
+IN_ORDER = ["i0", "i1", "i2", "i3"]  # the items of `events_csv`
 
 
 def prepared(folder: Path, files: dict[str, str | bytes], **options) -> World:
@@ -32,7 +34,7 @@ def csv(*rows: tuple) -> str:
 def events_csv(*stamps: object) -> str:
     """One user's events, item by item."""
     rows = [("u", f"i{place}", stamp) for place, stamp in enumerate(stamps)]
-    return csv(("user", "item", "timestamp"), *rows)
+    return csv(HEADER, *rows)
 
 
 def items_in_order(world: World) -> list[str]:

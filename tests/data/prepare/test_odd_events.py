@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from socialrec_jax.errors import BadData
-from tests.data.prepare.odd_shops import BEGIN, EVENTS, csv, events_csv, prepared
-
-HEADER = ("user", "item", "timestamp")
+from tests.data.prepare.odd_shops import BEGIN, EVENTS, HEADER, csv, events_csv, prepared
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from socialrec_jax.errors import BadData, UsageError
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
+    HEADER,
+    IN_ORDER,
     csv,
     events_csv,
     items_in_order,
@@ -21,10 +23,6 @@ from tests.data.prepare.odd_shops import (
     titles,
     users,
 )
-
-HEADER = ("user", "item", "timestamp")
-IN_ORDER = ["i0", "i1", "i2", "i3"]
-
 
 # ---- Times
 

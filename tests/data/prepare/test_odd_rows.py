@@ -11,6 +11,8 @@ from socialrec_jax.errors import BadData
 from tests.data.prepare.odd_shops import (
     BEGIN,
     EVENTS,
+    HEADER,
+    IN_ORDER,
     csv,
     items_in_order,
     lines,
@@ -19,9 +21,6 @@ from tests.data.prepare.odd_shops import (
     titles,
     users,
 )
-
-HEADER = ("user", "item", "timestamp")
-IN_ORDER = ["i0", "i1", "i2", "i3"]
 
 
 @pytest.mark.parametrize(

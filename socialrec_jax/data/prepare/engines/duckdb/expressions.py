@@ -19,18 +19,8 @@ from socialrec_jax.errors import BadData
 _TOTALS = ("total", "totals", "grand total", "subtotal", "sum", "summe", "gesamt", "gesamtergebnis")
 _TYPE_WORDS = (
     *("string", "str", "varchar", "text", "char", "object", "token", "token_seq", "category"),
-    *(
-        "int",
-        "integer",
-        "bigint",
-        "int32",
-        "int64",
-        "long",
-        "float",
-        "float32",
-        "float64",
-        "double",
-    ),
+    *("int", "integer", "bigint", "int32", "int64", "long"),
+    *("float", "float32", "float64", "double"),
     *("number", "numeric", "decimal", "bool", "boolean", "date", "datetime", "timestamp"),
 )
 

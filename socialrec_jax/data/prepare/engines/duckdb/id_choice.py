@@ -16,14 +16,13 @@ _OTHER_IDS = (
 )
 # columns that name the thing itself; bare words beside them are names of it
 _IDS = {"user": (*schema.USER_IDS, "user"), "item": (*schema.ITEM_IDS, "item", *schema.ITEM_CODES)}
-_SYNONYMS = {"user": schema.USER, "item": schema.ITEM}
 # an item of Amazon, and the one that its variants belong to
 _VARIANTS = {"parentasin": "asin"}
 
 
 def choose_ids(file: SampledFile, choice: Choice, rules: Rules) -> None:
     """Take another column where the first has no ids at all, and name others that may be it."""
-    for field, synonyms in _SYNONYMS.items():
+    for field, synonyms in schema.IDS.items():
         column = choice.columns.get(field)
         # what the user or a public layout says is not second-guessed
         if column is None or field in rules.columns or field in choice.derived:
