@@ -9,6 +9,7 @@ is in this file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -46,6 +47,18 @@ def device_kinds() -> list[str]:
 def has_accelerator() -> bool:
     """Whether the devices are other than the host's own cores."""
     return jax.local_devices()[0].platform != "cpu"
+
+
+def on_host_cores() -> AbstractContextManager:
+    """In this context programs compile for the host's cores and run there.
+
+    For programs that run once: compiling them for an accelerator takes longer than running them
+    here. Where JAX has no CPU (JAX_PLATFORMS=cuda) nothing changes.
+    """
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return nullcontext()
 
 
 def memory_for_data() -> int:

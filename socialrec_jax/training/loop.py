@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ from socialrec_jax.training.guard import (
     limits_of,
 )
 from socialrec_jax.training.progress import CallTimer, StageProgress
+from socialrec_jax.training.saver import Saver
 from socialrec_jax.training.state import TrainState
 
 # The `run` of an evaluator: metrics of the parameters that a state would serve.
@@ -91,9 +93,12 @@ def fit(
     # A restored state takes the layout on devices from the initial one.
     state, progress = _resume(checkpoints, trainer.init(batches.at(0)))
     if not progress.finished:
-        with contextlib.closing(MetricWriter(run, stage, int(state.step))) as metric_writer:
+        with (
+            contextlib.closing(MetricWriter(run, stage, int(state.step))) as metric_writer,
+            Saver(checkpoints) as saver,
+        ):
             loop = _Loop(
-                *(stage, trainer, batches, validate, checkpoints, metric_writer, progress),
+                *(stage, trainer, batches, validate, saver, metric_writer, progress),
                 skipped=SkippedSteps(run, stage, trainer.config),
                 rate_option=rate_option,
             )
@@ -134,7 +139,7 @@ class _Loop:
     trainer: Trainer
     batches: Batches
     validate: Validate | None
-    checkpoints: Checkpoints
+    saver: Saver
     metric_writer: MetricWriter
     progress: StageProgress
     skipped: SkippedSteps
@@ -148,6 +153,10 @@ class _Loop:
         every = evaluation_interval(last, t.evaluations, t.steps_per_call)
         steps = calls(self.batches, step, last, t.steps_per_call, parallel.process())
         call, timer = self.trainer.compile_guarded(), CallTimer(self.progress)
+        # An accelerator gets the next call before the host waits for this one. Limits on spikes
+        # follow from all calls before.
+        most_in_flight = 1 if parallel.has_accelerator() and not t.spike_deviations else 0
+        in_flight: deque[tuple[int, StepReport]] = deque()
         with (
             SignalWatch() as signals,
             StallWatch(self.stage) as stall_watch,
@@ -157,38 +166,54 @@ class _Loop:
                 limits = limits_of(self.progress.recent, t.spike_deviations)
                 state, report = call(state, batch, limits)
                 step += t.steps_per_call
-                # Waits for the device, so that the timer measures the call.
-                self._report(step, parallel.on_host(report), timer, progress_bar)
+                in_flight.append((step, report))
+                is_end = step % every == 0 or step >= last  # of an interval
+                self._report(in_flight, 0 if is_end else most_in_flight, timer, progress_bar)
                 stall_watch.pause()
-                validating = self._is_due(step, every)
+                validating = is_end and self._is_due(step)
                 if validating:
                     self._validate(step, state, progress_bar)
                 received = _signal_of_main(signals)
                 if validating or received:
+                    self._report(in_flight, 0, timer, progress_bar)
                     self._save(step, state)
                 if received:
                     raise Stopped(received)
                 if self.progress.finished:
                     break
-                timer.restart()
+                if validating:
+                    timer.restart()
                 # Not before the first call: compiling may take long.
                 stall_watch.resume()
         return state
 
-    def _is_due(self, step: int, every: int) -> bool:
-        """Whether a validation and a checkpoint are due.
+    def _is_due(self, step: int) -> bool:
+        """Whether a validation and a checkpoint are due at the end of an interval.
 
         None while steps are skipped: what led there may lie in the parameters already.
         """
-        is_last = step >= self.trainer.num_steps
-        return is_last or (step % every == 0 and not self.progress.skipped_in_a_row)
+        return step >= self.trainer.num_steps or not self.progress.skipped_in_a_row
 
     def _report(
-        self, step: int, report: StepReport, timer: CallTimer, progress_bar: ProgressBar
+        self,
+        in_flight: deque[tuple[int, StepReport]],
+        left: int,
+        timer: CallTimer,
+        progress_bar: ProgressBar,
     ) -> None:
-        """Log a call. Raises TrainingDiverged where steps in a row were skipped."""
+        """Wait for the oldest calls until so many are left, and log each."""
         events_per_step = self.batches.targets_per_epoch / self.batches.steps_per_epoch
-        timer.stop(events_per_step * self.trainer.config.train.steps_per_call)
+        events = events_per_step * self.trainer.config.train.steps_per_call
+        while len(in_flight) > left:
+            step, report = in_flight.popleft()
+            report = parallel.on_host(report)
+            timer.stop(events)
+            self._log(step, report, timer.events_per_second, progress_bar)
+
+    def _log(
+        self, step: int, report: StepReport, events_per_second: float, progress_bar: ProgressBar
+    ) -> None:
+        """Log a call that is done. Raises TrainingDiverged where steps in a row were skipped."""
         self.progress.steps = step
         first_step = step - self.trainer.config.train.steps_per_call
         try:
@@ -199,11 +224,11 @@ class _Loop:
         if not len(losses):
             return
         loss = float(np.mean(losses))
-        progress_bar.advance(step, loss, timer.events_per_second)
+        progress_bar.advance(step, loss, events_per_second)
         self.metric_writer.write(
             step,
             loss=loss,
-            events_per_second=timer.events_per_second,
+            events_per_second=events_per_second,
             learning_rate=float(self.trainer.schedule(step)),
         )
 
@@ -213,7 +238,8 @@ class _Loop:
             raise self._diverged(step, "a parameter is not finite")
 
     def _diverged(self, step: int, problem: str) -> TrainingDiverged:
-        steps = self.checkpoints.steps()
+        self.saver.wait()
+        steps = self.saver.checkpoints.steps()
         kept = f"step {steps[-1]}" if steps else "the stage's beginning"
         return TrainingDiverged(
             f"{self.stage}: {problem} at step {step}; the same command with a lower "
@@ -244,7 +270,7 @@ class _Loop:
     def _save(self, step: int, state: TrainState) -> None:
         self._check_finite(step, state)
         progress = dataclasses.asdict(self.progress)
-        self.checkpoints.save(step, state, progress, keep={self.progress.best_step})
+        self.saver.save(step, state, progress, keep={self.progress.best_step})
         timeline.save()
 
 

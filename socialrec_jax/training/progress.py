@@ -37,11 +37,13 @@ class CallTimer:
         self.restart()
 
     def restart(self) -> None:
+        """What was between the last call and now does not count."""
         self.started_at = time.perf_counter()
 
     def stop(self, events: float) -> None:
-        """A call on so many events is done."""
+        """A call on so many events is done; the next one counts from here."""
         elapsed = time.perf_counter() - self.started_at
+        self.restart()
         self.events_per_second = events / elapsed
         if self.is_compiled:
             self.progress.seconds += elapsed

@@ -25,6 +25,7 @@ from socialrec_jax.training.guard import StepReport
 from socialrec_jax.training.state import (
     TrainState,
     WarmupCosine,
+    drawn,
     initial_state,
     warmup_cosine,
 )
@@ -132,13 +133,13 @@ class RankerTrainer:
         # The data are arguments: a program of other data is the same one.
         def init_members(key, candidates, catalogue):
             def init_member(key):
-                return self.ranker.init(key, candidates, catalogue, method=_call_all)["params"]
+                return self.ranker.init(key, candidates, catalogue, method=_call_all)
 
             # Members start apart.
             return jax.vmap(init_member)(jax.random.split(key, MEMBERS))
 
-        key = jax.random.key(self.config.seed)
-        params = parallel.on_host(jax.jit(init_members)(key, candidates, self.catalogue))
+        init = jax.jit(init_members)
+        params = drawn(init, self.config.seed, candidates, self.catalogue)
         params["standardise"] = _feature_statistics(candidates)
         return initial_state(params, _adamw(self.schedule))
 

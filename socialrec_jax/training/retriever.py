@@ -33,6 +33,7 @@ from socialrec_jax.training.state import (
     WarmupCosine,
     accumulate,
     adam,
+    drawn,
     initial_state,
     warmup_cosine,
 )
@@ -105,13 +106,12 @@ class RetrieverTrainer:
         """The state before the first step on all local devices; example is one batch [B, T]."""
         if self.start is not None:
             return self._state_from(self.start)
-        key = jax.random.key(self.config.seed)
         batch = _as_batch(example, self.columns)
         # One compiled program: layer by layer, initialisation takes longer than many steps.
-        params: dict = _compiled_init(self._program)(key, batch)["params"]
+        params = drawn(_compiled_init(self._program), self.config.seed, batch)
         params, _ = split_tables(params, self.big_tables)
         state = initial_state(params, adam(self.schedule))
-        return state.replace(tables=self._initial_tables(key))
+        return state.replace(tables=self._initial_tables(jax.random.key(self.config.seed)))
 
     def _state_from(self, start: dict) -> TrainState:
         params, tables = split_tables(start, self.big_tables)

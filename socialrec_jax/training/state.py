@@ -82,6 +82,15 @@ def adam(schedule: Callable) -> optax.GradientTransformation:
     return optax.adam(schedule, b1=0.9, b2=0.98)
 
 
+def drawn(init: Callable, seed: int, *arguments: Any) -> dict:
+    """The parameters that init(key, *arguments), a compiled function, draws; on the host.
+
+    On one accelerator, compiling such programs took 12 of the 60 seconds of a training.
+    """
+    with parallel.on_host_cores():
+        return parallel.on_host(init(jax.random.key(seed), *arguments)["params"])
+
+
 def initial_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step, on all local devices.
 

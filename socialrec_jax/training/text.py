@@ -18,6 +18,7 @@ from socialrec_jax.training.state import (
     TrainState,
     WarmupCosine,
     adam,
+    drawn,
     initial_state,
     warmup_cosine,
 )
@@ -46,8 +47,8 @@ class TextTrainer:
         """The state before the first step on all local devices; example is one batch [B, L]."""
         params = self.start
         if params is None:
-            key = jax.random.key(self.config.seed)
-            params = jax.jit(self.model.init)(key, example.tokens, example.segments)["params"]
+            init = jax.jit(self.model.init)
+            params = drawn(init, self.config.seed, example.tokens, example.segments)
         return initial_state(params, adam(self.schedule))
 
     def compile(self):

@@ -6,77 +6,34 @@ import dataclasses
 import json
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from socialrec_jax.config import Config, TrainConfig
 from socialrec_jax.errors import TrainingDiverged
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
-from socialrec_jax.training import guard
 from socialrec_jax.training.guard import MOST_IN_A_ROW, NO_LIMITS, limits_of
 from socialrec_jax.training.loop import StageProgress, _Loop, fit
-from socialrec_jax.training.state import TrainState, adam, initial_state, warmup_cosine
+from socialrec_jax.training.state import TrainState
+from tests.training.line import CONFIG, STEPS, LineTrainer, Rows, weights
 
 NOTHING: Any = None
-STEPS, EVERY = 48, 16  # steps a validation
-CONFIG = Config(train=TrainConfig(steps_per_call=4, evaluations=STEPS // EVERY))
 
 
-class NeverSaved:
+class NeverSaved:  # in place of a Saver, and of its Checkpoints
     def save(self, *_, **__):
         raise AssertionError("saved")
 
-    def steps(self):
-        return [4]
-
-
-@dataclasses.dataclass(frozen=True)
-class LineTrainer:
-    """Learns w from rows x by the loss of w - x; every step is guarded as those of the models."""
-
-    config: Config = CONFIG
-    num_steps: int = STEPS
+    def wait(self):
+        pass
 
     @property
-    def schedule(self):
-        return warmup_cosine(self.config.train.learning_rate, self.num_steps, 0.1)
+    def checkpoints(self):
+        return self
 
-    def init(self, _):
-        return initial_state({"w": np.zeros(3, np.float32)}, adam(self.schedule))
-
-    def compile_guarded(self):
-        return guard.call_with_limits(parallel.compiled_steps(_step), self.schedule)
-
-
-def _step(state: TrainState, shared: tuple, rows):
-    schedule, limits = shared
-    loss, gradient = jax.value_and_grad(lambda p: jnp.sum((p["w"] - rows[0]) ** 2))(state.params)
-    loss, gradient = parallel.sum_over_devices((loss, gradient))
-    report = guard.checked(loss, gradient, limits)
-    state = guard.guarded_update(state, gradient, adam(schedule), 0.9, report.is_skipped)
-    return state, report
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Ones, and other numbers at some steps."""
-
-    others: dict[int, float]
-    targets_per_epoch: int = 1
-    steps_per_epoch: int = 1
-
-    def at(self, step: int, process: int = 0, num_processes: int = 1):
-        value = self.others.get(step, 1 + 0.01 * np.sin(step))
-        return np.full((parallel.num_local_devices(), 3), value, np.float32)
-
-
-def weights(state: TrainState) -> list[bytes]:
-    parts = (state.params, state.average, state.opt_state)
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parts)]
+    def steps(self):
+        return [4]
 
 
 def bad_steps(run: RunDirectory) -> list[int]:
@@ -157,8 +114,8 @@ def test_a_state_that_is_not_finite_is_never_saved(part):
     broken = whole | {part: {"w": np.array([1, np.nan, 1], np.float32)}}
     step: Any = np.int32(8)
     state = TrainState(step=step, **broken)
-    checkpoints: Any = NeverSaved()
-    parts = ("stage", NOTHING, NOTHING, None, checkpoints, NOTHING, StageProgress(), NOTHING)
+    saver: Any = NeverSaved()
+    parts = ("stage", NOTHING, NOTHING, None, saver, NOTHING, StageProgress(), NOTHING)
     loop = _Loop(*parts)
     with pytest.raises(TrainingDiverged, match=r"not finite at step 8; .*learning-rate"):
         loop._save(8, state)
