@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
-import numpy as np
 
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.checkpoint import Checkpoints
@@ -31,8 +30,8 @@ class Saver:
         if not _may_go_on(state):
             self.checkpoints.save(step, state, progress, keep)
             return
-        # A copy, since the next step writes into the memory of this state.
-        copy = jax.tree.map(np.array, state)
+        # The next step writes into the state's memory on the device.
+        copy = parallel.on_host(state)
         self._saving = self._executor.submit(self.checkpoints.save, step, copy, progress, keep)
 
     def wait(self) -> None:
