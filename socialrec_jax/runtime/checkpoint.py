@@ -240,9 +240,10 @@ class Checkpoints:
 
 # ---- Arrays, as Orbax writes and reads them
 
-# Orbax takes about 1 ms of Python for a NumPy array of any size and 2 ms for one of JAX, and a state
-# has more than a hundred. With several devices it even compiles a program for each shape, which
-# cuts the slice out that each device writes. So only shards are written and read as JAX arrays.
+# Orbax takes a millisecond of Python for a NumPy array of any size and two for one of JAX, and a
+# state has more than a hundred. With several devices it even compiles a program for each shape,
+# which cuts the slice out that each device writes. So only shards are written and read as JAX
+# arrays.
 
 
 def _source(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
