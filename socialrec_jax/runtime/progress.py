@@ -1,8 +1,7 @@
-"""Progress: of a training a bar on a terminal, and lines of text elsewhere; of users, lines."""
+"""Progress of a training: a bar on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
-import datetime
 import sys
 import time
 
@@ -12,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from socialrec_jax.runtime import processes
 
 _SECONDS_BETWEEN_LINES = 10.0
-_SECONDS_ON_TERMINAL, _SECONDS_IN_LOG = 3.0, 20.0  # between lines of UserProgress
 _SHOWN_METRICS = ("hr@10", "ndcg@10")
 
 
@@ -61,33 +59,6 @@ class ProgressBar:
             self.bar.console.print(line, highlight=False)
         elif processes.is_main():
             print(line, flush=True)
-
-
-class UserProgress:
-    """Lines on stderr: users done, users a second, time left; only process 0 prints.
-
-    A terminal gets a line every few seconds, a log fewer of them. What ends sooner prints nothing.
-    """
-
-    def __init__(self, num_users: int):
-        self.num_users = num_users
-        self.done = 0
-        self.begin = self.last_line = time.monotonic()
-        on_terminal = sys.stderr.isatty()
-        self.seconds = _SECONDS_ON_TERMINAL if on_terminal else _SECONDS_IN_LOG
-
-    def advance(self, num_users: int) -> None:
-        """So many more users are done."""
-        self.done += num_users
-        now = time.monotonic()
-        if now - self.last_line > self.seconds and processes.is_main():
-            self.last_line = now
-            print(self._line(now - self.begin), file=sys.stderr, flush=True)
-
-    def _line(self, seconds: float) -> str:
-        rate = self.done / seconds
-        left = datetime.timedelta(seconds=round((self.num_users - self.done) / rate))
-        return f"{self.done:,}/{self.num_users:,} users  {rate:,.0f} users/s  {left} left"
 
 
 def _bar(stage: str) -> Progress:

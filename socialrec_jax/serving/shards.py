@@ -22,8 +22,8 @@ from socialrec_jax.checksums import readable, sha256_of
 from socialrec_jax.errors import BadData, DamagedFile, InputMissing, UsageError
 from socialrec_jax.files import write_atomically
 from socialrec_jax.runtime import processes
-from socialrec_jax.runtime.progress import UserProgress
 from socialrec_jax.runtime.run import held_lock
+from socialrec_jax.runtime.user_progress import UserProgress
 from socialrec_jax.serving.user_tables import UserTables
 from socialrec_jax.serving.writer import NOTHING_TO_WRITE, write_shard
 

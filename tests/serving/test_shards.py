@@ -23,7 +23,7 @@ from socialrec_jax.errors import (
     RunLocked,
     UsageError,
 )
-from socialrec_jax.runtime import cli, processes, progress
+from socialrec_jax.runtime import cli, processes, user_progress
 from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.serving import shards
 from socialrec_jax.serving.command import command_of
@@ -261,8 +261,8 @@ def test_killed_at_random_points_a_rerun_has_every_user_once(tmp_path, whole):
 
 def test_progress_says_users_rate_and_time_left(monkeypatch, capsys):
     clock = iter([0.0, 1.0, 100.0, 101.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    users = progress.UserProgress(3000)
+    monkeypatch.setattr(user_progress.time, "monotonic", lambda: next(clock))
+    users = user_progress.UserProgress(3000)
     for _ in range(3):
         users.advance(500)
     assert capsys.readouterr().err == "1,000/3,000 users  10 users/s  0:03:20 left\n"

@@ -77,7 +77,7 @@ class ShardedTask(Task):
 
     def tables(self) -> Iterator[pa.Table]:
         """The answer as a stream of tables."""
-        from socialrec_jax.runtime.progress import UserProgress
+        from socialrec_jax.runtime.user_progress import UserProgress
 
         answer = self.answer()
         return answer.tables(advance=UserProgress(answer.num_users).advance)
