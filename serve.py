@@ -13,6 +13,7 @@
     python serve.py search --run RUN --out OUT.parquet --queries "red shoes" items for a text
     python serve.py demand --run RUN --out OUT.parquet --by category region  expected events
     python serve.py http --run RUN --port 8000                               a service
+    python serve.py --version                                                what is installed
 
 Exit codes and columns: docs/contracts.md.
 """

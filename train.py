@@ -7,6 +7,7 @@
     python train.py --run RUN --add DIR               goes on from RUN with the new tables in DIR
     python train.py --run RUN --rollback              one generation back
     python train.py --run RUN --forget FILE           forgets users and items, as if never seen
+    python train.py --version                         what is installed; all programs say it
 
 How a run resumes:
     1. A RUN without config.json is new. The options and the data make its configuration.

@@ -3,6 +3,7 @@
     python -m benchmarks run --suite train --tiny --out results
     python -m benchmarks compare old/train.jsonl new/train.jsonl
     python -m benchmarks report results/*.jsonl --out report.html
+    python -m benchmarks --version
 
 The last line printed is one JSON object. Exit codes are those of the programs (docs/contracts.md):
 `run` ends with 70 when a case was wrong, failed or was faster than the hardware allows, `compare

@@ -72,7 +72,7 @@ def prepare_jax(run: Path) -> None:
 def main(program: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> None:
     """Run program on arguments (by default the command line's) and exit by the contract.
 
-    `--debug` among the arguments shows tracebacks.
+    Among the arguments, `--version` prints what is installed, and `--debug` shows tracebacks.
     """
     if arguments is None:
         _start_again_in_utf8()
@@ -126,9 +126,14 @@ def _start_again_in_utf8() -> None:
 
 
 def _run(program: Callable[[list[str]], None], arguments: list[str]) -> None:
-    """Run the program, and write all that it printed."""
+    """Run the program, or say what is installed, and write all that was printed."""
     try:
-        program(arguments)
+        if "--version" in arguments:
+            from socialrec_jax.runtime.versions import version_lines
+
+            print(version_lines())
+        else:
+            program(arguments)
     finally:
         sys.stdout.flush()
 

@@ -6,12 +6,10 @@ import os
 import platform
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 from socialrec_jax.runtime import parallel
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "orbax-checkpoint", "numpy", "duckdb")
+from socialrec_jax.runtime.versions import versions
 
 
 def environment() -> dict:
@@ -24,7 +22,7 @@ def environment() -> dict:
         "cores": _cores(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": versions(),
         "commit": _commit(),
         "command": " ".join([Path(program).name, *arguments]),
     }

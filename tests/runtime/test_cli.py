@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
+import socialrec_jax
 from socialrec_jax.errors import DISK, DiskError, PeerStopped
 from socialrec_jax.files import writing
 from socialrec_jax.runtime import cli
-from tests.workers import ROOT
+from tests.workers import ROOT, fresh_python
+
+PROGRAMS = [["train.py"], ["serve.py"], ["-m", "benchmarks"], ["-m", "socialrec_jax.data"]]
 
 
 def test_a_locale_without_utf8_reads_names_as_utf8(tmp_path):
@@ -53,3 +58,17 @@ def test_an_error_about_a_dead_process_is_no_internal_error():
     code, line = cli._exit_code_and_message(RuntimeError(text))
     assert code == PeerStopped.code
     assert line.startswith("another process of this job has ended")
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
+def test_every_program_says_its_version_without_jax(program):
+    ended = fresh_python("-X", "importtime", *program, "--version")
+    assert ended.code == 0
+    rows = dict(line.split(" ", 1) for line in ended.output.splitlines())
+    assert rows["socialrec_jax"] == socialrec_jax.__version__
+    assert (rows["jax"], rows["jaxlib"]) == (metadata.version("jax"), metadata.version("jaxlib"))
+    assert platform.python_version() in rows["platform"]
+    # Python names each module that it imports, behind how long that took.
+    imported = {line.rpartition("|")[2].strip() for line in ended.errors.splitlines()}
+    assert "socialrec_jax" in imported
+    assert not imported & {"jax", "jaxlib"}
