@@ -25,7 +25,7 @@ from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.run import held_lock
 from socialrec_jax.runtime.user_progress import UserProgress
 from socialrec_jax.serving.user_tables import UserTables
-from socialrec_jax.serving.writer import NOTHING_TO_WRITE, write_shard
+from socialrec_jax.serving.writer import NOTHING_TO_WRITE, TEXT_SUFFIXES, write_shard
 
 _USERS_A_SHARD = 50_000  # by default; an interrupted process loses at most one shard's work
 _MOST_SHARDS = 99_999  # whose names sort as their numbers
@@ -50,7 +50,7 @@ def check_folder(folder: Path, num_shards: int | None) -> None:
     """
     if num_shards is not None and not 1 <= num_shards <= _MOST_SHARDS:
         raise UsageError(f"--shards {num_shards} is out of range 1..{_MOST_SHARDS}")
-    if folder.suffix == ".jsonl" or folder.is_file():
+    if folder.name.endswith(TEXT_SUFFIXES) or folder.is_file():
         raise UsageError(f"--out {folder} must be a folder: shards are parquet files in one")
     if not folder.parent.is_dir():
         raise InputMissing(f"the folder {folder.parent} of --out does not exist")

@@ -1,22 +1,24 @@
-"""Tables of any length to parquet or JSON lines, in constant memory, whole or not at all."""
+"""Tables of any length to parquet, CSV or JSON lines, in constant memory, whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from socialrec_jax.errors import BadData, DiskError, InputMissing, UsageError
 from socialrec_jax.files import replacing
 
-_SUFFIXES = (".parquet", ".jsonl")
+TEXT_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 _ROWS_A_GROUP = 1 << 17  # of a parquet file
 
 # A file without rows is more often a mistake than an answer.
@@ -28,26 +30,35 @@ def check_output(path: Path) -> None:
 
     UsageError for an unknown suffix, InputMissing where the folder does not exist.
     """
-    if path.suffix not in _SUFFIXES:
-        raise UsageError(f"--out {path} must end in {' or '.join(_SUFFIXES)}")
+    if not path.name.endswith((".parquet", *TEXT_SUFFIXES)):
+        raise UsageError(
+            f"--out {path} must end in .parquet, {', '.join(TEXT_SUFFIXES)}; recommend and profile "
+            "also write a folder, which has no suffix"
+        )
     if not path.parent.is_dir():
         raise InputMissing(f"the folder {path.parent} of --out does not exist")
 
 
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
-    """Write a stream of tables of one schema to path (.parquet or .jsonl); the number of rows.
+    """Write a stream of tables of one schema to path, as its suffix says; the number of rows.
 
     The file appears when all is written. Raises as `check_output`, BadData where there is no row
     at all, DiskError without room.
     """
     check_output(path)
-    write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
+    write = _writer_of(path)
     with _replacing(path) as temporary:
         rows = write(temporary, iter(tables))
         # The temporary file is deleted with the error, so that nothing is left.
         if not rows:
             raise BadData(NOTHING_TO_WRITE)
         return rows
+
+
+def _writer_of(path: Path) -> Callable[[Path, Iterator[pa.Table]], int]:
+    if path.suffix == ".parquet":
+        return _write_parquet
+    return _write_csv if ".csv" in path.suffixes[-2:] else _write_json_lines
 
 
 def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
@@ -85,19 +96,47 @@ def _write_parquet(path: Path, tables: Iterator[pa.Table]) -> int:
     return rows
 
 
-def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
+def _write_csv(path: Path, tables: Iterator[pa.Table]) -> int:
+    """Texts in quotes, so that an empty one differs from a missing one, which is an empty field."""
+    first = next(tables)
     rows = 0
-    with path.open("w", encoding="utf-8") as file:
-        for table in tables:
+    with _text_file(path) as file, pcsv.CSVWriter(file, _flat(first).schema) as writer:
+        for table in itertools.chain([first], tables):
             rows += table.num_rows
-            for row in with_short_floats(table).to_pylist():
-                # Texts of any language stay readable, and no blanks: files of many users are large.
-                file.write(_json_line(row))
+            writer.write_table(_flat(table))
     return rows
 
 
-def _json_line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+def _flat(table: pa.Table) -> pa.Table:
+    """The table with lists and structs as JSON texts, for CSV has neither."""
+    short = with_short_floats(table)
+    columns = [_json_texts(c) if pa.types.is_nested(c.type) else c for c in short.columns]
+    return pa.table(columns, names=table.column_names)
+
+
+def _json_texts(column: pa.ChunkedArray) -> pa.Array:
+    texts = [None if value is None else _json(value) for value in column.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
+    rows = 0
+    with _text_file(path) as file:
+        for table in tables:
+            rows += table.num_rows
+            lines = [_json(row) + "\n" for row in with_short_floats(table).to_pylist()]
+            file.write("".join(lines).encode())
+    return rows
+
+
+def _text_file(path: Path) -> pa.NativeFile:
+    """A file to write to, compressed where its name ends in .gz."""
+    return pa.output_stream(path, compression="detect")
+
+
+def _json(value: Any) -> str:
+    # Texts of any language stay readable, and no blanks: files of many users are large.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def with_short_floats(table: pa.Table) -> pa.Table:

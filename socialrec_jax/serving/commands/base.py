@@ -43,7 +43,7 @@ class Task(RunOptions):
     """Options of all tasks that write a file."""
 
     out: Path
-    """Result: a file .parquet or .jsonl."""
+    """Result: a file .parquet, .csv or .jsonl; the last two also with .gz."""
 
     def tables(self) -> Iterator[pa.Table]:
         """The answer as a stream of tables."""
@@ -67,7 +67,8 @@ class ShardedTask(Task):
     """Options of tasks that answer user by user."""
 
     out: Path
-    """Result: a file .parquet or .jsonl, or without suffix a folder of parquet shards."""
+    """Result: a file .parquet, .csv or .jsonl (the last two also with .gz), or without suffix a
+    folder of parquet shards."""
     shards: int | None = None
     """Parquet files in the folder --out; by default one for each 50,000 users."""
 

@@ -210,4 +210,5 @@ def _backtest_of(result: Forecast) -> tuple[str, float, str, float]:
 
 
 def _repeated(value: str | float, count: int) -> pa.Array:
-    return pa.array([value] * count)
+    # An error that could not be measured is NaN, which means null to pandas: sums pass over it.
+    return pa.array([value] * count, from_pandas=True)
