@@ -134,6 +134,12 @@ class Generations:
         return self.folder / str(number) / UPDATE_RECORD
 
 
+def number_of(generation: RunDirectory) -> int:
+    """The number of a generation by its folder, 0 for a run itself."""
+    path = generation.path.resolve()
+    return int(path.name) if path.parent.name == "generations" and path.name.isdigit() else 0
+
+
 def current_generation(path: Path) -> RunDirectory:
     """The run directory of the generation that serves for a run, itself where nothing was added."""
     generations = Generations(RunDirectory(path))

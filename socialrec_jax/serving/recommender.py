@@ -17,7 +17,7 @@ from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
-from socialrec_jax.runtime.generations import current_generation
+from socialrec_jax.runtime.generations import current_generation, number_of
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.list_options import Placement
 from socialrec_jax.serving.queries import with_friends
@@ -30,7 +30,7 @@ from socialrec_jax.serving.tasks.profile import ProfileOptions, profile_users
 from socialrec_jax.serving.tasks.recommend import recommend
 from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 from socialrec_jax.serving.tasks.score import score
-from socialrec_jax.serving.tasks.search import QueryTexts, SearchOptions, search
+from socialrec_jax.serving.tasks.search import QueryTexts, SearchIndex, SearchOptions, search
 from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
 
 # Besides unix seconds and ISO 8601 times.
@@ -48,6 +48,7 @@ class Recommender:
     engine: Engine
     as_of: AsOf
     text_folder: Path | None = None  # of the text encoder, which only `search` reads
+    generation: int = 0  # of the run, docs/loop.md
 
     @classmethod
     def load(
@@ -64,12 +65,13 @@ class Recommender:
         """
         # First, because it needs no run: a mistake is named at once.
         time = parse_as_of(as_of)
-        text_folder = current_generation(Path(run)).text
+        serving = current_generation(Path(run))
+        about = (serving.text, number_of(serving))
         if recent is None:
-            return cls(Engine.load(Path(run), time), time, text_folder)
+            return cls(Engine.load(Path(run), time), time, *about)
         if not time.is_now:
             raise UsageError("--recent goes without --as-of: recent events are known now")
-        return cls(engine_with_recent(Path(run), Path(recent)), time, text_folder)
+        return cls(engine_with_recent(Path(run), Path(recent)), time, *about)
 
     def __repr__(self) -> str:
         # That of a dataclass would print the World and all parameters.
@@ -215,7 +217,7 @@ class Recommender:
         queries: texts, or a file with one a line. Raises BadData for a run without product texts.
         """
         options = SearchOptions(k=k, by=by)
-        return whole_table(search(self.engine, self.encode, queries, options))
+        return whole_table(search(self.search_index, queries, options))
 
     def demand(
         self, by: Sequence[str] | str = ("item",), *, days: Sequence[int] | int = (7,)
@@ -230,6 +232,11 @@ class Recommender:
             days=(days,) if isinstance(days, int | float) else tuple(days),
         )
         return whole_table(demand(self.engine.world, self.as_of, options))
+
+    @functools.cached_property
+    def search_index(self) -> SearchIndex:
+        """What `search` reads, made once."""
+        return SearchIndex(self.engine, self.encode)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Texts [n] to vectors [n, F] in the space of the product texts."""

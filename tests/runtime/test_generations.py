@@ -7,7 +7,7 @@ import json
 import pytest
 
 from socialrec_jax.errors import DamagedFile
-from socialrec_jax.runtime.generations import Generations
+from socialrec_jax.runtime.generations import Generations, current_generation, number_of
 from socialrec_jax.runtime.run import RunDirectory
 from tests import damage
 
@@ -70,3 +70,10 @@ def test_before_the_first_append_is_finished_the_run_itself_serves(tmp_path):
     # A kill between the two last steps of an append.
     generations.finish(1, {"parent": 0})
     assert generations.current == 0
+
+
+def test_a_folder_says_which_generation_it_is(generations, tmp_path):
+    assert number_of(current_generation(tmp_path)) == 2
+    generations.promote(0)
+    assert number_of(current_generation(tmp_path)) == 0
+    assert number_of(current_generation(tmp_path / "generations" / "1")) == 1

@@ -16,7 +16,7 @@ from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.serving.recommender import Recommender
 from socialrec_jax.serving.tasks import search as search_module
-from socialrec_jax.serving.tasks.search import SearchOptions, search
+from socialrec_jax.serving.tasks.search import SearchIndex, SearchOptions, search
 from tests.serving.shops import DELETED, engine_with_texts
 from tests.worlds import with_texts
 
@@ -69,7 +69,9 @@ def test_search_equals_a_dense_computation(engine, by, monkeypatch):
     words, text = dense_words(engine), dense_text(engine)
     filled = np.where(np.isfinite(words), words, text - 1)
     dense = {"words": words, "text": text, "both": filled}[by]
-    table = pa.concat_tables(search(engine, encode, QUERIES, SearchOptions(k=9, by=by)))
+    table = pa.concat_tables(
+        search(SearchIndex(engine, encode), QUERIES, SearchOptions(k=9, by=by))
+    )
     assert table.column_names == ["query", "rank", "item_id", "score"]
     rows = table.to_pylist()
     for query, scores in zip(QUERIES, dense, strict=True):
@@ -88,6 +90,16 @@ def test_queries_may_lie_in_a_file_and_words_need_no_encoder(engine, tmp_path):
     table = recommender.search(tmp_path / "queries.txt", k=1, by="words")
     assert table["query"].to_pylist() == ["red lamp", "帽子"]
     assert table["item_id"].to_pylist()[1] == engine.world.items.ids[7]
+
+
+def test_the_texts_are_counted_once_for_all_searches(engine, monkeypatch):
+    counted = []
+    fit = BM25.fit
+    monkeypatch.setattr(BM25, "fit", lambda texts: counted.append(texts) or fit(texts))
+    recommender = Recommender(engine, NOW)
+    first, second = (recommender.search(["red lamp"], k=3, by="words") for _ in range(2))
+    assert first == second
+    assert len(counted) == 1
 
 
 def test_mistakes_of_a_search_are_named(engine, tmp_path):

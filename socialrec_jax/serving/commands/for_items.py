@@ -53,7 +53,7 @@ class Search(Task):
         options = SearchOptions(k=self.k, by=self.by)
         queries = file_or_values(self.queries)
         # The encoder is loaded when it is called: words alone need none.
-        return search(recommender.engine, recommender.encode, queries, options)
+        return search(recommender.search_index, queries, options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

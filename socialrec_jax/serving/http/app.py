@@ -1,4 +1,4 @@
-"""The ASGI application: a route for each task, /health, /metrics and /openapi.json."""
+"""The ASGI application: a route for each task, probes, /metrics and /openapi.json."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +19,7 @@ import socialrec_jax
 from socialrec_jax.errors import BadData, UserError
 from socialrec_jax.serving.http.answers import answer_model, error_answer, json_answer
 from socialrec_jax.serving.http.batcher import Batcher, BatchSettings, Job, Overloaded
-from socialrec_jax.serving.http.bodies import ErrorAnswer
+from socialrec_jax.serving.http.bodies import About, ErrorAnswer
 from socialrec_jax.serving.http.endpoints import ENDPOINTS, Endpoint
 from socialrec_jax.serving.http.guard import Guard
 from socialrec_jax.serving.http.metrics import Metrics
@@ -35,6 +36,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "a mistake in the request"},
     503: {"model": ErrorAnswer, "description": "too many requests; try again"},
 }
+_PROBE: dict[int | str, dict[str, Any]] = {
+    503: {"model": ErrorAnswer, "description": "it does not, and why"}
+}
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,8 @@ class Service:
 
     def __init__(self, recommender: Recommender, settings: AppSettings):
         self.recommender, self.settings = recommender, settings
-        self.metrics = Metrics()
+        self.about = _about(recommender)
+        self.metrics = Metrics(self.about.generation, self.about.newest_event)
         # The thread starts with the server, see `make_app`.
         self.batcher = Batcher(settings.batches, self.metrics.observe_call)
 
@@ -69,9 +75,9 @@ class Service:
             return await self._answer(endpoint, body)
         # Ids that the model does not know, or rules that leave nothing.
         except BadData as error:
-            return error_answer(404, str(error))
+            return error_answer(404, _as_fields(str(error)))
         except UserError as error:
-            return error_answer(422, str(error))
+            return error_answer(422, _as_fields(str(error)))
         except Overloaded as error:
             return error_answer(503, str(error))
         # The message of an error that nobody foresaw may hold paths or ids: the log has it.
@@ -96,6 +102,16 @@ class Service:
         # Only the routes of the tasks have bodies.
         self.metrics.count_request(request.url.path.strip("/"), 422)
         return error_answer(422, _first_mistake(error.errors()[0]))
+
+
+def _about(recommender: Recommender) -> About:
+    world = recommender.engine.world
+    return About(
+        users=world.num_users,
+        items=world.num_items,
+        generation=recommender.generation,
+        newest_event=int(world.events.times.max()),
+    )
 
 
 def make_app(recommender: Recommender, settings: AppSettings) -> FastAPI:
@@ -143,13 +159,19 @@ def _add_route(app: FastAPI, service: Service, endpoint: Endpoint) -> None:
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    world = service.recommender.engine.world
-    # The same in all answers, because the Recommender never changes.
-    about = {"status": "ok", "users": world.num_users, "items": world.num_items}
+    batcher = service.batcher
 
-    @app.get("/health", summary="Whether the service answers, and what it knows.")
-    async def health() -> dict[str, str | int]:
-        return about
+    @app.get("/health", summary="Whether the service lives, and what it knows.", responses=_PROBE)
+    async def health() -> About:
+        if not batcher.is_alive:
+            raise StarletteHTTPException(503, "the thread that computes has ended: start again")
+        return service.about
+
+    @app.get("/ready", summary="Whether a request would be taken in now.", responses=_PROBE)
+    async def ready() -> About:
+        if not batcher.is_alive or batcher.is_full:
+            raise StarletteHTTPException(503, "too many requests are waiting, or the service stops")
+        return service.about
 
     @app.get(
         "/metrics",
@@ -176,7 +198,21 @@ def _first_mistake(first: Any) -> str:
     return "send a JSON object, with the header Content-Type: application/json"
 
 
-async def _http_error(_: Any, error: Any) -> Response:
-    response = error_answer(error.status_code, str(error.detail))
+async def _http_error(request: Any, error: Any) -> Response:
+    response = error_answer(error.status_code, _http_message(request.url.path, error))
     response.headers.update(error.headers or {})
     return response
+
+
+def _http_message(path: str, error: Any) -> str:
+    """What is wrong with a request for a path, and what to do."""
+    if error.status_code == 404:
+        return f"there is no {path}: GET /openapi.json lists what there is"
+    if error.status_code == 405:
+        return f"{path} takes {error.headers['Allow']} alone"
+    return str(error.detail)
+
+
+def _as_fields(message: str) -> str:
+    """A message about options of the command line, which are fields of a body here."""
+    return _OPTION.sub(lambda option: option[1].replace("-", "_"), message)

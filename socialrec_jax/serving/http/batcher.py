@@ -67,13 +67,23 @@ class Batcher:
         self._thread.join()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the thread computes or waits for requests."""
+        return self._thread.is_alive()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no request is taken in now."""
+        return self._closed or self.num_waiting >= self._settings.most_waiting
+
+    @property
     def num_waiting(self) -> int:
         return len(self._waiting)
 
     def submit(self, job: Job) -> Future:
         """The future answer of a job. Raises Overloaded where the queue is full."""
         with self._changed:
-            if self._closed or len(self._waiting) >= self._settings.most_waiting:
+            if self.is_full:
                 raise Overloaded("too many requests are waiting; try again")
             self._waiting.append(job)
             self._changed.notify()
@@ -120,6 +130,7 @@ def _compute(jobs: list[Job]) -> None:
     """Answer joined jobs. Where the call fails, each is computed alone, and fails alone."""
     try:
         answers = jobs[0].compute([job.payload for job in jobs])
+        answered = list(zip(jobs, answers, strict=True))
     # One bad request must not spoil the others that it was joined with.
     except Exception as error:
         if len(jobs) == 1:
@@ -128,7 +139,7 @@ def _compute(jobs: list[Job]) -> None:
         for job in jobs:
             _compute([job])
         return
-    for job, answer in zip(jobs, answers, strict=True):
+    for job, answer in answered:
         job.answer.set_result(answer)
 
 

@@ -148,6 +148,16 @@ class AudienceBody(Body, frozen=True):
     repeats: bool = False
 
 
+class About(BaseModel):
+    """What the service answers from, the same as long as it runs."""
+
+    status: Literal["ok"] = "ok"
+    users: int
+    items: int
+    generation: int = Field(description="Of the run; another one serves after a restart.")
+    newest_event: int = Field(description="Unix seconds.")
+
+
 class ErrorAnswer(BaseModel):
     """Every answer that is no 200."""
 

@@ -224,6 +224,9 @@ def _by_name(table: pa.Table, column: str, requests: Sequence[Request]) -> list[
 
 
 def check_audience(recommender: Recommender, body: bodies.AudienceBody) -> Request:
+    # The command line has one way more.
+    if sum(map(bool, (body.items, body.categories, body.tags))) != 1:
+        raise UsageError("give one of items, categories and tags")
     return Request((), _hashable(body.model_dump()))
 
 

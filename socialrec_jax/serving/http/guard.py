@@ -6,7 +6,7 @@ import hmac
 import json
 from typing import Any
 
-OPEN_PATHS = ("/health",)  # which a load balancer reads without a token
+OPEN_PATHS = ("/health", "/ready")  # which probes and load balancers read without a token
 
 
 class Guard:

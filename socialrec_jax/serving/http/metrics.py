@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 # Bounds of buckets: a call of the model takes about a tenth of a second on two cores.
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -10,11 +17,19 @@ _JOINED = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """Counters of one service; each has a registry of its own."""
+    """Counters of one service; each has a registry of its own.
 
-    def __init__(self):
+    generation, newest_event (unix seconds): of the run that the service answers from.
+    """
+
+    def __init__(self, generation: int, newest_event: int):
         # Not the registry of the library: a process has one of it, and tests make many services.
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)  # memory, processor seconds, open files
+        self._set("socialrec_generation", "Generation of the run that answers.", generation)
+        self._set(
+            "socialrec_newest_event_timestamp_seconds", "Time of its newest event.", newest_event
+        )
         self._requests = Counter(
             "socialrec_requests",
             "Requests by task and status.",
@@ -37,6 +52,9 @@ class Metrics:
         self._waiting = Gauge(
             "socialrec_waiting_requests", "Requests in the queue.", registry=self._registry
         )
+
+    def _set(self, name: str, text: str, value: int) -> None:
+        Gauge(name, text, registry=self._registry).set(value)
 
     def observe_request(self, task: str, status: int, seconds: float) -> None:
         self.count_request(task, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from socialrec_jax.errors import InputMissing, UsageError
+from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.serving.http.app import AppSettings, make_app
 from socialrec_jax.serving.recommender import Recommender
 
@@ -85,3 +86,6 @@ def warm_up(recommender: Recommender) -> None:
     users = [user for user in world.user_ids[: min(8, world.num_users)] if user]
     recommender.recommend(users)
     recommender.profile(users)
+    # The encoder of queries takes seconds. A run without texts has none.
+    with contextlib.suppress(BadData):
+        recommender.search(["warm up"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from socialrec_jax.data.text.tokenizer import product_texts
 from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.inference.candidates import first_of_each_item
 from socialrec_jax.inference.engine import Engine
-from socialrec_jax.inference.index import cosine_search
+from socialrec_jax.inference.index import Index, cosine_search
 from socialrec_jax.serving.frames import arrow_strings
 from socialrec_jax.serving.option_types import check_types
 from socialrec_jax.serving.ranked_tables import check_k, ranked_schema, ranked_table
@@ -33,6 +34,9 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 # Texts, or a file with one query a line.
 QueryTexts = Path | Sequence[str]
 
+# (items [q, k] or -1, scores [q, k]), the best first
+_List = tuple[np.ndarray, np.ndarray]
+
 SCHEMA = ranked_schema("query", "item_id")
 
 
@@ -44,9 +48,52 @@ class SearchOptions:
     by: Literal["both", "text", "words"] = "both"
 
 
-def search(
-    engine: Engine, encode: Encode, queries: QueryTexts, options: SearchOptions
-) -> Iterator[pa.Table]:
+class SearchIndex:
+    """The texts of a World, to be searched many times. Each part is made when it is first needed.
+
+    encode: of queries; words alone need none.
+    """
+
+    def __init__(self, engine: Engine, encode: Encode):
+        self.world, self.encode = engine.world, encode
+        self._engine = engine
+
+    @functools.cached_property
+    def texts(self) -> list[str]:
+        """Of the items [V], empty ones of deleted items, which keep their place."""
+        pairs = zip(product_texts(self.world.items), self.world.deleted_items, strict=True)
+        return ["" if is_deleted else text for text, is_deleted in pairs]
+
+    @functools.cached_property
+    def words(self) -> BM25:
+        return BM25.fit(self.texts)
+
+    @functools.cached_property
+    def vectors(self) -> TextVectors:
+        vectors = _text_part(self._engine.texts, self.encode)
+        allowed = vectors.any(axis=1) & ~self.world.deleted_items
+        return TextVectors(allowed, *cosine_search(vectors, self._engine.index.sharded))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextVectors:
+    """The items' vectors of text on the devices."""
+
+    allowed: np.ndarray  # [V] bool: has a text, and is not deleted
+    index: Index
+    inputs: Any  # of the index
+
+    def top(self, queries: np.ndarray, k: int) -> _List:
+        """The k nearest items of queries [q, F]."""
+        unseen = Pairs(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+        tops = list(self.index.top(self.inputs, queries, unseen, k, self.allowed))
+        items = np.concatenate([top.items for top in tops])
+        scores = np.concatenate([top.scores for top in tops])
+        exists = np.isfinite(scores) & queries.any(axis=1, keepdims=True)
+        return np.where(exists, items, -1), scores
+
+
+def search(index: SearchIndex, queries: QueryTexts, options: SearchOptions) -> Iterator[pa.Table]:
     """The k best items of each query, the best first, as a stream of tables of one schema.
 
     By text: cosine of the vectors of query and product text. By words: BM25. By both: the items
@@ -54,11 +101,14 @@ def search(
     query that matches nothing has no rows. Raises BadData for a run without product texts.
     """
     check_types(options)
-    check_k(options.k, engine.world)
+    check_k(options.k, index.world)
     texts = read_queries(queries)
-    if not any(product_texts(engine.world.items)):
+    if not any(index.texts):
         raise BadData("the items of this run have no texts, so that there is nothing to search")
-    return itertools.chain([SCHEMA.empty_table()], _tables(engine, encode, texts, options))
+    if options.by != "words":
+        # An encoder that is missing or damaged is named whatever the queries are.
+        _ = index.vectors
+    return itertools.chain([SCHEMA.empty_table()], _tables(index, texts, options))
 
 
 def read_queries(queries: QueryTexts) -> list[str]:
@@ -85,62 +135,34 @@ def _checked_texts(texts: list[str]) -> list[str]:
     return texts
 
 
-def _tables(
-    engine: Engine, encode: Encode, texts: list[str], options: SearchOptions
-) -> Iterator[pa.Table]:
-    num_items = engine.world.num_items
-    lists = _Lists(engine, encode, options)
-    item_names = arrow_strings(engine.world.items.ids)
+def _tables(index: SearchIndex, texts: list[str], options: SearchOptions) -> Iterator[pa.Table]:
+    num_items = index.world.num_items
+    item_names = arrow_strings(index.world.items.ids)
     size = int(np.clip(_ENTRIES_AT_ONCE // num_items, 1, _MOST_QUERIES_AT_ONCE))
     for begin in range(0, len(texts), size):
         part = texts[begin : begin + size]
-        items, scores = lists.of(part)
+        items, scores = _lists(index, part, options)
         yield ranked_table(SCHEMA, pa.array(part, pa.string()), item_names, items, scores)
 
 
-# (items [q, k] or -1, scores [q, k]), the best first
-_List = tuple[np.ndarray, np.ndarray]
+def _lists(index: SearchIndex, queries: list[str], options: SearchOptions) -> _List:
+    """The list of each query."""
+    if options.by == "text":
+        return _by_text(index, queries, options.k)
+    items, scores = top_k_sparse(index.words.scores(queries), options.k)
+    is_short = items[:, -1] < 0
+    # Vectors of a small text model find the product of a title six times less often than its
+    # words do, and no way to weigh both was better than words on other queries than those it
+    # was chosen by (docs/results/serving.md). So vectors only fill lists up.
+    if options.by == "both" and is_short.any():
+        by_text = _by_text(index, list(itertools.compress(queries, is_short)), options.k)
+        filled = _filled((items[is_short], scores[is_short]), by_text)
+        items[is_short], scores[is_short] = filled
+    return items, scores
 
 
-class _Lists:
-    """The k best items of queries."""
-
-    def __init__(self, engine: Engine, encode: Encode, options: SearchOptions):
-        items, deleted = engine.world.items, engine.world.deleted_items
-        self._k, self._by, self._encode = options.k, options.by, encode
-        if options.by != "text":
-            texts = product_texts(items)
-            # Deleted items keep their place, so that a text's position is its item's number.
-            kept = ["" if gone else text for text, gone in zip(texts, deleted, strict=True)]
-            self._words = BM25.fit(kept)
-        if options.by != "words":
-            self._vectors = _text_part(engine.texts, encode)
-            self._allowed = self._vectors.any(axis=1) & ~deleted
-            self._index, self._inputs = cosine_search(self._vectors, engine.index.sharded)
-
-    def of(self, queries: list[str]) -> _List:
-        """The list of each query."""
-        if self._by == "text":
-            return self._by_text(queries)
-        items, scores = top_k_sparse(self._words.scores(queries), self._k)
-        is_short = items[:, -1] < 0
-        # Vectors of a small text model find the product of a title six times less often than its
-        # words do, and no way to weigh both was better than words on other queries than those it
-        # was chosen by (docs/results/serving.md). So vectors only fill lists up.
-        if self._by == "both" and is_short.any():
-            by_text = self._by_text(list(itertools.compress(queries, is_short)))
-            filled = _filled((items[is_short], scores[is_short]), by_text)
-            items[is_short], scores[is_short] = filled
-        return items, scores
-
-    def _by_text(self, queries: list[str]) -> _List:
-        vectors = self._encode(queries)
-        unseen = Pairs(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
-        tops = list(self._index.top(self._inputs, vectors, unseen, self._k, self._allowed))
-        items = np.concatenate([top.items for top in tops])
-        scores = np.concatenate([top.scores for top in tops])
-        exists = np.isfinite(scores) & vectors.any(axis=1, keepdims=True)
-        return np.where(exists, items, -1), scores
+def _by_text(index: SearchIndex, queries: list[str], k: int) -> _List:
+    return index.vectors.top(index.encode(queries), k)
 
 
 def _filled(by_words: _List, by_text: _List) -> _List:
