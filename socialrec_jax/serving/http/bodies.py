@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,7 +32,7 @@ class Body(BaseModel, frozen=True):
     """A JSON object without unknown fields, whose values have the declared types."""
 
     # Strict: "5" is no number, and an option that is misspelt must not be ignored.
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -88,13 +91,33 @@ class SessionBody(Body, frozen=True):
     )
 
 
+def _describe_options(schema: dict[str, Any]) -> None:
+    """Describe the options of lists in a schema as --help does: by their docstrings."""
+    for name, text in _docstrings(ListOptions).items():
+        schema["properties"][name]["description"] = text
+
+
+def _docstrings(options: type) -> dict[str, str]:
+    """The text below each field of a class, which Python does not keep."""
+    statements = ast.iter_child_nodes(ast.parse(inspect.getsource(options)).body[0])
+    return {
+        ast.unparse(field.target): inspect.cleandoc(ast.literal_eval(text.value))
+        for field, text in itertools.pairwise(statements)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
 # The options are those of the command line and the library, with their limits.
 class RecommendBody(SessionBody, ListOptions, frozen=True):
     """The top-k items of each user."""
 
+    model_config = ConfigDict(json_schema_extra=_describe_options)
+
     users: UserList
     allow: ItemList | None = None
+    """Recommend only these."""
     block: ItemList | None = None
+    """Never recommend these."""
     attributes: Annotated[dict[Id, Attributes], Field(max_length=MOST_USERS)] = Field(
         default={},
         description="Attributes of users for where. Those that are left out are the users table's.",
@@ -119,6 +142,7 @@ class ProfileBody(SessionBody, frozen=True):
 
     users: UserList
     top: int = Field(5, ge=1, le=100)
+    """Tags, categories and friends of a user."""
 
 
 class SimilarBody(Body, frozen=True):
@@ -126,7 +150,9 @@ class SimilarBody(Body, frozen=True):
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS)
     k: int = Field(10, ge=1, le=1000)
+    """Similar items an item."""
     by: Literal["vectors", "text", "events"] = "vectors"
+    """Item vectors of the model, vectors of text and image, or co-occurrence in histories."""
 
 
 class SearchBody(Body, frozen=True):
@@ -134,18 +160,26 @@ class SearchBody(Body, frozen=True):
 
     queries: list[Text] = Field(min_length=1, max_length=100)
     k: int = Field(10, ge=1, le=1000)
+    """Items a query."""
     by: Literal["both", "text", "words"] = "both"
+    """Vectors of the texts, the words themselves, or words and behind them what is near by text."""
 
 
 class AudienceBody(Body, frozen=True):
     """Users for items or campaigns. Give one of items, categories and tags."""
 
     items: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
+    """Each item is a campaign."""
     categories: list[Id] = Field(default=[], max_length=100)
+    """The items of each are a campaign."""
     tags: list[Id] = Field(default=[], max_length=100)
+    """The items of each are a campaign."""
     k: int = Field(100, ge=1, le=100_000)
+    """Users a campaign."""
     users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | None = None
+    """Choose among these."""
     repeats: bool = False
+    """Count items that a user had already."""
 
 
 class About(BaseModel):

@@ -12,6 +12,7 @@ from socialrec_jax.errors import BadData, InputMissing, UsageError
 from socialrec_jax.serving.http.app import AppSettings, make_app
 from socialrec_jax.serving.http.batcher import Batcher, BatchSettings, Job, Overloaded
 from socialrec_jax.serving.http.server import bind, read_token, warm_up
+from socialrec_jax.serving.list_options import ListOptions
 from tests.serving.http.calls import call, get
 
 TOKEN = "a token of many letters"
@@ -56,6 +57,13 @@ def test_a_service_that_no_longer_computes_is_to_be_started_again(recommender):
         status, content = asyncio.run(call(app, path, b"", method="GET"))
         assert status == 503
         assert content["error"]
+
+
+def test_the_schema_describes_options_as_the_command_line_does(recommender):
+    ((_, schema),) = get(recommender, "/openapi.json")
+    fields = schema["components"]["schemas"]["RecommendBody"]["properties"]
+    assert all(fields[option.name].get("description") for option in dataclasses.fields(ListOptions))
+    assert "maximal marginal relevance" in fields["diversity"]["description"]
 
 
 def test_a_run_without_texts_is_warmed_up(recommender):
