@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -58,3 +59,20 @@ def test_programs_that_a_wheel_carries_exist():
     for source, target in carried.items():
         assert (workers.ROOT / source).exists()
         assert Path(target).parent == Path("socialrec_jax/_programs")
+
+
+def test_the_image_is_built_of_what_a_wheel_needs():
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    project = PROJECT["project"]
+    needed = {*wheel["only-include"], *wheel["force-include"], *project["license-files"]}
+    needed |= {project["readme"], "pyproject.toml", "requirements.txt"}
+    lines = (workers.ROOT / ".dockerignore").read_text().splitlines()
+    assert {line[1:] for line in lines if line.startswith("!")} == needed
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "jobset.yaml", "service.yaml"])
+def test_deployments_start_console_scripts(file):
+    text = (workers.ROOT / "deploy" / file).read_text()
+    started = re.findall(r"""(?:CMD|command:) \[ *"?(socialrec-[a-z]+)""", text)
+    assert started
+    assert set(started) <= PROJECT["project"]["scripts"].keys()

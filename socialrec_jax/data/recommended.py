@@ -15,7 +15,7 @@ from socialrec_jax.data.world import World
 from socialrec_jax.errors import BadData
 
 TABLE = "recommended"
-_FORMATS = (".parquet", ".csv", ".jsonl")
+_FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 _IDS = ("user_id", "item_id")
 _REQUIRED = (*_IDS, "rank")
 _OPTIONAL = ("timestamp", "explored")
@@ -33,7 +33,7 @@ def find_recommended(folder: Path) -> Path | None:
     if len(paths) > 1:
         named = " and ".join(path.name for path in paths)
         raise BadData(f"{folder}: {named} are both {TABLE}; keep one of them")
-    if paths and not paths[0].is_dir() and paths[0].suffix not in _FORMATS:
+    if paths and not paths[0].is_dir() and not paths[0].name.endswith(_FORMATS):
         raise BadData(f"{paths[0]}: unknown kind of file, expected one of {', '.join(_FORMATS)}")
     return paths[0] if paths else None
 
@@ -84,12 +84,15 @@ def _columns(table: pa.Table, world: World, shown_at: int | None) -> Impressions
 
 def _read(path: Path) -> pa.Table:
     """The columns that are used."""
-    suffix = path.suffix if path.is_file() else ".parquet"
+    # Arrow reads what is compressed by the last suffix.
+    suffix = Path(path.name.removesuffix(".gz")).suffix if path.is_file() else ".parquet"
     names = {".parquet": "parquet", ".jsonl": "json"}
     try:
         # Numbers as ids keep their digits: 007 is not 7.
         as_text = pa_csv.ConvertOptions(column_types=dict.fromkeys(_IDS, pa.string()))
-        csv = pa_dataset.CsvFileFormat(convert_options=as_text)
+        # Titles in explanations may have several lines.
+        lines = pa_csv.ParseOptions(newlines_in_values=True)
+        csv = pa_dataset.CsvFileFormat(lines, convert_options=as_text)
         data = pa_dataset.dataset(path, format=names.get(suffix, csv))
         missing = [name for name in _REQUIRED if name not in data.schema.names]
         if missing:

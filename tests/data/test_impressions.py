@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +13,7 @@ from socialrec_jax.data.features.examination import examination
 from socialrec_jax.data.impressions import Impressions, ShownLists, lists
 from socialrec_jax.data.recommended import find_recommended, read_recommended
 from socialrec_jax.errors import BadData, DamagedFile
+from socialrec_jax.serving.writer import TEXT_SUFFIXES, write_shard, write_tables
 from tests.worlds import events_of, world_of
 
 FIRST, GAP = 1_000_000, 3600  # seconds of the first event, and from one to the next
@@ -86,21 +86,29 @@ def table(world, **columns) -> pa.Table:
 
 def test_all_kinds_of_files_give_the_same_rows(world, tmp_path):
     whole = table(world, timestamp=[FIRST] * 2, explored=[True, False], score=[0.5, 0.25])
-    pq.write_table(whole, tmp_path / "recommended.parquet")
-    pa_csv.write_csv(whole, tmp_path / "recommended.csv")
-    rows = [str(row).replace("'", '"') for row in whole.to_pylist()]
-    lines = "\n".join(rows).replace("True", "true").replace("False", "false")
-    (tmp_path / "recommended.jsonl").write_text(lines + "\n")
-    (tmp_path / "recommended").mkdir()
-    pq.write_table(whole, tmp_path / "recommended" / "part-00000.parquet")
-    (tmp_path / "recommended" / "_SUCCESS").write_text("{}")
-    names = ("recommended.parquet", "recommended.csv", "recommended.jsonl", "recommended")
+    whole = whole.append_column("explanation", pa.array(['a "lamp"', "of two\nlines"]))
+    names = [f"recommended{suffix}" for suffix in (".parquet", *TEXT_SUFFIXES)]
     for name in names:
+        write_tables(tmp_path / name, [whole])
+    (tmp_path / "recommended").mkdir()
+    write_shard(tmp_path / "recommended" / "part-00000.parquet", [whole])
+    (tmp_path / "recommended" / "_SUCCESS").write_text("{}")
+    for name in (*names, "recommended"):
         read = read_recommended(tmp_path / name, world, None)
         assert read.items.tolist() == [1, 2]
         assert read.explored.tolist() == [True, False]
         assert read.times.tolist() == [FIRST] * 2
     with pytest.raises(BadData, match="keep one of them"):
+        find_recommended(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", *TEXT_SUFFIXES])
+def test_every_file_that_serving_writes_is_found(tmp_path, suffix):
+    file = tmp_path / f"recommended{suffix}"
+    file.touch()
+    assert find_recommended(tmp_path) == file
+    file.rename(tmp_path / "recommended.xlsx")
+    with pytest.raises(BadData, match="unknown kind of file"):
         find_recommended(tmp_path)
 
 
