@@ -5,7 +5,9 @@ validation part.
 from __future__ import annotations
 
 import functools
+import logging
 
+import jax
 import numpy as np
 
 from socialrec_jax.config import Config, required
@@ -28,13 +30,15 @@ from socialrec_jax.inference.load import (
     wanted_types,
 )
 from socialrec_jax.runtime import parallel
+from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.runtime.timeline import timeline
 from socialrec_jax.training.device_data import placed
-from socialrec_jax.training.loop import StageProgress, Validate, fit, whole_calls
+from socialrec_jax.training.loop import StageProgress, Validate, calls, fit, whole_calls
 from socialrec_jax.training.retriever import RetrieverTrainer
 from socialrec_jax.training.state import TrainState
 
+log = logging.getLogger(__name__)
 _VALIDATED_USERS = 10_000  # at most: many validations wait for their evaluation
 
 
@@ -53,6 +57,27 @@ def train_retriever(
     trainer = retriever_trainer(world, config, batches, texts)
     validate = validation(world, config, trainer, texts)
     return fit(run, RETRIEVER, *placed(trainer, batches), validate, about(config, world))
+
+
+def compile_ahead(run: RunDirectory, world: World, config: Config, width: int) -> None:
+    """Compile the training's step before texts [V, width] are there; nothing of it runs.
+
+    A run that goes on with this training compiles it itself. So do several processes, since they
+    compile together.
+    """
+    if Checkpoints(run.checkpoints / RETRIEVER).steps() or parallel.process()[1] > 1:
+        return
+    batches = training_batches(world, config, world.history_ends(BEFORE_VALIDATION))
+    if not batches.targets_per_epoch:
+        return
+    texts = np.zeros((world.num_items, width), np.float32)
+    trainer, given = placed(retriever_trainer(world, config, batches, texts), batches)
+    # The state and the first call say all shapes.
+    first = calls(given, 0, 1, config.train.steps_per_call, parallel.process())
+    try:
+        trainer.compile_guarded().compile(trainer.init(given.at(0)), next(first))
+    except jax.errors.JaxRuntimeError as error:
+        log.info("the retriever's step is compiled when it is needed: %s", error)
 
 
 @timeline.stage("retriever")

@@ -23,10 +23,10 @@ from socialrec_jax.pipeline.focus import focus_retriever
 from socialrec_jax.pipeline.heal import check_appended
 from socialrec_jax.pipeline.ranker import count_features, train_ranker
 from socialrec_jax.pipeline.refit import RetrieverProgress, refit
-from socialrec_jax.pipeline.retriever import engine_of, train_retriever
+from socialrec_jax.pipeline.retriever import compile_ahead, engine_of, train_retriever
 from socialrec_jax.pipeline.settings import check_settings, with_absolute_paths, write_auto_config
 from socialrec_jax.pipeline.shown_lists import keep_impressions
-from socialrec_jax.pipeline.text import item_features
+from socialrec_jax.pipeline.text import features_width, item_features
 from socialrec_jax.reports.data_report import write_data_report
 from socialrec_jax.runtime import processes
 from socialrec_jax.runtime.background import Background
@@ -47,10 +47,13 @@ def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
     # ---- Data: raw tables -> World. What config leaves open follows from it
     world, config = prepare_data(run, source, config)
 
-    # ---- Product texts: a language model gives each item a vector
-    texts = item_features(run, world, config)
-
     with Background() as background:
+        # ---- Product texts: a language model gives each item a vector
+        width = features_width(world, config)
+        compiled = background.ahead(lambda: compile_ahead(run, world, config, width))
+        texts = item_features(run, world, config)
+        compiled()
+
         # ---- What no model changes is counted while the devices train
         counted = background.submit(lambda: count_features(run, world, config))
         baselines = background.submit(lambda: evaluate_baselines(run, world, config))

@@ -75,6 +75,14 @@ def item_features(run: RunDirectory, world: World, config: Config) -> np.ndarray
     return load_texts(run, world)
 
 
+def features_width(world: World, config: Config) -> int:
+    """F of `item_features` before they are made, but for a pretrained model that is narrower."""
+    t = config.text
+    of_texts = t.vector_width if t.pretrained else min(t.vector_width, t.width)
+    of_vectors = min(t.vector_width, world.items.vectors.shape[1])
+    return of_vectors + (of_texts if any(product_texts(world.items)) else 0)
+
+
 def text_key(world: World, config: Config) -> str:
     """A hash of everything that the vectors follow from."""
     texts = product_texts(world.items)

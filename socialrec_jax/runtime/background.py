@@ -36,6 +36,14 @@ class Background:
             return functools.cache(function)
         return self._executor.submit(function).result
 
+    def ahead(self, function: Callable[[], None]) -> Callable[[], None]:
+        """A function that waits for a call whose only use is to save time later, or raises its
+        error. Where there is no thread it is not called at all.
+        """
+        if self._executor is None:
+            return lambda: None
+        return self._executor.submit(function).result
+
     def __enter__(self) -> Background:
         return self
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -230,7 +230,7 @@ def scan_steps(step: Callable, shared: object = (), axes: object = None) -> Call
     return lambda state, batches: call(state, placed, batches)
 
 
-def compiled_steps(step: Callable, axes: object = None) -> Callable:
+def compiled_steps(step: Callable, axes: object = None) -> Steps:
     """The same for any shared arrays: (state, shared, batches) -> (state, outputs).
 
     step: (state, shared, batch) -> (state, outputs), both equal on all devices because they come
@@ -245,26 +245,29 @@ def compiled_steps(step: Callable, axes: object = None) -> Callable:
     call = jax.pmap(
         steps, axis_name=_AXIS, in_axes=(axes, None, 0), out_axes=(axes, None), donate_argnums=0
     )
-    return _compiled_by_all_first(call)
+    return Steps(call)
 
 
-def _compiled_by_all_first(call: Callable) -> Callable:
-    """The same call, whose first execution waits until all processes have compiled it.
+class Steps:
+    """A mapped call. Its first execution waits until all processes have compiled it.
 
     One process may find the program in its cache and another not, and collectives on CPUs give up
     on a process that comes 30 seconds late.
     """
-    is_compiled = False
 
-    def wrapped(*arguments):
-        nonlocal is_compiled
-        if not is_compiled and jax.process_count() > 1:
-            call.lower(*arguments).compile()
+    def __init__(self, call: Any):
+        self._call, self._is_compiled = call, False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self._is_compiled and jax.process_count() > 1:
+            self.compile(*arguments)
             processes.barrier()
-        is_compiled = True
-        return call(*arguments)
+        self._is_compiled = True
+        return self._call(*arguments)
 
-    return wrapped
+    def compile(self, *arguments: Any) -> None:
+        """Compile the call for such arguments, which stay as they are, and run nothing."""
+        self._call.lower(*arguments).compile()
 
 
 def map_devices(function: Callable) -> Callable:

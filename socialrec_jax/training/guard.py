@@ -96,21 +96,24 @@ def guarded_update(
 # ---- Calls on the host
 
 
-def call_with_limits(steps: Callable, shared: Any) -> Callable:
+class GuardedSteps:
     """(state, batches, limits) -> (state, outputs), of `parallel.compiled_steps` whose step gets
     (shared, limits).
     """
-    placed = parallel.replicate(shared)
-    placed_limits = (NO_LIMITS, parallel.replicate(NO_LIMITS))
 
-    def call(state: TrainState, batches: Any, limits: Limits = NO_LIMITS):
-        nonlocal placed_limits
+    def __init__(self, steps: parallel.Steps, shared: Any):
+        self._steps, self._shared = steps, parallel.replicate(shared)
+        self._limits, self._placed_limits = NO_LIMITS, parallel.replicate(NO_LIMITS)
+
+    def __call__(self, state: TrainState, batches: Any, limits: Limits = NO_LIMITS) -> Any:
         # Placing costs a transfer, and limits seldom change.
-        if limits != placed_limits[0]:
-            placed_limits = (limits, parallel.replicate(limits))
-        return steps(state, (placed, placed_limits[1]), batches)
+        if limits != self._limits:
+            self._limits, self._placed_limits = limits, parallel.replicate(limits)
+        return self._steps(state, (self._shared, self._placed_limits), batches)
 
-    return call
+    def compile(self, state: TrainState, batches: Any) -> None:
+        """Compile the call for such arguments, and run nothing."""
+        self._steps.compile(state, (self._shared, self._placed_limits), batches)
 
 
 def losses_only(call: Callable) -> Callable:

@@ -7,6 +7,7 @@ Fixed vectors of the items travel along. Tables that are trained as a whole keep
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -15,7 +16,7 @@ from socialrec_jax.batch import Batch, FriendTrees
 from socialrec_jax.models.recommender import RecommenderModel
 from socialrec_jax.shapes import Array
 from socialrec_jax.training.negatives import Negatives
-from socialrec_jax.training.row_adagrad import Lookup, Table, look_up
+from socialrec_jax.training.row_adagrad import Lookup, Table, initial_table, look_up
 
 DENSE_BYTES = 1 << 30  # a table that costs less on a device is trained as a whole
 _COPIES = 5  # of a table trained as a whole: parameters, average, gradient and Adam's two moments
@@ -54,6 +55,18 @@ def resized(model: RecommenderModel, rows: dict[str, int]) -> RecommenderModel:
     num_items = rows.get("items", model.num_items)
     num_users = rows.get("users", model.num_users)
     return model.clone(num_items=num_items, num_users=num_users)
+
+
+def initial_tables(model: RecommenderModel, names: tuple[str, ...], seed: int) -> dict[str, Table]:
+    """The tables of these names, as the model's own initialisers would make them."""
+    width = model.config.width
+    deviations = {"items": width**-0.5, "users": 0.1 * width**-0.5}
+    sizes = {"items": model.num_items, "users": model.num_users}
+    tables = {}
+    for name in names:
+        table_key = jax.random.fold_in(jax.random.key(seed), sizes[name])
+        tables[name] = initial_table(sizes[name], width, deviations[name], table_key)
+    return tables
 
 
 def big_tables(model: RecommenderModel, num_negatives: int) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ class RankerTrainer:
     def compile_guarded(self):
         """The call (state, labelled [P, K, Q / P, ...], limits) -> (state, StepReport [K])."""
         shared = (self.catalogue, self.schedule)
-        return guard.call_with_limits(parallel.compiled_steps(self._step), shared)
+        return guard.GuardedSteps(parallel.compiled_steps(self._step), shared)
 
     def _step(
         self, state: TrainState, shared: tuple, labelled: LabelledCandidates

@@ -18,7 +18,7 @@ import numpy as np
 
 from socialrec_jax.batch import Batch, Columns, PackedIndices, Sums
 from socialrec_jax.config import UPDATE, Config
-from socialrec_jax.data.batching.layout import gather_batch
+from socialrec_jax.data.batching.layout import as_batch
 from socialrec_jax.models.dropout import DropoutRng
 from socialrec_jax.models.embedding_tables import merge_tables, split_tables
 from socialrec_jax.models.recommender import RecommenderModel, fixed_variables
@@ -106,30 +106,18 @@ class RetrieverTrainer:
         """The state before the first step on all local devices; example is one batch [B, T]."""
         if self.start is not None:
             return self._state_from(self.start)
-        batch = _as_batch(example, self.columns)
+        batch = as_batch(example, self.columns)
         # One compiled program: layer by layer, initialisation takes longer than many steps.
         params = drawn(_compiled_init(self._program), self.config.seed, batch)
         params, _ = split_tables(params, self.big_tables)
         state = initial_state(params, adam(self.schedule))
-        return state.replace(tables=self._initial_tables(jax.random.key(self.config.seed)))
+        tables = local_vocabulary.initial_tables(self.model, self.big_tables, self.config.seed)
+        return state.replace(tables=tables)
 
     def _state_from(self, start: dict) -> TrainState:
         params, tables = split_tables(start, self.big_tables)
         tables = {name: row_adagrad.of_parameter(table) for name, table in tables.items()}
         return initial_state(params, adam(self.schedule)).replace(tables=tables)
-
-    def _initial_tables(self, key: Array) -> dict[str, row_adagrad.Table]:
-        """As the model's own initialisers would make them."""
-        width = self.model.config.width
-        deviations = {"items": width**-0.5, "users": 0.1 * width**-0.5}
-        sizes = {"items": self.model.num_items, "users": self.model.num_users}
-        tables = {}
-        for name in self.big_tables:
-            table_key = jax.random.fold_in(key, sizes[name])
-            tables[name] = row_adagrad.initial_table(
-                sizes[name], width, deviations[name], table_key
-            )
-        return tables
 
     def compile(self):
         """The call (state, batches [P, K, B, T]) -> (state, losses [K])."""
@@ -137,23 +125,13 @@ class RetrieverTrainer:
 
     def compile_guarded(self):
         """The call (state, batches [P, K, B, T], limits) -> (state, StepReport [K])."""
-        steps = guard.call_with_limits(_compiled_steps(self._program), self._shared)
-
-        def call(state: TrainState, batches: Batch | PackedIndices, limits=guard.NO_LIMITS):
-            # Checkpoints hold tables without an axis of devices; a mapped function needs one.
-            state = state.replace(tables=parallel.as_shards(state.tables))
-            state, (report, lost) = steps(state, batches, limits)
-            if state.tables:
-                row_adagrad.warn_of_lost(lost)
-            return state.replace(tables=parallel.as_rows(state.tables)), report
-
-        return call
+        return _Call(guard.GuardedSteps(_compiled_steps(self._program), self._shared))
 
     def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
         """(state, (StepReport, lost rows)) after one step."""
         (fixed, columns, running_counts, schedule, seed, num_items), limits = shared
         dropout_seed, drawn = self.randomness(state.step, running_counts, seed)
-        batch = _as_batch(given, columns)
+        batch = as_batch(given, columns)
         vocabulary = local_vocabulary.gather(state.tables, batch, drawn, fixed)
         vocabulary = vocabulary.replace(num_items=num_items)
         local = self._gradients(state.params, vocabulary, dropout_seed)
@@ -275,6 +253,29 @@ class _Program(NamedTuple):
     tables: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """Checkpoints hold tables without an axis of devices; mapped steps need one."""
+
+    steps: guard.GuardedSteps
+
+    def __call__(
+        self, state: TrainState, batches: Batch | PackedIndices, limits=guard.NO_LIMITS
+    ) -> tuple[TrainState, guard.StepReport]:
+        state, (report, lost) = self.steps(_with_shards(state), batches, limits)
+        if state.tables:
+            row_adagrad.warn_of_lost(lost)
+        return state.replace(tables=parallel.as_rows(state.tables)), report
+
+    def compile(self, state: TrainState, batches: Batch | PackedIndices) -> None:
+        """Compile the call for such arguments, and run nothing; the state's tables are donated."""
+        self.steps.compile(_with_shards(state), batches)
+
+
+def _with_shards(state: TrainState) -> TrainState:
+    return state.replace(tables=parallel.as_shards(state.tables))
+
+
 @functools.lru_cache(maxsize=2)
 def _compiled_init(program: _Program) -> Callable:
     """(key, batch) -> the model's variables."""
@@ -284,17 +285,9 @@ def _compiled_init(program: _Program) -> Callable:
 
 
 @functools.lru_cache(maxsize=2)
-def _compiled_steps(program: _Program) -> Callable:
+def _compiled_steps(program: _Program) -> parallel.Steps:
     """(state, shared, batches) -> (state, outputs)."""
     config, model, focus, tables = program
     no_data = np.zeros(0, np.int64)
     trainer = RetrieverTrainer(config, model, 0, no_data, focus=focus, tables=tables)
     return parallel.compiled_steps(trainer._step, STATE_AXES)
-
-
-def _as_batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:
-    """The batch itself, or the batch of these indices from the columns on the device."""
-    if isinstance(given, Batch):
-        return given
-    assert columns is not None, "indices need the events: see device_data.placed"
-    return gather_batch(given, columns)

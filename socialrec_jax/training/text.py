@@ -57,7 +57,7 @@ class TextTrainer:
 
     def compile_guarded(self):
         """The call (state, batches [P, K, B, L], limits) -> (state, StepReport [K])."""
-        return guard.call_with_limits(parallel.compiled_steps(self._step), self.schedule)
+        return guard.GuardedSteps(parallel.compiled_steps(self._step), self.schedule)
 
     def _step(
         self, state: TrainState, shared: tuple[WarmupCosine, guard.Limits], batch: TextBatch

@@ -5,6 +5,7 @@ matters.
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -16,7 +17,9 @@ from socialrec_jax.evaluation import protocol
 from socialrec_jax.evaluation.evaluator import evaluate_retriever
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.load import model_for
-from socialrec_jax.pipeline.retriever import retriever_trainer, training_batches
+from socialrec_jax.pipeline.retriever import compile_ahead, retriever_trainer, training_batches
+from socialrec_jax.pipeline.text import features_width
+from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.training.device_data import placed
 from socialrec_jax.training.loop import calls
 from tests.worlds import random_world
@@ -72,6 +75,17 @@ def test_trainings_of_one_model_share_their_programs(world):
     for config in (CONFIG, dataclasses.replace(CONFIG, seed=3)):
         train_one_call(world, config, world.history_ends(NOW))
     assert len(COMPILED) - before == first
+
+
+def test_a_step_that_was_compiled_ahead_is_not_compiled_again(world, tmp_path):
+    """Also from another thread, and from vectors of texts that are not there yet."""
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, width=24))
+    arguments = RunDirectory(tmp_path), world, config, features_width(world, config)
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(compile_ahead, *arguments).result()
+    before = len(COMPILED)
+    train_one_call(world, config, world.history_ends(BEFORE_VALIDATION))
+    assert len(COMPILED) == before
 
 
 def test_a_second_engine_compiles_nothing(world):

@@ -50,3 +50,19 @@ def test_on_a_cpu_nothing_runs_before_its_result_is_needed():
         result()
         result()
     assert calls == [threading.current_thread()]
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_what_only_saves_time_is_done_ahead_and_waited_for():
+    calls = []
+    with Background() as background:
+        wait = background.ahead(lambda: calls.append(threading.current_thread()))
+        wait()
+        assert calls[0] is not threading.current_thread()
+        with pytest.raises(ZeroDivisionError):
+            background.ahead(lambda: print(1 / 0))()
+
+
+def test_on_a_cpu_nothing_is_done_ahead():
+    with Background() as background:
+        background.ahead(lambda: print(1 / 0))()

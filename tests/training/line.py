@@ -32,7 +32,7 @@ class LineTrainer:
         return initial_state({"w": np.zeros(3, np.float32)}, adam(self.schedule))
 
     def compile_guarded(self):
-        return guard.call_with_limits(parallel.compiled_steps(_step), self.schedule)
+        return guard.GuardedSteps(parallel.compiled_steps(_step), self.schedule)
 
 
 def _step(state: TrainState, shared: tuple, rows):

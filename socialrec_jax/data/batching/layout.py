@@ -136,6 +136,14 @@ def gather_batch(indices: PackedIndices, columns: Columns) -> Batch:
     )
 
 
+def as_batch(given: Batch | PackedIndices, columns: Columns | None) -> Batch:
+    """The batch itself, or the batch of these indices from the columns on the device."""
+    if isinstance(given, Batch):
+        return given
+    assert columns is not None, "indices need the events: see training.device_data.placed"
+    return gather_batch(given, columns)
+
+
 def gather_on_host(
     indices: PackedIndices,
     events: Events,
