@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from socialrec_jax.data.as_of import AsOf, unix_seconds
-from socialrec_jax.data.world import BEFORE_TEST, BEFORE_VALIDATION, NOW
+from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.errors import BadData, UsageError
 from socialrec_jax.inference.engine import Engine
 from socialrec_jax.inference.text_encoder import TextEncoder
 from socialrec_jax.runtime.generations import current_generation, number_of
+from socialrec_jax.serving.as_of_option import parse_as_of, warn_of_no_events
 from socialrec_jax.serving.frames import Frame, Ids
 from socialrec_jax.serving.list_options import Placement
 from socialrec_jax.serving.queries import with_friends
@@ -32,9 +32,6 @@ from socialrec_jax.serving.tasks.recommend_options import RecommendOptions
 from socialrec_jax.serving.tasks.score import score
 from socialrec_jax.serving.tasks.search import QueryTexts, SearchIndex, SearchOptions, search
 from socialrec_jax.serving.tasks.similar import SimilarOptions, similar
-
-# Besides unix seconds and ISO 8601 times.
-_NAMED_TIMES = {"now": NOW, "validation": BEFORE_VALIDATION, "test": BEFORE_TEST}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +65,9 @@ class Recommender:
         serving = current_generation(Path(run))
         about = (serving.text, number_of(serving))
         if recent is None:
-            return cls(Engine.load(Path(run), time), time, *about)
+            engine = Engine.load(Path(run), time)
+            warn_of_no_events(engine.world, time)
+            return cls(engine, time, *about)
         if not time.is_now:
             raise UsageError("--recent goes without --as-of: recent events are known now")
         return cls(engine_with_recent(Path(run), Path(recent)), time, *about)
@@ -255,32 +254,3 @@ def whole_table(parts: Iterator[pa.Table]) -> pa.Table:
     """All parts of a task's stream, of which there is at least one."""
     # One chunk a column, so that a row is found without a search.
     return pa.concat_tables(parts).combine_chunks()
-
-
-def parse_as_of(time: AsOf | datetime.date | int | str) -> AsOf:
-    """now, validation, test, unix seconds or an ISO 8601 time (UTC unless it says otherwise).
-
-    A date is its midnight.
-    """
-    if isinstance(time, AsOf):
-        return time
-    if isinstance(time, str) and time in _NAMED_TIMES:
-        return _NAMED_TIMES[time]
-    try:
-        return AsOf.time(_unix_seconds(time))
-    except ValueError:
-        raise UsageError(
-            f"--as-of {time}: give now, validation, test, unix seconds or a time like 2024-05-01"
-        ) from None
-
-
-def _unix_seconds(time: datetime.date | int | str) -> int:
-    """ValueError: it is no time."""
-    text = time.isoformat() if isinstance(time, datetime.date) else str(time)
-    # A time before 1970 has a minus sign.
-    if text.lstrip("-").isdigit():
-        return unix_seconds(int(text))
-    parsed = datetime.datetime.fromisoformat(text)
-    # A time without a zone is UTC, like the times of the input tables.
-    parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
-    return int(parsed.timestamp())

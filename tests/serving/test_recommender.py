@@ -16,7 +16,8 @@ import pytest
 from socialrec_jax.data.as_of import AsOf
 from socialrec_jax.data.world import BEFORE_TEST, NOW
 from socialrec_jax.errors import BadData, InputMissing, UsageError
-from socialrec_jax.serving.recommender import Recommender, parse_as_of
+from socialrec_jax.serving.as_of_option import parse_as_of, warn_of_no_events
+from socialrec_jax.serving.recommender import Recommender
 from socialrec_jax.serving.tasks.recommend_reasons import REASONS
 from tests.inference.test_engine import untrained_engine
 
@@ -204,6 +205,15 @@ def test_a_time_can_be_given_in_several_ways(time, expected):
 def test_a_time_that_cannot_be_read_is_named(time):
     with pytest.raises(UsageError, match=f"--as-of {time}: give now"):
         parse_as_of(time)
+
+
+@pytest.mark.parametrize(("seconds", "is_named"), [(-1, True), (0, True), (1, False)])
+def test_a_time_before_all_events_is_named(recommender, caplog, seconds, is_named):
+    world = recommender.engine.world
+    warn_of_no_events(world, AsOf.time(world.first_time + seconds))
+    assert ("nothing is known then" in caplog.text) == is_named
+    warn_of_no_events(world, NOW)
+    assert len(caplog.records) == is_named
 
 
 def test_a_run_that_is_not_there(tmp_path):

@@ -32,6 +32,7 @@ from socialrec_jax.data.prepare.build import (
     split_events,
 )
 from socialrec_jax.data.prepare.engines.selection import open_engine
+from socialrec_jax.data.prepare.fixed_options import fixed_options
 from socialrec_jax.data.prepare.formats import Tables, find_tables
 from socialrec_jax.data.prepare.rules import Rules, folded_type
 from socialrec_jax.data.prepare.sniffing import TextOptions
@@ -41,6 +42,7 @@ from socialrec_jax.errors import UsageError
 log = logging.getLogger(__name__)
 
 
+@fixed_options()
 def append(
     world: World | Path,
     source: Path | None,

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from socialrec_jax.data.prepare.expansions import Expansion
+from socialrec_jax.data.prepare.nanoseconds import with_nanoseconds
 from socialrec_jax.data.prepare.readers import Source, first_line, header_of, lines
 from socialrec_jax.data.prepare.text_files import (
     first_text,
@@ -21,11 +22,13 @@ from socialrec_jax.data.prepare.text_files import (
 def for_engine(source: Source, folder: Path, number: int) -> Source:
     """The source, with a copy in the folder where an engine cannot read the file as it lies."""
     # an empty file is named by the engine that reads it
-    if source.kind == "parquet" or not source.path.stat().st_size:
+    if not source.path.stat().st_size:
         return source
     # a document of JSON is copied before its lists are looked for
     if source.copy and not source.expansion:
         return source
+    if source.kind == "parquet":
+        return with_nanoseconds(source, folder / f"{number}.parquet")
     copy = folder / f"{number}.txt"
     if source.expansion:
         return _expanded(source, source.expansion, copy)

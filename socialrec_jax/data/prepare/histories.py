@@ -22,6 +22,7 @@ from socialrec_jax.data.prepare import schema, times
 from socialrec_jax.data.prepare.build import check_has_times, checked_types
 from socialrec_jax.data.prepare.engines.engine import Engine
 from socialrec_jax.data.prepare.engines.selection import open_engine
+from socialrec_jax.data.prepare.fixed_options import fixed_options
 from socialrec_jax.data.prepare.formats import find_tables
 from socialrec_jax.data.prepare.readers import Source, kind_suffix, sources_under
 from socialrec_jax.data.prepare.rejects import check_parts, check_share
@@ -49,6 +50,7 @@ class RawHistories:
     is_source: np.ndarray  # [m] bool: in the column src
 
 
+@fixed_options()
 def read_raw_histories(path: Path, world: World, social: Path | None = None) -> RawHistories:
     """The users of an events table (a file, or a data folder with or without a social table).
 
@@ -165,6 +167,7 @@ def read_texts(path: Path) -> dict[str, list[str]]:
     return _read_columns(source)
 
 
+@fixed_options()
 def _read_columns(source: Source) -> dict[str, list[str]]:
     files = [source.path]
     with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder), files) as engine:

@@ -159,7 +159,9 @@ def _are_lists(table: str, name: str, cells: Sequence[str]) -> bool:
 
 
 def _in_brackets(cell: str) -> bool:
-    return cell.strip().startswith("[") and cell.strip().endswith("]")
+    """Whether a cell is a list, or an array of PostgreSQL; objects have names."""
+    ends = cell.strip()[:1] + cell.strip()[-1:]
+    return ends == "[]" or (ends == "{}" and ":" not in cell)
 
 
 def _separator(cells: Sequence[str]) -> str:
@@ -178,8 +180,9 @@ def _text_rows(source: Source, place: int, separator: str, line: str) -> list[Ro
 
 def _parts(cell: str, separator: str) -> list[str]:
     if _in_brackets(cell):
+        inner = cell.strip()[1:-1]
         try:
-            return [str(part) for part in ast.literal_eval(cell.strip())]
+            return [str(part) for part in ast.literal_eval(f"[{inner}]")]
         except (ValueError, SyntaxError):
-            return [part.strip() for part in cell.strip()[1:-1].split(",")]
+            return [part.strip() for part in inner.split(",")]
     return [part.strip() for part in cell.split(separator) if part.strip()]

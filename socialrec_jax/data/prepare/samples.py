@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ _NUMBER = re.compile(
     r"([eE][+-]?\d+)?$"
 )
 _FRACTION = re.compile(r"^[+-]?\d*[.,]\d*[1-9]\d*$")
-_TWO_DIGITS = re.compile(r"^(\d\d)[-/.](\d\d)[-/.](\d\d)(?!\d)")
+_TWO_DIGITS = re.compile(r"^(\d\d)[-/.](\d\d?)[-/.](\d\d)(?!\d)")
 _LIST = re.compile(r"^\[.*\]$|^\w+([;|,]\s?\w+)+$")
 _DATE = re.compile(
-    r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.]\d{4}$|^(19|20)\d{6}$"
+    r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})$|^(19|20)\d{6}$"
 )
 _CLOCK = re.compile(r"^\d{1,2}(:\d{2}){1,2}([.]\d+)?( ?[AaPp][Mm])?$")
 _CLOCK_DIGITS = re.compile(r"^([01]?\d|2[0-3])[0-5]\d([0-5]\d)?$")
@@ -94,14 +95,14 @@ def digits_of_clock(values: Sequence[str | None]) -> int:
 
 
 def separator_of_lists(values: Sequence[str]) -> str | None:
-    """`;` or `,` where it stands between parts that come again, and no value holds `|`.
+    """`;`, `,` or one of East Asia that stands between parts that come again, without any `|`.
 
     A comma inside of a name, as in `Clothing, Shoes`, separates no parts that other values have.
     """
     distinct = set(values)
-    if any("|" in value or value.startswith("[") for value in distinct):
+    if any("|" in value or value.startswith(("[", "{")) for value in distinct):
         return None
-    for separator in (";", ","):
+    for separator in ";,；，、":
         if _shares_parts(distinct, separator):
             return separator
     return None
@@ -113,16 +114,47 @@ def _shares_parts(distinct: set[str], separator: str) -> bool:
     return any(counts[part] > 1 for of_value in parts if len(of_value) > 1 for part in of_value)
 
 
-def begin_with_year(values: Sequence[str | None]) -> bool:
-    """Whether dates such as 20-01-13 name the year first.
+@dataclasses.dataclass(frozen=True)
+class YearPlace:
+    """Where dates such as 20-01-13 have their year, and the years that they name."""
 
-    Then the first part hardly changes while the last one does. A date that repeats a day of each
-    month or year looks alike, so the first part must be a year of 2010 at least.
+    is_first: bool
+    years: range
+    others: range | None = None
+    """The years by the other reading, where it is possible and the dates do not tell."""
+
+
+def place_of_year(values: Sequence[str | None], allowed: range) -> YearPlace | None:
+    """None where some of the values are no such dates, or the year cannot be their first part.
+
+    allowed: the years that a shop may have.
     """
     given = given_values(values)
     dates = [match for value in given if (match := _TWO_DIGITS.match(value))]
     if not dates or len(dates) < len(given):
-        return False
-    years, days = ({int(match[part]) for match in dates} for part in (1, 3))
-    is_possible = min(years) >= 10 and max(days) <= 31
-    return is_possible and len(days) > 2 and len(days) > 2 * len(years)
+        return None
+    firsts, months, lasts = ({int(match[part]) for match in dates} for part in (1, 2, 3))
+    if not _are_dates(firsts, months, lasts, allowed):
+        return None
+    if not _are_dates(lasts, months, firsts, allowed):
+        return YearPlace(True, _span(firsts))
+    # the year hardly changes while the day does; a first part below 10 may be a day of each month
+    if min(firsts) >= 10 and _change_more(lasts, firsts):
+        return YearPlace(True, _span(firsts), _span(lasts))
+    tells = _change_more(firsts, lasts)
+    return YearPlace(False, _span(lasts), None if tells else _span(firsts))
+
+
+def _are_dates(years: set[int], months: set[int], days: set[int], allowed: range) -> bool:
+    in_range = all(year in allowed for year in _span(years))
+    return max(months) <= 12 and max(days) <= 31 and in_range
+
+
+def _span(years: set[int]) -> range:
+    """From the first to the last of years of two digits, which `strptime` reads so, too."""
+    full = [year + (2000 if year < 69 else 1900) for year in years]
+    return range(min(full), max(full) + 1)
+
+
+def _change_more(days: set[int], years: set[int]) -> bool:
+    return len(days) > 2 and len(days) > 2 * len(years)

@@ -19,6 +19,7 @@ LATER = BEGIN + 60
         ("events.csv", f"user,items,ts\nu,i0;i1,{BEGIN}\nu,i2,{LATER}\n"),
         ("events.csv", f"user|basket|ts\nu|\"['i0', 'i1']\"|{BEGIN}\nu|\"['i2']\"|{LATER}\n"),
         ("events.csv", f'user,item,ts\nu,"[i0, i1]",{BEGIN}\nu,[i2],{LATER}\n'),
+        ("events.csv", f'user,items,ts\nu,"{{i0,i1}}",{BEGIN}\nu,{{i2}},{LATER}\n'),
         (
             "events.jsonl",
             lines(

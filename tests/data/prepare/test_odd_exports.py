@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pyarrow as pa
 import pytest
 
 from socialrec_jax.data.prepare.histories import read_ids, read_raw_histories
-from socialrec_jax.data.prepare.samples import begin_with_year
+from socialrec_jax.data.prepare.samples import place_of_year
 from socialrec_jax.errors import BadData, UsageError
 from tests.data.prepare.odd_shops import (
     BEGIN,
@@ -51,6 +53,10 @@ def test_dates_of_many_programs_are_one_moment(tmp_path):
         "2020-01-13t10:00:{}z",
         "2020-Jan-13 10:00:{}",
         "Jan 13, 2020 at 10:00:{} AM",
+        "2020-01-13 오전 10:00:{}",
+        "2020/1/13 上午 10:00:{}",
+        "2020-01-13 10.00.{}",
+        "13-01-2020 10.00.{}",
     ]
     stamps = [f'"{text.format(f"{place:02d}")}"' for place, text in enumerate(written)]
     world = prepared(tmp_path, {"events.csv": events_csv(*stamps)})
@@ -60,15 +66,16 @@ def test_dates_of_many_programs_are_one_moment(tmp_path):
 
 @pytest.mark.parametrize(
     "events",
-    [
-        {"events.csv": events_csv(*(f"2020-01-01T10:00:00.00000000{9 - k}Z" for k in range(4)))},
+    [{"events.csv": events_csv(*(f"2020-01-01T10:00:00.00000000{9 - k}Z" for k in range(4)))}]
+    + [
         {
             "events.parquet": parquet(
                 user=["u"] * 4,
                 item=IN_ORDER,
-                timestamp=pa.array([BEGIN * 10**9 - k for k in range(4)], pa.timestamp("ns")),
+                timestamp=pa.array([BEGIN * 10**9 - k for k in range(4)], kind),
             )
-        },
+        }
+        for kind in (pa.timestamp("ns"), pa.timestamp("ns", "Europe/Berlin"))
     ],
 )
 def test_nanoseconds_decide_the_order(tmp_path, events):
@@ -89,8 +96,37 @@ def test_years_of_two_digits_may_come_first(tmp_path, caplog):
     assert times(world) == [BEGIN - 36_000 + (9 + k) * 86_400 for k in range(4)]
     assert "year, month and day" in caplog.text
     # the days of some years, and one day of each month
-    assert not begin_with_year(["13-01-20", "14-01-20", "15-02-21"])
-    assert not begin_with_year(["01/05/18", "01/06/19", "01/07/20"])
+    for dates in (["13-01-20", "14-01-20", "15-02-21"], ["01/05/18", "01/06/19", "01/07/20"]):
+        place = place_of_year(dates, range(1990, 2028))
+        assert place is not None
+        assert not place.is_first
+
+
+@pytest.mark.parametrize(
+    ("stamps", "options", "day", "says"),
+    [
+        (["24-06-05 10:00", "24-06-05 11:00"], {}, "2005-06-24", "say --data.first-year 2024"),
+        (["24-06-05 10:00"], {"first_year": 2024}, "2024-06-05", "year, month and day"),
+        # a year that has not begun is none
+        (["24-06-29", "24-06-30"], {}, "2024-06-29", "year, month and day"),
+        (["20-06-13", "20-06-14", "20-06-15"], {}, "2020-06-13", "say --data.last-year 2015"),
+        (["20-06-13", "20-06-14"], {"last_year": 2019}, "2013-06-20", ""),
+        (["99-12-30", "99-12-31"], {}, "1999-12-30", "year, month and day"),
+    ],
+)
+def test_short_dates_say_how_they_are_read(tmp_path, caplog, stamps, options, day, says):
+    options = {"last_year": 2027} | options
+    world = prepared(tmp_path, {"events.csv": events_csv(*stamps)}, **options)
+    first = datetime.datetime.fromtimestamp(min(times(world)), datetime.UTC)
+    assert f"{first:%Y-%m-%d}" == day
+    assert says in caplog.text
+
+
+@pytest.mark.parametrize("dates", [["20-01-13", "20-01-14", "20-01-15"], ["15/01/20", "15/01/20"]])
+def test_a_short_date_has_its_time_beside_it(tmp_path, dates):
+    rows = [("u", f"i{k}", date, f"1{2 - k}:00") for k, date in enumerate(dates)]
+    world = prepared(tmp_path, {"events.csv": csv(("user", "item", "date", "time"), *rows)})
+    assert max(times(world)) == BEGIN + 14 * 86_400 + (0 if len(dates) == 3 else 7200)
 
 
 @pytest.mark.parametrize("column", ["hour_of_day", "order_hour_of_day", "hr"])
@@ -221,6 +257,9 @@ def test_fractions_are_no_types(tmp_path, caplog):
     [
         ("events", (*HEADER, "click"), ("u", "i1", BEGIN, 0), "'0'"),
         ("events", (*HEADER, "order_status"), ("u", "i1", BEGIN, "Cancelled"), "'cancelled'"),
+        ("events", (*HEADER, "deleted_at"), ("u", "i1", BEGIN, "2020-01-02"), "'2020-01-02'"),
+        ("events", (*HEADER, "status"), ("u", "i1", BEGIN, "交易关闭"), "'交易关闭'"),
+        ("social", ("src", "dst", "accepted"), ("u", "v", "false"), "'false'"),
         ("events", (*HEADER, "Quantity"), ("u", "i1", BEGIN, -1), "'-1'"),
         ("social", ("src", "dst", "kind"), ("u", "v", "block"), "'block'"),
         ("items", ("item", "deleted"), ("i1", 1), "'1'"),

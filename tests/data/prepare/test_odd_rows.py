@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,6 +56,15 @@ def test_part_2_is_read_before_part_10(tmp_path):
     assert sorted(map(tmp_path.joinpath, names), key=in_natural_order) == [
         tmp_path / name for name in ("a/1", "a/b", "part-2.csv", "part-10.csv", "part.csv")
     ]
+
+
+def test_a_key_that_comes_twice_says_nothing(tmp_path):
+    row = {"user": "u", "item": "i1", "ts": BEGIN}
+    twice = json.dumps(row).replace("}", ', "item": "i2"}\n')
+    files = {"events.jsonl": lines(row) + twice}
+    with pytest.raises(BadData, match=r"events\.jsonl line 2: .* with each key once"):
+        prepared(tmp_path, files)
+    assert items_in_order(prepared(tmp_path, files, max_bad_share=0.5)) == ["i1"]
 
 
 @pytest.mark.parametrize(

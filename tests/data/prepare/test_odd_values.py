@@ -65,6 +65,9 @@ def test_event_types_can_be_one(tmp_path):
         ("Rs.500", 500),
         ("1\u00a0299,00 kr", 1299),
         ("CHF 1\u2019299.00", 1299),
+        ("500 g € 3,50", 3.5),
+        ("2 for $5.00", 5),
+        ("12,99 € 15,99 €", 12.99),
     ],
 )
 def test_prices_are_written_in_many_ways(tmp_path, written, price):
@@ -156,6 +159,8 @@ def test_words_for_nothing_are_no_values_or_types(tmp_path, word):
         ("red|big", "red|big"),
         ("[red", "[red"),
         ("[{'name': 'red'}]", "red"),
+        ('{red,"very big"}', "red|very big"),
+        ("{}", ""),
     ],
 )
 def test_lists_that_are_written_as_text_are_tags(tmp_path, written, tags):
@@ -209,7 +214,7 @@ def test_codes_of_types_may_be_floats(tmp_path):
     assert world.event_types == ["1", "4"]
 
 
-@pytest.mark.parametrize("separator", [";", ",", "; ", "|"])
+@pytest.mark.parametrize("separator", [";", ",", "; ", "|", "，", "、"])
 def test_tags_are_taken_apart_where_parts_come_again(tmp_path, separator):
     tags = [separator.join(parts) for parts in (["red", "soft"], ["red", "hard"], ["soft"])]
     rows = [(f"i{n}", f'"{tag}"') for n, tag in enumerate(tags)]

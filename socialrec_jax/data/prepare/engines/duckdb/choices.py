@@ -46,7 +46,7 @@ def choose(
     _warn_of_lists(file, choice)
     _warn_of_objects(file, table, choice)
     warn_of_unread_refusals(file, table, choice, rules)
-    note_notations(file, table, choice)
+    note_notations(file, table, choice, rules)
     return choice
 
 

@@ -61,7 +61,11 @@ def values_of(
     for field in TABLES[table]:
         if field.name in choice.derived:
             made = choice.derived[field.name]
-            found[field.name] = Value(derived_sql(made), "VARCHAR", made.shown)
+            sql = derived_sql(made)
+            # a date goes before the time of the day
+            if made.columns_used and made.columns_used[0] in choice.years_first:
+                sql = _with_century(sql)
+            found[field.name] = Value(sql, "VARCHAR", made.shown)
         elif field.name in choice.columns:
             column = choice.columns[field.name]
             _check_type(source, field, column, types)
@@ -81,10 +85,15 @@ def _raw_sql(column: str, choice: Choice) -> str:
     if column in choice.thousands_commas:
         return f"replace({name(column)}, ',', '')"
     if column in choice.years_first:
-        return f"'20' || trim({name(column)})"
+        return _with_century(name(column))
     if column in choice.separators:
         return f"regexp_replace({name(column)}, ' *[{choice.separators[column]}] *', '|', 'g')"
     return name(column)
+
+
+def _with_century(date: str) -> str:
+    """A date that begins with two digits of its year, as `strptime` reads them."""
+    return f"CASE WHEN trim({date}) < '69' THEN '20' ELSE '19' END || trim({date})"
 
 
 def _missing(

@@ -27,6 +27,8 @@ MAX_DIGITS = 38  # of a decimal
 # a column that holds the raw line where it is no JSON object, '' where it is blank
 BROKEN = INTERNAL + "broken line"
 _IS_OBJECT = "json_valid(line) AND json_type(line) = 'OBJECT'"
+# of a key that comes twice, nobody knows which value is meant
+_HAS_KEYS_ONCE = "len(json_keys(line)) = list_unique(json_keys(line))"
 
 
 def columns_of(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
@@ -129,23 +131,20 @@ def _json_relation(source: Source, columns: Mapping[str, str]) -> str:
             CASE WHEN fields IS NULL THEN coalesce(trim(line), '') END AS {name(BROKEN)}
         FROM (
             SELECT line,
-                CASE WHEN {_IS_OBJECT} THEN from_json(line, {text(schema)}) END AS fields
+                CASE WHEN {_IS_OBJECT} AND {_HAS_KEYS_ONCE} THEN from_json(line, {text(schema)})
+                END AS fields
             FROM {_raw_lines(source)}
         )
     )"""
 
 
 def _json_columns(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
-    # `$oid` and `$date` wrap plain values
-    wrapped = "starts_with(json_keys(field.value)[1], '$')"
-    kind = f"CASE WHEN field.type = 'OBJECT' AND {wrapped} THEN 'WRAPPED' ELSE field.type END"
+    objects = f"(SELECT line FROM {_raw_lines(source)} WHERE {_IS_OBJECT})"
     keys = con.execute(
         f"""
-        SELECT key, list(DISTINCT kind) FROM (
-            SELECT field.key AS key, {kind} AS kind
-            FROM (SELECT line FROM {_raw_lines(source)} WHERE {_IS_OBJECT}),
-                json_each(line) AS field
-        ) WHERE key <> '' AND key >= ' ' GROUP BY key ORDER BY key
+        SELECT DISTINCT key FROM (
+            SELECT unnest(keys) AS key FROM (SELECT DISTINCT json_keys(line) AS keys FROM {objects})
+        ) WHERE key <> '' AND key >= ' ' ORDER BY key
         """
     ).fetchall()
     if not keys:
@@ -153,11 +152,35 @@ def _json_columns(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, s
             f"{source.path}: no line is a JSON object in UTF-8: write one object a line; another "
             "encoding is named by --data.encoding"
         )
-
-    types = {key: _json_type([kind for kind in kinds if kind != "NULL"]) for key, kinds in keys}
     # SQL does not tell `User` from `user`: the first of them stays
-    first = {key.lower(): key for key in reversed(types)}
-    return {key: kind for key, kind in types.items() if first[key.lower()] == key}
+    first = {key.lower(): key for (key,) in reversed(keys)}
+    names = sorted(first.values())
+    return dict(zip(names, _json_types(con, objects, names), strict=True))
+
+
+def _json_types(con: duckdb.DuckDBPyConnection, objects: str, keys: Sequence[str]) -> list[str]:
+    """The type of each column, see `columns_of`."""
+    pointers = "[" + ", ".join(text(_json_pointer(key)) for key in keys) + "]"
+    # `$oid` and `$date` wrap plain values
+    kind = "CASE WHEN x[1] = 'OBJECT' AND starts_with(x[2][1], '$') THEN 'WRAPPED' ELSE x[1] END"
+    # few lines differ in their types, so most is done once for all that are alike
+    kinds = con.execute(
+        f"""
+        SELECT place, list(DISTINCT kind) FROM (
+            SELECT unnest(kinds) AS kind, generate_subscripts(kinds, 1) AS place FROM (
+                SELECT DISTINCT list_transform(
+                    list_zip(json_type(line, {pointers}), json_keys(line, {pointers})), x -> {kind}
+                ) AS kinds FROM {objects}
+            )
+        ) WHERE kind <> 'NULL' GROUP BY place
+        """
+    ).fetchall()
+    of_place = dict(kinds)
+    return [_json_type(of_place.get(place, [])) for place in range(1, len(keys) + 1)]
+
+
+def _json_pointer(key: str) -> str:
+    return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
 def _json_type(kinds: list[str]) -> str:

@@ -6,19 +6,21 @@ import logging
 import re
 
 from socialrec_jax.data.prepare import samples
+from socialrec_jax.data.prepare.derived import ClockColumns, ClockDigits, Joined
 from socialrec_jax.data.prepare.engines.duckdb.sampling import Choice, SampledFile
 from socialrec_jax.data.prepare.engines.duckdb.sql import name
+from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES
 
 log = logging.getLogger(__name__)
 _SEPARATED = "%s: column %s is read as lists of parts between %r"
 _THOUSANDS = "%s: column %s: commas are read as thousands, as in 1,000"
-_YEARS_FIRST = "%s: column %s: dates such as %r are read as year, month and day"
+_YEARS = "%s: column %s: dates such as %r are read as %s%s"
 _POINTS = re.compile(r"[+-]?[0-9]{1,3}([.][0-9]{3}){2,}(,[0-9]*)?")
 _COMMA_NUMBER = re.compile(r"[0-9]{5,},[0-9]+")
 
 
-def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
+def note_notations(file: SampledFile, table: str, choice: Choice, rules: Rules) -> None:
     """Note the columns with decimal commas, and those of lists without `|`, in the choice."""
     columns = {
         field: column
@@ -32,20 +34,58 @@ def note_notations(file: SampledFile, table: str, choice: Choice) -> None:
         if field.kind == "list":
             _note_separator(file, column, values, choice)
         else:
-            _note_signs(file, field.kind, column, values, choice)
+            _note_commas(file, field.kind, column, values, choice)
+        if field.kind == "time":
+            _note_year(file, column, values, choice, rules)
+    _note_year_of_joined(file, choice, rules)
 
 
-def _note_signs(
+def _note_year_of_joined(file: SampledFile, choice: Choice, rules: Rules) -> None:
+    """The same of a date that has the time of the day beside it."""
+    made = choice.derived.get("timestamp")
+    if not isinstance(made, Joined | ClockColumns | ClockDigits):
+        return
+    date = made.columns_used[0]
+    if file.is_text(date):
+        values = samples.given_values(file.sample([date])[date])
+        _note_year(file, date, values, choice, rules)
+
+
+def _note_year(
+    file: SampledFile, column: str, values: list[str], choice: Choice, rules: Rules
+) -> None:
+    """Note a column of dates such as 20-01-13 whose first part is the year."""
+    place = samples.place_of_year(values, range(rules.first_year, rules.last_year + 1))
+    if place is None:
+        return
+    if place.is_first:
+        choice.years_first.add(column)
+    if place.is_first or place.others is not None:
+        parts = "year, month and day" if place.is_first else "day, month and year"
+        log.warning(_YEARS, file.source.path, column, values[0], parts, _other_reading(place))
+
+
+def _other_reading(place: samples.YearPlace) -> str:
+    """How the user says that the year stands elsewhere."""
+    if place.others is None:
+        return ""
+    advice = f"; if the year comes {'last' if place.is_first else 'first'}, write its four digits"
+    # a bound that the years of this reading pass, and those of the other one do not
+    if place.years[0] < place.others[0]:
+        advice += f", or say --data.first-year {place.others[0]}"
+    elif place.years[-1] > place.others[-1]:
+        advice += f", or say --data.last-year {place.others[-1]}"
+    return advice
+
+
+def _note_commas(
     file: SampledFile, kind: str, column: str, values: list[str], choice: Choice
 ) -> None:
-    """Note what commas mean in numbers, and which part of a short date is the year."""
+    """Note what commas mean in numbers."""
     if _has_decimal_commas(file, kind, column, values):
         choice.decimal_commas.add(column)
     elif kind == "number" and any("," in value for value in values):
         _note_thousands(file, column, choice)
-    elif kind == "time" and samples.begin_with_year(values):
-        choice.years_first.add(column)
-        log.warning(_YEARS_FIRST, file.source.path, column, values[0])
 
 
 def _has_decimal_commas(file: SampledFile, kind: str, column: str, values: list[str]) -> bool:

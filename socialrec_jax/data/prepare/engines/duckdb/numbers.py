@@ -7,6 +7,7 @@ from socialrec_jax.data.prepare.schema import Kind
 
 # currencies of a thousand parts: 1.299 of them is a price
 _MILLS = "(?i)KWD|BHD|OMR|JOD|TND|LYD|IQD|KD|BD|DT"
+_SIGNS = "$€£¥₹₽₩₫₺₴₪฿₱₦"
 _BLANKS = " \u00a0\u2009\u202f\u2019"  # between thousands
 
 
@@ -30,12 +31,17 @@ def _written_number_sql(kind: Kind, column: str, plain: str) -> str:
 
 
 def price_sql(column: str) -> str:
-    """The first number of a text as text with a decimal point, blank where there is none."""
-    found = f"regexp_extract({column}, '-?[0-9][0-9.,''{_BLANKS}]*')"
+    """The first number of a text as text with a decimal point, blank where there is none.
+
+    One beside the sign of a currency goes before others, as in `500 g € 3.50`.
+    """
+    first = f"-?[0-9][0-9.,''{_BLANKS}]*"
+    beside = f"regexp_extract({column}, '{first}[{_SIGNS}]|[{_SIGNS}] ?{first}')"
+    found = f"coalesce(nullif({beside}, ''), regexp_extract({column}, '{first}'))"
     # .99 behind a currency is a fraction, but Rs.500 is not
     is_fraction = f"regexp_matches({column}, '^([^0-9]*[^0-9\\pL])?[.][0-9]')"
     number = f"CASE WHEN {is_fraction} THEN '0.' || {found} ELSE {found} END"
-    digits = f"rtrim(regexp_replace({number}, '[''{_BLANKS}]', '', 'g'), '.,')"
+    digits = f"rtrim(regexp_replace({number}, '[''{_BLANKS}{_SIGNS}]', '', 'g'), '.,')"
     # a comma is decimal where it comes last, and one or two digits follow
     is_comma = f"regexp_matches({digits}, ',[0-9]{{1,2}}$')"
     # beside a currency, three digits after a point are thousands, for few have a third decimal

@@ -20,18 +20,25 @@ _UNREAD = (
 )
 _FLAGS = re.compile(
     "(is)?(click|clicked|label|target|buy|bought|purchase|purchased|convert|converted|conversion|"
-    "like|liked|follow|read|relevant|recommend|recommended|active|valid|positive)"
+    "like|liked|follow|read|relevant|recommend|recommended|active|valid|positive|accept|accepted|"
+    "confirmed|approved)"
 )
 _REVERSED_FLAGS = re.compile(
     "(is)?(deleted|archived|hidden|blocked|cancel+ed|returned|refunded|refund|bot|test|spam|"
     "discontinued)"
 )
+# of a row that is still good, these are blank
+_ENDS = re.compile(
+    "(deleted|removed|trashed|archived|cancel+ed|refunded|returned|voided)(at|on|date)"
+)
 _STATUSES = re.compile(".*(status|state|kind|relation|relationship|reaction|trusttype|edgetype)")
+_NO_DATE = re.compile("0|0000-00-00.*|f|false|no")
 _COUNTS = re.compile("(quantity|qty|units|count|feedback|amount|polarity|sentiment)")
 _TRUE, _FALSE = ("1", "1.0", "true", "t", "yes", "y"), ("0", "0.0", "false", "f", "no", "n")
 _OPPOSITE = re.compile(
     r"refund|return|cancel|remove|delete|dislike|unlike|unfollow|block|reject|declin|denied|fail|"
-    r"void|distrust|enemy|foe|pending|mute|ignore|archiv|draft|disabled|inactive"
+    r"void|distrust|enemy|foe|pending|mute|ignore|archiv|draft|disabled|inactive|trash|chargeback|"
+    r"取消|关闭|退款|退货"
 )
 TABLES = ("events", "social", "items")
 
@@ -52,7 +59,7 @@ def warn_of_unread_refusals(file: SampledFile, table: str, choice: Choice, rules
 
 
 def _is_named(column: str) -> bool:
-    patterns = (_FLAGS, _REVERSED_FLAGS, _STATUSES, _COUNTS)
+    patterns = (_FLAGS, _REVERSED_FLAGS, _ENDS, _STATUSES, _COUNTS)
     return any(pattern.fullmatch(plain_name(column)) for pattern in patterns)
 
 
@@ -64,6 +71,8 @@ def _refusal(column: str, values: Sequence[str]) -> str | None:
         refusals = [value for value in folded if value in _FALSE]
     elif _REVERSED_FLAGS.fullmatch(column):
         refusals = [value for value in folded if value in _TRUE]
+    elif _ENDS.fullmatch(column):
+        refusals = [value for value in folded if not _NO_DATE.fullmatch(value)]
     elif _STATUSES.fullmatch(column):
         refusals = [value for value in folded if _OPPOSITE.search(value)]
     elif _COUNTS.fullmatch(column):

@@ -43,7 +43,7 @@ from socialrec_jax.data.prepare.rules import Rules
 BROKEN_LINE = BLANK_LINE + 1
 LINE_REASONS: tuple[tuple[str | None, str], ...] = (
     (None, "is a blank line"),
-    (None, "is not a JSON object"),
+    (None, "is not a JSON object with each key once"),
 )
 BAD = name(INTERNAL + "bad")
 

@@ -60,6 +60,10 @@ def _written_list_sql(column: str, separator: str) -> str:
     plain = f"{column}::VARCHAR"
     # dataframes write lists as Python or JSON does
     parts = f"array_to_string(try_cast({plain} AS VARCHAR[]), '{separator}')"
+    # arrays of PostgreSQL stand in braces, as objects do, which have names
+    is_array = f"regexp_full_match({plain}, '[{{][^:]*[}}]')"
+    bracketed = f"'[' || substr({plain}, 2, length({plain}) - 2) || ']'"
+    of_array = f"array_to_string(try_cast({bracketed} AS VARCHAR[]), '{separator}')"
     # of objects, such as genres of films, the names are the tags
     named = f"regexp_extract_all({plain}, {text(_NAME_IN_OBJECT)})"
     names = (
@@ -67,4 +71,6 @@ def _written_list_sql(column: str, separator: str) -> str:
     )
     objects = f"nullif(array_to_string({names}, '{separator}'), '')"
     return f"""CASE WHEN starts_with({plain}, '[{{') THEN coalesce({objects}, {plain})
-        WHEN starts_with({plain}, '[') THEN coalesce({parts}, {plain}) ELSE {plain} END"""
+        WHEN starts_with({plain}, '[') THEN coalesce({parts}, {plain})
+        WHEN starts_with({plain}, '{{') AND {is_array} THEN coalesce({of_array}, {plain})
+        ELSE {plain} END"""

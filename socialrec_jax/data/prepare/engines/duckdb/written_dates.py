@@ -8,6 +8,7 @@ from __future__ import annotations
 from socialrec_jax.data.prepare.engines.duckdb.sql import text
 
 _OFFSET = "[+-][0-9]{2}:?[0-9]{2}"
+_DATE = "^([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2}) ?"
 # (regular expression, what it becomes), in this order
 _REWRITES = (
     # blanks of all widths, the apostrophe of a spreadsheet
@@ -47,12 +48,18 @@ _REWRITES = (
     ("([0-9]{1,2})[时時] ?([0-9]{1,2})分 ?([0-9]{1,2})秒", r"\1:\2:\3"),
     ("([0-9]{1,2})[时時] ?([0-9]{1,2})分", r"\1:\2"),
     ("^([0-9]{4})[.] ([0-9]{1,2})[.] ([0-9]{1,2})[.]?", r"\1-\2-\3"),
+    # the half of the day before the time, as Excel writes it in East Asia
+    (_DATE + "(?:오전|上午|午前) ?([0-9:]+)$", r"\1-\2-\3 \4 AM"),
+    (_DATE + "(?:오후|下午|午後) ?([0-9:]+)$", r"\1-\2-\3 \4 PM"),
     # the time of the day before the date
     (
         "(?i)^([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?(?: [ap]m)?),? "
         "([0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4})$",
         r"\2 \1",
     ),
+    # 10.05.30 and 10.05 of Northern Europe
+    (" ([0-9]{1,2})[.]([0-9]{2})[.]([0-9]{2})$", r" \1:\2:\3"),
+    (" ([0-9]{1,2})[.]([0-9]{2})$", r" \1:\2"),
 )
 
 
