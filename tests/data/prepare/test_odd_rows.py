@@ -72,6 +72,8 @@ def test_a_key_that_comes_twice_says_nothing(tmp_path):
     [
         {"events.csv": EVENTS + "Total,4,\n"},
         {"events.csv": EVENTS, "items.csv": "item,title,price\nstring,string,float\ni0,T,5\n"},
+        {"events.csv": EVENTS, "items.csv": "item,title\n----,-----\ni0,T\n"},
+        {"events.csv": EVENTS, "items.csv": "item,title\ni0,T\n\ufeffitem,title\ni1,S\n"},
     ],
 )
 def test_rows_that_describe_the_table_are_bad(tmp_path, files):

@@ -16,6 +16,7 @@ from socialrec_jax.data.prepare.rules import Rules
 from socialrec_jax.data.prepare.schema import TABLES, Field, suggest
 from socialrec_jax.errors import BadData
 
+_MARK = "\ufeff"  # of byte order
 _TOTALS = ("total", "totals", "grand total", "subtotal", "sum", "summe", "gesamt", "gesamtergebnis")
 _TYPE_WORDS = (
     *("string", "str", "varchar", "text", "char", "object", "token", "token_seq", "category"),
@@ -175,22 +176,30 @@ def _repeated_header(found: Mapping[str, Value]) -> list[Check]:
     }
     if not named:
         return []
-    conditions = [f"{value.sql} = {text(value.shown)}" for value in named.values()]
+    # the first name of a joined file may have its byte order mark
+    conditions = [
+        f"({value.sql} = {text(value.shown)} OR {value.sql} = {text(_MARK + value.shown)})"
+        for value in named.values()
+    ]
     field, value = next(iter(named.items()))
     return [Check(field, value.sql, " AND ".join(conditions), "repeats the header")]
 
 
 def _types_of_columns(table: str, found: Mapping[str, Value]) -> list[Check]:
-    """When a row says what its columns hold, as a second line of a header does.
+    """When a row says what its columns hold, or is a line below the header.
 
-    Rows of events have a time, which a word is not.
+    Rows of events have a time, which neither is.
     """
-    named = [value for value in found.values() if value.sql_type == "VARCHAR"]
+    named = [value.sql for value in found.values() if value.sql_type == "VARCHAR"]
     if table == "events" or len(named) < 2:
         return []
-    conditions = [is_one_of(f"lower(trim({value.sql}))", _TYPE_WORDS) for value in named]
+    types = " AND ".join(is_one_of(f"lower(trim({sql}))", _TYPE_WORDS) for sql in named)
+    dashes = " AND ".join(f"starts_with({sql}, '--') AND trim({sql}, '-') = ''" for sql in named)
     field, value = next(iter(found.items()))
-    return [Check(field, value.sql, " AND ".join(conditions), "holds types of columns")]
+    return [
+        Check(field, value.sql, types, "holds types of columns"),
+        Check(field, value.sql, dashes, "is a line of dashes"),
+    ]
 
 
 def _totals(table: str, found: Mapping[str, Value]) -> list[Check]:

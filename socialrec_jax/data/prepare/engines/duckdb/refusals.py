@@ -28,9 +28,7 @@ _REVERSED_FLAGS = re.compile(
     "discontinued)"
 )
 # of a row that is still good, these are blank
-_ENDS = re.compile(
-    "(deleted|removed|trashed|archived|cancel+ed|refunded|returned|voided)(at|on|date)"
-)
+_ENDS = re.compile("(deleted|removed|trashed|archived|cancel+ed|refunded|voided)(at|on|date)")
 _STATUSES = re.compile(".*(status|state|kind|relation|relationship|reaction|trusttype|edgetype)")
 _NO_DATE = re.compile("0|0000-00-00.*|f|false|no")
 _COUNTS = re.compile("(quantity|qty|units|count|feedback|amount|polarity|sentiment)")
