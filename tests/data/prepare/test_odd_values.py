@@ -18,6 +18,7 @@ from tests.data.prepare.odd_shops import (
     csv,
     events_csv,
     lines,
+    parquet,
     prepared,
     times,
     users,
@@ -248,4 +249,12 @@ def test_tags_may_be_names_of_objects(tmp_path, caplog):
     items = lines({"item": "i1", "title": {"en": "Cup"}, "genres": genres})
     world = prepared(tmp_path, {"events.csv": EVENTS, "items.jsonl": items})
     assert "Drama|Children's" in list(world.items.tags)
+    tags = [{"id": 1, "name": "red"}, {"id": 2, "name": "big"}]
+    for name, content in (
+        ("items.jsonl", lines({"item": "i1", "tags": tags}, {"item": "i2", "tags": []})),
+        ("items.parquet", parquet(item=["i1", "i2"], tags=[tags, []])),
+    ):
+        files = {"events.csv": EVENTS, name: content}
+        world = prepared(tmp_path / name, files)
+        assert sorted(world.items.tags)[-1] == "red|big"
     assert "title holds objects" in caplog.text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from socialrec_jax.data.prepare.engines.duckdb.sql import is_one_of, text
 from socialrec_jax.data.prepare.engines.duckdb.types import STRING
 
 MAX_TEXT = 65_536  # characters of a text that are kept
 _NAME_IN_OBJECT = """['"]name['"]: *("[^"]*"|'[^']*')"""
+_NAMED_STRUCT = re.compile(r'STRUCT\(([^(]*, )?"?name"? VARCHAR')
 # the ampersand last, or &amp;lt; would become a tag
 _ENTITIES = {
     **{"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#34;": '"', "&#39;": "'", "&#x27;": "'"},
@@ -42,16 +45,21 @@ def _without_markup(column: str) -> str:
 def _joined_sql(column: str, sql_type: str, separator: str) -> str:
     # parquet has typed lists, JSON lists come as text
     if sql_type.endswith("[]"):
-        return f"array_to_string({column}::VARCHAR[], '{separator}')"
+        # of objects, such as genres of films, the names are the tags
+        part = "x.name" if _NAMED_STRUCT.match(sql_type) and separator == "|" else "x"
+        texts = f"list_transform({column}, x -> {part}::VARCHAR)"
+        return f"array_to_string({texts}, '{separator}')"
     if STRING.match(sql_type) and sql_type != "MIXED" and separator == "|":
         return _written_list_sql(column, separator)
     if sql_type not in ("ARRAY", "MIXED"):
         return f"{column}::VARCHAR"
     # categories of Amazon are lists of lists: their words are joined alike
+    named = f"{separator == '|'} AND starts_with({column}, '[{{')"
     return f"""CASE WHEN starts_with({column}, '[') AND json_valid({column})
         THEN array_to_string(
-            CASE WHEN starts_with({column}, '[[')
-            THEN {column}->>'$[*][*]' ELSE {column}->>'$[*]' END, '{separator}')
+            CASE WHEN starts_with({column}, '[[') THEN {column}->>'$[*][*]'
+            WHEN {named} AND len({column}->>'$[*].name') > 0 THEN {column}->>'$[*].name'
+            ELSE {column}->>'$[*]' END, '{separator}')
         ELSE {column} END"""
 
 
@@ -64,7 +72,6 @@ def _written_list_sql(column: str, separator: str) -> str:
     is_array = f"regexp_full_match({plain}, '[{{][^:]*[}}]')"
     bracketed = f"'[' || substr({plain}, 2, length({plain}) - 2) || ']'"
     of_array = f"array_to_string(try_cast({bracketed} AS VARCHAR[]), '{separator}')"
-    # of objects, such as genres of films, the names are the tags
     named = f"regexp_extract_all({plain}, {text(_NAME_IN_OBJECT)})"
     names = (
         f"list_transform({named}, x -> trim(regexp_replace(x, '^.name.: *', ''), {text(_QUOTES)}))"
