@@ -1,73 +1,46 @@
-"""Messages about tables that are read with the options of a run.
+"""Tables that are read with the options of a run: new ones, and histories.
 
-New tables and histories come to a World, whose options hold for them. So no message may advise an
-option: it says what to change in the table.
+Messages of preparation advise options, which nobody can give here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Iterator
 
 from socialrec_jax.data.prepare.problems import PREPARATION
 from socialrec_jax.errors import BadData
 
-_OPTION = re.compile(r"--data[.]([a-z-]+)((?: ?,?[a-z_.]+=[^ ,;]+)*)")
-# what stands before advice
-_BEFORE = re.compile(r"; |: |[.] |, or | [(]|(?<=[?]) ")
-# names that go before all others of their field
-_NAMES = {"user": "user_id", "item": "item_id"}
-_INSTEAD = {
-    "ignore": "leave that column out of the file",
-    "sep": "write commas between its cells",
-    "encoding": "write the file in UTF-8",
-}
+_ADVICE = "--data."
+_HINT = (
+    "these tables are read with the --data options of the run: where another one is advised, "
+    "change the file (a column can be called user_id, item_id or timestamp)"
+)
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def fixed_options() -> Iterator[None]:
-    """Within it, messages of preparation advise changes of the table in place of options."""
-    logger, handler = logging.getLogger(PREPARATION), _Rewriting()
-    propagated, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
+    """Within it, a message that advises an option is followed by a hint to change the file."""
+    logger, listener = logging.getLogger(PREPARATION), _Listener()
+    logger.addHandler(listener)
     try:
         yield
     except BadData as error:
-        raise BadData(without_options(str(error))) from error
+        if _ADVICE in str(error):
+            raise BadData(f"{error}; {_HINT}") from error
+        raise
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagated
+        logger.removeHandler(listener)
+    if listener.has_advised:
+        log.warning(_HINT)
 
 
-class _Rewriting(logging.Handler):
-    """Hands messages on with other advice."""
+class _Listener(logging.Handler):
+    """Notes whether a message advised an option."""
+
+    has_advised = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        record.msg, record.args = without_options(record.getMessage()), None
-        parent = logging.getLogger(PREPARATION).parent
-        if parent is not None:
-            parent.handle(record)
-
-
-def without_options(message: str) -> str:
-    """A message whose advice is what to change in the table."""
-    option = _OPTION.search(message)
-    # that share holds in a new run alone, as the message says
-    if option is None or option[1] == "max-bad-share":
-        return message
-    places = [match.start() for match in _BEFORE.finditer(message, 0, option.start())]
-    problem = message[: places[-1]] if places else message
-    instead = _names(option[2]) if option[1] == "map" else _INSTEAD.get(option[1])
-    return f"{problem}; {instead}" if instead else problem
-
-
-def _names(pairs: str) -> str:
-    """pairs: ` user=buyer,timestamp=COLUMN` of an option."""
-    names = []
-    for pair in pairs.replace(",", " ").split():
-        field, column = pair.split("=")
-        called = "its column" if column == "COLUMN" else f"column {column}"
-        names.append(f"{called} {_NAMES.get(field, field)}")
-    return f"in the file, call {' and '.join(names)}"
+        self.has_advised |= _ADVICE in record.getMessage()
