@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
 from socialrec_jax.data.columns import Strings
+from socialrec_jax.data.ranks import average_ranks
 from socialrec_jax.data.world import TEST, TRAIN, World
 
 Bars = Sequence[tuple[str, float]]
@@ -249,5 +250,5 @@ def _correlation(ids: Strings, rows: np.ndarray, first_times: np.ndarray) -> flo
     if len(np.unique(first_times)) < 2:
         return None
     numbers = np.array(texts, np.float64)
-    ranks = [stats.rankdata(numbers), stats.rankdata(first_times)]
+    ranks = [average_ranks(numbers), average_ranks(first_times)]
     return float(np.corrcoef(ranks)[0, 1])  # of ranks: Spearman's

@@ -10,7 +10,6 @@ shares are made not to rise (isotonic regression). Only ratios matter: the first
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from socialrec_jax.data.impressions import ShownLists
 
@@ -28,6 +27,8 @@ def examination(shown: ShownLists) -> np.ndarray | None:
     num_taken = (explored.taken.any(axis=-1) & exists).sum(axis=0)
     if not num_taken.sum():
         return None
+    from scipy.optimize import isotonic_regression  # its import takes half a second
+
     # The regression weighs a place by its lists, and places without any follow the one above.
     shares = num_taken / np.maximum(num_shown, 1)
     weights = np.maximum(num_shown, 1e-9)
