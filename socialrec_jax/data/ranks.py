@@ -6,7 +6,7 @@ import numpy as np
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks [N] of values [N] from 1 for the smallest; equal values share the mean of theirs."""
+    """Ranks [N] of values [N], 1 for the smallest; equal values have the mean of their ranks."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     return (last - (sizes - 1) / 2)[group]

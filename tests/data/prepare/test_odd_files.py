@@ -110,10 +110,6 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
         ({"events.csv": ""}, "empty"),
         ({"events.csv": "\ufeff"}, "empty"),
         ({"events.csv.gz": gzipped(b"")}, "empty"),
-        ({"events.csv.gz": gzipped(b"user,item\n" + bytes(1 << 26))}, "33,554,432"),
-        ({"events.csv.gz": gzipped(bytes(1 << 26))}, "33,554,432 characters"),
-        ({"events.csv.gz": gzipped(EVENTS.encode() + bytes(1 << 26))}, "33,554,432"),
-        ({"events.csv": EVENTS.encode() + bytes(1 << 26)}, "33,554,432 characters"),
         ({"events.jsonl": '{"user": "é"}'.encode("latin-1")}, "--data.encoding"),
         ({"events.jsonl": '{"user": {"id": 1}, "item": 2, "ts": 3}'}, "cannot be read as user"),
         ({"events.csv": "user,item,timestamp\n"}, "no usable rows"),
@@ -134,6 +130,22 @@ def test_notes_beside_part_files_are_no_parts(tmp_path, caplog):
     ],
 )
 def test_files_that_cannot_be_read_are_one_line(tmp_path, files, says):
+    is_refused(tmp_path, files, says)
+
+
+@pytest.mark.parametrize("before", ["", "user,item\n", EVENTS])
+def test_a_line_without_end_is_refused(tmp_path, before):
+    # Made here: every test process imports this file.
+    content = before.encode() + bytes(1 << 26)
+    is_refused(tmp_path, {"events.csv.gz": gzipped(content)}, "33,554,432 characters")
+
+
+def test_an_unpacked_line_without_end_is_refused(tmp_path):
+    files = {"events.csv": EVENTS.encode() + bytes(1 << 26)}
+    is_refused(tmp_path, files, "33,554,432 characters")
+
+
+def is_refused(tmp_path, files: dict, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
         prepared(tmp_path, files)
     assert "\n" not in str(error.value)
