@@ -67,12 +67,16 @@ def test_more_devices_compile_hardly_more_programs(together):
     assert sum(stage["programs"] for stage in stages) <= 32
 
 
-def test_two_processes_serve_what_one_serves(folder, together):
+def test_processes_of_a_job_write_files_of_their_own_users(folder, together, monkeypatch):
+    """They do not connect for it: each is called here as its launcher starts it."""
     users = World.open(together / "world").user_ids.tolist()
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")  # where nobody answers
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     for number in range(2):
-        (folder / f"users-{number}.txt").write_text("\n".join(users[number::2]))
-    files = ("--users", folder / "users-{process}.txt", "--out", folder / "lists-{process}.parquet")
-    workers.launch("serve.py", "recommend", "--run", together, *files, processes=2, devices=2)
+        monkeypatch.setenv("JAX_PROCESS_ID", str(number))
+        own, out = folder / f"users-{number}.txt", folder / f"lists-{number}.parquet"
+        own.write_text("\n".join(users[number::2]))
+        workers.done("serve.py", "recommend", "--run", together, "--users", own, "--out", out)
     writer.write_tables(folder / "whole.parquet", [Recommender.load(together).recommend()])
     assert lists(folder / "lists-*.parquet") == lists(folder / "whole.parquet")
 
