@@ -133,7 +133,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, files, says):
     is_refused(tmp_path, files, says)
 
 
-@pytest.mark.parametrize("before", ["", "user,item\n", EVENTS])
+@pytest.mark.parametrize("before", ["", "user,item\n", EVENTS], ids=["alone", "header", "rows"])
 def test_a_line_without_end_is_refused(tmp_path, before):
     # Made here: every test process imports this file.
     content = before.encode() + bytes(1 << 26)
