@@ -58,7 +58,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
 def _writer_of(path: Path) -> Callable[[Path, Iterator[pa.Table]], int]:
     if path.suffix == ".parquet":
         return _write_parquet
-    return _write_csv if ".csv" in path.suffixes[-2:] else _write_json_lines
+    return _write_csv if path.name.endswith((".csv", ".csv.gz")) else _write_json_lines
 
 
 def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:

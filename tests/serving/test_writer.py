@@ -59,6 +59,12 @@ def test_json_lines_hold_the_shortest_numbers_and_texts_as_they_are(tmp_path):
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_the_last_suffix_says_the_format(tmp_path):
+    path = tmp_path / "old.csv.jsonl"
+    write_tables(path, [pa.table({"user_id": ["u1"]})])
+    assert json.loads(path.read_text()) == {"user_id": "u1"}
+
+
 def test_json_lines_are_json_where_a_number_is_none(tmp_path):
     scores = pa.array([float("nan"), float("inf"), 0.5], pa.float32())
     write_tables(tmp_path / "out.jsonl", [pa.table({"score": scores})])
