@@ -49,8 +49,9 @@ def train(run: RunDirectory, source: Path | None, config: Config) -> dict:
 
     with Background() as background:
         # ---- Product texts: a language model gives each item a vector
-        width = features_width(world, config)
-        compiled = background.ahead(lambda: compile_ahead(run, world, config, width))
+        compiled = background.ahead(
+            lambda: compile_ahead(run, world, config, features_width(world, config))
+        )
         texts = item_features(run, world, config)
         compiled()
 
