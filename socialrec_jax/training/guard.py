@@ -37,6 +37,7 @@ _RECENT = 256  # steps that give median and deviation
 _LEAST_RECENT = 64
 _NORMAL = 1.4826  # standard deviation of a normal distribution over its median deviation
 _LEAST_DEVIATION = 0.01  # of the median: losses may be nearly constant
+_LOST_ROWS = "%s: %d table rows found no room in messages and were not learnt: use fewer devices"
 
 
 class Limits(NamedTuple):
@@ -55,6 +56,7 @@ class StepReport(NamedTuple):
     loss: Array
     gradient_norm: Array
     is_skipped: Array
+    lost_rows: Array | int = 0  # of big tables: they found no room in messages, see `row_adagrad`
 
 
 # ---- Inside a compiled step
@@ -149,7 +151,10 @@ class SkippedSteps:
         row were skipped.
         """
         # The report is on its way to the host anyway: the progress shows its losses.
-        rows = zip(*(np.asarray(part).tolist() for part in report), strict=True)
+        *seen, lost_rows = (np.asarray(part) for part in report)
+        if lost_rows.any():
+            log.warning(_LOST_ROWS, self.stage, lost_rows.sum())
+        rows = zip(*(part.tolist() for part in seen), strict=True)
         for step, (loss, norm, is_skipped) in enumerate(rows, first_step):
             progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if is_skipped else 0
             if is_skipped:

@@ -128,7 +128,7 @@ class RetrieverTrainer:
         return _Call(guard.GuardedSteps(_compiled_steps(self._program), self._shared))
 
     def _step(self, state: TrainState, shared: tuple, given: Batch | PackedIndices):
-        """(state, (StepReport, lost rows)) after one step."""
+        """(state, StepReport) after one step."""
         (fixed, columns, running_counts, schedule, seed, num_items), limits = shared
         dropout_seed, drawn = self.randomness(state.step, running_counts, seed)
         batch = as_batch(given, columns)
@@ -153,8 +153,8 @@ class RetrieverTrainer:
         state = guard.guarded_update(
             state, gradients, adam(schedule), self.config.train.ema_decay, report.is_skipped
         )
-        lost = parallel.sum_over_devices(vocabulary.lost)
-        return state.replace(tables=tables), (report, lost)
+        lost_rows = parallel.sum_over_devices(vocabulary.lost)
+        return state.replace(tables=tables), report._replace(lost_rows=lost_rows)
 
     def randomness(
         self, step: Array, running_counts: Array, seed: Array | int
@@ -262,9 +262,7 @@ class _Call:
     def __call__(
         self, state: TrainState, batches: Batch | PackedIndices, limits=guard.NO_LIMITS
     ) -> tuple[TrainState, guard.StepReport]:
-        state, (report, lost) = self.steps(_with_shards(state), batches, limits)
-        if state.tables:
-            row_adagrad.warn_of_lost(lost)
+        state, report = self.steps(_with_shards(state), batches, limits)
         return state.replace(tables=parallel.as_rows(state.tables)), report
 
     def compile(self, state: TrainState, batches: Batch | PackedIndices) -> None:

@@ -17,8 +17,6 @@ al. 2019).
 
 from __future__ import annotations
 
-import logging
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +34,6 @@ from socialrec_jax.models.embedding_tables import (
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Floats, Ints
 
-_log = logging.getLogger("socialrec_jax")
 _TINY = 1e-30  # keeps a row whose gradients were all zero where it is
 
 
@@ -262,13 +259,3 @@ def _gradients_of_owned(table: Table, lookup: Lookup, gradients: Array) -> tuple
     # Several devices may have requested one row: add up their gradients.
     owned, index = _distinct(lookup.requested, len(lookup.requested), share)
     return owned, jax.ops.segment_sum(received, index, len(owned))
-
-
-def warn_of_lost(lost: Ints[Array, "K"]) -> None:
-    """Warn of the rows that found no room in K steps. On the host."""
-    rows = int(np.sum(np.asarray(lost)))
-    if rows:
-        _log.warning(
-            "%d table rows found no room in messages and were not learnt: train on fewer devices",
-            rows,
-        )

@@ -13,7 +13,13 @@ from socialrec_jax.errors import TrainingDiverged
 from socialrec_jax.runtime import parallel
 from socialrec_jax.runtime.checkpoint import Checkpoints
 from socialrec_jax.runtime.run import RunDirectory
-from socialrec_jax.training.guard import MOST_IN_A_ROW, NO_LIMITS, limits_of
+from socialrec_jax.training.guard import (
+    MOST_IN_A_ROW,
+    NO_LIMITS,
+    SkippedSteps,
+    StepReport,
+    limits_of,
+)
 from socialrec_jax.training.loop import StageProgress, _Loop, fit
 from socialrec_jax.training.state import TrainState
 from tests.training.line import CONFIG, STEPS, LineTrainer, Rows, weights
@@ -92,6 +98,15 @@ def test_spikes_are_skipped_where_the_setting_says_so(tmp_path):
     assert [progress.skipped for progress in found] == [0, 1]
     assert found[0].recent == []
     assert limits_of([[1.0, 2.0]] * 10, 5) == NO_LIMITS
+
+
+def test_table_rows_that_messages_had_no_room_for_are_warned_of(tmp_path, caplog):
+    steps, zeros = SkippedSteps(RunDirectory(tmp_path), "line", CONFIG), np.zeros(2)
+    for lost in (0, 3):
+        assert "no room" not in caplog.text
+        report = StepReport(zeros, zeros, zeros > 0, np.array([0, lost]))
+        steps.add(StageProgress(), 0, report)
+    assert "line: 3 table rows found no room" in caplog.text
 
 
 def test_a_saved_state_that_is_not_finite_is_not_gone_on_from(tmp_path):

@@ -221,13 +221,6 @@ def test_rows_are_updated_where_they_lie_and_fine_tuning_goes_on_from_them(shop)
     jax.tree.map(np.testing.assert_array_equal, tuned.served, start)
 
 
-def test_lost_rows_are_warned_of(caplog):
-    row_adagrad.warn_of_lost(np.array([0, 0]))
-    assert not caplog.text
-    row_adagrad.warn_of_lost(np.array([0, 3]))
-    assert "3 table rows found no room" in caplog.text
-
-
 def test_tables_are_trained_row_by_row_where_dense_training_takes_too_much():
     config = ModelConfig(width=64)
 
