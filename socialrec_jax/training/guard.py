@@ -1,7 +1,7 @@
 """Steps that must not change the model: a loss or gradient that is not finite, and spikes.
 
 The compiled step decides by itself (`checked`), and keeps weights, averages and the optimiser's
-state as they are (`guarded_update`). So the host waits for nothing more than the losses.
+state as they are (`update_state`). So the host waits for nothing more than the losses.
 
 Spikes: loss and gradient norm of the last steps give a median and a deviation (1.4826 times the
 median absolute deviation, which is a normal distribution's standard deviation and which outliers
@@ -18,7 +18,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -28,7 +27,7 @@ from socialrec_jax.errors import TrainingDiverged
 from socialrec_jax.runtime import parallel, processes
 from socialrec_jax.runtime.run import RunDirectory
 from socialrec_jax.shapes import Array
-from socialrec_jax.training.state import TrainState, update_state
+from socialrec_jax.training.state import TrainState
 
 log = logging.getLogger(__name__)
 RATE_OPTION = "--train.learning-rate"
@@ -72,27 +71,6 @@ def checked(loss: Array, gradients: Any, limits: Limits, is_finite: Array | bool
     is_usable = jnp.isfinite(loss) & jnp.isfinite(norm) & is_finite
     is_usable &= (loss <= limits.loss) & (norm <= limits.gradient_norm)
     return StepReport(loss, norm, ~is_usable)
-
-
-def guarded_update(
-    state: TrainState,
-    gradients: dict,
-    optimizer: optax.GradientTransformation,
-    ema_decay: float,
-    is_skipped: Array,
-) -> TrainState:
-    """The state after one optimiser step, or the same state at the next step."""
-    # A choice of numbers, not of programs: `lax.cond` is no faster.
-    new = update_state(state, gradients, optimizer, ema_decay)
-
-    def chosen(new, old):
-        return jax.tree.map(lambda n, o: jnp.where(is_skipped, o, n), new, old)
-
-    return new.replace(
-        params=chosen(new.params, state.params),
-        average=chosen(new.average, state.average),
-        opt_state=chosen(new.opt_state, state.opt_state),
-    )
 
 
 # ---- Calls on the host

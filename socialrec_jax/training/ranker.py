@@ -25,8 +25,10 @@ from socialrec_jax.training.guard import StepReport
 from socialrec_jax.training.state import (
     TrainState,
     WarmupCosine,
+    adam,
     drawn,
     initial_state,
+    update_state,
     warmup_cosine,
 )
 
@@ -178,7 +180,7 @@ class RankerTrainer:
         losses = sums.total / weight
         # The members are skipped together: they learn from the same queries.
         report = guard.checked(losses[0], gradients, limits, jnp.isfinite(losses).all())
-        state = guard.guarded_update(
+        state = update_state(
             state, gradients, _adamw(schedule), self.config.train.ema_decay, report.is_skipped
         )
         return state, report
@@ -218,8 +220,8 @@ def _mean_label(labels: Array) -> Array:
     return jnp.where(has_label, jnp.sum(labels, -1) / num_labels, 1)
 
 
-def _adamw(schedule: WarmupCosine) -> optax.GradientTransformation:
-    return optax.adamw(schedule, weight_decay=_WEIGHT_DECAY, mask=_is_decayed)
+def _adamw(schedule: WarmupCosine) -> optax.GradientTransformationExtraArgs:
+    return adam(schedule, 0.9, 0.999, optax.add_decayed_weights(_WEIGHT_DECAY, _is_decayed))
 
 
 def _feature_statistics(candidates: Candidates) -> dict[str, np.ndarray]:

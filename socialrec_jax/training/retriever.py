@@ -35,6 +35,7 @@ from socialrec_jax.training.state import (
     adam,
     drawn,
     initial_state,
+    update_state,
     warmup_cosine,
 )
 
@@ -150,7 +151,7 @@ class RetrieverTrainer:
         tables = row_adagrad.update_tables(
             state.tables, vocabulary.lookups, row_gradients, weight, rate
         )
-        state = guard.guarded_update(
+        state = update_state(
             state, gradients, adam(schedule), self.config.train.ema_decay, report.is_skipped
         )
         lost_rows = parallel.sum_over_devices(vocabulary.lost)

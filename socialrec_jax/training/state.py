@@ -15,6 +15,8 @@ from socialrec_jax.models.embedding_tables import merge_tables
 from socialrec_jax.runtime import parallel
 from socialrec_jax.shapes import Array, Ints
 
+_EPSILON = 1e-8  # of Adam, as optax has it
+
 
 class TrainState(struct.PyTreeNode):
     """Everything that a step changes; the same on all devices but for tables, which are split by
@@ -77,9 +79,54 @@ def warmup_cosine(peak: float, num_steps: int, warmup_share: float) -> WarmupCos
     return WarmupCosine(np.float32(peak), np.float32(warmup), np.float32(end))
 
 
-def adam(schedule: Callable) -> optax.GradientTransformation:
-    # The moments' decays are those of SASRec.
-    return optax.adam(schedule, b1=0.9, b2=0.98)
+def adam(
+    schedule: Callable, b1: float = 0.9, b2: float = 0.98, *decay: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
+    """`optax.adam`, or `optax.adamw` with a decay of weights; by default with SASRec's moments.
+
+    `update` also gets is_skipped: where it is true, the optimiser's state stays as it is, and the
+    updates mean nothing.
+
+    Sources: Kingma and Ba 2015; Loshchilov and Hutter 2019 for the decay.
+    """
+    rate = _skippable(optax.scale_by_learning_rate(schedule))
+    return optax.chain(_scale_by_adam(b1, b2), *decay, rate)
+
+
+def _scale_by_adam(b1: float, b2: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.scale_by_adam` for steps that may be skipped.
+
+    The moments are chosen before the updates follow from them. Chosen after, XLA computes Adam
+    twice and copies the old moments (docs/results/training.md).
+    """
+
+    def update(gradients, state, params=None, *, is_skipped):
+        del params
+        mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, b2, 2)
+        count = optax.safe_increment(state.count)
+        new = kept(optax.ScaleByAdamState(count, mu, nu), state, is_skipped)
+        mean = optax.tree.bias_correction(new.mu, b1, count)
+        square = optax.tree.bias_correction(new.nu, b2, count)
+        return jax.tree.map(lambda m, s: m / (jnp.sqrt(s) + _EPSILON), mean, square), new
+
+    return optax.GradientTransformationExtraArgs(optax.scale_by_adam().init, update)
+
+
+def _skippable(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The same transformation, whose state stays as it is where a step is skipped."""
+
+    def update(updates, state, params=None, *, is_skipped):
+        updates, new = inner.update(updates, state, params)
+        return updates, kept(new, state, is_skipped)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def kept(new: Any, old: Any, is_skipped: Array | bool) -> Any:
+    """The new numbers, or the old ones where the step is skipped."""
+    # A choice of numbers, not of programs: `lax.cond` is no faster.
+    return jax.tree.map(lambda n, o: jnp.where(is_skipped, o, n), new, old)
 
 
 def drawn(init: Callable, seed: int, *arguments: Any) -> dict:
@@ -106,14 +153,21 @@ def initial_state(params: dict, optimizer: optax.GradientTransformation) -> Trai
 
 
 def update_state(
-    state: TrainState, gradients: dict, optimizer: optax.GradientTransformation, ema_decay: float
+    state: TrainState,
+    gradients: dict,
+    optimizer: optax.GradientTransformationExtraArgs,
+    ema_decay: float,
+    is_skipped: Array | bool = False,
 ) -> TrainState:
-    """The state after one optimiser step.
+    """The state after one optimiser step, or the same state at the next step where it is skipped.
 
     The average decays faster than ema_decay at first, or it would keep the initial values for long.
     """
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(
+        gradients, state.opt_state, state.params, is_skipped=is_skipped
+    )
     params = jax.tree.map(jnp.add, state.params, updates)
+    params = kept(params, state.params, is_skipped)
     # 0.1 at the first step, 0.99 at the thousandth.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
 
@@ -121,6 +175,7 @@ def update_state(
         return old + (1 - decay) * (new - old)
 
     average = jax.tree.map(towards, params, state.average)
+    average = kept(average, state.average, is_skipped)
     return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 

@@ -20,6 +20,7 @@ from socialrec_jax.training.state import (
     adam,
     drawn,
     initial_state,
+    update_state,
     warmup_cosine,
 )
 
@@ -75,7 +76,7 @@ class TextTrainer:
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         report = guard.checked(loss.mean(), gradients, limits)
         ema_decay = self.config.train.ema_decay
-        state = guard.guarded_update(state, gradients, adam(schedule), ema_decay, report.is_skipped)
+        state = update_state(state, gradients, adam(schedule), ema_decay, report.is_skipped)
         return state, report
 
 

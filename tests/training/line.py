@@ -11,7 +11,13 @@ import numpy as np
 from socialrec_jax.config import Config, TrainConfig
 from socialrec_jax.runtime import parallel
 from socialrec_jax.training import guard
-from socialrec_jax.training.state import TrainState, adam, initial_state, warmup_cosine
+from socialrec_jax.training.state import (
+    TrainState,
+    adam,
+    initial_state,
+    update_state,
+    warmup_cosine,
+)
 
 STEPS, EVERY = 48, 16  # steps a validation
 CONFIG = Config(train=TrainConfig(steps_per_call=4, evaluations=STEPS // EVERY))
@@ -40,7 +46,7 @@ def _step(state: TrainState, shared: tuple, rows):
     loss, gradient = jax.value_and_grad(lambda p: jnp.sum((p["w"] - rows[0]) ** 2))(state.params)
     loss, gradient = parallel.sum_over_devices((loss, gradient))
     report = guard.checked(loss, gradient, limits)
-    state = guard.guarded_update(state, gradient, adam(schedule), 0.9, report.is_skipped)
+    state = update_state(state, gradient, adam(schedule), 0.9, report.is_skipped)
     return state, report
 
 
