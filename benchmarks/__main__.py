@@ -12,6 +12,12 @@ The last line printed is one JSON object. Exit codes are those of the programs (
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before all other imports: train.py and serve.py do so, too.
+    from socialrec_jax.runtime.memory import use_huge_pages
+
+    use_huge_pages()
+
 import dataclasses
 import sys
 from pathlib import Path

@@ -11,6 +11,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from socialrec_jax.runtime.memory import use_huge_pages
 from socialrec_jax.runtime.signals import exit_at_once
 
 _PACKAGE = Path(__file__).parent
@@ -33,6 +34,7 @@ def benchmark() -> None:
 
 def _run(module: str) -> None:
     exit_at_once()
+    use_huge_pages()
     installed = _PACKAGE / "_programs"
     folder = installed if installed.exists() else _PACKAGE.parent
     sys.path.insert(0, str(folder))

@@ -12,13 +12,8 @@ import numpy as np
 from flax import linen as nn
 from flax import struct
 
+from socialrec_jax.models.hashing import hash32
 from socialrec_jax.shapes import Array, Ints, Words
-
-# NumPy scalars, so that NumPy arrays stay NumPy arrays.
-_SHIFT_1 = np.uint32(16)
-_SHIFT_2 = np.uint32(15)
-_FACTOR_1 = np.uint32(0x7FEB352D)
-_FACTOR_2 = np.uint32(0x846CA68B)
 
 
 class DropoutRng(struct.PyTreeNode):
@@ -33,19 +28,6 @@ def rng_of_layer(dropout_rng: DropoutRng | None, layer: int) -> DropoutRng | Non
     if dropout_rng is None:
         return None
     return dropout_rng.replace(seed=hash32(dropout_rng.seed ^ np.uint32(layer)))
-
-
-def hash32(x: Words[Array, "*S"]) -> Words[Array, "*S"]:
-    """A bijection of 32-bit integers whose output bits flip with probability 1/2 for each input
-    bit; for NumPy and JAX arrays.
-
-    The constants are those of `lowbias32` (C. Wellons, "Prospecting for hash functions", 2018).
-    """
-    x = x ^ (x >> _SHIFT_1)
-    x = x * _FACTOR_1
-    x = x ^ (x >> _SHIFT_2)
-    x = x * _FACTOR_2
-    return x ^ (x >> _SHIFT_1)
 
 
 class Dropout(nn.Module):

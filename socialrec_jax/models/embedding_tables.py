@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from socialrec_jax.models.dropout import hash32
+from socialrec_jax.models.hashing import hash32
 from socialrec_jax.shapes import Array, Ints
 
 PATHS = {

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from socialrec_jax.models.dropout import DropoutRng, hash32
+from socialrec_jax.models.dropout import DropoutRng
+from socialrec_jax.models.hashing import hash32
 from socialrec_jax.shapes import Array, Floats, Ints, typed
 
 ID_DROPOUT = 0.1  # share of the ids that are dropped at a training step

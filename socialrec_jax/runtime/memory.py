@@ -1,11 +1,16 @@
-"""Settings of glibc's allocator, for serving on a CPU: it keeps the memory that is freed.
+"""Settings of glibc's allocator, which make compiled programs faster on a CPU.
 
-Every call of a compiled program allocates its scratch memory anew there. By default glibc gives
-large blocks back to the system, which then maps and clears each page once more. That took a fifth
-of serving's time (docs/results/serving.md).
+Every call of a compiled program allocates its scratch memory anew there, and the system maps and
+clears each page at its first use.
+
+- Huge pages, for all programs: 2 MiB are mapped at once, and processors find them faster. It takes
+  a tenth off a training step (docs/results/training.md).
+- Freed memory is kept, for serving: by default glibc gives large blocks back to the system. That
+  took a fifth of serving's time (docs/results/serving.md).
 
 Threads have arenas of their own, which give memory back whatever the settings are. So all threads
-share one arena. Small operations wait for it, which is why training keeps the defaults.
+of a serving process share one arena. Small operations wait for it, which is why training keeps the
+defaults.
 """
 
 from __future__ import annotations
@@ -13,9 +18,33 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
+from pathlib import Path
 
+_TUNABLES = "GLIBC_TUNABLES"  # glibc reads this variable when a process starts
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # numbers of mallopt(3)
 _SETTINGS = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+
+
+def use_huge_pages() -> None:
+    """Start this program again with huge pages for large arrays, where Linux gives them to those
+    who ask. For programs, before they import.
+
+    Does nothing without glibc, or where the user has set GLIBC_TUNABLES.
+    """
+    if _TUNABLES in os.environ or not (_has_glibc() and _are_huge_pages_on_request()):
+        return
+    os.environ[_TUNABLES] = "glibc.malloc.hugetlb=1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _are_huge_pages_on_request() -> bool:
+    """Whether a program must ask. On other systems all programs have huge pages, or none."""
+    try:
+        return "[madvise]" in _HUGE_PAGES.read_text()
+    except OSError:  # a kernel without them
+        return False
 
 
 def keep_freed_memory() -> None:

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from socialrec_jax.models.dropout import Dropout, DropoutRng, hash32
+from socialrec_jax.models.dropout import Dropout, DropoutRng
+from socialrec_jax.models.hashing import hash32
 from socialrec_jax.models.items import normalise
 from socialrec_jax.models.layers import Gate, JoinedDense, RMSNorm
 

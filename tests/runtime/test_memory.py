@@ -1,4 +1,4 @@
-"""Memory that is freed and taken again is not mapped again."""
+"""Memory that is freed and taken again is not mapped again; programs want huge pages."""
 
 from __future__ import annotations
 
@@ -32,6 +32,39 @@ for _ in range(2):
 """
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
+
+RESTART = """
+import os, sys
+from pathlib import Path
+from socialrec_jax.runtime import memory
+memory._HUGE_PAGES = Path(sys.argv[1])
+memory.use_huge_pages()
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "variables", "expected"),
+    [
+        ("always [madvise] never", {}, "glibc.malloc.hugetlb=1"),
+        ("always [madvise] never", {"GLIBC_TUNABLES": "mine"}, "mine"),
+        ("[always] madvise never", {}, None),
+        (None, {}, None),  # a kernel without them
+    ],
+)
+def test_programs_start_again_where_huge_pages_are_given_on_request(
+    tmp_path, system, variables, expected
+):
+    file = tmp_path / "enabled"
+    if system is not None:
+        file.write_text(system)
+    inherited = {name: text for name, text in os.environ.items() if name != "GLIBC_TUNABLES"}
+    command = [sys.executable, "-c", RESTART, file, "--run", "a b"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=inherited | variables, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == f"{expected} ['--run', 'a b']\n"
 
 
 def output(*lines: str, **variables: str) -> list[int]:
