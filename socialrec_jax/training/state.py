@@ -100,12 +100,12 @@ def _scale_by_adam(b1: float, b2: float) -> optax.GradientTransformationExtraArg
     twice and copies the old moments (docs/results/training.md).
     """
 
-    def update(gradients, state, params=None, *, is_skipped):
+    def update(updates, state, params=None, **extra):
         del params
-        mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, b2, 2)
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
         count = optax.safe_increment(state.count)
-        new = kept(optax.ScaleByAdamState(count, mu, nu), state, is_skipped)
+        new = _kept(optax.ScaleByAdamState(count, mu, nu), state, extra["is_skipped"])
         mean = optax.tree.bias_correction(new.mu, b1, count)
         square = optax.tree.bias_correction(new.nu, b2, count)
         return jax.tree.map(lambda m, s: m / (jnp.sqrt(s) + _EPSILON), mean, square), new
@@ -116,14 +116,14 @@ def _scale_by_adam(b1: float, b2: float) -> optax.GradientTransformationExtraArg
 def _skippable(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """The same transformation, whose state stays as it is where a step is skipped."""
 
-    def update(updates, state, params=None, *, is_skipped):
+    def update(updates, state, params=None, **extra):
         updates, new = inner.update(updates, state, params)
-        return updates, kept(new, state, is_skipped)
+        return updates, _kept(new, state, extra["is_skipped"])
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-def kept(new: Any, old: Any, is_skipped: Array | bool) -> Any:
+def _kept(new: Any, old: Any, is_skipped: Array | bool) -> Any:
     """The new numbers, or the old ones where the step is skipped."""
     # A choice of numbers, not of programs: `lax.cond` is no faster.
     return jax.tree.map(lambda n, o: jnp.where(is_skipped, o, n), new, old)
@@ -167,7 +167,7 @@ def update_state(
         gradients, state.opt_state, state.params, is_skipped=is_skipped
     )
     params = jax.tree.map(jnp.add, state.params, updates)
-    params = kept(params, state.params, is_skipped)
+    params = _kept(params, state.params, is_skipped)
     # 0.1 at the first step, 0.99 at the thousandth.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
 
@@ -175,7 +175,7 @@ def update_state(
         return old + (1 - decay) * (new - old)
 
     average = jax.tree.map(towards, params, state.average)
-    average = kept(average, state.average, is_skipped)
+    average = _kept(average, state.average, is_skipped)
     return state.replace(step=state.step + 1, params=params, average=average, opt_state=opt_state)
 
 
