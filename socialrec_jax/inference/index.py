@@ -78,6 +78,9 @@ class Index:
         self._item_shards = P if sharded else 1
         self._items_per_shard = -(-num_items // self._item_shards)
         self.queries_per_part = _queries_per_part(self._tuning, self._items_per_shard)
+        # One program a k, as long as this index lives.
+        self._compiled_top = functools.lru_cache(maxsize=8)(self._compile_top)
+        self._compiled_ranks = functools.lru_cache(maxsize=8)(self._compile_ranks)
 
     @property
     def queries_per_call(self) -> int:
@@ -137,12 +140,10 @@ class Index:
             tops.append(parallel.join_devices(top)[:size])
         return np.concatenate(ranks), np.concatenate(tops)
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - one program a k, as long as the index lives
-    def _compiled_top(self, k: int, repeats: bool) -> Callable:
+    def _compile_top(self, k: int, repeats: bool) -> Callable:
         return self._on_devices(functools.partial(self.top_of_chunk, k, repeats))
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019
-    def _compiled_ranks(self, k: int) -> Callable:
+    def _compile_ranks(self, k: int) -> Callable:
         return self._on_devices(functools.partial(self.ranks_of_chunk, k))
 
     def top_of_chunk(

@@ -51,6 +51,8 @@ class TrainingBatches:
         self.rows_per_step = rows_per_step
         self.seed = seed
         self.social_positions = social_positions
+        # A cache of this object's own: the data go with it, and others do not push it out.
+        self._layout = functools.lru_cache(maxsize=2)(self._pack)
 
         # The last event of a history is a target only.
         starts = events.starts if starts is None else starts
@@ -73,8 +75,7 @@ class TrainingBatches:
         """Share of the positions that hold an event."""
         return self.targets_per_epoch / (self.num_rows * self.row_length)
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - the object lives as long as the training
-    def _layout(self, epoch: int) -> PackedLayout:
+    def _pack(self, epoch: int) -> PackedLayout:
         # A generator of its own for each epoch: no state is carried from step to step.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         starts, lengths = cut_windows(self._starts, self._lengths, self.row_length, rng)

@@ -23,6 +23,8 @@ class TextBatches:
     def __init__(self, texts: Texts, row_length: int, rows_per_step: int, seed: int):
         self.texts, self.row_length = texts, row_length
         self.rows_per_step, self.seed = rows_per_step, seed
+        # A cache of this object's own, as in `TrainingBatches`.
+        self._layout = functools.lru_cache(maxsize=2)(self._pack)
         self._known = np.flatnonzero(texts.lengths)
         self.targets_per_epoch = int((texts.lengths[self._known] - 1).sum())
 
@@ -30,8 +32,7 @@ class TextBatches:
     def steps_per_epoch(self) -> int:
         return -(-len(self._layout(0).segments) // self.rows_per_step)
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - the object lives as long as the training
-    def _layout(self, epoch: int) -> PackedLayout:
+    def _pack(self, epoch: int) -> PackedLayout:
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         order = rng.permutation(self._known)
         starts, lengths = self.texts.offsets[order], self.texts.lengths[order]
