@@ -22,11 +22,9 @@ from __future__ import annotations
 
 if __name__ == "__main__":
     # Before all other imports, which take seconds.
-    from socialrec_jax.runtime.memory import use_huge_pages
     from socialrec_jax.runtime.signals import exit_at_once
 
     exit_at_once()
-    use_huge_pages()
 
 from collections.abc import Sequence
 

@@ -12,14 +12,15 @@ The last line printed is one JSON object. Exit codes are those of the programs (
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    # Before all other imports: train.py and serve.py do so, too.
+import sys
+
+if __name__ == "__main__" and not any(name.endswith("serve") for name in sys.argv):
+    # As train.py does, before all other imports. serve.py keeps freed memory instead.
     from socialrec_jax.runtime.memory import use_huge_pages
 
     use_huge_pages()
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -19,6 +19,8 @@ _PACKAGE = Path(__file__).parent
 
 def train() -> None:
     """`socialrec-train`: what `python train.py` does."""
+    exit_at_once()
+    use_huge_pages()
     _run("train")
 
 
@@ -34,7 +36,6 @@ def benchmark() -> None:
 
 def _run(module: str) -> None:
     exit_at_once()
-    use_huge_pages()
     installed = _PACKAGE / "_programs"
     folder = installed if installed.exists() else _PACKAGE.parent
     sys.path.insert(0, str(folder))

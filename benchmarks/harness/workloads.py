@@ -171,7 +171,7 @@ _CATALOGUES = (
     # So many users that several chunks are under way.
     Catalogue("catalogue-1m-many-users", 1_000_000, 64, 8192),
     Catalogue("catalogue-10k-tiny", 1000, 32, 64, 1024),
-    Catalogue("catalogue-1m-tiny", 10_000, 32, 64, 1024),
+    Catalogue("catalogue-1m-tiny", 10_000, 32, 128, 1024),
     Catalogue("catalogue-10m-tiny", 100_000, 32, 64, 1024),
     Catalogue("catalogue-1m-many-users-tiny", 10_000, 32, 256, 1024),
 )

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 _BLOCK = 32
 
+_USUAL_K = 10
+
 # Blocks for each of the k. With fewer of them, the second pass costs what the first one saves.
 _LEAST_BLOCKS = 32
 
@@ -39,9 +41,10 @@ def top_k_and_log_total(
     Both are the same scores with other ones masked. shifts: numbers [Q] from which the best scores
     of a query are at most 60 away, so that float32 can hold the sum of their exponentials. With
     them, one reading of the scores gives this sum and the maxima of the blocks. Without them, the
-    largest score has to be found first.
+    largest score has to be found first, which costs less where the scores are few.
     """
-    if shifts is None:
+    # Not a question of this k: a total must not depend on how many items are listed.
+    if shifts is None or not _has_blocks(counted, _USUAL_K, least_blocks):
         return *top_k(listed, k, least_blocks), jax.nn.logsumexp(counted, axis=-1)
     sums = _sums_of_blocks(counted, shifts)
     if not _has_blocks(listed, k, least_blocks):
