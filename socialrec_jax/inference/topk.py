@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 _BLOCK = 32
 
-_USUAL_K = 10
+# Scores are few where even a list of this length needs no blocks.
+_SHORT_LIST = 10
 
 # Blocks for each of the k. With fewer of them, the second pass costs what the first one saves.
 _LEAST_BLOCKS = 32
@@ -44,7 +45,7 @@ def top_k_and_log_total(
     largest score has to be found first, which costs less where the scores are few.
     """
     # Not a question of this k: a total must not depend on how many items are listed.
-    if shifts is None or not _has_blocks(counted, _USUAL_K, least_blocks):
+    if shifts is None or not _has_blocks(counted, _SHORT_LIST, least_blocks):
         return *top_k(listed, k, least_blocks), jax.nn.logsumexp(counted, axis=-1)
     sums = _sums_of_blocks(counted, shifts)
     if not _has_blocks(listed, k, least_blocks):

@@ -97,7 +97,7 @@ def _scale_by_adam(b1: float, b2: float) -> optax.GradientTransformationExtraArg
     """`optax.scale_by_adam` for steps that may be skipped.
 
     The moments are chosen before the updates follow from them. Chosen after, XLA computes Adam
-    twice and copies the old moments (docs/results/training.md).
+    twice and copies the old moments (docs/results/reliability.md).
     """
 
     def update(updates, state, params=None, **extra):
