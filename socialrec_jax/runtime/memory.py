@@ -6,8 +6,8 @@ clears each page at its first use.
 - Training asks for huge pages: 2 MiB are mapped at once, and processors find them faster. A step
   takes up to a tenth less (docs/results/training.md).
 - Serving keeps freed memory: by default glibc gives large blocks back to the system, which took a
-  fifth of serving's time (docs/results/serving.md). With huge pages as well, searching a million
-  items would take 4% less, and 1.2 GB more.
+  fifth of serving's time (docs/results/serving.md). Huge pages besides would take 4 to 6% off a
+  search, which is too little to start again for.
 
 Threads have arenas of their own, which give memory back whatever the settings are. So all threads
 of a serving process share one arena. Small operations wait for it, which is why training keeps the
