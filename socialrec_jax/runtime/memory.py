@@ -34,10 +34,19 @@ def use_huge_pages() -> None:
 
     Does nothing without glibc, or where the user has set GLIBC_TUNABLES.
     """
-    if _TUNABLES in os.environ or not (_has_glibc() and _are_huge_pages_on_request()):
+    if _TUNABLES in os.environ or not _is_started_by_python_itself():
+        return
+    if not (_has_glibc() and _are_huge_pages_on_request()):
         return
     os.environ[_TUNABLES] = "glibc.malloc.hugetlb=1"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _is_started_by_python_itself() -> bool:
+    """Not by a program that runs this one, such as a notebook: that one would be started again."""
+    started, *arguments = sys.orig_argv[-len(sys.argv) :]
+    program = sys.argv[0]  # of a package that `python -m` runs: its __main__.py
+    return arguments == sys.argv[1:] and started in (program, Path(program).parent.name)
 
 
 def _are_huge_pages_on_request() -> bool:

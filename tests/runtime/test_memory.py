@@ -38,31 +38,48 @@ RESTART = """
 import os, sys
 from pathlib import Path
 from socialrec_jax.runtime import memory
-memory._HUGE_PAGES = Path(sys.argv[1])
+memory._HUGE_PAGES = Path("enabled")
 memory.use_huge_pages()
-print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:])
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[1:])
 """
+RUN_SCRIPT = """
+import runpy, sys
+sys.argv = ['script.py', *sys.argv[1:]]
+runpy.run_path('script.py')
+"""
+    "import runpy, sys; sys.argv = ['script.py', *sys.argv[1:]]; runpy.run_path('script.py')"
+)
+WANTED = "glibc.malloc.hugetlb=1"
 
 
 @pytest.mark.parametrize(
-    ("system", "variables", "expected"),
+    ("command", "system", "variables", "expected"),
     [
-        ("always [madvise] never", {}, "glibc.malloc.hugetlb=1"),
-        ("always [madvise] never", {"GLIBC_TUNABLES": "mine"}, "mine"),
-        ("[always] madvise never", {}, None),
-        (None, {}, None),  # a kernel without them
+        (["script.py"], "always [madvise] never", {}, WANTED),
+        (["-m", "package"], "always [madvise] never", {}, WANTED),
+        # A program that runs it must not be started again in its place.
+        (["-c", RUN_SCRIPT], "always [madvise] never", {}, None),
+        (["script.py"], "always [madvise] never", {"GLIBC_TUNABLES": "mine"}, "mine"),
+        (["script.py"], "[always] madvise never", {}, None),
+        (["script.py"], None, {}, None),  # a kernel without them
     ],
 )
 def test_programs_start_again_where_huge_pages_are_given_on_request(
-    tmp_path, system, variables, expected
+    tmp_path, command, system, variables, expected
 ):
-    file = tmp_path / "enabled"
+    (tmp_path / "package").mkdir()
+    for file in ("script.py", "package/__main__.py"):
+        (tmp_path / file).write_text(RESTART)
     if system is not None:
-        file.write_text(system)
+        (tmp_path / "enabled").write_text(system)
     inherited = {name: text for name, text in os.environ.items() if name != "GLIBC_TUNABLES"}
-    command = [sys.executable, "-c", RESTART, file, "--run", "a b"]
     done = subprocess.run(
-        command, cwd=ROOT, env=inherited | variables, check=True, capture_output=True, text=True
+        [sys.executable, *command, "--run", "a b"],
+        cwd=tmp_path,
+        env=inherited | {"PYTHONPATH": str(ROOT)} | variables,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout == f"{expected} ['--run', 'a b']\n"
 
