@@ -47,8 +47,6 @@ import runpy, sys
 sys.argv = ['script.py', *sys.argv[1:]]
 runpy.run_path('script.py')
 """
-    "import runpy, sys; sys.argv = ['script.py', *sys.argv[1:]]; runpy.run_path('script.py')"
-)
 WANTED = "glibc.malloc.hugetlb=1"
 
 
