@@ -12,15 +12,8 @@ The last line printed is one JSON object. Exit codes are those of the programs (
 
 from __future__ import annotations
 
-import sys
-
-if __name__ == "__main__" and not any(name.endswith("serve") for name in sys.argv):
-    # As train.py does, before all other imports. serve.py keeps freed memory instead.
-    from socialrec_jax.runtime.memory import use_huge_pages
-
-    use_huge_pages()
-
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,7 +29,9 @@ from tyro.conf import (
 
 from benchmarks.suites import STUDIES, Study, TimedSuite
 from socialrec_jax.runtime import cli
+from socialrec_jax.runtime.memory import use_huge_pages
 
+_SERVE = {"serve", "--suite=serve"}  # on the command line
 PeerTask = Literal["sequences", "text", "graph", "search"]
 
 # JAX is imported by the commands, so that `--help` need not wait for it.
@@ -126,6 +121,9 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> None:
     """What `socialrec-bench` and `python -m benchmarks` call."""
+    # As train.py does. The suite `serve` keeps freed memory instead, as serve.py does.
+    if arguments is None and _SERVE.isdisjoint(sys.argv):
+        use_huge_pages()
     cli.main(execute, arguments)
 
 

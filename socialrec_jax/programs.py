@@ -19,7 +19,6 @@ _PACKAGE = Path(__file__).parent
 
 def train() -> None:
     """`socialrec-train`: what `python train.py` does."""
-    exit_at_once()
     use_huge_pages()
     _run("train")
 

@@ -119,7 +119,9 @@ def limits_of(recent: list[list[float]], deviations: float) -> Limits:
 
 
 class SkippedSteps:
-    """Counts the skipped steps of a stage, and writes them to RUN/bad_steps.jsonl."""
+    """Counts the skipped steps of a stage, and writes them to RUN/bad_steps.jsonl; warns of rows
+    that were lost.
+    """
 
     def __init__(self, run: RunDirectory, stage: str, config: Config):
         self.run, self.stage, self.config = run, stage, config

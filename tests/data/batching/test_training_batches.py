@@ -58,6 +58,14 @@ def test_the_same_step_is_the_same_batch_whatever_came_before(world):
     jax.tree.map(np.testing.assert_array_equal, walked.at(5), fresh.at(5))
 
 
+def test_the_epochs_of_others_do_not_push_a_layout_out(world):
+    batches, others = batches_of(world), batches_of(world, seed=1)
+    layout = batches._layout(0)
+    for epoch in range(3):
+        others._layout(epoch)
+    assert batches._layout(0) is layout
+
+
 def test_epochs_and_seeds_mix_anew(world):
     batches = batches_of(world)
     assert not np.array_equal(batches.at(0).items, batches.at(batches.steps_per_epoch).items)
